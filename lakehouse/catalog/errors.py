@@ -1,0 +1,109 @@
+"""What can go wrong with a table, a namespace or a commit."""
+
+from lakehouse.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnavailableError,
+    UnprocessableError,
+)
+
+
+class TableNotFoundError(NotFoundError):
+    def __init__(self, name: str, near: str | None = None) -> None:
+        hint = f"; did you mean {near!r}?" if near else ""
+        super().__init__(f"no table is named {name!r}{hint}", table=name)
+
+
+class NamespaceNotFoundError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no namespace is named {name!r}", namespace=name)
+
+
+class SnapshotNotFoundError(NotFoundError):
+    def __init__(self, table: str, asked: object) -> None:
+        super().__init__(f"the table {table!r} has no snapshot at {asked}", table=table)
+
+
+class TableExistsError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a table named {name!r} is there already", table=name)
+
+
+class NamespaceExistsError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a namespace named {name!r} is there already", namespace=name)
+
+
+class NamespaceNotEmptyError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the namespace {name!r} still holds tables; drop them first")
+
+
+class InvalidNameError(InvalidInputError):
+    def __init__(self, what: str, name: str, reason: str) -> None:
+        super().__init__(f"the {what} {name[:80]!r} is refused: {reason}", reason=reason)
+
+
+class UnsupportedTypeError(InvalidInputError):
+    def __init__(self, type_: str, reason: str, column: str | None = None) -> None:
+        where = f" of column {column!r}" if column else ""
+        super().__init__(f"the type {type_[:200]!r}{where} cannot be stored: {reason}")
+
+
+class EmptyTableError(InvalidInputError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the table {name!r} has no columns yet; its first load sets them")
+
+
+class SchemaDriftError(ConflictError):
+    """The rows do not have the table's columns."""
+
+    retryable = False
+
+    def __init__(self, table: str, differences: list[str]) -> None:
+        shown = "; ".join(differences[:20])
+        super().__init__(
+            f"the rows do not fit the table {table!r}: {shown}", table=table, columns=differences
+        )
+
+
+class CommitFailedError(ConflictError):
+    """A requirement of the commit no longer holds: somebody else committed first."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Requirement failed: {reason}")
+
+
+class CommitStateUnknownError(OutcomeUnknownError):
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"the commit to {table!r} may or may not have happened; look before you send it again"
+        )
+
+
+class TableDamagedError(UnavailableError):
+    """Files of the table are gone or unreadable. No other table suffers."""
+
+    retryable = False
+    retry_after_s = None
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(f"the table {table!r} is damaged: {reason}", table=table)
+
+
+class IdempotencyMismatchError(UnprocessableError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used with another request")
+
+
+class IdempotencyInFlightError(ConflictError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"a request with the Idempotency-Key {key!r} is still running")

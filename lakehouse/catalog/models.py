@@ -1,0 +1,121 @@
+"""Tables as they cross the wire and the package border."""
+
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class TableName(NamedTuple):
+    """Where a table is found: `namespace.name`, unique ignoring (ASCII) case."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Text
+    type: Text
+    """As Iceberg spells it: `long`, `decimal(9,2)`, `list<string>`, `struct<a: long>`."""
+
+
+class TableCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Text
+    """`name`, or `namespace.name`; without a namespace it is `main`."""
+    columns: Annotated[list[Column], msgspec.Meta(min_length=1)]
+    partition_by: list[str] = []
+    """Iceberg transforms: `city`, `day(at)`, `bucket(16, id)`, `truncate(3, zip)`."""
+    sort_by: list[str] = []
+    """Columns, each with ` desc` or not."""
+
+
+class TableRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    to: Text
+
+
+class NamespaceCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Text
+
+
+class Table(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    uuid: str
+    columns: list[Column]
+    partition_by: list[str]
+    sort_by: list[str]
+    snapshot_id: int | None
+    row_count: int
+    file_count: int
+    size_bytes: int
+    created_at: datetime
+    updated_at: datetime
+    location: str
+    format: str = "iceberg/2"
+
+
+class TableSummary(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    damaged: str | None = None
+    """Why it cannot be read, where it cannot."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    snapshot_id: int
+    parent_snapshot_id: int | None
+    committed_at: datetime
+    operation: str
+    row_count: int
+    added_rows: int
+    deleted_rows: int
+    summary: dict[str, str]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What every list answers; `next_cursor` is null on the last page."""
+
+    items: list[TableSummary] | list[Snapshot] | list[str]
+    next_cursor: str | None = None
+
+
+class DatasetRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Go contract's register: Parquet objects of the storage API become rows of a dataset."""
+
+    name: Text
+    schema_fingerprint: Text
+    objects: list["ObjectReference"] = []
+    row_count: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class ObjectReference(msgspec.Struct, frozen=True):
+    key: Text
+    size: int | None = None
+    created_at: str | None = None
+
+
+class DatasetObject(msgspec.Struct, frozen=True):
+    key: str
+    size: int
+    created_at: datetime
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A dataset as the Go contract describes it: a table of the namespace `main`."""
+
+    dataset_id: str
+    name: str
+    schema_fingerprint: str
+    objects: list[DatasetObject]
+    row_count: int
+    created_at: datetime
+    updated_at: datetime
+    snapshot_id: int | None
+    columns: list[Column]
+    format: str = "iceberg/2"
+    existing: bool = True

@@ -1,0 +1,194 @@
+"""One DuckDB for the whole process: many cursors, locked down, and never on the event loop."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from importlib.resources import files
+from pathlib import Path
+from typing import Self, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+import duckdb
+
+T = TypeVar("T")
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+Work: TypeAlias = Callable[[Connection], T]
+
+# The engine's errors that modules catch and translate; nobody else imports duckdb.
+EngineError: TypeAlias = duckdb.Error
+ConversionError: TypeAlias = duckdb.ConversionException
+EngineInterruptError: TypeAlias = duckdb.InterruptException
+EngineInvalidInputError: TypeAlias = duckdb.InvalidInputException
+EngineMemoryError: TypeAlias = duckdb.OutOfMemoryException
+EngineIOError: TypeAlias = duckdb.IOException
+EngineFatalError: TypeAlias = duckdb.FatalException
+
+EXTENSIONS = ("avro", "iceberg", "httpfs")
+ABANDON_AFTER_S = 10.0  # an interrupted thread that has not returned by then is given up
+
+
+class Lane(Enum):
+    """Who may use how many threads: slow work never takes the last one from a short read."""
+
+    SHORT = "short"
+    LONG = "long"
+
+
+def quoted(name: str) -> str:
+    """Return `name` as a SQL identifier. Values are never formatted into SQL; pass parameters."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return `text` as a SQL string, for the few places where DuckDB takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    directories: tuple[Path, ...]
+    """What DuckDB may read and write: the warehouse and the spool. Nothing else, ever."""
+    temp_dir: Path
+    memory_max_bytes: int
+    temp_max_bytes: int
+    threads: int = os.cpu_count() or 1
+    short_lane: int = 8
+    long_lane: int = 4
+
+
+class Session:
+    """One cursor that lives over several thread hops; what `cursor.register` adds dies with it."""
+
+    def __init__(self, cursor: Connection, limiter: anyio.CapacityLimiter) -> None:
+        self._cursor = cursor
+        self._limiter = limiter
+        self._abandoned = False
+
+    async def run(self, work: Work[T]) -> T:
+        """Return `work(cursor)`, run on a worker thread.
+
+        When the caller is cancelled the statement is interrupted and its thread waited for,
+        at most `ABANDON_AFTER_S` seconds: a single scalar call never looks at the interrupt.
+        """
+        done = anyio.Event()
+
+        def on_thread() -> T:
+            try:
+                return work(self._cursor)
+            finally:
+                anyio.from_thread.run_sync(done.set)
+
+        try:
+            return await anyio.to_thread.run_sync(
+                on_thread, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                self._cursor.interrupt()
+                with anyio.move_on_after(ABANDON_AFTER_S) as waiting:
+                    await done.wait()
+                self._abandoned = waiting.cancelled_caught
+            raise
+
+    def interrupt(self) -> None:
+        """Stop what runs now, from any thread; it raises `EngineInterruptError` there."""
+        self._cursor.interrupt()
+
+    def close(self) -> None:
+        if not self._abandoned:  # closing under a running statement would wait for it
+            self._cursor.close()
+
+
+class Database:
+    """The process's one DuckDB instance. Tables are files: it holds nothing but relations."""
+
+    def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
+        self._connection = connection
+        self._lanes = {
+            Lane.SHORT: anyio.CapacityLimiter(settings.short_lane),
+            Lane.LONG: anyio.CapacityLimiter(settings.long_lane),
+        }
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: DatabaseSettings) -> Iterator[Self]:
+        """Open the instance and lock it: after this no statement can reach host or network."""
+        with duckdb.connect(":memory:") as connection:
+            lock_down(connection, settings)
+            yield cls(connection, settings)
+
+    @contextmanager
+    def cursor(self) -> Iterator[Connection]:
+        """A cursor for blocking work that is on a worker thread already."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("USE lake")
+            yield cursor
+
+    @asynccontextmanager
+    async def session(self, lane: Lane = Lane.SHORT) -> AsyncIterator[Session]:
+        cursor = self._connection.cursor()
+        cursor.execute("USE lake")
+        session = Session(cursor, self._lanes[lane])
+        try:
+            yield session
+        finally:
+            session.close()
+
+    async def run(self, work: Work[T], lane: Lane = Lane.SHORT) -> T:
+        """Return `work(cursor)` with a cursor of its own, run on a worker thread of `lane`."""
+        async with self.session(lane) as session:
+            return await session.run(work)
+
+
+def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
+    """Load what we need, say what may be reached, then throw the key away.
+
+    The order matters: persistent secrets cannot be refused once one exists,
+    `enable_external_access` cannot come back, and nothing can be set after
+    `lock_configuration`. Source: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
+    """
+    for name in EXTENSIONS:
+        connection.execute(f"LOAD {literal(str(extension_file(name)))}")
+    # `memory` is the name of the in-memory catalog, and of a namespace users may ask for.
+    connection.execute("ATTACH ':memory:' AS lake")
+    connection.execute("USE lake")
+    connection.execute("DETACH memory")
+    values: Mapping[str, object] = {
+        "allow_persistent_secrets": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+        # Names of data files are never reused, so nothing cached about one goes stale.
+        "enable_http_metadata_cache": True,
+        "validate_external_file_cache": "NO_VALIDATION",
+        "TimeZone": "UTC",
+        "memory_limit": f"{settings.memory_max_bytes}B",
+        "threads": settings.threads,
+        "temp_directory": str(settings.temp_dir),
+        "max_temp_directory_size": f"{settings.temp_max_bytes}B",
+        "allowed_directories": [f"{path}/" for path in settings.directories],
+        "enable_external_access": False,
+        "lock_configuration": True,
+    }
+    for name, value in values.items():
+        connection.execute(f"SET {name} = {setting(value)}")
+
+
+def setting(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(setting, value)) + "]"
+    return literal(value) if isinstance(value, str) else str(value).lower()
+
+
+def extension_file(name: str) -> Path:
+    """Return the signed extension that came as a wheel: nothing is downloaded at run time."""
+    root = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+    return Path(str(root / f"{name}.duckdb_extension"))
+
+
+def drop_quietly(cursor: Connection, name: str) -> None:
+    with suppress(duckdb.Error):
+        cursor.execute(f"DROP VIEW IF EXISTS {quoted(name)}")
