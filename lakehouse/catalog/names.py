@@ -64,10 +64,11 @@ def check_column_names(names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         check_name("column name", name)
-        other = seen.setdefault(folded(name), name)
-        if other is not name:
+        other = seen.get(folded(name))
+        if other is not None:
             reason = "it is there twice" if other == name else f"it differs from {other!r} by case"
             raise InvalidNameError("column name", name, f"{reason}; rename one of them")
+        seen[folded(name)] = name
 
 
 def folded(name: str) -> str:
