@@ -9,7 +9,17 @@ from lakehouse.catalog.models import TableName
 NAME_MAX_BYTES = 255
 DEFAULT_NAMESPACE = "main"
 RESERVED_NAMESPACES = frozenset(
-    "memory system temp information_schema pg_catalog lake ledger lakehouse vectors".split()
+    [
+        "memory",
+        "system",
+        "temp",
+        "information_schema",
+        "pg_catalog",
+        "lake",
+        "ledger",
+        "lakehouse",
+        "vectors",
+    ]
 )
 
 

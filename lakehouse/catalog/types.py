@@ -276,9 +276,7 @@ def make_fields(columns: Iterable[Column]) -> tuple[list[Field], int]:
     columns = list(columns)
     check_column_names(column.name for column in columns)
     ids = count(1)
-    fields = numbered(
-        [{"name": each.name, "type": parse_type(each.type)} for each in columns], ids
-    )
+    fields = numbered([{"name": each.name, "type": parse_type(each.type)} for each in columns], ids)
     return fields, next(ids) - 1
 
 

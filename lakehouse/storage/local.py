@@ -80,6 +80,17 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return (self.root / key).is_file()
 
+    def size(self, key: str) -> int | None:
+        """Return the object's bytes; None when there is none."""
+        path = self.root / key
+        return path.stat().st_size if path.is_file() else None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys under the folder `prefix`, in no particular order."""
+        for path in (self.root / prefix).rglob("*"):
+            if path.is_file():
+                yield str(path.relative_to(self.root))
+
 
 def make_directories(path: Path) -> None:
     """Make `path` and its parents, each one synced into the directory that holds it."""

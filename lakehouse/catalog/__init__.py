@@ -1,0 +1,53 @@
+"""Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
+
+from lakehouse.catalog.catalog import Catalog, Pinned, TableRef, TableState, Written
+from lakehouse.catalog.errors import (
+    EmptyTableError,
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    InvalidNameError,
+    NamespaceNotFoundError,
+    SchemaDriftError,
+    SnapshotNotFoundError,
+    TableDamagedError,
+    TableExistsError,
+    TableNotFoundError,
+    UnsupportedTypeError,
+)
+from lakehouse.catalog.fingerprint import dataset_id, fingerprint
+from lakehouse.catalog.idempotency import Idempotency
+from lakehouse.catalog.models import Column, DatasetObject, TableName
+from lakehouse.catalog.names import check_column_names, check_table_name, parse_table_name
+from lakehouse.catalog.types import duckdb_type, iceberg_type
+from lakehouse.catalog.writing import Rows
+
+__all__ = [
+    "Catalog",
+    "Column",
+    "DatasetObject",
+    "EmptyTableError",
+    "Idempotency",
+    "IdempotencyInFlightError",
+    "IdempotencyMismatchError",
+    "InvalidNameError",
+    "NamespaceNotFoundError",
+    "Pinned",
+    "Rows",
+    "SchemaDriftError",
+    "SnapshotNotFoundError",
+    "TableDamagedError",
+    "TableExistsError",
+    "TableName",
+    "TableNotFoundError",
+    "TableRef",
+    "TableState",
+    "UnsupportedTypeError",
+    "Written",
+    "check_column_names",
+    "check_table_name",
+    "dataset_id",
+    "duckdb_type",
+    "fingerprint",
+    "iceberg_type",
+    "parse_table_name",
+]

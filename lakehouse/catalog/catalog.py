@@ -1,0 +1,557 @@
+"""The catalog: which tables exist, what they are at, and how rows get into them.
+
+Its methods block and belong on a worker thread: `Database.run` and `anyio.to_thread` cross over.
+"""
+
+import difflib
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from lakehouse.catalog.errors import (
+    CommitStateUnknownError,
+    EmptyTableError,
+    SchemaDriftError,
+    SnapshotNotFoundError,
+    TableDamagedError,
+    TableExistsError,
+    TableNotFoundError,
+)
+from lakehouse.catalog.health import Damages, damage_of
+from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.manifests import Manifests, NewFile
+from lakehouse.catalog.metadata import (
+    Json,
+    apply,
+    current_snapshot_id,
+    new_metadata,
+    schema_of,
+    snapshot_at,
+    snapshot_of,
+    sort_order_of,
+    spec_of,
+)
+from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
+from lakehouse.catalog.namespaces import Namespaces
+from lakehouse.catalog.partitioning import (
+    partition_fields,
+    partition_terms,
+    sort_fields,
+    sort_terms,
+)
+from lakehouse.catalog.relations import Relations, schema_of_snapshot
+from lakehouse.catalog.tables import (
+    CATALOG_NAME,
+    Change,
+    Draft,
+    LoadedTable,
+    Pointer,
+    Tables,
+    now_ms,
+)
+from lakehouse.catalog.types import make_fields, to_columns
+from lakehouse.catalog.writing import (
+    Rows,
+    copy_rows,
+    new_load_id,
+    remove_load,
+    schema_updates,
+    snapshot_draft,
+)
+from lakehouse.database import Connection, EngineIOError
+from lakehouse.failpoints import reach
+from lakehouse.state import State, Transaction
+from lakehouse.storage import LocalStore, ObjectNotFoundError
+
+Mode: TypeAlias = Literal["create", "append", "overwrite"]
+AsOf: TypeAlias = int | datetime
+
+CREATED_AT = "lakehouse.created-at-ms"
+SLUG_MAX = 40
+
+
+@dataclass(frozen=True, slots=True)
+class TableRef:
+    """A table as a statement names it."""
+
+    namespace: str | None
+    name: str
+    as_of: AsOf | None = None
+    """A snapshot id, or a moment (aware): the snapshot that was current then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A table at one snapshot, and the relation in DuckDB that reads exactly that."""
+
+    table: TableName
+    uuid: str
+    snapshot_id: int | None
+    columns: tuple[Column, ...]
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """A table as it is now, for those who write to it."""
+
+    name: TableName
+    uuid: str
+    columns: tuple[Column, ...]
+    snapshot_id: int | None
+    row_count: int
+    properties: Mapping[str, str]
+    location: str
+    summary: Mapping[str, str]
+    """Of the current snapshot."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did."""
+
+    table: TableState
+    snapshot_id: int | None
+    added_rows: int
+    created: bool
+    objects: tuple[DatasetObject, ...]
+
+
+class Catalog:
+    """Namespaces, tables and snapshots of one warehouse. Lives as long as the process."""
+
+    def __init__(self, state: State, store: LocalStore, *, idempotency_keys_days: int = 30) -> None:
+        self.namespaces = Namespaces(state)
+        self._state = state
+        self._store = store
+        self._tables = Tables(state, store)
+        self._manifests = Manifests(store)
+        self._relations = Relations(self._manifests)
+        self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
+        self._damages = Damages(self._check_all)
+
+    # What is there.
+
+    def find(self, name: TableName) -> TableState | None:
+        """Return the table as it is now; None when there is none."""
+        loaded = self._tables.find(name)
+        return table_state(loaded) if loaded else None
+
+    def get(self, name: TableName) -> TableState:
+        """Return the table as it is now; `TableNotFoundError` when there is none."""
+        return table_state(self.load(name))
+
+    def load(self, name: TableName) -> LoadedTable:
+        loaded = self._tables.find(name)
+        if loaded is None:
+            raise TableNotFoundError(str(name), self.nearest(name))
+        return loaded
+
+    def nearest(self, name: TableName) -> str | None:
+        """Return the name most like `name`, for the error that says it is not there."""
+        names = [str(each) for each in self.names()]
+        near = difflib.get_close_matches(str(name), names, n=1)
+        return near[0] if near else None
+
+    def names(self) -> list[TableName]:
+        """Return the names of all tables, sorted."""
+        return [pointer.name for pointer in self._pointers()]
+
+    def _pointers(self) -> list[Pointer]:
+        def work(tx: Transaction) -> Sequence[tuple[str, str, str]]:
+            return tx.execute(
+                "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables"
+                " WHERE catalog_name = ? AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
+                " ORDER BY table_namespace, table_name",
+                (CATALOG_NAME,),
+            ).fetchall()
+
+        return [Pointer(TableName(row[0], row[1]), row[2]) for row in self._state.read(work)]
+
+    def describe(self, name: TableName) -> Table:
+        """Return all that a person asks of a table; `TableNotFoundError` when there is none."""
+        loaded = self.load(name)
+        state, metadata = table_state(loaded), loaded.metadata
+        fields = schema_of(metadata)["fields"]
+        return Table(
+            name=loaded.name.name,
+            namespace=loaded.name.namespace,
+            uuid=state.uuid,
+            columns=list(state.columns),
+            partition_by=partition_terms(spec_of(metadata), fields),
+            sort_by=sort_terms(sort_order_of(metadata), fields),
+            snapshot_id=state.snapshot_id,
+            row_count=state.row_count,
+            file_count=int(state.summary.get("total-data-files", 0)),
+            size_bytes=int(state.summary.get("total-files-size", 0)),
+            created_at=state.created_at,
+            updated_at=state.updated_at,
+            location=state.location,
+        )
+
+    def snapshots(self, name: TableName) -> list[Snapshot]:
+        """Return the snapshots of a table, newest first."""
+        return [snapshot_model(each) for each in reversed(self.load(name).metadata["snapshots"])]
+
+    # What a statement reads.
+
+    def pin(self, cursor: Connection, refs: Sequence[TableRef]) -> list[Pinned]:
+        """Return a relation for each of `refs`, all tables as of one moment.
+
+        Raises:
+            TableNotFoundError, SnapshotNotFoundError: there is no such table or snapshot.
+            TableDamagedError: its files are gone or unreadable.
+            EmptyTableError: it has no columns yet.
+        """
+        names = [TableName(ref.namespace or "main", ref.name) for ref in refs]
+        result = []
+        for ref, name, pointer in zip(refs, names, self._tables.pointers(names), strict=True):
+            if pointer is None:
+                raise TableNotFoundError(str(name), self.nearest(name))
+            result.append(self._pin(cursor, self._tables.load(pointer), ref.as_of))
+        return result
+
+    def _pin(self, cursor: Connection, table: LoadedTable, as_of: AsOf | None) -> Pinned:
+        snapshot = chosen_snapshot(table, as_of)
+        fields = schema_of_snapshot(table.metadata, snapshot)["fields"]
+        if not fields:
+            raise EmptyTableError(str(table.name))
+        try:
+            relation = self._relations.get(cursor, table, snapshot)
+        except (ObjectNotFoundError, EngineIOError) as error:
+            reason = damage_of(table, snapshot, self._manifests, self._store)
+            if reason is None:
+                raise
+            raise TableDamagedError(str(table.name), reason) from error
+        return Pinned(
+            table=table.name,
+            uuid=table.metadata["table-uuid"],
+            snapshot_id=snapshot["snapshot-id"] if snapshot else None,
+            columns=to_columns(fields),
+            relation=relation,
+        )
+
+    def damage(self, name: TableName) -> str | None:
+        """Return why a table cannot be read, found out now; None when all its files are there."""
+        try:
+            table = self.load(name)
+        except TableDamagedError as error:
+            return error.detail
+        return damage_of(table, snapshot_of(table.metadata), self._manifests, self._store)
+
+    def damaged(self) -> dict[str, str]:
+        """Return every table that cannot be read and why, as of at most a minute ago."""
+        return self._damages.get()
+
+    def _check_all(self) -> dict[str, str]:
+        reasons = {str(name): self.damage_if_there(name) for name in self.names()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def damage_if_there(self, name: TableName) -> str | None:
+        try:
+            return self.damage(name)
+        except TableNotFoundError:
+            return None  # dropped since we listed it
+
+    # Changes.
+
+    def create_table(
+        self,
+        name: TableName,
+        columns: Sequence[Column],
+        *,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
+        seal: Callable[[Transaction, LoadedTable], None] | None = None,
+    ) -> Table:
+        """Create an empty table and return it; `TableExistsError` when the name is taken."""
+        base = self._new_metadata(name, columns, partition_by, sort_by, properties or {})
+
+        def build(current: LoadedTable | None) -> Draft:
+            if current:
+                raise TableExistsError(str(current.name))
+            return Draft(updates=[], requirements=[{"type": "assert-create"}], base=base)
+
+        self._store.prepare(self._store.key(base["location"]) + "/data")
+        self._tables.commit(
+            [Change(self._placed(name), build)],
+            (lambda tx, tables: seal(tx, tables[0])) if seal else None,
+        )
+        return self.describe(name)
+
+    def _placed(self, name: TableName) -> TableName:
+        """Return `name` with its namespace as that was created."""
+        return TableName(self.namespaces.get(name.namespace), name.name)
+
+    def _new_metadata(
+        self,
+        name: TableName,
+        columns: Sequence[Column],
+        partition_by: Sequence[str],
+        sort_by: Sequence[str],
+        properties: Mapping[str, str],
+    ) -> Json:
+        fields, last_id = make_fields(columns)
+        table_uuid = uuid.uuid4()
+        # A unique suffix: after a rename, a new table of the old name must not share the folder.
+        key = f"tables/{slug(name.namespace)}/{slug(name.name)}-{table_uuid.hex[:8]}"
+        created = now_ms()
+        return new_metadata(
+            table_uuid=str(table_uuid),
+            location=self._store.uri(key),
+            fields=fields,
+            last_column_id=last_id,
+            partition_fields=partition_fields(partition_by, fields),
+            sort_fields=sort_fields(sort_by, fields),
+            properties={**properties, CREATED_AT: str(created)},
+            now_ms=created,
+        )
+
+    def write(
+        self,
+        cursor: Connection,
+        name: TableName,
+        rows: Rows,
+        *,
+        mode: Mode,
+        idempotency: Idempotency[Written] | None = None,
+        summary: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Written:
+        """Write `rows` into a table, committed and on disk when this returns.
+
+        Errors of the engine that `rows.sql` causes pass through; then nothing is left behind.
+
+        Raises:
+            TableExistsError: `mode` is create and the name is taken.
+            TableNotFoundError: it is not, and there is no such table.
+            SchemaDriftError: the table has other columns.
+            CommitStateUnknownError: it may have happened; the files stay.
+        """
+        current = self._tables.find(name)
+        if current is None:
+            if mode != "create":
+                raise TableNotFoundError(str(name), self.nearest(name))
+            base = self._new_metadata(name, rows.columns, partition_by, sort_by, properties or {})
+        else:
+            if mode == "create" and schema_of(current.metadata)["fields"]:
+                raise TableExistsError(str(current.name))
+            base = current.metadata
+        target = current.name if current else self._placed(name)
+        updates = first_columns(base, rows.columns)
+        metadata = apply(base, updates)
+        check_columns(target, metadata, rows.columns)
+        load_id = new_load_id()
+        written: list[Written] = []
+
+        try:
+            files = copy_rows(cursor, self._store, metadata, rows, load_id)
+            reach("after-data-file")
+
+            def build(now: LoadedTable | None) -> Draft:
+                check_still(target, current, now)
+                if not files and mode != "overwrite":
+                    return Draft(updates, base=None if now else base)
+                going_on = apply(now.metadata, updates) if now else base
+                return snapshot_draft(
+                    self._manifests,
+                    self._store,
+                    now,
+                    base=going_on,
+                    added=files,
+                    replace=mode == "overwrite",
+                    summary=summary or {},
+                    updates=updates,
+                )
+
+            def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
+                written[:] = [self._written(tables[0], files, created=current is None)]
+                if idempotency:
+                    self._keys.record(tx, idempotency, written[0])
+
+            self._tables.commit([Change(target, build)], seal)
+        except CommitStateUnknownError:
+            raise
+        except BaseException:
+            remove_load(self._store, metadata, load_id)
+            raise
+        return written[0]
+
+    def _written(self, table: LoadedTable, files: Sequence[NewFile], *, created: bool) -> Written:
+        state = table_state(table)
+        return Written(
+            table=state,
+            snapshot_id=state.snapshot_id,
+            added_rows=sum(file.row_count for file in files),
+            created=created,
+            objects=tuple(
+                DatasetObject(self._store.key(file.location), file.size_bytes, state.updated_at)
+                for file in files
+            ),
+        )
+
+    def objects(self, name: TableName) -> list[DatasetObject]:
+        """Return the data files of a table's current snapshot, by key."""
+        table = self.load(name)
+        snapshot = snapshot_of(table.metadata)
+        if snapshot is None:
+            return []
+        added_at = {
+            each["snapshot-id"]: moment(each["timestamp-ms"])
+            for each in table.metadata["snapshots"]
+        }
+        entries = self._manifests.live_entries(self._manifests.read_list(snapshot["manifest-list"]))
+        return sorted(
+            (
+                DatasetObject(
+                    key=self._store.key(entry.data_file.file_path),
+                    size=entry.data_file.file_size_in_bytes,
+                    created_at=added_at.get(
+                        entry.snapshot_id or 0, moment(table.metadata["last-updated-ms"])
+                    ),
+                )
+                for entry in entries
+            ),
+            key=lambda each: each.key,
+        )
+
+    def rename(self, name: TableName, to: TableName) -> Table:
+        """Give a table another name; statements that run keep reading it.
+
+        Raises:
+            TableNotFoundError, NamespaceNotFoundError: there is no such table or namespace.
+            TableExistsError: the new name is taken.
+        """
+        self.load(name)
+        to = self._placed(to)
+        self._tables.rename(name, to)
+        return self.describe(to)
+
+    def drop(self, name: TableName) -> None:
+        """Take a table out of the catalog; `TableNotFoundError` when there is none."""
+        pointer = self._tables.pointers([name])[0]
+        if pointer is None:
+            raise TableNotFoundError(str(name), self.nearest(name))
+
+        def release(tx: Transaction) -> None:
+            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (pointer.name.name,))
+
+        self._tables.drop(name, release)
+
+    # Idempotency keys, for whoever answers requests.
+
+    def replay(self, key: str, request_hash: str) -> bytes | None:
+        """Return the answer stored under `key`; `IdempotencyMismatchError` for another request."""
+        return self._keys.find(key, request_hash)
+
+    def in_flight(self, key: str) -> AbstractContextManager[None]:
+        """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
+        return self._keys.in_flight(key)
+
+
+def table_state(table: LoadedTable) -> TableState:
+    metadata = table.metadata
+    snapshot = snapshot_of(metadata)
+    summary = snapshot["summary"] if snapshot else {}
+    return TableState(
+        name=table.name,
+        uuid=metadata["table-uuid"],
+        columns=to_columns(schema_of(metadata)["fields"]),
+        snapshot_id=current_snapshot_id(metadata),
+        row_count=int(summary.get("total-records", 0)),
+        properties=metadata["properties"],
+        location=metadata["location"],
+        summary=summary,
+        created_at=created_at(metadata),
+        updated_at=moment(metadata["last-updated-ms"]),
+    )
+
+
+def created_at(metadata: Json) -> datetime:
+    """Return when a table was created: ours say so, of others the first snapshot is a guess."""
+    known = metadata["properties"].get(CREATED_AT)
+    if known is not None:
+        return moment(int(known))
+    log = metadata["snapshot-log"]
+    return moment(log[0]["timestamp-ms"] if log else metadata["last-updated-ms"])
+
+
+def moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def snapshot_model(snapshot: Json) -> Snapshot:
+    summary = snapshot.get("summary", {})
+    return Snapshot(
+        snapshot_id=snapshot["snapshot-id"],
+        parent_snapshot_id=snapshot.get("parent-snapshot-id"),
+        committed_at=moment(snapshot["timestamp-ms"]),
+        operation=summary.get("operation", "unknown"),
+        row_count=int(summary.get("total-records", 0)),
+        added_rows=int(summary.get("added-records", 0)),
+        deleted_rows=int(summary.get("deleted-records", 0)),
+        summary=summary,
+    )
+
+
+def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
+    """Return the snapshot that `as_of` means, the current one without.
+
+    Raises:
+        SnapshotNotFoundError: the table has none of that id, or had none at that time.
+    """
+    if as_of is None:
+        return snapshot_of(table.metadata)
+    if isinstance(as_of, int):
+        found = snapshot_of(table.metadata, as_of)
+    else:
+        found = snapshot_at(table.metadata, int(as_of.timestamp() * 1000))
+    if found is None:
+        raise SnapshotNotFoundError(str(table.name), as_of)
+    return found
+
+
+def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
+    """Return the updates that the first load of a dataset without columns needs."""
+    return [] if schema_of(base)["fields"] else schema_updates(columns)
+
+
+def check_columns(name: TableName, metadata: Json, columns: Sequence[Column]) -> None:
+    """Compare names, not types: those are cast, and what does not cast is the engine's error."""
+    wanted = {each["name"] for each in schema_of(metadata)["fields"]}
+    given = {column.name for column in columns}
+    differences = [f"column {each!r} is missing" for each in sorted(wanted - given)]
+    differences += [f"column {each!r} is not in the table" for each in sorted(given - wanted)]
+    if differences:
+        raise SchemaDriftError(str(name), differences)
+
+
+def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | None) -> None:
+    """Refuse when the table that we wrote files for was dropped, replaced or made meanwhile.
+
+    Raises:
+        TableExistsError, TableNotFoundError: it was made or dropped meanwhile.
+        SchemaDriftError: its columns were changed meanwhile.
+    """
+    if before is None:
+        if now is not None:
+            raise TableExistsError(str(now.name))
+        return
+    if now is None or now.metadata["table-uuid"] != before.metadata["table-uuid"]:
+        raise TableNotFoundError(str(name))
+    if schema_of(now.metadata) != schema_of(before.metadata):
+        raise SchemaDriftError(str(name), ["its columns were changed meanwhile; send it again"])
+
+
+def slug(name: str) -> str:
+    """Return a folder for `name`: never the name itself, whose `[1]` DuckDB would expand."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:SLUG_MAX].strip("-") or "x"

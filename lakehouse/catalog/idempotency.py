@@ -1,0 +1,84 @@
+"""Idempotency keys: the same request sent twice has one effect and one answer.
+
+Key, request hash and answer are stored in the pointer's own transaction, so after a kill -9
+either both are there or none is.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lakehouse.catalog.errors import IdempotencyInFlightError, IdempotencyMismatchError
+from lakehouse.state import State, Transaction
+
+T = TypeVar("T")
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency(Generic[T]):
+    key: str
+    request_hash: str
+    answer: Callable[[T], bytes]
+    """What is stored, and sent again when the request comes again."""
+
+
+class IdempotencyKeys:
+    def __init__(self, state: State, *, keep_days: int) -> None:
+        self._state = state
+        self._keep_s = keep_days * DAY_S
+        self._running: set[str] = set()
+        self._lock = threading.Lock()
+
+    def find(self, key: str, request_hash: str) -> bytes | None:
+        """Return the stored answer, or None.
+
+        Raises:
+            IdempotencyMismatchError: the key came with another request.
+        """
+
+        def work(tx: Transaction) -> tuple[str, bytes] | None:
+            row: tuple[str, bytes] | None = tx.execute(
+                "SELECT request_hash, answer FROM idempotency_key WHERE key = ? AND created_at > ?",
+                (key, time.time() - self._keep_s),
+            ).fetchone()
+            return row
+
+        row = self._state.read(work)
+        if row is None:
+            return None
+        if row[0] != request_hash:
+            raise IdempotencyMismatchError(key)
+        return row[1]
+
+    def record(self, tx: Transaction, idempotency: Idempotency[T], result: T) -> None:
+        """Store the answer inside the transaction that makes it true."""
+        tx.execute(
+            "DELETE FROM idempotency_key WHERE key = ? AND created_at <= ?",
+            (idempotency.key, time.time() - self._keep_s),
+        )
+        tx.execute(
+            "INSERT INTO idempotency_key (key, request_hash, answer, created_at)"
+            " VALUES (?, ?, ?, ?)",
+            (
+                idempotency.key,
+                idempotency.request_hash,
+                idempotency.answer(result),
+                time.time(),
+            ),
+        )
+
+    @contextmanager
+    def in_flight(self, key: str) -> Iterator[None]:
+        with self._lock:
+            if key in self._running:
+                raise IdempotencyInFlightError(key)
+            self._running.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(key)

@@ -1,0 +1,218 @@
+"""Table metadata as plain JSON: requirements checked on it, updates applied to it.
+
+The words are those of the Iceberg REST protocol, so that serving it is a thin face. Fields that
+we do not know stay: nothing is parsed into objects and written back without them.
+Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from lakehouse.catalog.errors import CommitFailedError
+from lakehouse.catalog.types import Field
+from lakehouse.errors import InvalidInputError
+
+Json: TypeAlias = dict[str, Any]
+
+FORMAT_VERSION = 2
+PREVIOUS_VERSIONS_MAX = 100
+NO_SNAPSHOT = -1
+LAST_ADDED = -1
+
+
+def new_metadata(
+    *,
+    table_uuid: str,
+    location: str,
+    fields: Sequence[Field],
+    last_column_id: int,
+    partition_fields: Sequence[Json] = (),
+    sort_fields: Sequence[Json] = (),
+    properties: Mapping[str, str] | None = None,
+    now_ms: int,
+) -> Json:
+    """Return the metadata of a table that has no snapshot yet."""
+    orders: list[Json] = [{"order-id": 0, "fields": []}]
+    if sort_fields:
+        orders.append({"order-id": 1, "fields": list(sort_fields)})
+    return {
+        "format-version": FORMAT_VERSION,
+        "table-uuid": table_uuid,
+        "location": location,
+        "last-sequence-number": 0,
+        "last-updated-ms": now_ms,
+        "last-column-id": last_column_id,
+        "current-schema-id": 0,
+        "schemas": [{"type": "struct", "schema-id": 0, "fields": list(fields)}],
+        "default-spec-id": 0,
+        "partition-specs": [{"spec-id": 0, "fields": list(partition_fields)}],
+        "last-partition-id": max((each["field-id"] for each in partition_fields), default=999),
+        "default-sort-order-id": orders[-1]["order-id"],
+        "sort-orders": orders,
+        "properties": dict(properties or {}),
+        "current-snapshot-id": NO_SNAPSHOT,
+        "refs": {},
+        "snapshots": [],
+        "snapshot-log": [],
+        "metadata-log": [],
+        "statistics": [],
+        "partition-statistics": [],
+    }
+
+
+# What is in it.
+
+
+def schema_of(metadata: Json, schema_id: int | None = None) -> Json:
+    wanted = metadata["current-schema-id"] if schema_id is None else schema_id
+    return next(each for each in metadata["schemas"] if each["schema-id"] == wanted)
+
+
+def spec_of(metadata: Json, spec_id: int | None = None) -> Json:
+    wanted = metadata["default-spec-id"] if spec_id is None else spec_id
+    return next(each for each in metadata["partition-specs"] if each["spec-id"] == wanted)
+
+
+def sort_order_of(metadata: Json) -> Json:
+    wanted = metadata["default-sort-order-id"]
+    return next(each for each in metadata["sort-orders"] if each["order-id"] == wanted)
+
+
+def current_snapshot_id(metadata: Json) -> int | None:
+    value = metadata.get("current-snapshot-id")
+    return None if value in (None, NO_SNAPSHOT) else int(value)
+
+
+def snapshot_of(metadata: Json, snapshot_id: int | None = None) -> Json | None:
+    """Return a snapshot, the current one by default; None where there is none."""
+    wanted = current_snapshot_id(metadata) if snapshot_id is None else snapshot_id
+    return next((each for each in metadata["snapshots"] if each["snapshot-id"] == wanted), None)
+
+
+def snapshot_at(metadata: Json, at_ms: int) -> Json | None:
+    """Return the snapshot that was current at `at_ms`; None before the first."""
+    log = [entry for entry in metadata["snapshot-log"] if entry["timestamp-ms"] <= at_ms]
+    return snapshot_of(metadata, log[-1]["snapshot-id"]) if log else None
+
+
+# Requirements: what must still be true when the commit happens.
+
+
+def assert_create(metadata: Json | None, requirement: Json) -> None:
+    if metadata is not None:
+        raise CommitFailedError("table already exists")
+
+
+def assert_table_uuid(metadata: Json | None, requirement: Json) -> None:
+    if metadata is None or metadata["table-uuid"] != requirement["uuid"]:
+        raise CommitFailedError("UUID does not match")
+
+
+def assert_ref_snapshot_id(metadata: Json | None, requirement: Json) -> None:
+    refs = metadata["refs"] if metadata else {}
+    found = refs.get(requirement["ref"], {}).get("snapshot-id")
+    if found != requirement.get("snapshot-id"):
+        raise CommitFailedError(f"{requirement['ref']} is at {found}, not where it was read")
+
+
+def assert_field(key: str, wanted: str, words: str) -> Callable[[Json | None, Json], None]:
+    def check(metadata: Json | None, requirement: Json) -> None:
+        if metadata is None or metadata[key] != requirement[wanted]:
+            raise CommitFailedError(f"{words} changed")
+
+    return check
+
+
+REQUIREMENTS: Mapping[str, Callable[[Json | None, Json], None]] = {
+    "assert-create": assert_create,
+    "assert-table-uuid": assert_table_uuid,
+    "assert-ref-snapshot-id": assert_ref_snapshot_id,
+    "assert-current-schema-id": assert_field(
+        "current-schema-id", "current-schema-id", "current schema"
+    ),
+}
+
+
+def check(metadata: Json | None, requirements: Iterable[Json]) -> None:
+    """Raise `CommitFailedError` for the first requirement that does not hold."""
+    for requirement in requirements:
+        known(REQUIREMENTS, requirement["type"], "requirement")(metadata, requirement)
+
+
+# Updates: each one changes a copy in place; what is inside is replaced, never changed.
+
+
+def add_schema(metadata: Json, update: Json) -> None:
+    schema = update["schema"]
+    schema_id = max(each["schema-id"] for each in metadata["schemas"]) + 1
+    metadata["schemas"] = [*metadata["schemas"], {**schema, "schema-id": schema_id}]
+    metadata["last-column-id"] = max(metadata["last-column-id"], update["last-column-id"])
+
+
+def set_current_schema(metadata: Json, update: Json) -> None:
+    schema_id = update["schema-id"]
+    if schema_id == LAST_ADDED:
+        schema_id = metadata["schemas"][-1]["schema-id"]
+    metadata["current-schema-id"] = schema_id
+
+
+def set_properties(metadata: Json, update: Json) -> None:
+    metadata["properties"] = {**metadata["properties"], **update["updates"]}
+
+
+def add_snapshot(metadata: Json, update: Json) -> None:
+    snapshot = update["snapshot"]
+    if snapshot["sequence-number"] <= metadata["last-sequence-number"]:
+        raise CommitFailedError("the sequence number is stale")
+    metadata["snapshots"] = [*metadata["snapshots"], snapshot]
+    metadata["last-sequence-number"] = snapshot["sequence-number"]
+    metadata["last-updated-ms"] = snapshot["timestamp-ms"]
+
+
+def set_snapshot_ref(metadata: Json, update: Json) -> None:
+    snapshot = snapshot_of(metadata, update["snapshot-id"])
+    if snapshot is None:
+        raise InvalidInputError(f"there is no snapshot {update['snapshot-id']}")
+    name = update["ref-name"]
+    reference = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
+    metadata["refs"] = {**metadata["refs"], name: reference}
+    if name == "main":
+        entry = {"snapshot-id": update["snapshot-id"], "timestamp-ms": metadata["last-updated-ms"]}
+        metadata["current-snapshot-id"] = update["snapshot-id"]
+        metadata["snapshot-log"] = [*metadata["snapshot-log"], entry]
+
+
+UPDATES: Mapping[str, Callable[[Json, Json], None]] = {
+    "add-schema": add_schema,
+    "set-current-schema": set_current_schema,
+    "set-properties": set_properties,
+    "add-snapshot": add_snapshot,
+    "set-snapshot-ref": set_snapshot_ref,
+}
+
+
+def apply(metadata: Json, updates: Iterable[Json]) -> Json:
+    """Return the metadata after `updates`; the given one is left as it was."""
+    result = dict(metadata)
+    for update in updates:
+        known(UPDATES, update["action"], "update")(result, update)
+    return result
+
+
+def known(table: Mapping[str, Any], name: str, what: str) -> Any:
+    """Unknown words are refused, never ignored: a commit must not do half of what it says."""
+    try:
+        return table[name]
+    except KeyError:
+        raise InvalidInputError(f"the {what} {name!r} is not known") from None
+
+
+def with_log_entry(metadata: Json, previous_location: str, previous: Json, now_ms: int) -> Json:
+    """Return `metadata` with the file it follows in its log, which is kept bounded."""
+    entry = {"metadata-file": previous_location, "timestamp-ms": previous["last-updated-ms"]}
+    log = [*metadata["metadata-log"], entry][-PREVIOUS_VERSIONS_MAX:]
+    return {
+        **metadata,
+        "metadata-log": log,
+        "last-updated-ms": max(metadata["last-updated-ms"], now_ms),
+    }

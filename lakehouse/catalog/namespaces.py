@@ -1,0 +1,103 @@
+"""Namespaces: groups of tables, kept in the second table of PyIceberg's `SqlCatalog`."""
+
+from collections.abc import Sequence
+
+from lakehouse.catalog.errors import (
+    NamespaceExistsError,
+    NamespaceNotEmptyError,
+    NamespaceNotFoundError,
+)
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace
+from lakehouse.catalog.tables import CATALOG_NAME
+from lakehouse.errors import InvalidInputError
+from lakehouse.state import State, Transaction
+
+INSERT = """
+    INSERT INTO iceberg_namespace_properties
+        (catalog_name, namespace, property_key, property_value)
+    VALUES (?, ?, 'exists', 'true')
+"""
+
+
+class Namespaces:
+    """`main` is always there; names are unique ignoring ASCII case."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        if self.find(DEFAULT_NAMESPACE) is None:
+            self.create(DEFAULT_NAMESPACE)
+
+    def list(self) -> list[str]:
+        """Return all names, sorted."""
+
+        def work(tx: Transaction) -> Sequence[tuple[str]]:
+            return tx.execute(
+                "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = :name"
+                " UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = :name"
+                " ORDER BY 1",
+                {"name": CATALOG_NAME},
+            ).fetchall()
+
+        return [row[0] for row in self._state.read(work)]
+
+    def find(self, name: str) -> str | None:
+        """Return the namespace as it was created, whatever the case of `name`; None without."""
+        return self._state.read(lambda tx: find_namespace(tx, name))
+
+    def get(self, name: str) -> str:
+        """Return the namespace as it was created; `NamespaceNotFoundError` without."""
+        found = self.find(name)
+        if found is None:
+            raise NamespaceNotFoundError(name)
+        return found
+
+    def create(self, name: str) -> None:
+        """Create an empty namespace; `NamespaceExistsError` when the name is taken."""
+
+        def work(tx: Transaction) -> None:
+            if find_namespace(tx, name) is not None:
+                raise NamespaceExistsError(name)
+            tx.execute(INSERT, (CATALOG_NAME, name))
+
+        check_namespace(name)
+        self._state.write(work)
+
+    def drop(self, name: str) -> None:
+        """Drop an empty namespace.
+
+        Raises:
+            NamespaceNotFoundError: there is none.
+            NamespaceNotEmptyError: it still holds tables.
+            InvalidInputError: it is `main`, where datasets live.
+        """
+
+        def work(tx: Transaction) -> None:
+            found = find_namespace(tx, name)
+            if found is None:
+                raise NamespaceNotFoundError(name)
+            held = tx.execute(
+                "SELECT count(*) FROM iceberg_tables WHERE catalog_name = ? AND table_namespace = ?",
+                (CATALOG_NAME, found),
+            ).fetchone()
+            if held[0]:
+                raise NamespaceNotEmptyError(found)
+            tx.execute(
+                "DELETE FROM iceberg_namespace_properties WHERE catalog_name = ? AND namespace = ?",
+                (CATALOG_NAME, found),
+            )
+
+        if name.lower() == DEFAULT_NAMESPACE:
+            raise InvalidInputError(f"the namespace {DEFAULT_NAMESPACE!r} always exists")
+        self._state.write(work)
+
+
+def find_namespace(tx: Transaction, name: str) -> str | None:
+    row = tx.execute(
+        "SELECT namespace FROM iceberg_namespace_properties"
+        " WHERE catalog_name = :catalog AND lower(namespace) = lower(:name)"
+        " UNION SELECT table_namespace FROM iceberg_tables"
+        " WHERE catalog_name = :catalog AND lower(table_namespace) = lower(:name)"
+        " LIMIT 1",
+        {"catalog": CATALOG_NAME, "name": name},
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,303 @@
+"""The commit: metadata is written, then the pointer moves by compare-and-set, or nothing happened.
+
+Pointers live in the two tables of PyIceberg's `SqlCatalog`, so any PyIceberg user can open them.
+The rules are those of `iceberg.md`, One engine commits everything.
+"""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import orjson
+
+from lakehouse.catalog.cache import Cache
+from lakehouse.catalog.errors import (
+    CommitFailedError,
+    CommitStateUnknownError,
+    InvalidNameError,
+    TableDamagedError,
+    TableExistsError,
+)
+from lakehouse.catalog.metadata import Json, apply, check, with_log_entry
+from lakehouse.catalog.models import TableName
+from lakehouse.catalog.names import folded
+from lakehouse.errors import LakehouseError
+from lakehouse.failpoints import reach
+from lakehouse.state import State, Transaction, UniqueViolationError
+from lakehouse.storage import LocalStore, ObjectNotFoundError
+
+CATALOG_NAME = "lakehouse"
+ATTEMPTS_MAX = 10
+METADATA_CACHED = 256
+BACKOFF_S = 0.01
+
+FIND = """
+    SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+    WHERE catalog_name = ? AND lower(table_namespace) = lower(?) AND lower(table_name) = lower(?)
+      AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)
+"""
+MOVE = """
+    UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ?
+    WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?
+"""
+INSERT = """
+    INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location,
+                                previous_metadata_location, iceberg_type)
+    VALUES (?, ?, ?, ?, NULL, 'TABLE')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    name: TableName
+    location: str
+    """Of the metadata file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """A table at one state: where its metadata lies, and what it says. Never change it."""
+
+    name: TableName
+    location: str
+    metadata: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a change wants to do to the state it was shown."""
+
+    updates: Sequence[Json]
+    requirements: Sequence[Json] = ()
+    base: Json | None = None
+    """The metadata of a table that this draft creates."""
+    files: Sequence[str] = ()
+    """Keys of what was written for this draft; removed when it is lost."""
+
+
+Build: TypeAlias = Callable[[LoadedTable | None], Draft]
+Seal: TypeAlias = Callable[[Transaction, list[LoadedTable]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One table's part of a commit: `build` is asked again when somebody else was faster."""
+
+    name: TableName
+    build: Build
+
+
+class LostError(Exception):
+    """The pointer was not where we read it: somebody committed in between."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt has written so far."""
+
+    tables: list[LoadedTable] = field(default_factory=list)
+    before: list[LoadedTable | None] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+class Tables:
+    """Pointers and the metadata they point at."""
+
+    def __init__(self, state: State, store: LocalStore) -> None:
+        self._state = state
+        self._store = store
+        self._cache: Cache[Json] = Cache(METADATA_CACHED)
+        self._locks: dict[str, threading.RLock] = {}
+        self._locks_lock = threading.Lock()
+
+    def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
+        """Return where each table is, all as of one moment; None for one that is not there."""
+        return self._state.read(lambda tx: [find_pointer(tx, name) for name in names])
+
+    def load(self, pointer: Pointer) -> LoadedTable:
+        """Return the table at `pointer`; `TableDamagedError` when its metadata cannot be read."""
+        return LoadedTable(pointer.name, pointer.location, self.metadata(pointer))
+
+    def metadata(self, pointer: Pointer) -> Json:
+        def read() -> Json:
+            data: Json = orjson.loads(self._store.read(self._store.key(pointer.location)))
+            return data
+
+        try:
+            return self._cache.get(pointer.location, read)
+        except ObjectNotFoundError as error:
+            raise TableDamagedError(str(pointer.name), "its metadata file is gone") from error
+        except (orjson.JSONDecodeError, ValueError, OSError) as error:
+            raise TableDamagedError(
+                str(pointer.name), "its metadata file cannot be read"
+            ) from error
+
+    def find(self, name: TableName) -> LoadedTable | None:
+        (pointer,) = self.pointers([name])
+        return self.load(pointer) if pointer else None
+
+    @contextmanager
+    def locked(self, names: Iterable[TableName]) -> Iterator[None]:
+        """Hold the locks of these tables, taken in the order of their names: no deadlock."""
+        keys = sorted({folded(str(name)) for name in names})
+        with self._locks_lock:
+            locks = [self._locks.setdefault(key, threading.RLock()) for key in keys]
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            yield
+
+    def commit(self, changes: Sequence[Change], seal: Seal | None = None) -> list[LoadedTable]:
+        """Commit all `changes` or none, and return the tables as they are then.
+
+        Args:
+            changes: at most one per table.
+            seal: called inside the pointers' own transaction, for what must be true with it.
+
+        Raises:
+            CommitFailedError: a requirement does not hold, or ten attempts were all lost.
+            CommitStateUnknownError: the database failed in the middle; look, then retry.
+        """
+        changes = sorted(changes, key=lambda change: change.name)
+        with self.locked(change.name for change in changes):
+            for number in range(ATTEMPTS_MAX):
+                try:
+                    return self._attempt(changes, seal)
+                except LostError:
+                    time.sleep(random.uniform(0, BACKOFF_S * 2**number))
+        raise CommitFailedError(f"{changes[0].name} was changed by others {ATTEMPTS_MAX} times")
+
+    def _attempt(self, changes: Sequence[Change], seal: Seal | None) -> list[LoadedTable]:
+        attempt = Attempt()
+        try:
+            pointers = self.pointers([change.name for change in changes])
+            for change, pointer in zip(changes, pointers, strict=True):
+                self._prepare(attempt, change, self.load(pointer) if pointer else None)
+            reach("after-metadata")
+            self._state.write(lambda tx: self._move(tx, attempt, seal))
+        except (LostError, LakehouseError):
+            self._discard(attempt)
+            raise
+        except UniqueViolationError as error:
+            self._discard(attempt)
+            raise LostError from error
+        except Exception as error:
+            raise CommitStateUnknownError(str(changes[0].name)) from error
+        reach("after-pointer")
+        for table in attempt.tables:
+            self._cache.put(table.location, table.metadata)
+        return attempt.tables
+
+    def _prepare(self, attempt: Attempt, change: Change, current: LoadedTable | None) -> None:
+        draft = change.build(current)
+        attempt.keys.extend(draft.files)
+        check(current.metadata if current else None, draft.requirements)
+        base = current.metadata if current else draft.base
+        assert base is not None, "only a draft that creates a table may meet none"
+        metadata = apply(base, draft.updates)
+        attempt.before.append(current)
+        if current and metadata == base:
+            attempt.tables.append(current)
+            return
+        if current:
+            metadata = with_log_entry(metadata, current.location, base, now_ms())
+        location = metadata_location(metadata, current.location if current else None)
+        key = self._store.key(location)
+        attempt.keys.append(key)
+        self._store.write(key, orjson.dumps(metadata))
+        attempt.tables.append(
+            LoadedTable(current.name if current else change.name, location, metadata)
+        )
+
+    def _move(self, tx: Transaction, attempt: Attempt, seal: Seal | None) -> None:
+        for table, before in zip(attempt.tables, attempt.before, strict=True):
+            if before is None:
+                if find_pointer(tx, table.name) is not None:  # the same name in another case
+                    raise LostError
+                tx.execute(INSERT, (CATALOG_NAME, *table.name, table.location))
+            elif before is not table:
+                keys = (CATALOG_NAME, *before.name, before.location)
+                moved = tx.execute(MOVE, (table.location, before.location, *keys))
+                if moved.rowcount != 1:
+                    raise LostError
+        if seal:
+            seal(tx, attempt.tables)
+
+    def _discard(self, attempt: Attempt) -> None:
+        for key in attempt.keys:
+            self._store.delete(key)
+
+    def rename(self, name: TableName, to: TableName) -> None:
+        """Give a table another name; its files stay where they are.
+
+        Raises:
+            TableExistsError: the new name is taken.
+            CommitFailedError: the table is gone or was renamed meanwhile.
+        """
+
+        def work(tx: Transaction) -> None:
+            found = find_pointer(tx, name)
+            if found is None:
+                raise CommitFailedError(f"{name} is not there any more")
+            taken = find_pointer(tx, to)
+            if taken is not None and taken.name != found.name:
+                raise TableExistsError(str(to))
+            tx.execute(
+                "UPDATE iceberg_tables SET table_namespace = ?, table_name = ?"
+                " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
+                (*to, CATALOG_NAME, *found.name),
+            )
+
+        with self.locked([name, to]):
+            self._state.write(work)
+
+    def drop(self, name: TableName, seal: Callable[[Transaction], None]) -> bool:
+        """Take a table out of the catalog and return whether it was there; its files stay."""
+
+        def work(tx: Transaction) -> bool:
+            found = find_pointer(tx, name)
+            if found is None:
+                return False
+            tx.execute(
+                "DELETE FROM iceberg_tables"
+                " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
+                (CATALOG_NAME, *found.name),
+            )
+            seal(tx)
+            return True
+
+        with self.locked([name]):
+            return self._state.write(work)
+
+
+def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:
+    """Return the table of this name, ignoring ASCII case.
+
+    Raises:
+        InvalidNameError: another writer made two that differ by case alone, and neither is meant.
+    """
+    rows = tx.execute(FIND, (CATALOG_NAME, *name)).fetchall()
+    found = [Pointer(TableName(row[0], row[1]), row[2]) for row in rows]
+    if len(found) > 1:
+        found = [each for each in found if each.name == name]
+        if not found:
+            raise InvalidNameError("table name", str(name), "two tables differ from it by case")
+    return found[0] if found else None
+
+
+def metadata_location(metadata: Json, previous: str | None) -> str:
+    """Return where the next metadata file lies: `00007-<uuid>.metadata.json`."""
+    number = 0
+    if previous:
+        head = previous.rpartition("/")[2].partition("-")[0]
+        number = int(head) + 1 if head.isdecimal() else 0
+    return f"{metadata['location']}/metadata/{number:05}-{uuid.uuid4()}.metadata.json"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

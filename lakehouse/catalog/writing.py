@@ -1,0 +1,252 @@
+"""Rows into a table: DuckDB writes the files, this commits them.
+
+Rows never pass through Python. The files are durable before the pointer moves, because DuckDB's
+Parquet writer calls no fsync (duckdb #12371).
+"""
+
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from lakehouse.catalog.manifests import ManifestFile, Manifests, NewFile
+from lakehouse.catalog.metadata import (
+    Json,
+    schema_of,
+    snapshot_of,
+    sort_order_of,
+    spec_of,
+)
+from lakehouse.catalog.models import Column
+from lakehouse.catalog.partitioning import partition_sql, sort_sql
+from lakehouse.catalog.statistics import EPOCH_DATE, column_statistics, microseconds
+from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
+from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
+from lakehouse.database import Connection, literal, quoted
+from lakehouse.storage import LocalStore
+
+TARGET_FILE_BYTES = 128 * 1024 * 1024
+SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that DuckDB can produce."""
+
+    sql: str
+    """A SELECT without parameters, to be run inside COPY; its columns are `columns`, in order."""
+    columns: tuple[Column, ...]
+
+
+def copy_rows(
+    cursor: Connection, store: LocalStore, metadata: Json, rows: Rows, load_id: str
+) -> list[NewFile]:
+    """Write `rows` as Parquet files of the table and return them, durable but not committed.
+
+    File names begin with `load_id`, so that `remove_load` finds what a failed COPY left.
+    """
+    fields = schema_of(metadata)["fields"]
+    partition = spec_of(metadata)["fields"]
+    directory = store.key(metadata["location"]) + "/data"
+    store.prepare(directory)
+    by_name = {column.name: column for column in rows.columns}
+    assert set(by_name) == {each["name"] for each in fields}, "the caller compared the columns"
+    selected = ", ".join(
+        f"CAST({quoted(each['name'])} AS {duckdb_type(each['type'])}) AS {quoted(each['name'])}"
+        for each in fields
+    )
+    select = f"SELECT {selected} FROM ({rows.sql})"
+    options = [
+        "FORMAT parquet",
+        "COMPRESSION zstd",
+        f"FIELD_IDS {field_ids(fields)}",
+        f"FILENAME_PATTERN '{load_id}-{{uuidv7}}'",
+        "OVERWRITE_OR_IGNORE",
+        "RETURN_STATS",
+    ]
+    if partition:
+        key = partition_column(fields)
+        parts = ", ".join(partition_sql(each, fields) for each in partition)
+        hashed = f"md5(CAST(ROW({parts}) AS VARCHAR)) AS {quoted(key)}"
+        select = f"SELECT *, {hashed} FROM ({select})"
+        options.append(f"PARTITION_BY ({quoted(key)})")
+    else:
+        options += [f"FILE_SIZE_BYTES {TARGET_FILE_BYTES}", "WRITE_EMPTY_FILE false"]
+    select += sort_sql(sort_order_of(metadata), fields)
+    target = literal(store.uri(directory))
+    written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
+    files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
+    store.sync(store.key(file.location) for file in files)
+    return files
+
+
+def new_file(
+    cursor: Connection, row: tuple[object, ...], fields: Sequence[Field], partition: Sequence[Json]
+) -> NewFile:
+    location, row_count, size_bytes, _, stats, _ = row
+    assert isinstance(location, str) and isinstance(row_count, int)
+    assert isinstance(size_bytes, int) and isinstance(stats, dict)
+    return NewFile(
+        location=location,
+        row_count=row_count,
+        size_bytes=size_bytes,
+        partition=partition_values(cursor, location, fields, partition),
+        statistics=column_statistics(fields, stats),
+    )
+
+
+def partition_values(
+    cursor: Connection, location: str, fields: Sequence[Field], partition: Sequence[Json]
+) -> tuple[object, ...]:
+    """Return a file's partition, as manifests hold it: every row of the file has the same."""
+    if not partition:
+        return ()
+    parts = ", ".join(partition_sql(each, fields) for each in partition)
+    source = f"SELECT {parts} FROM read_parquet({literal(location)}) LIMIT 1"
+    batch = cursor.execute(source).to_arrow_table()
+    return tuple(partition_value(column[0].as_py()) for column in batch.columns)
+
+
+def partition_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return microseconds(value)
+    if isinstance(value, date):
+        return (value - EPOCH_DATE).days
+    return value
+
+
+def partition_column(fields: Sequence[Field]) -> str:
+    """A name for the folders of a partitioned COPY that no column has."""
+    taken = {each["name"].lower() for each in fields}
+    name = "p"
+    while name in taken:
+        name += "p"
+    return name
+
+
+def remove_load(store: LocalStore, metadata: Json, load_id: str) -> None:
+    """Delete the data files that begin with `load_id`, in `data/` and its partitions."""
+    prefix = store.key(metadata["location"]) + "/data/"
+    for key in store.keys(prefix):
+        if key.rpartition("/")[2].startswith(load_id):
+            store.delete(key)
+
+
+def new_load_id() -> str:
+    return secrets.token_hex(8)
+
+
+def snapshot_draft(
+    manifests: Manifests,
+    store: LocalStore,
+    current: LoadedTable | None,
+    *,
+    base: Json,
+    added: Sequence[NewFile],
+    replace: bool,
+    summary: Mapping[str, str],
+    updates: Sequence[Json] = (),
+) -> Draft:
+    """Return the draft of one snapshot that adds files, or replaces all files by them.
+
+    Args:
+        base: the metadata that the snapshot goes on, `updates` applied.
+        updates: what comes before the snapshot in the same commit: properties, a schema.
+    """
+    metadata = base
+    parent = snapshot_of(metadata)
+    parent_id = parent["snapshot-id"] if parent else None
+    old = manifests.read_list(parent["manifest-list"]) if parent else ()
+    snapshot_id = secrets.randbits(SAFE_INTEGER_BITS - 1) + 1
+    folder = f"{metadata['location']}/metadata"
+    commit_id = uuid.uuid4()
+    new: list[ManifestFile] = []
+    files: list[str] = []
+
+    def location(name: str) -> str:
+        result = f"{folder}/{name}"
+        files.append(store.key(result))
+        return result
+
+    if added:
+        new.append(
+            manifests.write_added(location(f"{commit_id}-m0.avro"), metadata, snapshot_id, added)
+        )
+    removed = manifests.live_entries(old) if replace else []
+    if removed:
+        new.append(
+            manifests.write_deleted(
+                location(f"{commit_id}-m1.avro"), metadata, snapshot_id, removed
+            )
+        )
+    kept = () if replace else old
+    sequence_number = metadata["last-sequence-number"] + 1
+    list_location = location(f"snap-{snapshot_id}-{commit_id}.avro")
+    manifests.write_list(list_location, snapshot_id, parent_id, sequence_number, [*new, *kept])
+    snapshot = {
+        "snapshot-id": snapshot_id,
+        **({"parent-snapshot-id": parent_id} if parent_id is not None else {}),
+        "sequence-number": sequence_number,
+        "timestamp-ms": max(now_ms(), metadata["last-updated-ms"] + 1),
+        "manifest-list": list_location,
+        "summary": {
+            "operation": "overwrite" if removed else "append",
+            **totals(parent, added, [each.data_file for each in removed], replace=replace),
+            **summary,
+        },
+        "schema-id": metadata["current-schema-id"],
+    }
+    reference = {"ref-name": "main", "type": "branch", "snapshot-id": snapshot_id}
+    return Draft(
+        updates=[
+            *updates,
+            {"action": "add-snapshot", "snapshot": snapshot},
+            {"action": "set-snapshot-ref", **reference},
+        ],
+        requirements=[
+            {"type": "assert-table-uuid", "uuid": current.metadata["table-uuid"]},
+            {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": parent_id},
+        ]
+        if current
+        else [{"type": "assert-create"}],
+        base=None if current else base,
+        files=files,
+    )
+
+
+def totals(
+    parent: Json | None, added: Sequence[NewFile], removed: Sequence[object], *, replace: bool
+) -> dict[str, str]:
+    """Return the counts of a snapshot's summary, under the names of the specification."""
+    before = parent["summary"] if parent and not replace else {}
+    added_rows = sum(file.row_count for file in added)
+    added_bytes = sum(file.size_bytes for file in added)
+    counts = {
+        "added-data-files": len(added),
+        "added-records": added_rows,
+        "added-files-size": added_bytes,
+        "total-data-files": int(before.get("total-data-files", 0)) + len(added),
+        "total-records": int(before.get("total-records", 0)) + added_rows,
+        "total-files-size": int(before.get("total-files-size", 0)) + added_bytes,
+        "total-delete-files": int(before.get("total-delete-files", 0)),
+        "total-position-deletes": int(before.get("total-position-deletes", 0)),
+        "total-equality-deletes": int(before.get("total-equality-deletes", 0)),
+    }
+    if removed:
+        counts["deleted-data-files"] = len(removed)
+        counts["deleted-records"] = sum(getattr(each, "record_count") for each in removed)  # noqa: B009
+    return {key: str(value) for key, value in counts.items()}
+
+
+def schema_updates(columns: Sequence[Column]) -> list[Json]:
+    """Return the updates that give columns to a table that has none yet."""
+    fields, last_id = make_fields(columns)
+    return [
+        {
+            "action": "add-schema",
+            "schema": {"type": "struct", "fields": fields},
+            "last-column-id": last_id,
+        },
+        {"action": "set-current-schema", "schema-id": -1},
+    ]
