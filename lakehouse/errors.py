@@ -78,7 +78,7 @@ class UpstreamError(LakehouseError):
 
 class UnavailableError(LakehouseError):
     retryable = True
-    retry_after_s = 5
+    retry_after_s: ClassVar[int | None] = 5
 
 
 class InsufficientStorageError(LakehouseError):

@@ -6,7 +6,7 @@ Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lakehouse.catalog.errors import CommitFailedError
 from lakehouse.catalog.types import Field
@@ -14,7 +14,7 @@ from lakehouse.errors import InvalidInputError
 
 Json: TypeAlias = dict[str, Any]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION: Literal[2] = 2
 PREVIOUS_VERSIONS_MAX = 100
 NO_SNAPSHOT = -1
 LAST_ADDED = -1

@@ -9,17 +9,8 @@ from lakehouse.catalog.models import TableName
 NAME_MAX_BYTES = 255
 DEFAULT_NAMESPACE = "main"
 RESERVED_NAMESPACES = frozenset(
-    [
-        "memory",
-        "system",
-        "temp",
-        "information_schema",
-        "pg_catalog",
-        "lake",
-        "ledger",
-        "lakehouse",
-        "vectors",
-    ]
+    ["memory", "system", "temp", "information_schema", "pg_catalog"]
+    + ["lake", "ledger", "lakehouse", "vectors"]
 )
 
 

@@ -76,7 +76,8 @@ class Namespaces:
             if found is None:
                 raise NamespaceNotFoundError(name)
             held = tx.execute(
-                "SELECT count(*) FROM iceberg_tables WHERE catalog_name = ? AND table_namespace = ?",
+                "SELECT count(*) FROM iceberg_tables"
+                " WHERE catalog_name = ? AND table_namespace = ?",
                 (CATALOG_NAME, found),
             ).fetchone()
             if held[0]:

@@ -13,10 +13,14 @@ from lakehouse.database import quoted
 from lakehouse.errors import InvalidInputError
 
 FIRST_FIELD_ID = 1000
-FORMS = "`column`, `year(column)`, `month(..)`, `day(..)`, `hour(..)`, `bucket(16, column)`, `truncate(8, column)`"
+FORMS = (
+    "`column`, `year(column)`, `month(..)`, `day(..)`, `hour(..)`, "
+    "`bucket(16, column)`, `truncate(8, column)`"
+)
 DATES = frozenset(["date", "timestamp", "timestamptz"])
 TIMES = DATES - {"date"}
 BUCKETED = frozenset(["int", "long", "date", "time", "timestamp", "timestamptz", "string", "uuid"])
+CALENDAR = frozenset(["year", "month", "day", "hour"])
 WIDTH_MAX = 1_000_000
 
 # What each transform takes, and how DuckDB computes it. `date_diff` counts borders crossed from
@@ -25,8 +29,8 @@ TRANSFORMS = {
     "identity": (None, "{column}"),
     "year": (DATES, "CAST(year({column}) - 1970 AS INTEGER)"),
     "month": (DATES, "CAST((year({column}) - 1970) * 12 + month({column}) - 1 AS INTEGER)"),
-    "day": (DATES, "CAST(CAST({column} AS DATE) AS DATE)"),
-    "hour": (TIMES, "CAST(date_diff('hour', TIMESTAMP '1970-01-01', {naive}) AS INTEGER)"),
+    "day": (DATES, "CAST({column} AS DATE)"),
+    "hour": (TIMES, "CAST(date_diff('hour', TIMESTAMP '1970-01-01', {column}) AS INTEGER)"),
     "bucket": (BUCKETED, "iceberg_bucket({width}, {column})"),
     "truncate": (frozenset(["int", "long", "string"]), "iceberg_truncate({width}, {column})"),
 }
@@ -97,13 +101,9 @@ def partition_sql(partition: Json, fields: Sequence[Field]) -> str:
     source = next(each for each in fields if each["id"] == partition["source-id"])
     name, _, width = partition["transform"].rstrip("]").partition("[")
     column = quoted(source["name"])
-    naive = f"({column} AT TIME ZONE 'UTC')" if source["type"] == "timestamptz" else column
-    return TRANSFORMS[name][1].format(
-        column=naive if name in DATE_PARTS else column, width=width, naive=naive
-    )
-
-
-DATE_PARTS = ("year", "month", "day")
+    if source["type"] == "timestamptz" and name in CALENDAR:
+        column = f"({column} AT TIME ZONE 'UTC')"
+    return TRANSFORMS[name][1].format(column=column, width=width)
 
 
 def partition_terms(spec: Json, fields: Sequence[Field]) -> list[str]:
