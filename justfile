@@ -1,0 +1,55 @@
+# `just` alone is what to run before a commit. `just --list` names the rest.
+
+python := env("LAKEHOUSE_PYTHON", if path_exists(justfile_directory() / ".venv/bin/python") == "true" { justfile_directory() / ".venv/bin/python" } else { "python3" })
+
+# check, then test
+default: check test
+
+# start the server; data in ./lakehouse-data unless --data says otherwise
+serve *args:
+    {{ python }} -m lakehouse serve {{ args }}
+
+# the whole test suite, or what the arguments name
+test *args:
+    {{ python }} -m pytest {{ args }}
+
+# show the claims against a real server: contract, integration, performance; none: the first two
+proof *args:
+    {{ python }} -m tests.proof {{ args }}
+
+# lint, format and types, without changing a file
+check:
+    {{ python }} -m ruff check .
+    {{ python }} -m ruff format --check .
+    {{ python }} -m mypy
+
+# mend what ruff can mend
+fix:
+    {{ python }} -m ruff check --fix .
+    {{ python }} -m ruff format .
+
+# what a push must pass, in a minute: check, the quick tests, the contract claims
+verify: check
+    {{ python }} -m pytest -q -m "not slow"
+
+# measure: every row of benchmarks/, or the named ones; --quick for small sizes
+bench *args:
+    {{ python }} -m benchmarks {{ args }}
+
+# what is missing on this machine, and the command that mends it
+doctor *args:
+    {{ python }} -m lakehouse doctor {{ args }}
+
+# demo and contract claims with nothing but this process: no MinIO, no Ollama
+smoke-fixtures:
+    {{ python }} -m lakehouse demo --exit
+    {{ python }} -m tests.proof contract
+
+# a push runs `just verify` first
+install-hooks:
+    git config core.hooksPath scripts/hooks
+
+# write both lock files again from pyproject.toml; needs uv
+lock:
+    uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" --quiet -o requirements.lock pyproject.toml
+    uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" --quiet --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
