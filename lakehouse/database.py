@@ -142,6 +142,10 @@ class Database:
         async with self.session(lane) as session:
             return await session.run(work)
 
+    async def call(self, work: Callable[[], T], lane: Lane = Lane.SHORT) -> T:
+        """Return `work()`, run on a worker thread of `lane`: for what blocks without DuckDB."""
+        return await anyio.to_thread.run_sync(work, limiter=self._lanes[lane])
+
 
 def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
     """Load what we need, say what may be reached, then throw the key away.

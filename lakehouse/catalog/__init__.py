@@ -1,6 +1,6 @@
 """Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
 
-from lakehouse.catalog.catalog import Catalog, Pinned, TableRef, TableState, Written
+from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.errors import (
     EmptyTableError,
     IdempotencyInFlightError,
@@ -18,6 +18,7 @@ from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency
 from lakehouse.catalog.models import Column, DatasetObject, TableName
 from lakehouse.catalog.names import check_column_names, check_table_name, parse_table_name
+from lakehouse.catalog.table import Pinned, TableRef, TableState, Written
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 

@@ -8,15 +8,14 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, TypeAlias
+
+import orjson
 
 from lakehouse.catalog.errors import (
     CommitStateUnknownError,
     EmptyTableError,
     SchemaDriftError,
-    SnapshotNotFoundError,
     TableDamagedError,
     TableExistsError,
     TableNotFoundError,
@@ -27,10 +26,8 @@ from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import (
     Json,
     apply,
-    current_snapshot_id,
     new_metadata,
     schema_of,
-    snapshot_at,
     snapshot_of,
     sort_order_of,
     spec_of,
@@ -44,6 +41,18 @@ from lakehouse.catalog.partitioning import (
     sort_terms,
 )
 from lakehouse.catalog.relations import Relations, schema_of_snapshot
+from lakehouse.catalog.table import (
+    CREATED_AT,
+    AsOf,
+    Pinned,
+    TableRef,
+    TableState,
+    Written,
+    chosen_snapshot,
+    moment,
+    snapshot_model,
+    table_state,
+)
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     Change,
@@ -53,7 +62,7 @@ from lakehouse.catalog.tables import (
     Tables,
     now_ms,
 )
-from lakehouse.catalog.types import make_fields, to_columns
+from lakehouse.catalog.types import make_fields, name_mapping, to_columns
 from lakehouse.catalog.writing import (
     Rows,
     copy_rows,
@@ -63,64 +72,15 @@ from lakehouse.catalog.writing import (
     snapshot_draft,
 )
 from lakehouse.database import Connection, EngineIOError
+from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
-AsOf: TypeAlias = int | datetime
 
-CREATED_AT = "lakehouse.created-at-ms"
+NAME_MAPPING = "schema.name-mapping.default"
 SLUG_MAX = 40
-
-
-@dataclass(frozen=True, slots=True)
-class TableRef:
-    """A table as a statement names it."""
-
-    namespace: str | None
-    name: str
-    as_of: AsOf | None = None
-    """A snapshot id, or a moment (aware): the snapshot that was current then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """A table at one snapshot, and the relation in DuckDB that reads exactly that."""
-
-    table: TableName
-    uuid: str
-    snapshot_id: int | None
-    columns: tuple[Column, ...]
-    relation: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableState:
-    """A table as it is now, for those who write to it."""
-
-    name: TableName
-    uuid: str
-    columns: tuple[Column, ...]
-    snapshot_id: int | None
-    row_count: int
-    properties: Mapping[str, str]
-    location: str
-    summary: Mapping[str, str]
-    """Of the current snapshot."""
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a write did."""
-
-    table: TableState
-    snapshot_id: int | None
-    added_rows: int
-    created: bool
-    objects: tuple[DatasetObject, ...]
 
 
 class Catalog:
@@ -386,6 +346,59 @@ class Catalog:
             raise
         return written[0]
 
+    def add_files(
+        self,
+        name: TableName,
+        columns: Sequence[Column],
+        files: Sequence[NewFile],
+        *,
+        properties: Mapping[str, str],
+        seal: Callable[[Transaction, str], None],
+    ) -> TableState:
+        """Add Parquet files that lie in the warehouse to a table by reference, and return it.
+
+        The table is made when it is not there. Files carry no field ids, so readers match columns
+        by name: the table gets a name mapping.
+
+        Args:
+            columns: of the files and of the table; empty for a dataset without columns yet.
+            seal: called with the table's UUID inside the pointer's transaction.
+
+        Raises:
+            InvalidInputError: the table is partitioned; nobody says where the files belong.
+        """
+        current = self._tables.find(name)
+        base = (
+            current.metadata if current else self._new_metadata(name, columns, (), (), properties)
+        )
+        if spec_of(base)["fields"] and files:
+            raise InvalidInputError(f"the table {name} is partitioned; ingest the files instead")
+
+        def build(now: LoadedTable | None) -> Draft:
+            check_still(name, current, now)
+            if not files:
+                return Draft([], base=None if now else base)
+            before = now.metadata if now else base
+            updates = first_columns(before, columns)
+            going_on = apply(before, updates)
+            updates.append(map_names(going_on))
+            return snapshot_draft(
+                self._manifests,
+                self._store,
+                now,
+                base=apply(before, updates),
+                added=files,
+                replace=False,
+                summary={},
+                updates=updates,
+            )
+
+        (table,) = self._tables.commit(
+            [Change(current.name if current else self._placed(name), build)],
+            lambda tx, tables: seal(tx, tables[0].metadata["table-uuid"]),
+        )
+        return table_state(table)
+
     def _written(self, table: LoadedTable, files: Sequence[NewFile], *, created: bool) -> Written:
         state = table_state(table)
         return Written(
@@ -399,8 +412,8 @@ class Catalog:
             ),
         )
 
-    def objects(self, name: TableName) -> list[DatasetObject]:
-        """Return the data files of a table's current snapshot, by key."""
+    def objects(self, name: TableName) -> list[tuple[str, DatasetObject]]:
+        """Return the data files of a table's current snapshot with their locations, by key."""
         table = self.load(name)
         snapshot = snapshot_of(table.metadata)
         if snapshot is None:
@@ -410,19 +423,20 @@ class Catalog:
             for each in table.metadata["snapshots"]
         }
         entries = self._manifests.live_entries(self._manifests.read_list(snapshot["manifest-list"]))
-        return sorted(
+        found = [
             (
+                entry.data_file.file_path,
                 DatasetObject(
                     key=self._store.key(entry.data_file.file_path),
                     size=entry.data_file.file_size_in_bytes,
                     created_at=added_at.get(
                         entry.snapshot_id or 0, moment(table.metadata["last-updated-ms"])
                     ),
-                )
-                for entry in entries
-            ),
-            key=lambda each: each.key,
-        )
+                ),
+            )
+            for entry in entries
+        ]
+        return sorted(found, key=lambda each: each[1].key)
 
     def rename(self, name: TableName, to: TableName) -> Table:
         """Give a table another name; statements that run keep reading it.
@@ -443,7 +457,7 @@ class Catalog:
             raise TableNotFoundError(str(name), self.nearest(name))
 
         def release(tx: Transaction) -> None:
-            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (pointer.name.name,))
+            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (str(pointer.name),))
 
         self._tables.drop(name, release)
 
@@ -458,71 +472,15 @@ class Catalog:
         return self._keys.in_flight(key)
 
 
-def table_state(table: LoadedTable) -> TableState:
-    metadata = table.metadata
-    snapshot = snapshot_of(metadata)
-    summary = snapshot["summary"] if snapshot else {}
-    return TableState(
-        name=table.name,
-        uuid=metadata["table-uuid"],
-        columns=to_columns(schema_of(metadata)["fields"]),
-        snapshot_id=current_snapshot_id(metadata),
-        row_count=int(summary.get("total-records", 0)),
-        properties=metadata["properties"],
-        location=metadata["location"],
-        summary=summary,
-        created_at=created_at(metadata),
-        updated_at=moment(metadata["last-updated-ms"]),
-    )
-
-
-def created_at(metadata: Json) -> datetime:
-    """Return when a table was created: ours say so, of others the first snapshot is a guess."""
-    known = metadata["properties"].get(CREATED_AT)
-    if known is not None:
-        return moment(int(known))
-    log = metadata["snapshot-log"]
-    return moment(log[0]["timestamp-ms"] if log else metadata["last-updated-ms"])
-
-
-def moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def snapshot_model(snapshot: Json) -> Snapshot:
-    summary = snapshot.get("summary", {})
-    return Snapshot(
-        snapshot_id=snapshot["snapshot-id"],
-        parent_snapshot_id=snapshot.get("parent-snapshot-id"),
-        committed_at=moment(snapshot["timestamp-ms"]),
-        operation=summary.get("operation", "unknown"),
-        row_count=int(summary.get("total-records", 0)),
-        added_rows=int(summary.get("added-records", 0)),
-        deleted_rows=int(summary.get("deleted-records", 0)),
-        summary=summary,
-    )
-
-
-def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
-    """Return the snapshot that `as_of` means, the current one without.
-
-    Raises:
-        SnapshotNotFoundError: the table has none of that id, or had none at that time.
-    """
-    if as_of is None:
-        return snapshot_of(table.metadata)
-    if isinstance(as_of, int):
-        found = snapshot_of(table.metadata, as_of)
-    else:
-        found = snapshot_at(table.metadata, int(as_of.timestamp() * 1000))
-    if found is None:
-        raise SnapshotNotFoundError(str(table.name), as_of)
-    return found
-
-
 def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
     """Return the updates that the first load of a dataset without columns needs."""
     return [] if schema_of(base)["fields"] else schema_updates(columns)
+
+
+def map_names(metadata: Json) -> Json:
+    """Return the update that lets readers find columns by name in files without field ids."""
+    mapping = orjson.dumps(name_mapping(schema_of(metadata)["fields"])).decode()
+    return {"action": "set-properties", "updates": {NAME_MAPPING: mapping}}
 
 
 def check_columns(name: TableName, metadata: Json, columns: Sequence[Column]) -> None:

@@ -77,11 +77,27 @@ class Snapshot(msgspec.Struct, frozen=True):
     summary: dict[str, str]
 
 
-class Page(msgspec.Struct, frozen=True):
-    """What every list answers; `next_cursor` is null on the last page."""
+class TablePage(msgspec.Struct, frozen=True):
+    """`next_cursor` is null on the last page, here and in every list."""
 
-    items: list[TableSummary] | list[Snapshot] | list[str]
+    items: list[TableSummary]
     next_cursor: str | None = None
+
+
+class SnapshotPage(msgspec.Struct, frozen=True):
+    items: list[Snapshot]
+    next_cursor: str | None = None
+
+
+class NamespacePage(msgspec.Struct, frozen=True):
+    items: list[str]
+    next_cursor: str | None = None
+
+
+class ManifestList(msgspec.Struct, frozen=True):
+    """All datasets: the Go contract knows no pages here."""
+
+    manifests: list["Manifest"]
 
 
 class DatasetRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

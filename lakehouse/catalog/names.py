@@ -9,8 +9,7 @@ from lakehouse.catalog.models import TableName
 NAME_MAX_BYTES = 255
 DEFAULT_NAMESPACE = "main"
 RESERVED_NAMESPACES = frozenset(
-    ["memory", "system", "temp", "information_schema", "pg_catalog"]
-    + ["lake", "ledger", "lakehouse", "vectors"]
+    "memory system temp information_schema pg_catalog lake ledger lakehouse vectors".split()  # noqa: SIM905 - one line
 )
 
 

@@ -252,6 +252,10 @@ class Tables:
                 " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
                 (*to, CATALOG_NAME, *found.name),
             )
+            tx.execute(
+                "UPDATE registered_object SET dataset = ? WHERE dataset = ?",
+                (str(to), str(found.name)),
+            )
 
         with self.locked([name, to]):
             self._state.write(work)

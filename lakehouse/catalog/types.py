@@ -322,16 +322,7 @@ def ids_of(field: Field) -> str:
     type_ = field["type"]
     if isinstance(type_, str):
         return str(field["id"])
-    if type_["type"] == "struct":
-        inner = type_["fields"]
-    elif type_["type"] == "list":
-        inner = [{"name": "element", "id": type_["element-id"], "type": type_["element"]}]
-    else:
-        inner = [
-            {"name": "key", "id": type_["key-id"], "type": type_["key"]},
-            {"name": "value", "id": type_["value-id"], "type": type_["value"]},
-        ]
-    return f"{{__duckdb_field_id: {field['id']}, {field_ids(inner)[1:]}"
+    return f"{{__duckdb_field_id: {field['id']}, {field_ids(children(type_))[1:]}"
 
 
 def leaves(fields: Iterable[Field], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Field]]:
@@ -345,3 +336,30 @@ def leaves(fields: Iterable[Field], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield ".".join(quoted(name) for name in here), each
         elif each["type"]["type"] == "struct":
             yield from leaves(each["type"]["fields"], here)
+
+
+def name_mapping(fields: Iterable[Field]) -> list[Field]:
+    """Return the name mapping that gives these ids to the columns of files that have none.
+
+    Source: https://iceberg.apache.org/spec/#name-mapping-serialization
+    """
+    result = []
+    for each in fields:
+        entry: Field = {"field-id": each["id"], "names": [each["name"]]}
+        inner = [] if isinstance(each["type"], str) else children(each["type"])
+        if inner:
+            entry["fields"] = name_mapping(inner)
+        result.append(entry)
+    return result
+
+
+def children(type_: dict[str, Any]) -> list[Field]:
+    """Return what a nested type holds, under the names that files give it."""
+    if type_["type"] == "struct":
+        return list(type_["fields"])
+    if type_["type"] == "list":
+        return [{"name": "element", "id": type_["element-id"], "type": type_["element"]}]
+    return [
+        {"name": "key", "id": type_["key-id"], "type": type_["key"]},
+        {"name": "value", "id": type_["value-id"], "type": type_["value"]},
+    ]

@@ -1,0 +1,227 @@
+"""The Go contract's datasets: tables of `main`, by a manifest and a schema fingerprint.
+
+Registering adds Parquet objects of the storage API to a table by reference. They belong to
+whoever put them there: our maintenance never deletes one, and while a table reads an object it
+can be neither replaced nor deleted through storage.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from lakehouse.catalog.catalog import Catalog
+from lakehouse.catalog.errors import SchemaDriftError
+from lakehouse.catalog.fingerprint import dataset_id, fingerprint
+from lakehouse.catalog.manifests import NewFile
+from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Manifest, TableName
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_table_name
+from lakehouse.catalog.parquet import ParquetFooter, read_footer
+from lakehouse.catalog.table import TableState
+from lakehouse.errors import ConflictError, InvalidInputError
+from lakehouse.state import State, Transaction
+
+FINGERPRINT = "lakehouse.schema-fingerprint"
+REGISTERED_ROWS = "lakehouse.registered-row-count"
+
+
+class FingerprintConflictError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str, known: str) -> None:
+        super().__init__(
+            f"the dataset {name!r} has the schema fingerprint {known}; another schema needs "
+            "another name",
+            dataset=name,
+            schema_fingerprint=known,
+        )
+
+
+class RowCountMismatchError(InvalidInputError):
+    def __init__(self, given: int, found: int) -> None:
+        super().__init__(
+            f"row_count is {given}, but the objects hold {found} rows; leave it out or mend it",
+            given=given,
+            found=found,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A user's object, as the storage module knows it."""
+
+    key: str
+    location: str
+    """As Iceberg metadata and DuckDB know it."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLookup:
+    """What datasets need of storage; `app.py` hands it in."""
+
+    get: Callable[[str], StoredObject]
+    """By the user's key; raises `ObjectNotFoundError`."""
+    open: Callable[[str], BinaryIO]
+    """A seekable file of the object's bytes, by the user's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An object that is to become a data file, and what its footer says."""
+
+    stored: StoredObject
+    footer: ParquetFooter
+
+
+class Datasets:
+    def __init__(self, catalog: Catalog, state: State, lookup: ObjectLookup) -> None:
+        self._catalog = catalog
+        self._state = state
+        self._lookup = lookup
+        # One registration at a time: the ancestor of this system once made 308 duplicates.
+        self._registering = threading.Lock()
+
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a dataset; `TableNotFoundError` when there is none."""
+        return self._manifest(self._catalog.get(check_table_name(DEFAULT_NAMESPACE, name)))
+
+    def list(self) -> list[Manifest]:
+        """Return the manifests of all datasets that can be read, by name."""
+        damaged = self._catalog.damaged()
+        names = [name for name in self._catalog.names() if name.namespace == DEFAULT_NAMESPACE]
+        tables = [self._catalog.find(name) for name in names if str(name) not in damaged]
+        return [self._manifest(table) for table in tables if table]
+
+    def register(self, request: DatasetRegister) -> Manifest:
+        """Add the named objects to a dataset, which is made if it is not there.
+
+        Raises:
+            FingerprintConflictError: the dataset has another fingerprint.
+            ObjectNotFoundError: an object is not there.
+            NotParquetError, UnsupportedTypeError: it cannot be part of a table as it is.
+            SchemaDriftError: the columns differ.
+            RowCountMismatchError: the objects hold another number of rows.
+        """
+        name = check_table_name(DEFAULT_NAMESPACE, request.name)
+        with self._registering:
+            table = self._catalog.find(name)
+            if table and known_fingerprint(table) != request.schema_fingerprint:
+                raise FingerprintConflictError(table.name.name, known_fingerprint(table))
+            there = self._registered(table) if table else {}
+            keys = dict.fromkeys(each.key for each in request.objects)
+            adopted = [self._adopt(key) for key in keys if key not in there.values()]
+            columns = agreed_columns(name, table, adopted)
+            if not there:
+                check_row_count(request.row_count, adopted)
+            existing = table is not None
+            if table is None or adopted:
+                table = self._add(table, name, request, columns, adopted)
+            return self._manifest(table, existing=existing)
+
+    def _adopt(self, key: str) -> Adopted:
+        stored = self._lookup.get(key)
+        with self._lookup.open(key) as file:
+            footer = read_footer(file, key)
+        return Adopted(stored, footer)
+
+    def _add(
+        self,
+        table: TableState | None,
+        name: TableName,
+        request: DatasetRegister,
+        columns: Sequence[Column],
+        adopted: Sequence[Adopted],
+    ) -> TableState:
+        properties = {FINGERPRINT: request.schema_fingerprint}
+        if request.row_count is not None and not adopted:
+            properties[REGISTERED_ROWS] = str(request.row_count)
+
+        def seal(tx: Transaction, uuid: str) -> None:
+            # Storage refuses to replace or delete an object in this same database's
+            # transactions, so what was read above is still what is there, or we say it is not.
+            for each in adopted:
+                if self._lookup.get(each.stored.key) != each.stored:
+                    raise ConflictError(f"the object {each.stored.key!r} was replaced meanwhile")
+                tx.execute(
+                    "INSERT INTO registered_object (object_key, table_uuid, dataset)"
+                    " VALUES (?, ?, ?)",
+                    (each.stored.key, uuid, str(name)),
+                )
+
+        files = [
+            NewFile(each.stored.location, each.footer.row_count, each.stored.size_bytes)
+            for each in adopted
+        ]
+        return self._catalog.add_files(
+            table.name if table else name,
+            columns,
+            files,
+            properties={} if table else properties,
+            seal=seal,
+        )
+
+    def _registered(self, table: TableState) -> dict[str, str]:
+        """Return the user's keys of a table's registered objects by their locations."""
+
+        def work(tx: Transaction) -> list[tuple[str]]:
+            return tx.execute(
+                "SELECT object_key FROM registered_object WHERE table_uuid = ?", (table.uuid,)
+            ).fetchall()
+
+        keys = [row[0] for row in self._state.read(work)]
+        return {self._lookup.get(key).location: key for key in keys}
+
+    def _manifest(self, table: TableState, *, existing: bool = True) -> Manifest:
+        registered = self._registered(table)
+        objects = [
+            DatasetObject(registered.get(location, each.key), each.size, each.created_at)
+            for location, each in self._catalog.objects(table.name)
+        ]
+        promised = int(table.properties.get(REGISTERED_ROWS, 0))
+        return Manifest(
+            dataset_id=dataset_id(table.name.name),
+            name=table.name.name,
+            schema_fingerprint=known_fingerprint(table),
+            objects=objects,
+            row_count=promised if table.snapshot_id is None else table.row_count,
+            created_at=table.created_at,
+            updated_at=table.updated_at,
+            snapshot_id=table.snapshot_id,
+            columns=list(table.columns),
+            existing=existing,
+        )
+
+
+def known_fingerprint(table: TableState) -> str:
+    """Return the fingerprint a dataset was registered with, else that of its columns."""
+    return table.properties.get(FINGERPRINT) or fingerprint(table.columns)
+
+
+def agreed_columns(
+    name: TableName, table: TableState | None, adopted: Sequence[Adopted]
+) -> tuple[Column, ...]:
+    """Return the columns that the table and all objects have; `SchemaDriftError` if they differ."""
+    columns = table.columns if table else ()
+    for each in adopted:
+        found = each.footer.columns
+        if not columns:
+            columns = found
+        differences = [
+            *(f"{c.name} {c.type} is missing" for c in columns if c not in found),
+            *(f"{c.name} {c.type} is not in the dataset" for c in found if c not in columns),
+        ]
+        if differences:
+            raise SchemaDriftError(str(name), [f"{each.stored.key}: {d}" for d in differences])
+        if each.footer.has_field_ids:
+            raise InvalidInputError(
+                f"the object {each.stored.key!r} carries field ids of another table; "
+                "ingest it instead of registering it"
+            )
+    return columns
+
+
+def check_row_count(given: int | None, adopted: Sequence[Adopted]) -> None:
+    found = sum(each.footer.row_count for each in adopted)
+    if given is not None and adopted and given != found:
+        raise RowCountMismatchError(given, found)

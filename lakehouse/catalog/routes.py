@@ -1,0 +1,200 @@
+"""`/v1/tables`, `/v1/namespaces` and the Go contract's `/v1/catalog` over HTTP."""
+
+from functools import partial
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
+from lakehouse.catalog.catalog import Catalog
+from lakehouse.catalog.datasets import Datasets
+from lakehouse.catalog.models import (
+    DatasetRegister,
+    Manifest,
+    ManifestList,
+    NamespaceCreate,
+    NamespacePage,
+    Snapshot,
+    SnapshotPage,
+    Table,
+    TableCreate,
+    TablePage,
+    TableRename,
+    TableSummary,
+)
+from lakehouse.catalog.names import parse_table_name
+from lakehouse.database import Database
+
+SEQUENCE_MAX = 2**63
+
+
+class TablesController(Controller):
+    path = "/v1/tables"
+    tags = ["tables"]
+
+    @get()
+    async def list_tables(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        namespace: FromQuery[str | None] = None,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> TablePage:
+        """List tables by name, all or those of one namespace; damaged ones say why."""
+
+        def work() -> TablePage:
+            wanted = catalog.namespaces.get(namespace) if namespace is not None else None
+            names = [each for each in catalog.names() if wanted in (None, each.namespace)]
+            names.sort(key=str)
+            chosen, following = page_of(names, str, limit, cursor)
+            damaged = catalog.damaged()
+            items = [TableSummary(n.name, n.namespace, damaged.get(str(n))) for n in chosen]
+            return TablePage(items, following)
+
+        return await database.call(work)
+
+    @post()
+    async def create_table(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        data: JSONBody[TableCreate],
+    ) -> Table:
+        """Create an empty table."""
+
+        def work() -> Table:
+            return catalog.create_table(
+                parse_table_name(data.name),
+                data.columns,
+                partition_by=data.partition_by,
+                sort_by=data.sort_by,
+            )
+
+        return await database.call(work)
+
+    @get("/{table:str}")
+    async def describe_table(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        table: FromPath[str],
+    ) -> Table:
+        """Describe a table: columns, partitioning, rows, files, bytes."""
+        return await database.call(lambda: catalog.describe(parse_table_name(table)))
+
+    @delete("/{table:str}")
+    async def drop_table(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        table: FromPath[str],
+    ) -> None:
+        """Take a table out of the catalog."""
+        await database.call(lambda: catalog.drop(parse_table_name(table)))
+
+    @post("/{table:str}/rename", status_code=200)
+    async def rename_table(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        table: FromPath[str],
+        data: JSONBody[TableRename],
+    ) -> Table:
+        """Give a table another name, in the same namespace or another one."""
+        work = partial(catalog.rename, parse_table_name(table), parse_table_name(data.to))
+        return await database.call(work)
+
+    @get("/{table:str}/snapshots")
+    async def list_snapshots(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        table: FromPath[str],
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> SnapshotPage:
+        """List the snapshots of a table, newest first; each can be read with `as_of`."""
+
+        def work() -> SnapshotPage:
+            snapshots = catalog.snapshots(parse_table_name(table))
+            return SnapshotPage(*page_of(snapshots, newest_first, limit, cursor))
+
+        return await database.call(work)
+
+
+def newest_first(snapshot: Snapshot) -> str:
+    return f"{SEQUENCE_MAX - int(snapshot.committed_at.timestamp() * 1000):020}"
+
+
+class NamespacesController(Controller):
+    path = "/v1/namespaces"
+    tags = ["tables"]
+
+    @get()
+    async def list_namespaces(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> NamespacePage:
+        """List namespaces by name."""
+        names = await database.call(catalog.namespaces.list)
+        return NamespacePage(*page_of(sorted(names), str, limit, cursor))
+
+    @post()
+    async def create_namespace(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        data: JSONBody[NamespaceCreate],
+    ) -> NamespaceCreate:
+        """Create an empty namespace."""
+        await database.call(lambda: catalog.namespaces.create(data.name))
+        return data
+
+    @delete("/{namespace:str}")
+    async def drop_namespace(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        namespace: FromPath[str],
+    ) -> None:
+        """Drop an empty namespace."""
+        await database.call(lambda: catalog.namespaces.drop(namespace))
+
+
+class DatasetsController(Controller):
+    """The Go contract: a dataset is a table of the namespace `main`."""
+
+    path = "/v1/catalog"
+    tags = ["datasets"]
+
+    @post("/register", status_code=200)
+    async def register_dataset(
+        self,
+        datasets: NamedDependency[Datasets],
+        database: NamedDependency[Database],
+        data: JSONBody[DatasetRegister],
+    ) -> Manifest:
+        """Make Parquet objects of the storage API readable as a dataset, without a copy."""
+        return await database.call(lambda: datasets.register(data))
+
+    @get("/manifest/{name:str}")
+    async def get_manifest(
+        self,
+        datasets: NamedDependency[Datasets],
+        database: NamedDependency[Database],
+        name: FromPath[str],
+    ) -> Manifest:
+        """Return a dataset's manifest."""
+        return await database.call(lambda: datasets.manifest(name))
+
+    @get("/list")
+    async def list_manifests(
+        self, datasets: NamedDependency[Datasets], database: NamedDependency[Database]
+    ) -> ManifestList:
+        """List all datasets."""
+        return await database.call(lambda: ManifestList(datasets.list()))

@@ -1,0 +1,133 @@
+"""A table as readers and writers of it see it: at one state, or at one snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from lakehouse.catalog.errors import SnapshotNotFoundError
+from lakehouse.catalog.metadata import (
+    Json,
+    current_snapshot_id,
+    schema_of,
+    snapshot_at,
+    snapshot_of,
+)
+from lakehouse.catalog.models import Column, DatasetObject, Snapshot, TableName
+from lakehouse.catalog.tables import LoadedTable
+from lakehouse.catalog.types import to_columns
+
+AsOf: TypeAlias = int | datetime
+
+CREATED_AT = "lakehouse.created-at-ms"
+
+
+@dataclass(frozen=True, slots=True)
+class TableRef:
+    """A table as a statement names it."""
+
+    namespace: str | None
+    name: str
+    as_of: AsOf | None = None
+    """A snapshot id, or a moment (aware): the snapshot that was current then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A table at one snapshot, and the relation in DuckDB that reads exactly that."""
+
+    table: TableName
+    uuid: str
+    snapshot_id: int | None
+    columns: tuple[Column, ...]
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """A table as it is now, for those who write to it."""
+
+    name: TableName
+    uuid: str
+    columns: tuple[Column, ...]
+    snapshot_id: int | None
+    row_count: int
+    properties: Mapping[str, str]
+    location: str
+    summary: Mapping[str, str]
+    """Of the current snapshot."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did."""
+
+    table: TableState
+    snapshot_id: int | None
+    added_rows: int
+    created: bool
+    objects: tuple[DatasetObject, ...]
+
+
+def table_state(table: LoadedTable) -> TableState:
+    metadata = table.metadata
+    snapshot = snapshot_of(metadata)
+    summary = snapshot["summary"] if snapshot else {}
+    return TableState(
+        name=table.name,
+        uuid=metadata["table-uuid"],
+        columns=to_columns(schema_of(metadata)["fields"]),
+        snapshot_id=current_snapshot_id(metadata),
+        row_count=int(summary.get("total-records", 0)),
+        properties=metadata["properties"],
+        location=metadata["location"],
+        summary=summary,
+        created_at=created_at(metadata),
+        updated_at=moment(metadata["last-updated-ms"]),
+    )
+
+
+def created_at(metadata: Json) -> datetime:
+    """Return when a table was created: ours say so, of others the first snapshot is a guess."""
+    known = metadata["properties"].get(CREATED_AT)
+    if known is not None:
+        return moment(int(known))
+    log = metadata["snapshot-log"]
+    return moment(log[0]["timestamp-ms"] if log else metadata["last-updated-ms"])
+
+
+def moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def snapshot_model(snapshot: Json) -> Snapshot:
+    summary = snapshot.get("summary", {})
+    return Snapshot(
+        snapshot_id=snapshot["snapshot-id"],
+        parent_snapshot_id=snapshot.get("parent-snapshot-id"),
+        committed_at=moment(snapshot["timestamp-ms"]),
+        operation=summary.get("operation", "unknown"),
+        row_count=int(summary.get("total-records", 0)),
+        added_rows=int(summary.get("added-records", 0)),
+        deleted_rows=int(summary.get("deleted-records", 0)),
+        summary=summary,
+    )
+
+
+def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
+    """Return the snapshot that `as_of` means, the current one without.
+
+    Raises:
+        SnapshotNotFoundError: the table has none of that id, or had none at that time.
+    """
+    if as_of is None:
+        return snapshot_of(table.metadata)
+    if isinstance(as_of, int):
+        found = snapshot_of(table.metadata, as_of)
+    else:
+        found = snapshot_at(table.metadata, int(as_of.timestamp() * 1000))
+    if found is None:
+        raise SnapshotNotFoundError(str(table.name), as_of)
+    return found
