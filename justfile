@@ -47,7 +47,7 @@ smoke-fixtures:
 
 # a push runs `just verify` first
 install-hooks:
-    git config core.hooksPath scripts/hooks
+    git config core.hooksPath .githooks
 
 # write both lock files again from pyproject.toml; needs uv
 lock:
