@@ -8,20 +8,26 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal, TypeAlias
-
-import orjson
 
 from lakehouse.catalog.errors import (
     CommitStateUnknownError,
     EmptyTableError,
-    SchemaDriftError,
     TableDamagedError,
     TableExistsError,
     TableNotFoundError,
 )
 from lakehouse.catalog.health import Damages, damage_of
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.loads import (
+    Staged,
+    check_still,
+    first_columns,
+    load_draft,
+    map_names,
+    stage,
+)
 from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import (
     Json,
@@ -62,24 +68,15 @@ from lakehouse.catalog.tables import (
     Tables,
     now_ms,
 )
-from lakehouse.catalog.types import make_fields, name_mapping, to_columns
-from lakehouse.catalog.writing import (
-    Rows,
-    copy_rows,
-    new_load_id,
-    remove_load,
-    schema_updates,
-    snapshot_draft,
-)
+from lakehouse.catalog.types import make_fields, to_columns
+from lakehouse.catalog.writing import Rows, remove_load, snapshot_draft
 from lakehouse.database import Connection, EngineIOError
 from lakehouse.errors import InvalidInputError
-from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
 
-NAME_MAPPING = "schema.name-mapping.default"
 SLUG_MAX = 40
 
 
@@ -250,30 +247,6 @@ class Catalog:
         """Return `name` with its namespace as that was created."""
         return TableName(self.namespaces.get(name.namespace), name.name)
 
-    def _new_metadata(
-        self,
-        name: TableName,
-        columns: Sequence[Column],
-        partition_by: Sequence[str],
-        sort_by: Sequence[str],
-        properties: Mapping[str, str],
-    ) -> Json:
-        fields, last_id = make_fields(columns)
-        table_uuid = uuid.uuid4()
-        # A unique suffix: after a rename, a new table of the old name must not share the folder.
-        key = f"tables/{slug(name.namespace)}/{slug(name.name)}-{table_uuid.hex[:8]}"
-        created = now_ms()
-        return new_metadata(
-            table_uuid=str(table_uuid),
-            location=self._store.uri(key),
-            fields=fields,
-            last_column_id=last_id,
-            partition_fields=partition_fields(partition_by, fields),
-            sort_fields=sort_fields(sort_by, fields),
-            properties={**properties, CREATED_AT: str(created)},
-            now_ms=created,
-        )
-
     def write(
         self,
         cursor: Connection,
@@ -297,54 +270,94 @@ class Catalog:
             SchemaDriftError: the table has other columns.
             CommitStateUnknownError: it may have happened; the files stay.
         """
+        staged = self.stage(
+            cursor,
+            name,
+            rows,
+            mode=mode,
+            summary=summary,
+            properties=properties,
+            partition_by=partition_by,
+            sort_by=sort_by,
+        )
+        return self.commit([staged], idempotency)[0]
+
+    def stage(
+        self,
+        cursor: Connection,
+        name: TableName,
+        rows: Rows,
+        *,
+        mode: Mode,
+        summary: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Staged:
+        """Write the data files of one load and return it, durable but in no table yet.
+
+        Raises:
+            TableExistsError, TableNotFoundError, SchemaDriftError: as `write`.
+        """
         current = self._tables.find(name)
-        if current is None:
-            if mode != "create":
-                raise TableNotFoundError(str(name), self.nearest(name))
-            base = self._new_metadata(name, rows.columns, partition_by, sort_by, properties or {})
-        else:
-            if mode == "create" and schema_of(current.metadata)["fields"]:
-                raise TableExistsError(str(current.name))
-            base = current.metadata
+        if current is None and mode != "create":
+            raise TableNotFoundError(str(name), self.nearest(name))
+        if current and mode == "create" and schema_of(current.metadata)["fields"]:
+            raise TableExistsError(str(current.name))
+        base = (
+            current.metadata
+            if current
+            else self._new_metadata(name, rows.columns, partition_by, sort_by, properties or {})
+        )
         target = current.name if current else self._placed(name)
-        updates = first_columns(base, rows.columns)
-        metadata = apply(base, updates)
-        check_columns(target, metadata, rows.columns)
-        load_id = new_load_id()
-        written: list[Written] = []
+        return stage(
+            cursor, self._store, target, current, base, rows, mode == "overwrite", summary or {}
+        )
+
+    def commit(
+        self, loads: Sequence[Staged], idempotency: Idempotency[Written] | None = None
+    ) -> list[Written]:
+        """Make staged loads visible, all of them in one moment or none, in the order given.
+
+        Args:
+            loads: at most one per table.
+            idempotency: stored in the same transaction, with the answer to the first load.
+        """
+        written: dict[TableName, Written] = {}
+
+        def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
+            by_name = {table.name: table for table in tables}
+            for load in loads:
+                written[load.name] = self._written(by_name[load.name], load)
+            if idempotency:
+                self._keys.record(tx, idempotency, written[loads[0].name])
 
         try:
-            files = copy_rows(cursor, self._store, metadata, rows, load_id)
-            reach("after-data-file")
-
-            def build(now: LoadedTable | None) -> Draft:
-                check_still(target, current, now)
-                if not files and mode != "overwrite":
-                    return Draft(updates, base=None if now else base)
-                going_on = apply(now.metadata, updates) if now else base
-                return snapshot_draft(
-                    self._manifests,
-                    self._store,
-                    now,
-                    base=going_on,
-                    added=files,
-                    replace=mode == "overwrite",
-                    summary=summary or {},
-                    updates=updates,
-                )
-
-            def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
-                written[:] = [self._written(tables[0], files, created=current is None)]
-                if idempotency:
-                    self._keys.record(tx, idempotency, written[0])
-
-            self._tables.commit([Change(target, build)], seal)
+            changes = [
+                Change(load.name, partial(load_draft, load, self._manifests, self._store))
+                for load in loads
+            ]
+            self._tables.commit(changes, seal)
         except CommitStateUnknownError:
             raise
         except BaseException:
-            remove_load(self._store, metadata, load_id)
+            for load in loads:
+                remove_load(self._store, load.base, load.load_id)
             raise
-        return written[0]
+        return [written[load.name] for load in loads]
+
+    def _written(self, table: LoadedTable, load: Staged) -> Written:
+        state = table_state(table)
+        return Written(
+            table=state,
+            snapshot_id=state.snapshot_id,
+            added_rows=sum(file.row_count for file in load.files),
+            created=load.before is None,
+            objects=tuple(
+                DatasetObject(self._store.key(file.location), file.size_bytes, state.updated_at)
+                for file in load.files
+            ),
+        )
 
     def add_files(
         self,
@@ -399,17 +412,28 @@ class Catalog:
         )
         return table_state(table)
 
-    def _written(self, table: LoadedTable, files: Sequence[NewFile], *, created: bool) -> Written:
-        state = table_state(table)
-        return Written(
-            table=state,
-            snapshot_id=state.snapshot_id,
-            added_rows=sum(file.row_count for file in files),
-            created=created,
-            objects=tuple(
-                DatasetObject(self._store.key(file.location), file.size_bytes, state.updated_at)
-                for file in files
-            ),
+    def _new_metadata(
+        self,
+        name: TableName,
+        columns: Sequence[Column],
+        partition_by: Sequence[str],
+        sort_by: Sequence[str],
+        properties: Mapping[str, str],
+    ) -> Json:
+        fields, last_id = make_fields(columns)
+        table_uuid = uuid.uuid4()
+        # A unique suffix: after a rename, a new table of the old name must not share the folder.
+        key = f"tables/{slug(name.namespace)}/{slug(name.name)}-{table_uuid.hex[:8]}"
+        created = now_ms()
+        return new_metadata(
+            table_uuid=str(table_uuid),
+            location=self._store.uri(key),
+            fields=fields,
+            last_column_id=last_id,
+            partition_fields=partition_fields(partition_by, fields),
+            sort_fields=sort_fields(sort_by, fields),
+            properties={**properties, CREATED_AT: str(created)},
+            now_ms=created,
         )
 
     def objects(self, name: TableName) -> list[tuple[str, DatasetObject]]:
@@ -470,44 +494,6 @@ class Catalog:
     def in_flight(self, key: str) -> AbstractContextManager[None]:
         """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
         return self._keys.in_flight(key)
-
-
-def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
-    """Return the updates that the first load of a dataset without columns needs."""
-    return [] if schema_of(base)["fields"] else schema_updates(columns)
-
-
-def map_names(metadata: Json) -> Json:
-    """Return the update that lets readers find columns by name in files without field ids."""
-    mapping = orjson.dumps(name_mapping(schema_of(metadata)["fields"])).decode()
-    return {"action": "set-properties", "updates": {NAME_MAPPING: mapping}}
-
-
-def check_columns(name: TableName, metadata: Json, columns: Sequence[Column]) -> None:
-    """Compare names, not types: those are cast, and what does not cast is the engine's error."""
-    wanted = {each["name"] for each in schema_of(metadata)["fields"]}
-    given = {column.name for column in columns}
-    differences = [f"column {each!r} is missing" for each in sorted(wanted - given)]
-    differences += [f"column {each!r} is not in the table" for each in sorted(given - wanted)]
-    if differences:
-        raise SchemaDriftError(str(name), differences)
-
-
-def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | None) -> None:
-    """Refuse when the table that we wrote files for was dropped, replaced or made meanwhile.
-
-    Raises:
-        TableExistsError, TableNotFoundError: it was made or dropped meanwhile.
-        SchemaDriftError: its columns were changed meanwhile.
-    """
-    if before is None:
-        if now is not None:
-            raise TableExistsError(str(now.name))
-        return
-    if now is None or now.metadata["table-uuid"] != before.metadata["table-uuid"]:
-        raise TableNotFoundError(str(name))
-    if schema_of(now.metadata) != schema_of(before.metadata):
-        raise SchemaDriftError(str(name), ["its columns were changed meanwhile; send it again"])
 
 
 def slug(name: str) -> str:

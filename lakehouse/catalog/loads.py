@@ -1,0 +1,123 @@
+"""One load: rows that were written as files of a table, and the commit that shows them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from lakehouse.catalog.errors import SchemaDriftError, TableExistsError, TableNotFoundError
+from lakehouse.catalog.manifests import Manifests, NewFile
+from lakehouse.catalog.metadata import Json, apply, schema_of
+from lakehouse.catalog.models import Column, TableName
+from lakehouse.catalog.tables import Draft, LoadedTable
+from lakehouse.catalog.types import name_mapping
+from lakehouse.catalog.writing import (
+    Rows,
+    copy_rows,
+    new_load_id,
+    remove_load,
+    schema_updates,
+    snapshot_draft,
+)
+from lakehouse.database import Connection
+from lakehouse.failpoints import reach
+from lakehouse.storage import LocalStore
+
+NAME_MAPPING = "schema.name-mapping.default"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A load whose files are durable, and that no snapshot names yet."""
+
+    name: TableName
+    before: LoadedTable | None
+    """The table when the files were written; None when the load creates it."""
+    base: Json
+    updates: Sequence[Json]
+    """What the table needs before its snapshot: the columns of a dataset that had none."""
+    files: Sequence[NewFile]
+    replace: bool
+    summary: Mapping[str, str]
+    load_id: str
+
+
+def stage(
+    cursor: Connection,
+    store: LocalStore,
+    name: TableName,
+    before: LoadedTable | None,
+    base: Json,
+    rows: Rows,
+    replace: bool,
+    summary: Mapping[str, str],
+) -> Staged:
+    """Write the files of a load; when that fails, none of them is left."""
+    updates = first_columns(base, rows.columns)
+    metadata = apply(base, updates)
+    check_columns(name, metadata, rows.columns)
+    load_id = new_load_id()
+    try:
+        files = copy_rows(cursor, store, metadata, rows, load_id)
+    except BaseException:
+        remove_load(store, metadata, load_id)
+        raise
+    reach("after-data-file")
+    return Staged(name, before, base, updates, files, replace, summary, load_id)
+
+
+def load_draft(
+    load: Staged, manifests: Manifests, store: LocalStore, now: LoadedTable | None
+) -> Draft:
+    """Return what the load does to the table as it is now."""
+    check_still(load.name, load.before, now)
+    if not load.files and not load.replace:
+        return Draft(load.updates, base=None if now else load.base)
+    return snapshot_draft(
+        manifests,
+        store,
+        now,
+        base=apply(now.metadata if now else load.base, load.updates),
+        added=load.files,
+        replace=load.replace,
+        summary=load.summary,
+        updates=load.updates,
+    )
+
+
+def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
+    """Return the updates that the first load of a dataset without columns needs."""
+    return [] if schema_of(base)["fields"] else schema_updates(columns)
+
+
+def map_names(metadata: Json) -> Json:
+    """Return the update that lets readers find columns by name in files without field ids."""
+    mapping = orjson.dumps(name_mapping(schema_of(metadata)["fields"])).decode()
+    return {"action": "set-properties", "updates": {NAME_MAPPING: mapping}}
+
+
+def check_columns(name: TableName, metadata: Json, columns: Sequence[Column]) -> None:
+    """Compare names, not types: those are cast, and what does not cast is the engine's error."""
+    wanted = {each["name"] for each in schema_of(metadata)["fields"]}
+    given = {column.name for column in columns}
+    differences = [f"column {each!r} is missing" for each in sorted(wanted - given)]
+    differences += [f"column {each!r} is not in the table" for each in sorted(given - wanted)]
+    if differences:
+        raise SchemaDriftError(str(name), differences)
+
+
+def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | None) -> None:
+    """Refuse when the table that we wrote files for was dropped, replaced or made meanwhile.
+
+    Raises:
+        TableExistsError, TableNotFoundError: it was made or dropped meanwhile.
+        SchemaDriftError: its columns were changed meanwhile.
+    """
+    if before is None:
+        if now is not None:
+            raise TableExistsError(str(now.name))
+        return
+    if now is None or now.metadata["table-uuid"] != before.metadata["table-uuid"]:
+        raise TableNotFoundError(str(name))
+    if schema_of(now.metadata) != schema_of(before.metadata):
+        raise SchemaDriftError(str(name), ["its columns were changed meanwhile; send it again"])
