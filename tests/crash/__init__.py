@@ -1,0 +1,1 @@
+"""Kill the server at its worst moments, again and again, and look what is left."""

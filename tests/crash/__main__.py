@@ -1,0 +1,36 @@
+"""`python -m tests.crash`: the long form, `just crash`; its last figures stand in `docs/crash.md`."""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from lakehouse.failpoints import NAMES
+from tests.crash.rounds import Crash
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash")
+    parser.add_argument("--each", type=int, default=10, help="kills at each failpoint")
+    parser.add_argument("--random", type=int, default=100, help="kills at random moments")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    started = time.monotonic()
+    print(f"seed {options.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, Crash(Path(folder), options.seed) as crash:
+        for name in NAMES:
+            for number in range(options.each):
+                crash.at_failpoint(name, nth=1 + number % 7)
+            print(f"{name}: killed {options.each} times, all accounted for", flush=True)
+        for number in range(options.random):
+            crash.at_random()
+            if number % 10 == 9:
+                print(f"random: {number + 1} kills, all accounted for", flush=True)
+        figures = {**crash.figures(), "seconds": round(time.monotonic() - started)}
+    print(json.dumps(figures))
+    print(f"{figures['kills']} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
