@@ -1,4 +1,4 @@
-"""`python -m tests.crash`: the long form, `just crash`; its last figures stand in `docs/crash.md`."""
+"""`python -m tests.crash`: the long form, `just crash`; its last figures: `docs/crash.md`."""
 
 import argparse
 import json

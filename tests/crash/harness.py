@@ -88,7 +88,7 @@ class Server:
         raise AssertionError(f"the server did not start again by itself:\n{log_text}")
 
     def kill(self) -> None:
-        """kill -9 of the one PID there is."""
+        """Kill -9 of the one PID there is."""
         assert self.process is not None, "start it first"
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
@@ -125,7 +125,7 @@ def create_table(url: str) -> None:
 
 def write_until_dead(url: str, ledger: Ledger, stop: threading.Event, seed: int) -> None:
     """One client: it sends batch after batch and notes what it was told."""
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    chance = random.Random(seed)
     with httpx.Client(base_url=url, timeout=30) as client:
         while not stop.is_set():
             batch = ledger.new_batch(as_file=chance.random() < 0.3)
@@ -168,7 +168,7 @@ def load(url: str, ledger: Ledger, seed: int) -> Iterator[None]:
 
 def reckon(server: Server, ledger: Ledger, seed: int) -> None:
     """Send a part of what was in flight again, then count every row."""
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    chance = random.Random(seed)
     waiting, ledger.in_flight = ledger.in_flight, []
     with httpx.Client(base_url=server.url, timeout=30) as client:
         for batch in waiting:
@@ -176,7 +176,7 @@ def reckon(server: Server, ledger: Ledger, seed: int) -> None:
                 answer = send(client, batch)
                 assert answer.status_code in (200, 201), answer.text
                 ledger.acknowledged.append(batch)
-        answer = client.post("/v1/sql", json={"sql": f"SELECT id FROM {TABLE}"})  # noqa: S608
+        answer = client.post("/v1/sql", json={"sql": f"SELECT id FROM {TABLE}"})
         assert answer.status_code == 200, answer.text
         assert not answer.json()["truncated"], "the reckoning must see every row"
     found = Counter(row[0] for row in answer.json()["rows"])

@@ -17,7 +17,7 @@ class Crash:
     """A server, its data directory and its clients over many deaths."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - not for secrets
+        self._chance = random.Random(seed)
         self._server = Server(folder / "data", free_port())
         self._ledger = Ledger()
         self._kills = 0
