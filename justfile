@@ -13,9 +13,13 @@ serve *args:
 test *args:
     {{ python }} -m pytest {{ args }}
 
-# show the claims against a real server: contract, integration, performance; none: the first two
+# show the claims against a real server: contract, integration, performance; nothing: the first two
 proof *args:
     {{ python }} -m tests.proof {{ args }}
+
+# kill the server at its worst moments, again and again, and account for every row
+crash *args:
+    {{ python }} -m tests.crash {{ args }}
 
 # lint, format and types, without changing a file
 check:
@@ -28,7 +32,7 @@ fix:
     {{ python }} -m ruff check --fix .
     {{ python }} -m ruff format .
 
-# what a push must pass, in a minute: check, the quick tests, the contract claims
+# what a push must pass, in a minute: check, and the quick tests with the claims among them
 verify: check
     {{ python }} -m pytest -q -m "not slow"
 

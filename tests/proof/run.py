@@ -1,0 +1,91 @@
+"""Show claims against a running server, and collect what came of each."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+
+from tests.proof import cases
+from tests.proof.claims import ROOT, Claim
+from tests.proof.evidence import CASES, TIMEOUT_S, Ledger, Proof, Result, SkippedError
+from tests.services import free_port, running
+
+assert cases.__all__, "importing the cases registers them"
+
+READY_TIMEOUT_S = 30.0
+COMMAND_TIMEOUT_S = 600
+
+
+@contextmanager
+def lakehouse_server() -> Iterator[str]:
+    """Start the real thing on an empty directory; yield its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="lakehouse-proof-") as data_dir:
+        command = [sys.executable, "-m", "lakehouse", "serve", "--data", data_dir]
+        with running(
+            *command, "--port", str(port), ready=f"{url}/ready", timeout_s=READY_TIMEOUT_S
+        ):
+            yield url
+
+
+def show(claim: Claim, ledger: Ledger, url: str | None) -> Result:
+    """Show one claim and return what came of it; a skipped one is never a passed one."""
+    with httpx.Client(base_url=url or "http://unused", timeout=TIMEOUT_S) as client:
+        proof = Proof(claim, ledger, client)
+        try:
+            if claim.command is not None:
+                run_pytest(proof, claim.command)
+            else:
+                CASES[claim.id](proof)
+        except SkippedError as reason:
+            proof.skipped(str(reason))
+        except Exception as error:  # whatever a case raises, the run goes on and says so
+            proof.raised(error)
+    return result_of(claim, ledger)
+
+
+def skip(claim: Claim, ledger: Ledger, reason: str) -> Result:
+    """Leave a claim out of the run, loudly."""
+    with httpx.Client() as client:
+        Proof(claim, ledger, client).skipped(reason)
+    return result_of(claim, ledger)
+
+
+def result_of(claim: Claim, ledger: Ledger) -> Result:
+    results = {each.result for each in ledger.assertions if each.claim == claim.id}
+    if "fail" in results:
+        return "fail"
+    return "skip" if "skip" in results or not results else "pass"
+
+
+def run_pytest(proof: Proof, arguments: Sequence[str]) -> None:
+    """Run tests as evidence; what they print lies beside the report."""
+    output = proof.folder / f"{proof.claim.id}.txt"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    with output.open("w") as file:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "PY_COLORS": "0"},
+        )
+    last = (output.read_text().strip().splitlines() or ["no output"])[-1]
+    proof.check("pytest " + " ".join(arguments), "exit code 0", done.returncode, holds=is_zero)
+    proof.check("tests ran and passed", "a number of passed tests", last, holds=has_passed)
+
+
+def is_zero(code: int) -> bool:
+    return code == 0
+
+
+def has_passed(last_line: str) -> bool:
+    return " passed" in last_line and " skipped" not in last_line
