@@ -1,0 +1,8 @@
+"""ingest-csv: a file over REST against DuckDB's COPY of the same file."""
+
+from benchmarks.loading import measure
+from benchmarks.row import Row
+
+
+def run(*, quick: bool, runs: int) -> list[Row]:
+    return [measure("csv", quick=quick, runs=runs)]

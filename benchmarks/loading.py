@@ -1,0 +1,56 @@
+"""A file over REST against DuckDB's own COPY in process: shared by the three ingest rows."""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.files import CONTENT_TYPES, read_through, reader, rows_file, sync
+from benchmarks.row import Figure, Row, alternate, compared
+from benchmarks.serving import lakehouse_server
+
+FULL_ROWS, QUICK_ROWS = 5_000_000, 200_000
+AT_MOST = 1.25
+
+
+def measure(kind: str, *, quick: bool, runs: int) -> Row:
+    count = QUICK_ROWS if quick else FULL_ROWS
+    path = rows_file(kind, count)
+    read_through(path)
+    numbers = itertools.count()
+    with (
+        lakehouse_server() as server,
+        duckdb.connect() as connection,
+        tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder,
+    ):
+
+        def ours() -> float:
+            table = f"load_{next(numbers)}"
+            began = time.perf_counter()
+            server.ingest(table, path, CONTENT_TYPES[kind])
+            taken = time.perf_counter() - began
+            server.drop(table)
+            return taken
+
+        def reference() -> float:
+            target = Path(folder) / "copy.parquet"
+            began = time.perf_counter()
+            connection.execute(
+                f"COPY (FROM {reader(kind, path)}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+            )
+            sync(target)
+            connection.execute(f"SELECT count(*) FROM read_parquet('{target}')").fetchall()
+            return time.perf_counter() - began
+
+        mine, theirs = alternate(ours, reference, runs)
+    return compared(
+        f"ingest-{kind}",
+        f"{count:,} rows of {kind} over REST, until committed and readable",
+        "s",
+        mine,
+        Figure("DuckDB COPY in process", theirs),
+        at_most=AT_MOST,
+        sizes={"rows": count, "file_bytes": path.stat().st_size},
+    )
