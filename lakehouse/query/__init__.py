@@ -1,0 +1,16 @@
+"""SQL in, rows out: one gate that every statement passes, and the results it gives."""
+
+from lakehouse.query.models import SqlRequest
+from lakehouse.query.pages import Allowance, Spool
+from lakehouse.query.query import Answer, NotModified, Query, ResultStream, StatementEnded
+
+__all__ = [
+    "Allowance",
+    "Answer",
+    "NotModified",
+    "Query",
+    "ResultStream",
+    "Spool",
+    "SqlRequest",
+    "StatementEnded",
+]

@@ -1,0 +1,146 @@
+"""Results as streams of bytes: NDJSON, CSV, Arrow IPC and Parquet, a batch at a time."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakehouse.query import encoding
+
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+ROW_GROUP_ROWS_MAX = 122_880
+
+
+class Encoder(Protocol):
+    """Turns batches of one schema into bytes. `head`, then `batch` for each, then `tail`."""
+
+    def head(self) -> bytes: ...
+    def batch(self, batch: pa.RecordBatch) -> bytes: ...
+    def tail(self) -> bytes: ...
+
+
+class Ndjson:
+    """One object a line. The second column of one name becomes `name_1`."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._names = unique(schema.names)
+
+    def head(self) -> bytes:
+        return b""
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        return b"{" + encoding.lines(encoding.ndjson_rows(batch, self._names), "}\n{") + b"}\n"
+
+    def tail(self) -> bytes:
+        return b""
+
+
+class Csv:
+    """RFC 4180 with a header line; NULL is an empty field, an empty string is `""`."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._names = schema.names
+
+    def head(self) -> bytes:
+        fields = encoding.csv_field(pa.array(self._names, pa.string()))
+        return encoding.lines(fields, ",") + b"\r\n"
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        return encoding.lines(encoding.csv_rows(batch), "\r\n") + b"\r\n"
+
+    def tail(self) -> bytes:
+        return b""
+
+
+class Drain(io.RawIOBase):
+    """A file that is written to and emptied in turns."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._position += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._position
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+class ArrowStream:
+    """Arrow IPC streaming format, not compressed: what the engine hands out, as it is."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._drain = Drain()
+        self._writer = pa.ipc.new_stream(self._drain, schema)
+
+    def head(self) -> bytes:
+        return self._drain.take()
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        self._writer.write_batch(batch)
+        return self._drain.take()
+
+    def tail(self) -> bytes:
+        self._writer.close()
+        return self._drain.take()
+
+
+class Parquet:
+    """Parquet, zstd, in row groups of at most `ROW_GROUP_BYTES`: those are held in memory."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._drain = Drain()
+        names = unique(schema.names)  # readers do not take a name twice
+        self._schema = pa.schema([f.with_name(n) for f, n in zip(schema, names, strict=True)])
+        sink = pa.PythonFile(self._drain, mode="w")
+        self._writer = pq.ParquetWriter(sink, self._schema, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+
+    def head(self) -> bytes:
+        return self._drain.take()
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        self._waiting.append(batch.rename_columns(self._schema.names))
+        size = sum(batch.nbytes for batch in self._waiting)
+        rows = sum(batch.num_rows for batch in self._waiting)
+        if size >= ROW_GROUP_BYTES or rows >= ROW_GROUP_ROWS_MAX:
+            self._flush()
+        return self._drain.take()
+
+    def tail(self) -> bytes:
+        self._flush()
+        self._writer.close()
+        return self._drain.take()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._waiting = []
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Return `names` with the second `a` as `a_1`, as DuckDB does for a table of the result."""
+    seen = set(names)
+    used: set[str] = set()
+    result = []
+    for name in names:
+        candidate, number = name, 0
+        while candidate in used or (number and candidate in seen):
+            number += 1
+            candidate = f"{name}_{number}"
+        used.add(candidate)
+        result.append(candidate)
+    return result

@@ -1,0 +1,39 @@
+"""Statements and results as they cross the wire."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+
+
+class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sql: str
+    """One SELECT, or DESCRIBE, SHOW TABLES, SUMMARIZE, EXPLAIN."""
+    parameters: list[Any] | dict[str, Any] | None = None
+    """Values for `?`, in order, or for `$name`, by name."""
+    as_of: dict[str, int | str] = {}
+    """For a table, the snapshot to read: its id, or an ISO 8601 time (without a zone: UTC)."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Seconds it may run. The server's `query.timeout_s` is the most and the default."""
+
+
+class ResultColumn(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+    """As DuckDB names it: `BIGINT`, `DECIMAL(9,2)`, `STRUCT(a INTEGER, b VARCHAR[])`."""
+
+
+class SqlResult(msgspec.Struct, frozen=True):
+    """What a JSON answer looks like. Nothing builds one: rows go from Arrow to bytes."""
+
+    columns: list[ResultColumn]
+    rows: list[list[Any]]
+    """BIGINT is a number; HUGEINT and DECIMAL, NaN and Infinity, times and blobs are strings."""
+    row_count: int
+    """Rows in this answer."""
+    truncated: bool
+    """There are more rows than fit: read them at `next`."""
+    next: str | None
+    """The path of the next page, or null. Pages are of one snapshot, and kept 15 minutes."""
+    query_id: str

@@ -1,0 +1,504 @@
+"""Running statements: who may run how many, for how long, and what comes back."""
+
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
+from threading import Event
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar
+from uuid import uuid4
+
+import anyio
+import msgspec
+import pyarrow as pa
+
+from lakehouse.catalog import Catalog, TableName
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, Database, Lane, Session, Work
+from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
+from lakehouse.query.gate import Statement, prepare
+from lakehouse.query.models import Format, SqlRequest
+from lakehouse.query.pages import Allowance, Page, Spool, fill
+from lakehouse.query.run_errors import (
+    BadRequestFieldError,
+    EngineDownError,
+    InterruptedStatementError,
+    MemoryPressureError,
+    QueryIdInUseError,
+    StatementCancelledError,
+    StatementNotFoundError,
+    StatementTimeoutError,
+    TooManyStatementsError,
+    UnencodableResultError,
+)
+from lakehouse.query.running import Result, run
+
+T = TypeVar("T")
+
+STREAM_CHUNK_BYTES = 1024 * 1024
+MEMORY_RETRY_AFTER_S = 0.2
+EXPIRE_EVERY_S = 60.0
+QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
+    "ndjson": Ndjson,
+    "csv": Csv,
+    "arrow": ArrowStream,
+    "parquet": Parquet,
+}
+
+
+def authorise(action: str, table: TableName) -> bool:
+    """Whether this caller may do `action` to `table`. Everybody may, until there are tokens."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class StatementEnded:
+    """What a listener hears once for each statement, however it ended."""
+
+    query_id: str
+    outcome: str
+    """`ok`, `not_modified`, `cancelled` (also: the client left), or the error's class name."""
+    format: Format
+    tables: tuple[str, ...]
+    row_count: int
+    sent_bytes: int
+    duration_s: float
+    engine_s: float
+
+
+Listener: TypeAlias = Callable[[StatementEnded], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON answer, ready to be sent; `release` gives its memory back."""
+
+    body: list[bytes]
+    query_id: str
+    etag: str | None
+    release: Callable[[], None]
+
+
+@dataclass(eq=False)
+class Running:
+    """A statement between its admission and its end."""
+
+    query_id: str
+    format: Format
+    timeout_s: float
+    started_at: float = field(default_factory=time.monotonic)
+    stop: Event = field(default_factory=Event)
+    scopes: list[anyio.CancelScope] = field(default_factory=list)
+    tables: tuple[str, ...] = ()
+    row_count: int = 0
+    sent_bytes: int = 0
+    engine_s: float = 0.0
+
+    def cancel(self) -> None:
+        self.stop.set()
+        for scope in self.scopes:
+            scope.cancel()
+
+    @contextmanager
+    def cancellable(self, timeout_s: float | None = None) -> Iterator[None]:
+        """Stop what is inside when `cancel` is called, or after `timeout_s`."""
+        if self.stop.is_set():
+            raise StatementCancelledError(self.query_id)
+        deadline = anyio.current_time() + timeout_s if timeout_s is not None else float("inf")
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self.scopes.append(scope)
+            try:
+                yield
+            except InterruptedStatementError as error:
+                raise StatementCancelledError(self.query_id) from error
+            finally:
+                self.scopes.remove(scope)
+        if scope.cancelled_caught:
+            if self.stop.is_set():
+                raise StatementCancelledError(self.query_id)
+            self.stop.set()
+            raise StatementTimeoutError(self.timeout_s)
+
+
+class Query:
+    """The SQL of the process: statements, the results that wait, and the limits on both."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        config: QueryConfig,
+        spool: Spool,
+        *,
+        allowance: Allowance | None = None,
+        listener: Listener = lambda event: None,
+        on_fatal: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._config = config
+        self._spool = spool
+        self._allowance = allowance or Allowance()
+        self._listener = listener
+        self._on_fatal = on_fatal
+        self._running: dict[str, Running] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """Keep the spool within its time while this is open; afterwards it is empty."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._expire)
+            try:
+                yield self
+            finally:
+                tasks.cancel_scope.cancel()
+                self.cancel_all()
+                with anyio.CancelScope(shield=True):
+                    await self._database.call(self._spool.clear)
+
+    async def answer(
+        self,
+        request: SqlRequest,
+        *,
+        query_id: str | None = None,
+        with_etag: bool = False,
+        known_etags: frozenset[str] = frozenset(),
+    ) -> Answer | NotModified:
+        """Run the statement and return its first page as JSON, whole.
+
+        What does not fit in `max_result_bytes` is on disk by then, so every error of the engine
+        is known. Cost over the statement: one thread hop, and about 0.5 µs a value.
+
+        Args:
+            request: what to run.
+            query_id: the name under which it can be cancelled; one is made when None.
+            with_etag: whether to compute one; there is none for volatile and for long results.
+            known_etags: answer `NotModified` without running it when its ETag is one of these.
+
+        Raises:
+            InvalidInputError: the statement is refused, wrong, or met a bad value.
+            StatementTimeoutError, StatementCancelledError, TooManyStatementsError,
+            MemoryPressureError, ResultTooLargeError, SpoolFullError
+        """
+        with self._admitted(request, query_id, "json") as running:
+            async with self._database.session(Lane.SHORT) as session:
+                work = partial(
+                    self._answer_json, running, request, with_etag or bool(known_etags), known_etags
+                )
+                return await self._hop(running, session, work)
+
+    async def stream(
+        self,
+        request: SqlRequest,
+        format_name: Format,
+        *,
+        query_id: str | None = None,
+        with_etag: bool = False,
+        known_etags: frozenset[str] = frozenset(),
+    ) -> "ResultStream | NotModified":
+        """Run the statement up to its first batch; the stream pulls the rest when it is read.
+
+        The caller closes the stream. Between two pieces it holds a cursor but no thread.
+        Arguments and errors are those of `answer`.
+        """
+        async with AsyncExitStack() as stack:
+            running = stack.enter_context(self._admitted(request, query_id, format_name))
+            session = await stack.enter_async_context(self._database.session(Lane.SHORT))
+            work = partial(
+                self._start_stream, running, request, with_etag or bool(known_etags), known_etags
+            )
+            started = await self._hop(running, session, work)
+            if isinstance(started, NotModified):
+                return started
+            pieces, etag = started
+            return ResultStream(
+                running, etag, pieces, partial(self._hop, running, session), stack.pop_all()
+            )
+
+    async def page(self, result_id: str, offset: int) -> Answer:
+        """Return the page of a result that begins with row `offset`.
+
+        Raises:
+            ResultNotFoundError: it is unknown or was dropped.
+            InvalidInputError: the result does not keep that row.
+        """
+        spooled, page = await self._database.call(
+            partial(
+                self._spool.page, result_id, offset, self._config.max_result_bytes, self._allowance
+            )
+        )
+        link = spooled.link(offset + page.row_count)
+        body = page.body(spooled.columns, link, spooled.query_id)
+        return Answer(body, spooled.query_id, None, page.release)
+
+    async def drop_result(self, result_id: str) -> None:
+        """Delete a result that waits; `ResultNotFoundError` when there is none."""
+        await self._database.call(partial(self._spool.drop, result_id))
+
+    def cancel(self, query_id: str) -> None:
+        """Stop a running statement, also while its result is sent.
+
+        Raises:
+            StatementNotFoundError: none of that id is running.
+        """
+        running = self._running.get(query_id)
+        if running is None:
+            raise StatementNotFoundError(query_id)
+        running.cancel()
+
+    def cancel_all(self) -> None:
+        """Stop every running statement: the server ends."""
+        for running in list(self._running.values()):
+            running.cancel()
+
+    @contextmanager
+    def _admitted(
+        self, request: SqlRequest, query_id: str | None, format_name: Format
+    ) -> Iterator[Running]:
+        query_id = check_query_id(query_id) if query_id is not None else uuid4().hex
+        if query_id in self._running:
+            raise QueryIdInUseError(query_id)
+        if len(self._running) >= self._config.concurrency_max:
+            raise TooManyStatementsError(self._config.concurrency_max)
+        most = float(self._config.timeout_s)
+        running = Running(query_id, format_name, min(request.timeout_s or most, most))
+        self._running[query_id] = running
+        outcome = "ok"
+        try:
+            yield running
+        except BaseException as error:
+            cancelled = isinstance(error, anyio.get_cancelled_exc_class() | StatementCancelledError)
+            outcome = "cancelled" if cancelled else type(error).__name__
+            raise
+        finally:
+            del self._running[query_id]
+            self._listener(
+                StatementEnded(
+                    query_id,
+                    outcome,
+                    format_name,
+                    running.tables,
+                    running.row_count,
+                    running.sent_bytes,
+                    time.monotonic() - running.started_at,
+                    running.engine_s,
+                )
+            )
+
+    async def _hop(self, running: Running, session: Session, work: Work[T]) -> T:
+        """Run `work` on a thread within what is left of the statement's time."""
+        begun = time.monotonic()
+        try:
+            with running.cancellable(running.timeout_s - running.engine_s):
+                return await session.run(work)
+        except EngineDownError:
+            self._on_fatal()
+            raise
+        except anyio.get_cancelled_exc_class():
+            running.stop.set()
+            raise
+        finally:
+            running.engine_s += time.monotonic() - begun
+
+    # Below: on a worker thread.
+
+    def _prepare(self, cursor: Connection, running: Running, request: SqlRequest) -> Statement:
+        statement = prepare(
+            cursor,
+            request.sql,
+            catalog=self._catalog,
+            may=authorise,
+            as_of=moments(request.as_of),
+            limits=self._config,
+        )
+        running.tables = tuple(str(pinned.table) for pinned in statement.tables)
+        return statement
+
+    def _answer_json(
+        self,
+        running: Running,
+        request: SqlRequest,
+        with_etag: bool,
+        known_etags: frozenset[str],
+        cursor: Connection,
+    ) -> Answer | NotModified:
+        statement = self._prepare(cursor, running, request)
+        etag = etag_of(statement, request, "json") if with_etag else None
+        if etag in known_etags:
+            assert etag is not None
+            return NotModified(etag)
+
+        def build() -> Answer:
+            result = run(cursor, statement, request.parameters, running.stop)
+            page, rest = fill(result.batches, self._config.max_result_bytes, self._allowance)
+            try:
+                link = self._spool_rest(running, result, page, rest) if rest else None
+            except BaseException:
+                page.release()
+                raise
+            running.row_count, running.sent_bytes = page.row_count, page.size_bytes
+            body = page.body(result.columns, link, running.query_id)
+            return Answer(body, running.query_id, None if link else etag, page.release)
+
+        return twice(build)
+
+    def _spool_rest(
+        self, running: Running, result: Result, page: Page, rest: Iterator[pa.RecordBatch]
+    ) -> str | None:
+        spooled = self._spool.store(
+            running.query_id, result.columns, result.schema, rest, page.row_count
+        )
+        return spooled.link(page.row_count)
+
+    def _start_stream(
+        self,
+        running: Running,
+        request: SqlRequest,
+        with_etag: bool,
+        known_etags: frozenset[str],
+        cursor: Connection,
+    ) -> "tuple[Iterator[bytes], str | None] | NotModified":
+        statement = self._prepare(cursor, running, request)
+        etag = etag_of(statement, request, running.format) if with_etag else None
+        if etag in known_etags:
+            assert etag is not None
+            return NotModified(etag)
+
+        def build() -> Iterator[bytes]:
+            result = run(
+                cursor,
+                statement,
+                request.parameters,
+                running.stop,
+                for_parquet=running.format == "parquet",
+            )
+            pieces = encoded(result, running)
+            first = next(pieces)  # what fails up to here still gets its status
+            return chain([first], pieces)
+
+        return twice(build), etag
+
+    async def _expire(self) -> None:
+        while True:
+            await anyio.sleep(EXPIRE_EVERY_S)
+            await self._database.call(self._spool.expire)
+
+
+class ResultStream:
+    """Pieces of a result. Close it, or its cursor stays: `async with stream: async for ...`."""
+
+    def __init__(
+        self,
+        running: Running,
+        etag: str | None,
+        pieces: Iterator[bytes],
+        hop: Callable[[Callable[[Connection], bytes | None]], Any],
+        stack: AsyncExitStack,
+    ) -> None:
+        self.query_id = running.query_id
+        self.etag = etag
+        self._running = running
+        self._pieces = pieces
+        self._hop = hop
+        self._stack = stack
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (piece := await self._hop(lambda cursor: next(self._pieces, None))) is not None:
+            self._running.sent_bytes += len(piece)
+            yield piece
+
+    def sending(self) -> Any:
+        """A block that ends with `StatementCancelledError` when the statement is cancelled."""
+        return self._running.cancellable()
+
+
+def encoded(result: Result, running: Running) -> Iterator[bytes]:
+    """Yield the result in its format, in pieces of about `STREAM_CHUNK_BYTES`."""
+    try:
+        encoder = ENCODERS[running.format](result.schema)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise UnencodableResultError(running.format, str(error)) from error
+    waiting, size = [encoder.head()], 0
+    for batch in result.batches:
+        data = encoder.batch(batch)
+        running.row_count += batch.num_rows
+        waiting.append(data)
+        size += len(data)
+        if size >= STREAM_CHUNK_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    waiting.append(encoder.tail())
+    yield b"".join(waiting)
+
+
+def twice(build: Callable[[], T]) -> T:
+    """Return `build()`, tried again once: a neighbour's memory may have been what was missing."""
+    try:
+        return build()
+    except MemoryPressureError:
+        time.sleep(MEMORY_RETRY_AFTER_S)
+        return build()
+
+
+def etag_of(statement: Statement, request: SqlRequest, format_name: Format) -> str | None:
+    """Return a weak ETag: the text that runs names the snapshots it reads."""
+    if statement.volatile:
+        return None
+    parts = (statement.etag_parts, request.sql, request.parameters, format_name)
+    digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+    return f'W/"{digest[:32]}"'
+
+
+def moments(as_of: Mapping[str, int | str]) -> dict[str, int | datetime]:
+    return {table: moment(table, asked) for table, asked in as_of.items()}
+
+
+def moment(table: str, asked: int | str) -> int | datetime:
+    """Return a snapshot id, or a time: without a zone it is UTC.
+
+    Ids may come as text: JavaScript has no numbers that large.
+    """
+    if isinstance(asked, int):
+        return asked
+    if asked.isascii() and asked.isdigit():
+        return int(asked)
+    try:
+        at = datetime.fromisoformat(asked)
+    except ValueError:
+        raise BadRequestFieldError(
+            f"as_of of {table!r} is {asked[:80]!r}, neither a snapshot id nor an ISO 8601 time",
+            field="as_of",
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def check_query_id(query_id: str) -> str:
+    if not QUERY_ID.fullmatch(query_id):
+        raise BadRequestFieldError(
+            "X-Lakehouse-Query-Id is 1 to 64 letters, digits, dots, colons, hyphens, underscores",
+            field="X-Lakehouse-Query-Id",
+        )
+    return query_id
