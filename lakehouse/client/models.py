@@ -1,0 +1,138 @@
+"""What the server answers. Unknown fields are passed over: a newer server stays readable."""
+
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Mode: TypeAlias = Literal["create", "append", "overwrite"]
+OnError: TypeAlias = Literal["fail", "reject", "string"]
+ExportFormat: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error as the server tells it (RFC 9457)."""
+
+    status: int
+    type: str = "about:blank"
+    title: str = ""
+    detail: str = ""
+    retryable: bool = False
+    context: dict[str, Any] = {}
+    errors: Any = None
+    trace_id: str | None = None
+    """What to look for in the server's log."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    service: str = ""
+    status: str = ""
+    version: str | None = None
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    ready: bool
+    answer: dict[str, Any]
+    """Each part of the server with its state, as `/ready` says it."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+
+
+class Table(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    uuid: str
+    columns: list[Column]
+    partition_by: list[str]
+    sort_by: list[str]
+    snapshot_id: int | None
+    row_count: int
+    file_count: int
+    size_bytes: int
+    created_at: datetime
+    updated_at: datetime
+    location: str
+    format: str
+
+
+class TableSummary(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    damaged: str | None = None
+
+
+class TablePage(msgspec.Struct, frozen=True):
+    items: list[TableSummary]
+    next_cursor: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    snapshot_id: int
+    parent_snapshot_id: int | None
+    committed_at: datetime
+    operation: str
+    row_count: int
+    added_rows: int
+    deleted_rows: int
+    summary: dict[str, str] = {}
+
+
+class SnapshotPage(msgspec.Struct, frozen=True):
+    items: list[Snapshot]
+    next_cursor: str | None = None
+
+
+class ResultPage(msgspec.Struct, frozen=True):
+    columns: list[Column]
+    rows: list[list[Any]]
+    row_count: int
+    truncated: bool = False
+    next: str | None = None
+    query_id: str | None = None
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    key: str
+    size: int
+    etag: str | None = None
+    last_modified: datetime | None = None
+
+
+class ObjectPage(msgspec.Struct, frozen=True):
+    objects: list[StoredObject]
+    next: str | None = None
+
+
+class DatasetObject(msgspec.Struct, frozen=True):
+    key: str
+    size: int | None = None
+    created_at: datetime | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    dataset_id: str
+    name: str
+    schema_fingerprint: str
+    objects: list[DatasetObject]
+    row_count: int
+    created_at: datetime
+    updated_at: datetime
+    snapshot_id: int | None = None
+    columns: list[Column] = []
+    existing: bool = True
+
+
+class ManifestList(msgspec.Struct, frozen=True):
+    manifests: list[Manifest]
+
+
+class RowsReport(msgspec.Struct, frozen=True):
+    row_count: int = 0
+    snapshot_id: int | None = None
+
+
+class IngestReport(msgspec.Struct, frozen=True):
+    name: str = ""

@@ -1,0 +1,83 @@
+"""Files on their way to the server, in bounded memory."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from lakehouse.errors import InvalidInputError, NotFoundError
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the bytes sent so far, and the bytes there are (None: not known)."""
+Source: TypeAlias = Path | str | bytes | BinaryIO
+
+PIECE_BYTES = 256 * 1024
+
+
+def silent(sent: int, total: int | None) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes that can be sent, from the start each time."""
+
+    name: str | None
+    """The file's name, where there is one."""
+    size_bytes: int | None
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    again: bool
+    """Whether it can be read a second time."""
+
+    def headers(self) -> Mapping[str, str]:
+        return {} if self.size_bytes is None else {"Content-Length": str(self.size_bytes)}
+
+    def pieces(self, progress: Progress = silent) -> Iterator[bytes]:
+        """Yield the bytes.
+
+        Raises:
+            InvalidInputError: the file grew or shrank meanwhile.
+        """
+        sent = 0
+        with self.open() as file:
+            progress(0, self.size_bytes)
+            while piece := file.read(PIECE_BYTES):
+                sent += len(piece)
+                if self.size_bytes is not None and sent > self.size_bytes:
+                    break
+                yield piece
+                progress(sent, self.size_bytes)
+        if self.size_bytes is not None and sent != self.size_bytes:
+            raise InvalidInputError(f"{self.name or 'the file'} changed while it was read")
+
+
+def upload_of(source: Source) -> Upload:
+    """Return `source` as an upload: a path, bytes, or a binary file, read from where it stands.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it is a directory, or may not be read.
+    """
+    if isinstance(source, bytes):
+        return Upload(None, len(source), lambda: io.BytesIO(source), again=True)
+    if isinstance(source, str | Path):
+        return file_upload(Path(source))
+    name = getattr(source, "name", None)
+    label = name if isinstance(name, str) else None
+    return Upload(label, None, lambda: nullcontext(source), again=False)  # its owner closes it
+
+
+def file_upload(path: Path) -> Upload:
+    try:
+        with path.open("rb") as file:
+            regular = path.is_file()
+            size = file.seek(0, io.SEEK_END) if regular else None
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no file {path}", path=str(path)) from error
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be read: {error.strerror}", path=str(path)
+        ) from error
+    return Upload(path.name, size, lambda: path.open("rb"), again=regular)
