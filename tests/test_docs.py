@@ -1,14 +1,19 @@
 """What the documents say is read here, so that it stays true."""
 
+import os
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
+import httpx
 import pytest
 
 from benchmarks.__main__ import ROWS
 from tests.proof.claims import load_claims
+from tests.proof.run import lakehouse_server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,10 +34,22 @@ RECIPES = {
 }
 
 
+DEFAULT_URL = "http://127.0.0.1:3110"
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the shell blocks that are to be run; one marked `refused` must fail."""
+    found = re.findall(r"^```sh( refused)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [
+        f"if (set -e\n{text}); then echo 'not refused' >&2; exit 1; fi" if refused else text
+        for refused, text in found
+    ]
+
+
 def commands_of_the_readme() -> list[str]:
     """Return the shell lines of the README that install something."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if "pip install" in line]
+    lines = [line for block in blocks(ROOT / "README.md") for line in block.splitlines()]
+    return [line for line in lines if "pip install" in line]
 
 
 def recipes() -> set[str]:
@@ -143,3 +160,66 @@ def test_scripts_of_the_shell_parse() -> None:
 def test_no_page_names_an_absolute_path_of_this_checkout() -> None:
     for page in PAGES:
         assert str(ROOT) not in page.read_text()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with lakehouse_server() as address:
+        yield address
+
+
+@pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("name", ["quickstart", "rest"])
+def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
+    """Each page begins on an empty directory; a block that fails stops it, and is shown."""
+    script = "\n".join(blocks(ROOT / "docs" / f"{name}.md"))
+    with lakehouse_server() as url:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-x", "-c", script.replace(DEFAULT_URL, url)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "LAKEHOUSE_URL": url,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
+        )
+
+    assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+
+
+def test_the_rest_page_has_every_route_and_no_other(url: str) -> None:
+    document = httpx.get(f"{url}/schema/openapi.json").json()
+    served = {
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method in ("get", "put", "post", "delete", "patch")
+    }
+    text = (ROOT / "docs" / "rest.md").read_text()
+
+    assert set(re.findall(r"^### `([A-Z]+ \S+)`$", text, re.MULTILINE)) == served
+
+
+def test_every_route_of_the_page_has_a_call() -> None:
+    text = (ROOT / "docs" / "rest.md").read_text()
+
+    for section in text.split("\n### ")[1:]:
+        assert "```sh" in section.split("\n## ")[0], section.splitlines()[0]
+
+
+def test_the_benchmarks_page_shows_the_newest_figures() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    shown = text.partition("<!-- figures:")[2].partition("-->")[2]
+    shown = shown.partition("<!-- end of figures -->")[0].strip()
+    newest = max((ROOT / "benchmarks" / "results").glob("*.md"), default=None)
+
+    assert shown == (newest.read_text().strip() if newest else "There are none yet.")
+
+
+def test_the_benchmarks_page_names_every_row() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+
+    assert not [row for row in ROWS if row not in text]

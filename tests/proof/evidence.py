@@ -242,7 +242,10 @@ def sha256(data: bytes) -> str:
 def commit() -> str:
     """Return the commit this checkout is at, `-dirty` when files differ; `unknown` without git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
