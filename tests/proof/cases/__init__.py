@@ -1,5 +1,5 @@
 """One file a group of claims; importing this package fills `evidence.CASES`."""
 
-from tests.proof.cases import catalog, health, ingest, performance, query, refusals, storage
+from tests.proof.cases import catalog, health, ingest, performance, query, refusals, risks, storage
 
-__all__ = ["catalog", "health", "ingest", "performance", "query", "refusals", "storage"]
+__all__ = ["catalog", "health", "ingest", "performance", "query", "refusals", "risks", "storage"]
