@@ -1,0 +1,190 @@
+"""The data directory: one format, one owner, one process in it."""
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from lakehouse import __version__
+from lakehouse.state.errors import (
+    DataDirectoryInUseError,
+    DataDirectoryUnusableError,
+    StateTooNewError,
+)
+from lakehouse.state.files import empty, write_whole
+from lakehouse.state.migrations import FORMAT
+from lakehouse.state.state import connect, copy_database, open_writer, step_of
+
+log = logging.getLogger(__name__)
+
+CATALOG = "catalog.db"
+HOLDER_MAX_BYTES = 4096
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds the lock, as it says itself in the lock file."""
+
+    pid: int
+    host: str
+    since: datetime
+    address: str | None = None
+
+    def __str__(self) -> str:
+        where = f" at {self.address}" if self.address else ""
+        since = self.since.isoformat(timespec="seconds")
+        return f"PID {self.pid} on {self.host}{where}, since {since}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """An open data directory. While it is open no other process opens it."""
+
+    path: Path
+    owner_id: str
+    """Of this directory, the same after a restart: what the lease in the catalog is held under."""
+
+    @property
+    def catalog_file(self) -> Path:
+        return self.path / CATALOG
+
+    @property
+    def spool(self) -> Path:
+        """Uploads in flight, spill, results: nothing of value, emptied at each start."""
+        return self.path / "spool"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.path / "warehouse"
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, *, address: str | None = None) -> Iterator[Self]:
+        """Make the directory if need be, lock it, bring it to our format, empty its spool.
+
+        Args:
+            path: made with mode 0700.
+            address: where this process will be reached; the next one that wants in is told.
+
+        Raises:
+            DataDirectoryInUseError: another process holds it; the message names that process.
+            DataDirectoryUnusableError: it cannot be made, or is no directory of ours to write.
+            StateTooNewError: a newer lakehouse wrote it; nothing was touched.
+        """
+        path = path.absolute()
+        make_private(path)
+        with locked(path, address):
+            found = read_format(path)
+            if found is not None and found < FORMAT:
+                bring_up(path, found)
+            if found != FORMAT:
+                write_whole(path / "format", f"{FORMAT}\nwritten by lakehouse {__version__}\n")
+            empty(path / "spool")
+            (path / "warehouse").mkdir(mode=0o700, exist_ok=True)
+            yield cls(path, owner_id(path))
+
+
+def make_private(path: Path) -> None:
+    """Make the directory, readable by its owner alone.
+
+    One that is there and neither empty nor ours keeps its mode: `--data /tmp` must not close /tmp.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours = (path / "format").exists() or not any(path.iterdir())
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if ours and mode != 0o700:
+            path.chmod(0o700)
+        elif mode & 0o077:
+            log.warning("the data directory %s can be entered by others (mode %o)", path, mode)
+    except OSError as error:
+        raise DataDirectoryUnusableError(path, (error.strerror or str(error)).lower()) from error
+
+
+@contextmanager
+def locked(path: Path, address: str | None) -> Iterator[None]:
+    """Hold the lock of the directory. The kernel lets go of it when the process is gone."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataDirectoryUnusableError(path, (error.strerror or str(error)).lower()) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
+            raise DataDirectoryInUseError(path, holder(descriptor)) from error
+        since = datetime.now(UTC).replace(microsecond=0)
+        own = Holder(os.getpid(), socket.gethostname(), since, address)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(own) + b"\n", 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # the file stays: whoever removes it could let two in
+
+
+def holder(descriptor: int) -> str:
+    """Return who holds the lock, as well as its file says."""
+    try:
+        return str(msgspec.json.decode(os.pread(descriptor, HOLDER_MAX_BYTES, 0), type=Holder))
+    except msgspec.DecodeError:
+        return "another process"
+
+
+def read_format(path: Path) -> int | None:
+    """Return the format of the directory; None for a new one.
+
+    Raises:
+        StateTooNewError: we do not know that format.
+        DataDirectoryUnusableError: the file says no number.
+    """
+    try:
+        number, _, rest = (path / "format").read_text(encoding="utf-8").partition("\n")
+    except FileNotFoundError:
+        # Killed before the file was written, or by a draft that wrote none: the catalog knows.
+        return (step_of(path / CATALOG) or None) if (path / CATALOG).exists() else None
+    if not (number.isascii() and number.isdecimal()):
+        raise DataDirectoryUnusableError(path, f"its format file says {number[:40]!r}")
+    if int(number) > FORMAT:
+        found = f"format {number}, {rest.strip() or 'written by an unknown version'}"
+        ours = f"lakehouse {__version__}, which knows formats up to {FORMAT}"
+        raise StateTooNewError(f"the data directory {path}", found, ours)
+    return int(number)
+
+
+def bring_up(path: Path, found: int) -> None:
+    """Migrate the directory from an older format; the catalog as it was stays beside it."""
+    if not (path / CATALOG).exists():
+        return
+    copy = path / f"{CATALOG}.format-{found}"
+    if not copy.exists():  # left by a start that was killed on the way: that one is the original
+        unfinished = path / f"{CATALOG}.copying"
+        unfinished.unlink(missing_ok=True)
+        with closing(connect(path / CATALOG)) as source:
+            copy_database(source, unfinished)
+        unfinished.rename(copy)
+    open_writer(path / CATALOG).close()
+    log.info("the data directory %s went from format %d to %d; copy: %s", path, found, FORMAT, copy)
+
+
+def owner_id(path: Path) -> str:
+    """Return the id of the directory, made at its first start."""
+    file = path / "owner"
+    try:
+        return str(uuid.UUID(file.read_text(encoding="utf-8").strip()))
+    except (FileNotFoundError, ValueError):
+        made = str(uuid.uuid4())
+        write_whole(file, made + "\n")
+        return made

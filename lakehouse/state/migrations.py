@@ -1,0 +1,97 @@
+"""The tables of `catalog.db`, one step after the other. A step that was released never changes."""
+
+import sqlite3
+from pathlib import Path
+
+from lakehouse import __version__
+from lakehouse.state.errors import StateTooNewError
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # The two tables of PyIceberg's SqlCatalog, to the letter: any PyIceberg user can open us.
+        """
+        CREATE TABLE iceberg_tables (
+            catalog_name VARCHAR(255) NOT NULL,
+            table_namespace VARCHAR(255) NOT NULL,
+            table_name VARCHAR(255) NOT NULL,
+            metadata_location VARCHAR(1000),
+            previous_metadata_location VARCHAR(1000),
+            iceberg_type VARCHAR(5),
+            PRIMARY KEY (catalog_name, table_namespace, table_name)
+        )
+        """,
+        """
+        CREATE TABLE iceberg_namespace_properties (
+            catalog_name VARCHAR(255) NOT NULL,
+            namespace VARCHAR(255) NOT NULL,
+            property_key VARCHAR(255) NOT NULL,
+            property_value VARCHAR(1000) NOT NULL,
+            PRIMARY KEY (catalog_name, namespace, property_key)
+        )
+        """,
+        """
+        CREATE TABLE idempotency_key (
+            key TEXT PRIMARY KEY,
+            request_hash TEXT NOT NULL,
+            answer BLOB NOT NULL,
+            created_at REAL NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE registered_object (
+            object_key TEXT NOT NULL,
+            table_uuid TEXT NOT NULL,
+            dataset TEXT NOT NULL,
+            PRIMARY KEY (object_key, table_uuid)
+        ) STRICT
+        """,
+    ),
+    (
+        """
+        CREATE TABLE lease (
+            name TEXT PRIMARY KEY,
+            owner_id TEXT NOT NULL,
+            token TEXT NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            address TEXT,
+            taken_at REAL NOT NULL,
+            heartbeat_at REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at)",
+        "CREATE INDEX registered_object_table_uuid ON registered_object (table_uuid)",
+    ),
+)
+
+# Each step of the catalog is a new format of the whole directory: an older program refuses it.
+FORMAT = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the database to the newest step, in one transaction.
+
+    Raises:
+        StateTooNewError: it is at a step that we do not know.
+    """
+    if step(connection) == FORMAT:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = step(connection)  # again: another process may have been faster
+        if done > FORMAT:
+            ours = f"lakehouse {__version__}, which knows steps up to {FORMAT}"
+            raise StateTooNewError(str(path), f"step {done}", ours)
+        for statements in MIGRATIONS[done:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def step(connection: sqlite3.Connection) -> int:
+    """Return how many of the migrations the database has seen."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
