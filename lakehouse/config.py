@@ -27,6 +27,8 @@ class ServerConfig(Section, frozen=True):
     """TCP port to listen on."""
     data_dir: Path | None = None
     """Where everything lies. Unset: `$STATE_DIRECTORY`, else `./lakehouse-data`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, besides loopback's, that a request may give as its Host."""
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=25)] = 20
     """Seconds that accepted requests get to finish after SIGTERM, before they are interrupted."""
 

@@ -1,0 +1,36 @@
+"""`/health`, `/ready` and `/metrics`."""
+
+import anyio.to_thread
+import msgspec
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from lakehouse import __version__
+from lakehouse.observability.health import Health, Readiness
+from lakehouse.observability.metrics import METRICS_TYPE, Metrics
+
+
+class Alive(msgspec.Struct, frozen=True):
+    version: str
+    status: str = "ok"
+    service: str = "lakehouse"
+
+
+class HealthController(Controller):
+    tags = ["operations"]
+
+    @get("/health", sync_to_thread=False)
+    def get_health(self) -> Alive:
+        """Say that the process answers; nothing else is asked."""
+        return Alive(__version__)
+
+    @get("/ready")
+    async def get_ready(self, health: NamedDependency[Health]) -> Response[Readiness]:
+        """Say whether every part works, by name; 503 when one does not."""
+        readiness = await anyio.to_thread.run_sync(health.readiness)
+        return Response(readiness, status_code=200 if readiness.ready else 503)
+
+    @get("/metrics", sync_to_thread=False)
+    def get_metrics(self, metrics: NamedDependency[Metrics]) -> Response[bytes]:
+        """Return the counters in Prometheus' text format."""
+        return Response(metrics.text(), media_type=METRICS_TYPE)
