@@ -23,6 +23,7 @@ from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.loads import (
     Staged,
     check_still,
+    discard,
     first_columns,
     load_draft,
     map_names,
@@ -39,6 +40,7 @@ from lakehouse.catalog.metadata import (
     spec_of,
 )
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
+from lakehouse.catalog.names import DEFAULT_NAMESPACE
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.partitioning import (
     partition_fields,
@@ -69,11 +71,11 @@ from lakehouse.catalog.tables import (
     now_ms,
 )
 from lakehouse.catalog.types import make_fields, to_columns
-from lakehouse.catalog.writing import Rows, remove_load, snapshot_draft
-from lakehouse.database import Connection, EngineIOError
+from lakehouse.catalog.writing import Rows, snapshot_draft
+from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage import LocalStore
 
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
 
@@ -133,24 +135,7 @@ class Catalog:
 
     def describe(self, name: TableName) -> Table:
         """Return all that a person asks of a table; `TableNotFoundError` when there is none."""
-        loaded = self.load(name)
-        state, metadata = table_state(loaded), loaded.metadata
-        fields = schema_of(metadata)["fields"]
-        return Table(
-            name=loaded.name.name,
-            namespace=loaded.name.namespace,
-            uuid=state.uuid,
-            columns=list(state.columns),
-            partition_by=partition_terms(spec_of(metadata), fields),
-            sort_by=sort_terms(sort_order_of(metadata), fields),
-            snapshot_id=state.snapshot_id,
-            row_count=state.row_count,
-            file_count=int(state.summary.get("total-data-files", 0)),
-            size_bytes=int(state.summary.get("total-files-size", 0)),
-            created_at=state.created_at,
-            updated_at=state.updated_at,
-            location=state.location,
-        )
+        return table_model(self.load(name))
 
     def snapshots(self, name: TableName) -> list[Snapshot]:
         """Return the snapshots of a table, newest first."""
@@ -166,7 +151,7 @@ class Catalog:
             TableDamagedError: its files are gone or unreadable.
             EmptyTableError: it has no columns yet.
         """
-        names = [TableName(ref.namespace or "main", ref.name) for ref in refs]
+        names = [TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name) for ref in refs]
         result = []
         for ref, name, pointer in zip(refs, names, self._tables.pointers(names), strict=True):
             if pointer is None:
@@ -181,7 +166,7 @@ class Catalog:
             raise EmptyTableError(str(table.name))
         try:
             relation = self._relations.get(cursor, table, snapshot)
-        except (ObjectNotFoundError, EngineIOError) as error:
+        except Exception as error:  # a damaged file shows as whatever its reader meets
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None:
                 raise
@@ -191,7 +176,8 @@ class Catalog:
             uuid=table.metadata["table-uuid"],
             snapshot_id=snapshot["snapshot-id"] if snapshot else None,
             columns=to_columns(fields),
-            relation=relation,
+            relation=relation.name,
+            holds=relation,
         )
 
     def damage(self, name: TableName) -> str | None:
@@ -199,7 +185,7 @@ class Catalog:
         try:
             table = self.load(name)
         except TableDamagedError as error:
-            return error.detail
+            return error.reason
         return damage_of(table, snapshot_of(table.metadata), self._manifests, self._store)
 
     def damaged(self) -> dict[str, str]:
@@ -237,11 +223,11 @@ class Catalog:
             return Draft(updates=[], requirements=[{"type": "assert-create"}], base=base)
 
         self._store.prepare(self._store.key(base["location"]) + "/data")
-        self._tables.commit(
+        (table,) = self._tables.commit(
             [Change(self._placed(name), build)],
             (lambda tx, tables: seal(tx, tables[0])) if seal else None,
         )
-        return self.describe(name)
+        return table_model(table)
 
     def _placed(self, name: TableName) -> TableName:
         """Return `name` with its namespace as that was created."""
@@ -323,14 +309,13 @@ class Catalog:
             loads: at most one per table.
             idempotency: stored in the same transaction, with the answer to the first load.
         """
-        written: dict[TableName, Written] = {}
+        written: list[Written] = []
 
         def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
-            by_name = {table.name: table for table in tables}
-            for load in loads:
-                written[load.name] = self._written(by_name[load.name], load)
+            now = {table.metadata["table-uuid"]: table for table in tables}
+            written[:] = [self._written(now[load.base["table-uuid"]], load) for load in loads]
             if idempotency:
-                self._keys.record(tx, idempotency, written[loads[0].name])
+                self._keys.record(tx, idempotency, written[0])
 
         try:
             changes = [
@@ -341,10 +326,14 @@ class Catalog:
         except CommitStateUnknownError:
             raise
         except BaseException:
-            for load in loads:
-                remove_load(self._store, load.base, load.load_id)
+            self.discard(loads)
             raise
-        return [written[load.name] for load in loads]
+        return written
+
+    def discard(self, loads: Sequence[Staged]) -> None:
+        """Delete the files of staged loads that will not be committed."""
+        for load in loads:
+            discard(self._store, load)
 
     def _written(self, table: LoadedTable, load: Staged) -> Written:
         state = table_state(table)
@@ -446,19 +435,18 @@ class Catalog:
             each["snapshot-id"]: moment(each["timestamp-ms"])
             for each in table.metadata["snapshots"]
         }
-        entries = self._manifests.live_entries(self._manifests.read_list(snapshot["manifest-list"]))
+        files = self._manifests.live_files(self._manifests.read_list(snapshot["manifest-list"]))
+        updated_at = moment(table.metadata["last-updated-ms"])
         found = [
             (
-                entry.data_file.file_path,
+                file.location,
                 DatasetObject(
-                    key=self._store.key(entry.data_file.file_path),
-                    size=entry.data_file.file_size_in_bytes,
-                    created_at=added_at.get(
-                        entry.snapshot_id or 0, moment(table.metadata["last-updated-ms"])
-                    ),
+                    key=self._store.key(file.location),
+                    size=file.size_bytes,
+                    created_at=added_at.get(file.snapshot_id, updated_at),
                 ),
             )
-            for entry in entries
+            for file in files
         ]
         return sorted(found, key=lambda each: each[1].key)
 
@@ -476,14 +464,8 @@ class Catalog:
 
     def drop(self, name: TableName) -> None:
         """Take a table out of the catalog; `TableNotFoundError` when there is none."""
-        pointer = self._tables.pointers([name])[0]
-        if pointer is None:
+        if not self._tables.drop(name):
             raise TableNotFoundError(str(name), self.nearest(name))
-
-        def release(tx: Transaction) -> None:
-            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (str(pointer.name),))
-
-        self._tables.drop(name, release)
 
     # Idempotency keys, for whoever answers requests.
 
@@ -494,6 +476,26 @@ class Catalog:
     def in_flight(self, key: str) -> AbstractContextManager[None]:
         """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
         return self._keys.in_flight(key)
+
+
+def table_model(table: LoadedTable) -> Table:
+    state, metadata = table_state(table), table.metadata
+    fields = schema_of(metadata)["fields"]
+    return Table(
+        name=table.name.name,
+        namespace=table.name.namespace,
+        uuid=state.uuid,
+        columns=list(state.columns),
+        partition_by=partition_terms(spec_of(metadata), fields),
+        sort_by=sort_terms(sort_order_of(metadata), fields),
+        snapshot_id=state.snapshot_id,
+        row_count=state.row_count,
+        file_count=int(state.summary.get("total-data-files", 0)),
+        size_bytes=int(state.summary.get("total-files-size", 0)),
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+        location=state.location,
+    )
 
 
 def slug(name: str) -> str:

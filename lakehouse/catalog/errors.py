@@ -97,6 +97,7 @@ class TableDamagedError(UnavailableError):
 
     def __init__(self, table: str, reason: str) -> None:
         super().__init__(f"the table {table!r} is damaged: {reason}", table=table)
+        self.reason = reason
 
 
 class IdempotencyMismatchError(UnprocessableError):

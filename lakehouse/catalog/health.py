@@ -17,23 +17,44 @@ def damage_of(
 ) -> str | None:
     """Return why `snapshot` cannot be read; None when each of its files is there, whole.
 
-    Looks at every data file's size, so it costs one `stat` a file.
+    Looks at every file's size on disk, whatever is in memory: one `stat` a file.
     """
-    if snapshot is None:
-        return None
     try:
-        entries = manifests.live_entries(manifests.read_list(snapshot["manifest-list"]))
+        return first_damage(table, snapshot, manifests, store)
     except ObjectNotFoundError as error:
         return f"the file {error.context['key']} is gone"
     except Exception as error:  # PyIceberg raises whatever its Avro reader meets
         return f"a manifest cannot be read ({type(error).__name__})"
-    for entry in entries:
-        key = store.key(entry.data_file.file_path)
-        size = store.size(key)
-        if size is None:
-            return f"the data file {key} is gone"
-        if size != entry.data_file.file_size_in_bytes:
-            return f"the data file {key} has {size} bytes, not those that were committed"
+
+
+def first_damage(
+    table: LoadedTable, snapshot: Json | None, manifests: Manifests, store: LocalStore
+) -> str | None:
+    if not store.exists(store.key(table.location)):
+        return "its metadata file is gone"
+    if snapshot is None:
+        return None
+    key = store.key(snapshot["manifest-list"])
+    if not store.exists(key):
+        return f"the file {key} is gone"
+    listed = manifests.read_list(snapshot["manifest-list"])
+    expected = [("manifest", each.manifest_path, each.manifest_length) for each in listed]
+    for what, location, size_bytes in expected:
+        if damage := size_damage(store, what, location, size_bytes):
+            return damage
+    for file in manifests.live_files(listed):
+        if damage := size_damage(store, "data file", file.location, file.size_bytes):
+            return damage
+    return None
+
+
+def size_damage(store: LocalStore, what: str, location: str, expected_bytes: int) -> str | None:
+    key = store.key(location)
+    size_bytes = store.size(key)
+    if size_bytes is None:
+        return f"the {what} {key} is gone"
+    if size_bytes != expected_bytes:
+        return f"the {what} {key} has {size_bytes} bytes, not the {expected_bytes} it was made with"
     return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lakehouse.catalog.errors import IdempotencyInFlightError, IdempotencyMismatchError
-from lakehouse.state import State, Transaction
+from lakehouse.state import State, Transaction, UniqueViolationError
 
 T = TypeVar("T")
 DAY_S = 86_400
@@ -55,21 +55,24 @@ class IdempotencyKeys:
         return row[1]
 
     def record(self, tx: Transaction, idempotency: Idempotency[T], result: T) -> None:
-        """Store the answer inside the transaction that makes it true."""
+        """Store the answer inside the transaction that makes it true.
+
+        Raises:
+            IdempotencyInFlightError: another process was faster; its answer is there now.
+        """
         tx.execute(
             "DELETE FROM idempotency_key WHERE key = ? AND created_at <= ?",
             (idempotency.key, time.time() - self._keep_s),
         )
-        tx.execute(
-            "INSERT INTO idempotency_key (key, request_hash, answer, created_at)"
-            " VALUES (?, ?, ?, ?)",
-            (
-                idempotency.key,
-                idempotency.request_hash,
-                idempotency.answer(result),
-                time.time(),
-            ),
-        )
+        values = (idempotency.key, idempotency.request_hash, idempotency.answer(result))
+        try:
+            tx.execute(
+                "INSERT INTO idempotency_key (key, request_hash, answer, created_at)"
+                " VALUES (?, ?, ?, ?)",
+                (*values, time.time()),
+            )
+        except UniqueViolationError as error:
+            raise IdempotencyInFlightError(idempotency.key) from error
 
     @contextmanager
     def in_flight(self, key: str) -> Iterator[None]:

@@ -66,6 +66,12 @@ def stage(
     return Staged(name, before, base, updates, files, replace, summary, load_id)
 
 
+def discard(store: LocalStore, load: Staged) -> None:
+    """Delete the files of a load that is not to be committed."""
+    for file in load.files:
+        store.delete(store.key(file.location))
+
+
 def load_draft(
     load: Staged, manifests: Manifests, store: LocalStore, now: LoadedTable | None
 ) -> Draft:

@@ -6,12 +6,19 @@ imported when the first table is touched, not at start.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from pyiceberg.avro.encoder import BinaryEncoder
+from pyiceberg.avro.file import AvroOutputFile
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.manifest import (
+    DEFAULT_READ_VERSION,
+    MANIFEST_LIST_FILE_SCHEMAS,
+    UNASSIGNED_SEQ,
     DataFile,
     DataFileContent,
     FileFormat,
@@ -21,7 +28,6 @@ from pyiceberg.manifest import (
     ManifestFile,
     read_manifest_list,
     write_manifest,
-    write_manifest_list,
 )
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
@@ -32,11 +38,14 @@ from lakehouse.catalog.metadata import FORMAT_VERSION, Json
 from lakehouse.catalog.statistics import ColumnStatistics
 from lakehouse.storage import LocalStore
 
-__all__ = ["DataFile", "ManifestFile", "Manifests", "NewFile"]
+__all__ = ["DataFile", "LiveFile", "ManifestFile", "Manifests", "NewFile"]
 
 COMPRESSION: Any = "gzip"
-LISTS_CACHED = 256
-MANIFESTS_CACHED = 4096
+# Bounds of what is kept in memory, in things rather than bytes: about 1 KB each for a manifest of
+# a list, 250 bytes for its record, 400 for a file.
+LISTED_CACHED = 50_000
+RECORDS_CACHED = 50_000
+FILES_CACHED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +59,24 @@ class NewFile:
     statistics: ColumnStatistics = field(default_factory=ColumnStatistics)
 
 
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A data file of a snapshot. Its statistics are not kept: with them, 100 columns are 30 KB."""
+
+    location: str
+    size_bytes: int
+    snapshot_id: int
+    """The snapshot that added it."""
+
+
 class Manifests:
     """Reads and writes the tree below a snapshot. Files are immutable, so what is read is kept."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
-        self._lists: Cache[tuple[ManifestFile, ...]] = Cache(LISTS_CACHED)
-        self._entries: Cache[tuple[ManifestEntry, ...]] = Cache(MANIFESTS_CACHED)
+        self._lists: Cache[tuple[ManifestFile, ...]] = Cache(LISTED_CACHED, len)
+        self._records: Cache[bytes] = Cache(RECORDS_CACHED)
+        self._files: Cache[tuple[LiveFile, ...]] = Cache(FILES_CACHED, len)
 
     def read_list(self, location: str) -> tuple[ManifestFile, ...]:
         """Return the manifests of a snapshot; `ObjectNotFoundError` when the list is gone."""
@@ -67,19 +87,30 @@ class Manifests:
         return self._lists.get(location, read)
 
     def read_entries(self, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
-        """Return the live entries of one manifest."""
-
-        def read() -> tuple[ManifestEntry, ...]:
-            return tuple(manifest.fetch_manifest_entry(StoreIO(self._store)))
-
-        return self._entries.get(manifest.manifest_path, read)
+        """Return the live entries of one manifest, with their statistics."""
+        return tuple(manifest.fetch_manifest_entry(StoreIO(self._store)))
 
     def live_entries(self, manifests: Iterable[ManifestFile]) -> list[ManifestEntry]:
+        """Return every live entry, read anew; for the mere files there is `live_files`."""
+        return [entry for each in live(manifests) for entry in self.read_entries(each)]
+
+    def live_files(self, manifests: Iterable[ManifestFile]) -> list[LiveFile]:
+        """Return the data files below `manifests`."""
+
+        def read(manifest: ManifestFile) -> tuple[LiveFile, ...]:
+            return tuple(
+                LiveFile(
+                    location=entry.data_file.file_path,
+                    size_bytes=entry.data_file.file_size_in_bytes,
+                    snapshot_id=entry.snapshot_id or manifest.added_snapshot_id or 0,
+                )
+                for entry in self.read_entries(manifest)
+            )
+
         return [
-            entry
-            for manifest in manifests
-            if manifest.has_added_files() or manifest.has_existing_files()
-            for entry in self.read_entries(manifest)
+            file
+            for each in live(manifests)
+            for file in self._files.get(each.manifest_path, partial(read, each))
         ]
 
     def write_added(
@@ -145,15 +176,42 @@ class Manifests:
         sequence_number: int,
         manifests: Sequence[ManifestFile],
     ) -> None:
-        """Store a manifest list at `location`; the manifests' sequence numbers are settled."""
+        """Store a manifest list at `location`; new manifests get their sequence number.
+
+        Avro records are joined as they were encoded once: encoding 500 of them anew in each
+        commit took 10 ms of 18.
+        """
+        settled = tuple(with_sequence_number(each, sequence_number) for each in manifests)
+        parent = "null" if parent_snapshot_id is None else str(parent_snapshot_id)
         output = BytesOutput(location)
-        with write_manifest_list(
-            FORMAT_VERSION, output, snapshot_id, parent_snapshot_id, sequence_number, COMPRESSION
-        ) as writer:
-            settled = [writer.prepare_manifest(manifest) for manifest in manifests]
-            writer.add_manifests(settled)
+        with AvroOutputFile[ManifestFile](
+            output,
+            MANIFEST_LIST_FILE_SCHEMAS[FORMAT_VERSION],
+            "manifest_file",
+            record_schema=MANIFEST_LIST_FILE_SCHEMAS[DEFAULT_READ_VERSION],
+            metadata={
+                "snapshot-id": str(snapshot_id),
+                "parent-snapshot-id": parent,
+                "sequence-number": str(sequence_number),
+                "format-version": str(FORMAT_VERSION),
+                "avro.codec": "null",
+            },
+        ) as file:
+
+            def encode(manifest: ManifestFile) -> bytes:
+                record = io.BytesIO()
+                file.writer.write(BinaryEncoder(record), manifest)
+                return record.getvalue()
+
+            block = b"".join(
+                self._records.get(each.manifest_path, partial(encode, each)) for each in settled
+            )
+            file.encoder.write_int(len(settled))
+            file.encoder.write_int(len(block))
+            file.encoder.write(block)
+            file.encoder.write(file.sync_bytes)
         self._store.write(self._store.key(location), output.data)
-        self._lists.put(location, tuple(settled))
+        self._lists.put(location, settled)
 
     def _input(self, location: str) -> "BytesInput":
         return BytesInput(location, self._store.read(self._store.key(location)))
@@ -178,6 +236,23 @@ def data_file(new: NewFile, spec_id: int) -> DataFile:
     )
     result.spec_id = spec_id
     return result
+
+
+def with_sequence_number(manifest: ManifestFile, sequence_number: int) -> ManifestFile:
+    """Return a manifest as a list names it: a new one gets the number of its snapshot."""
+    if UNASSIGNED_SEQ not in (manifest.sequence_number, manifest.min_sequence_number):
+        return manifest
+    result = copy(manifest)
+    if result.sequence_number == UNASSIGNED_SEQ:
+        result.sequence_number = sequence_number
+    if result.min_sequence_number == UNASSIGNED_SEQ:
+        result.min_sequence_number = sequence_number
+    return result
+
+
+def live(manifests: Iterable[ManifestFile]) -> Iterator[ManifestFile]:
+    """Yield those that hold files; what only says which files left is history."""
+    return (each for each in manifests if each.has_added_files() or each.has_existing_files())
 
 
 def has_deletes(manifests: Iterable[ManifestFile]) -> bool:

@@ -8,6 +8,8 @@ Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import orjson
+
 from lakehouse.catalog.errors import CommitFailedError
 from lakehouse.catalog.types import Field
 from lakehouse.errors import InvalidInputError
@@ -57,6 +59,48 @@ def new_metadata(
         "metadata-log": [],
         "statistics": [],
         "partition-statistics": [],
+    }
+
+
+REQUIRED = {
+    "table-uuid",
+    "location",
+    "last-sequence-number",
+    "last-updated-ms",
+    "last-column-id",
+    "current-schema-id",
+    "schemas",
+    "default-spec-id",
+    "partition-specs",
+    "last-partition-id",
+    "default-sort-order-id",
+    "sort-orders",
+}
+
+
+def read_metadata(data: bytes) -> Json:
+    """Return the metadata in a file, with what the specification lets a writer leave out.
+
+    Raises:
+        ValueError: it is not the metadata of a table in format version 2.
+    """
+    found = orjson.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("it is not a JSON object")
+    if found.get("format-version") != FORMAT_VERSION:
+        raise ValueError(f"it has format version {found.get('format-version')}, not 2")
+    if missing := sorted(REQUIRED - found.keys()):
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    snapshot_id = current_snapshot_id(found)
+    main = {} if snapshot_id is None else {"main": {"snapshot-id": snapshot_id, "type": "branch"}}
+    return {
+        "properties": {},
+        "current-snapshot-id": NO_SNAPSHOT,
+        "snapshots": [],
+        "snapshot-log": [],
+        "metadata-log": [],
+        **found,
+        "refs": {**main, **found.get("refs", {})},
     }
 
 
@@ -153,6 +197,8 @@ def set_current_schema(metadata: Json, update: Json) -> None:
     schema_id = update["schema-id"]
     if schema_id == LAST_ADDED:
         schema_id = metadata["schemas"][-1]["schema-id"]
+    if all(each["schema-id"] != schema_id for each in metadata["schemas"]):
+        raise InvalidInputError(f"there is no schema {schema_id}")
     metadata["current-schema-id"] = schema_id
 
 
@@ -175,6 +221,8 @@ def set_snapshot_ref(metadata: Json, update: Json) -> None:
         raise InvalidInputError(f"there is no snapshot {update['snapshot-id']}")
     name = update["ref-name"]
     reference = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
+    if metadata["refs"].get(name) == reference:
+        return
     metadata["refs"] = {**metadata["refs"], name: reference}
     if name == "main":
         entry = {"snapshot-id": update["snapshot-id"], "timestamp-ms": metadata["last-updated-ms"]}

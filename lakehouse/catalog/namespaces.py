@@ -1,6 +1,7 @@
 """Namespaces: groups of tables, kept in the second table of PyIceberg's `SqlCatalog`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lakehouse.catalog.errors import (
     NamespaceExistsError,
@@ -8,7 +9,7 @@ from lakehouse.catalog.errors import (
     NamespaceNotFoundError,
 )
 from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace
-from lakehouse.catalog.tables import CATALOG_NAME
+from lakehouse.catalog.tables import CATALOG_NAME, find_namespace
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
 
@@ -25,7 +26,8 @@ class Namespaces:
     def __init__(self, state: State) -> None:
         self._state = state
         if self.find(DEFAULT_NAMESPACE) is None:
-            self.create(DEFAULT_NAMESPACE)
+            with suppress(NamespaceExistsError):  # another process was faster
+                self.create(DEFAULT_NAMESPACE)
 
     def list(self) -> list[str]:
         """Return all names, sorted."""
@@ -90,15 +92,3 @@ class Namespaces:
         if name.lower() == DEFAULT_NAMESPACE:
             raise InvalidInputError(f"the namespace {DEFAULT_NAMESPACE!r} always exists")
         self._state.write(work)
-
-
-def find_namespace(tx: Transaction, name: str) -> str | None:
-    row = tx.execute(
-        "SELECT namespace FROM iceberg_namespace_properties"
-        " WHERE catalog_name = :catalog AND lower(namespace) = lower(:name)"
-        " UNION SELECT table_namespace FROM iceberg_tables"
-        " WHERE catalog_name = :catalog AND lower(table_namespace) = lower(:name)"
-        " LIMIT 1",
-        {"catalog": CATALOG_NAME, "name": name},
-    ).fetchone()
-    return row[0] if row else None

@@ -23,16 +23,29 @@ BUCKETED = frozenset(["int", "long", "date", "time", "timestamp", "timestamptz",
 CALENDAR = frozenset(["year", "month", "day", "hour"])
 WIDTH_MAX = 1_000_000
 
-# What each transform takes, and how DuckDB computes it. `date_diff` counts borders crossed from
-# the epoch, so it rounds down before 1970 too, as the specification asks.
+# What each transform takes, and how DuckDB computes it, as manifests hold it: days and microseconds
+# from the epoch are integers. `date_diff` counts borders crossed, so it rounds down before 1970
+# too, as the specification asks.
 TRANSFORMS = {
     "identity": (None, "{column}"),
     "year": (DATES, "CAST(year({column}) - 1970 AS INTEGER)"),
     "month": (DATES, "CAST((year({column}) - 1970) * 12 + month({column}) - 1 AS INTEGER)"),
-    "day": (DATES, "CAST({column} AS DATE)"),
+    "day": (DATES, "CAST({column} AS DATE) - DATE '1970-01-01'"),
     "hour": (TIMES, "CAST(date_diff('hour', TIMESTAMP '1970-01-01', {column}) AS INTEGER)"),
     "bucket": (BUCKETED, "iceberg_bucket({width}, {column})"),
     "truncate": (frozenset(["int", "long", "string"]), "iceberg_truncate({width}, {column})"),
+}
+# Where a type needs another expression. DuckDB's own truncates by grapheme, Iceberg by code point;
+# its bucket of a UUID is not that of the specification (2 for 12), that of the same bytes is.
+OF_TYPE = {
+    ("identity", "date"): "{column} - DATE '1970-01-01'",
+    ("identity", "time"): "epoch_us({column})",
+    ("identity", "timestamp"): "epoch_us({column})",
+    ("identity", "timestamptz"): "epoch_us({column})",
+    ("truncate", "string"): "left({column}, {width})",
+    ("bucket", "uuid"): (
+        "iceberg_bucket({width}, unhex(replace(CAST({column} AS VARCHAR), '-', '')))"
+    ),
 }
 TERM = re.compile(
     r"\s*(?P<transform>year|month|day|hour|bucket|truncate|identity)\s*"
@@ -59,8 +72,9 @@ def partition_fields(terms: Sequence[str], fields: Sequence[Field]) -> list[Json
     """
     result: list[Json] = []
     for number, term in enumerate(terms):
-        matched = TERM.fullmatch(term)
-        name = matched["column"] if matched else term.strip()
+        # A column of that very name is meant first, whatever it looks like.
+        matched = None if find_field(fields, term) else TERM.fullmatch(term)
+        name = matched["column"] if matched else term
         transform = matched["transform"].lower() if matched else "identity"
         width = matched["width"] if matched else None
         source = find_field(fields, name)
@@ -76,9 +90,20 @@ def partition_fields(terms: Sequence[str], fields: Sequence[Field]) -> list[Json
                 "transform": f"{transform}[{width}]" if width else transform,
             }
         )
-    if len({each["name"] for each in result}) < len(result):
-        raise InvalidPartitionError(", ".join(terms), "one of them is there twice")
+    check_partition_names(result, terms, fields)
     return result
+
+
+def check_partition_names(
+    partition: Sequence[Json], terms: Sequence[str], fields: Sequence[Field]
+) -> None:
+    """Names of partition fields are unique, and no column has one: only identity shares it."""
+    if len({each["name"] for each in partition}) < len(partition):
+        raise InvalidPartitionError(", ".join(terms), "one of them is there twice")
+    for each, term in zip(partition, terms, strict=True):
+        if each["transform"] != "identity" and find_field(fields, each["name"]):
+            reason = f"its field would be named {each['name']!r}, and so is a column; rename it"
+            raise InvalidPartitionError(term, reason)
 
 
 def check_transform(term: str, transform: str, width: str | None, type_: object) -> None:
@@ -103,7 +128,8 @@ def partition_sql(partition: Json, fields: Sequence[Field]) -> str:
     column = quoted(source["name"])
     if source["type"] == "timestamptz" and name in CALENDAR:
         column = f"({column} AT TIME ZONE 'UTC')"
-    return TRANSFORMS[name][1].format(column=column, width=width)
+    form = OF_TYPE.get((name, source["type"]), TRANSFORMS[name][1])
+    return form.format(column=column, width=width)
 
 
 def partition_terms(spec: Json, fields: Sequence[Field]) -> list[str]:

@@ -1,8 +1,8 @@
 """A table as readers and writers of it see it: at one state, or at one snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from lakehouse.catalog.errors import SnapshotNotFoundError
@@ -19,6 +19,7 @@ from lakehouse.catalog.types import to_columns
 
 AsOf: TypeAlias = int | datetime
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CREATED_AT = "lakehouse.created-at-ms"
 
 
@@ -41,6 +42,8 @@ class Pinned:
     snapshot_id: int | None
     columns: tuple[Column, ...]
     relation: str
+    holds: object = field(default=None, repr=False, compare=False)
+    """The relation stays in DuckDB for as long as somebody has this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def created_at(metadata: Json) -> datetime:
 
 
 def moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def snapshot_model(snapshot: Json) -> Snapshot:
@@ -127,7 +130,7 @@ def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     if isinstance(as_of, int):
         found = snapshot_of(table.metadata, as_of)
     else:
-        found = snapshot_at(table.metadata, int(as_of.timestamp() * 1000))
+        found = snapshot_at(table.metadata, (as_of - EPOCH) // timedelta(milliseconds=1))
     if found is None:
         raise SnapshotNotFoundError(str(table.name), as_of)
     return found

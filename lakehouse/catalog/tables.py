@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -20,10 +20,11 @@ from lakehouse.catalog.errors import (
     CommitFailedError,
     CommitStateUnknownError,
     InvalidNameError,
+    NamespaceNotFoundError,
     TableDamagedError,
     TableExistsError,
 )
-from lakehouse.catalog.metadata import Json, apply, check, with_log_entry
+from lakehouse.catalog.metadata import Json, apply, check, read_metadata, with_log_entry
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.names import folded
 from lakehouse.errors import LakehouseError
@@ -33,7 +34,7 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 CATALOG_NAME = "lakehouse"
 ATTEMPTS_MAX = 10
-METADATA_CACHED = 256
+METADATA_CACHED = 50_000  # snapshots in all: 1.4 KB each
 BACKOFF_S = 0.01
 
 FIND = """
@@ -103,6 +104,40 @@ class Attempt:
     tables: list[LoadedTable] = field(default_factory=list)
     before: list[LoadedTable | None] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    is_decided: bool = False
+    """All was said in the transaction: whether it is on disk is up to the database now."""
+
+
+class Locks:
+    """A lock for each name that somebody holds or waits for, and for no other."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._used: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def hold(self, names: Iterable[str]) -> Iterator[None]:
+        """Hold the locks of all `names`, taken in their order: no deadlock."""
+        with ExitStack() as stack:
+            for name in sorted(set(names)):
+                stack.enter_context(self._one(name))
+            yield
+
+    @contextmanager
+    def _one(self, name: str) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._used.get(name, (threading.Lock(), 0))
+            self._used[name] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._used[name]
+                if users == 1:
+                    del self._used[name]
+                else:
+                    self._used[name] = (lock, users - 1)
 
 
 class Tables:
@@ -111,9 +146,8 @@ class Tables:
     def __init__(self, state: State, store: LocalStore) -> None:
         self._state = state
         self._store = store
-        self._cache: Cache[Json] = Cache(METADATA_CACHED)
-        self._locks: dict[str, threading.RLock] = {}
-        self._locks_lock = threading.Lock()
+        self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
+        self._locks = Locks()
 
     def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
         """Return where each table is, all as of one moment; None for one that is not there."""
@@ -125,32 +159,23 @@ class Tables:
 
     def metadata(self, pointer: Pointer) -> Json:
         def read() -> Json:
-            data: Json = orjson.loads(self._store.read(self._store.key(pointer.location)))
-            return data
+            return read_metadata(self._store.read(self._store.key(pointer.location)))
 
         try:
             return self._cache.get(pointer.location, read)
         except ObjectNotFoundError as error:
             raise TableDamagedError(str(pointer.name), "its metadata file is gone") from error
-        except (orjson.JSONDecodeError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise TableDamagedError(
-                str(pointer.name), "its metadata file cannot be read"
+                str(pointer.name), f"its metadata file cannot be read ({error})"
             ) from error
 
     def find(self, name: TableName) -> LoadedTable | None:
         (pointer,) = self.pointers([name])
         return self.load(pointer) if pointer else None
 
-    @contextmanager
-    def locked(self, names: Iterable[TableName]) -> Iterator[None]:
-        """Hold the locks of these tables, taken in the order of their names: no deadlock."""
-        keys = sorted({folded(str(name)) for name in names})
-        with self._locks_lock:
-            locks = [self._locks.setdefault(key, threading.RLock()) for key in keys]
-        with ExitStack() as stack:
-            for lock in locks:
-                stack.enter_context(lock)
-            yield
+    def locked(self, names: Iterable[TableName]) -> AbstractContextManager[None]:
+        return self._locks.hold(folded(str(name)) for name in names)
 
     def commit(self, changes: Sequence[Change], seal: Seal | None = None) -> list[LoadedTable]:
         """Commit all `changes` or none, and return the tables as they are then.
@@ -162,8 +187,10 @@ class Tables:
         Raises:
             CommitFailedError: a requirement does not hold, or ten attempts were all lost.
             CommitStateUnknownError: the database failed in the middle; look, then retry.
+            Whatever `build` and `seal` raise passes through, and nothing happened.
         """
         changes = sorted(changes, key=lambda change: change.name)
+        assert len({folded(str(each.name)) for each in changes}) == len(changes), "one a table"
         with self.locked(change.name for change in changes):
             for number in range(ATTEMPTS_MAX):
                 try:
@@ -180,14 +207,14 @@ class Tables:
                 self._prepare(attempt, change, self.load(pointer) if pointer else None)
             reach("after-metadata")
             self._state.write(lambda tx: self._move(tx, attempt, seal))
-        except (LostError, LakehouseError):
+        except BaseException as error:
+            # A kind of ours says that the database is as it was, whenever it comes.
+            if attempt.is_decided and not isinstance(error, LakehouseError):
+                raise CommitStateUnknownError(str(changes[0].name)) from error
             self._discard(attempt)
+            if isinstance(error, UniqueViolationError):
+                raise LostError from error
             raise
-        except UniqueViolationError as error:
-            self._discard(attempt)
-            raise LostError from error
-        except Exception as error:
-            raise CommitStateUnknownError(str(changes[0].name)) from error
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
@@ -219,6 +246,7 @@ class Tables:
             if before is None:
                 if find_pointer(tx, table.name) is not None:  # the same name in another case
                     raise LostError
+                check_namespace_there(tx, table.name)
                 tx.execute(INSERT, (CATALOG_NAME, *table.name, table.location))
             elif before is not table:
                 keys = (CATALOG_NAME, *before.name, before.location)
@@ -227,16 +255,19 @@ class Tables:
                     raise LostError
         if seal:
             seal(tx, attempt.tables)
+        attempt.is_decided = True
 
     def _discard(self, attempt: Attempt) -> None:
         for key in attempt.keys:
-            self._store.delete(key)
+            with suppress(OSError):  # what stays is an orphan; the error that led here matters more
+                self._store.delete(key)
 
     def rename(self, name: TableName, to: TableName) -> None:
         """Give a table another name; its files stay where they are.
 
         Raises:
             TableExistsError: the new name is taken.
+            NamespaceNotFoundError: there is no such namespace any more.
             CommitFailedError: the table is gone or was renamed meanwhile.
         """
 
@@ -247,6 +278,7 @@ class Tables:
             taken = find_pointer(tx, to)
             if taken is not None and taken.name != found.name:
                 raise TableExistsError(str(to))
+            check_namespace_there(tx, to)
             tx.execute(
                 "UPDATE iceberg_tables SET table_namespace = ?, table_name = ?"
                 " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
@@ -260,7 +292,7 @@ class Tables:
         with self.locked([name, to]):
             self._state.write(work)
 
-    def drop(self, name: TableName, seal: Callable[[Transaction], None]) -> bool:
+    def drop(self, name: TableName) -> bool:
         """Take a table out of the catalog and return whether it was there; its files stay."""
 
         def work(tx: Transaction) -> bool:
@@ -272,7 +304,7 @@ class Tables:
                 " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
                 (CATALOG_NAME, *found.name),
             )
-            seal(tx)
+            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (str(found.name),))
             return True
 
         with self.locked([name]):
@@ -292,6 +324,25 @@ def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:
         if not found:
             raise InvalidNameError("table name", str(name), "two tables differ from it by case")
     return found[0] if found else None
+
+
+def find_namespace(tx: Transaction, name: str) -> str | None:
+    """Return a namespace as it was created; other writers make one by a table in it."""
+    row = tx.execute(
+        "SELECT namespace FROM iceberg_namespace_properties"
+        " WHERE catalog_name = :catalog AND lower(namespace) = lower(:name)"
+        " UNION SELECT table_namespace FROM iceberg_tables"
+        " WHERE catalog_name = :catalog AND lower(table_namespace) = lower(:name)"
+        " LIMIT 1",
+        {"catalog": CATALOG_NAME, "name": name},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def check_namespace_there(tx: Transaction, name: TableName) -> None:
+    """Refuse a name in a namespace that was dropped since it was looked up."""
+    if find_namespace(tx, name.namespace) is None:
+        raise NamespaceNotFoundError(name.namespace)
 
 
 def metadata_location(metadata: Json, previous: str | None) -> str:

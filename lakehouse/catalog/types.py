@@ -6,6 +6,7 @@ Source: https://iceberg.apache.org/spec/#appendix-c-json-serialization
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, TypeAlias
@@ -70,7 +71,9 @@ ICEBERG = {
     "NULL": "string",
 }
 
-TOKEN = re.compile(r'\s*("(?:[^"]|"")*"|[<>(),:\[\]]|[^\s<>(),:\[\]"]+)')
+# A name in double quotes, a value of an ENUM in single ones, a sign, a word.
+TOKEN = re.compile(r"""\s*("(?:[^"]|"")*"|'(?:[^']|'')*'|[<>(),:\[\]]|[^\s<>(),:\[\]"']+)""")
+NUMBER_DIGITS_MAX = 9
 
 
 class Tokens:
@@ -78,8 +81,9 @@ class Tokens:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._words = TOKEN.findall(text)
-        if "".join(text.split()) != "".join("".join(self._words).split()):
+        words = TOKEN.findall(text)
+        self._words = deque(words)
+        if "".join(text.split()) != "".join("".join(words).split()):
             raise UnsupportedTypeError(text, "it cannot be read")
 
     def peek(self) -> str:
@@ -90,12 +94,12 @@ class Tokens:
         if not word or (expected is not None and word.lower() != expected):
             wanted = f"{expected!r} is missing" if expected else "it ends too early"
             raise UnsupportedTypeError(self.text, wanted)
-        return str(self._words.pop(0))
+        return str(self._words.popleft())
 
     def number(self) -> int:
         word = self.take()
-        if not word.isdecimal():
-            raise UnsupportedTypeError(self.text, f"{word!r} is not a number")
+        if not word.isdecimal() or len(word) > NUMBER_DIGITS_MAX:
+            raise UnsupportedTypeError(self.text, f"{word[:40]!r} is not a number it can have")
         return int(word)
 
     def between(self, opening: str, closing: str, item: Callable[[], None]) -> None:
@@ -164,6 +168,8 @@ def iceberg_type(duckdb: str, column: str | None = None) -> str:
     tokens = Tokens(duckdb)
     try:
         parsed = parse_duckdb(tokens, 0)
+        if tokens.peek():
+            raise UnsupportedTypeError(duckdb, f"{tokens.peek()!r} is too much")
     except UnsupportedTypeError as error:
         raise UnsupportedTypeError(duckdb, str(error).partition(": ")[2], column) from error
     return type_text(parsed)

@@ -8,9 +8,8 @@ import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 
-from lakehouse.catalog.manifests import ManifestFile, Manifests, NewFile
+from lakehouse.catalog.manifests import ManifestFile, Manifests, NewFile, live
 from lakehouse.catalog.metadata import (
     Json,
     schema_of,
@@ -20,13 +19,14 @@ from lakehouse.catalog.metadata import (
 )
 from lakehouse.catalog.models import Column
 from lakehouse.catalog.partitioning import partition_sql, sort_sql
-from lakehouse.catalog.statistics import EPOCH_DATE, column_statistics, microseconds
+from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.storage import LocalStore
 
 TARGET_FILE_BYTES = 128 * 1024 * 1024
+ASKED = ("binary", "timestamp")  # what becomes of them depends on the type that is given
 SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
 
 
@@ -44,16 +44,18 @@ def copy_rows(
 ) -> list[NewFile]:
     """Write `rows` as Parquet files of the table and return them, durable but not committed.
 
-    File names begin with `load_id`, so that `remove_load` finds what a failed COPY left.
+    File names begin with `load_id`, so that `remove_load` finds what a failed COPY left. Folders
+    of a partitioned load lie in one of its own: no two loads make or sync the same.
     """
     fields = schema_of(metadata)["fields"]
     partition = spec_of(metadata)["fields"]
-    directory = store.key(metadata["location"]) + "/data"
+    directory = store.key(metadata["location"]) + "/data" + (f"/{load_id}" if partition else "")
     store.prepare(directory)
     by_name = {column.name: column for column in rows.columns}
     assert set(by_name) == {each["name"] for each in fields}, "the caller compared the columns"
+    given = given_types(cursor, rows) if any(each["type"] in ASKED for each in fields) else {}
     selected = ", ".join(
-        f"CAST({quoted(each['name'])} AS {duckdb_type(each['type'])}) AS {quoted(each['name'])}"
+        f"{stored_sql(each, given.get(each['name'], ''))} AS {quoted(each['name'])}"
         for each in fields
     )
     select = f"SELECT {selected} FROM ({rows.sql})"
@@ -77,8 +79,41 @@ def copy_rows(
     target = literal(store.uri(directory))
     written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
-    store.sync(store.key(file.location) for file in files)
+    folders = [directory] if partition and files else []
+    store.sync([*(store.key(file.location) for file in files), *folders])
     return files
+
+
+def given_types(cursor: Connection, rows: Rows) -> dict[str, str]:
+    """Return the types of `rows` as DuckDB spells them, by column."""
+    described = cursor.execute(f"DESCRIBE SELECT * FROM ({rows.sql})").fetchall()
+    return {name: type_ for name, type_, *_ in described}
+
+
+def stored_sql(field: Field, given: str) -> str:
+    """Return the expression that makes of a column what its table stores.
+
+    Refused here, by DuckDB's `error`: infinity, because no other engine can read a date that has
+    no end, and nanoseconds that microseconds would lose.
+    """
+    column, type_ = quoted(field["name"]), field["type"]
+    cast = f"CAST({column} AS {duckdb_type(type_)})"
+    if type_ == "binary" and given.startswith("GEOMETRY"):
+        return f"ST_AsWKB({column})"  # there is no such cast
+    if type_ not in ("date", "timestamp", "timestamptz"):
+        return cast
+    refused = {"an infinite value": f"isinf({cast})"}
+    if given == "TIMESTAMP_NS":
+        refused["nanoseconds"] = f"CAST({cast} AS TIMESTAMP_NS) <> {column}"
+    cases = " ".join(
+        f"WHEN {condition} THEN error({literal(refusal(field, what))})"
+        for what, condition in refused.items()
+    )
+    return f"CASE {cases} ELSE {cast} END"
+
+
+def refusal(field: Field, what: str) -> str:
+    return f"column {field['name']!r} has {what}, which the type {field['type']} cannot hold"
 
 
 def new_file(
@@ -102,18 +137,12 @@ def partition_values(
     """Return a file's partition, as manifests hold it: every row of the file has the same."""
     if not partition:
         return ()
-    parts = ", ".join(partition_sql(each, fields) for each in partition)
+    parts = ", ".join(
+        f"{partition_sql(each, fields)} AS p{number}" for number, each in enumerate(partition)
+    )
     source = f"SELECT {parts} FROM read_parquet({literal(location)}) LIMIT 1"
     batch = cursor.execute(source).to_arrow_table()
-    return tuple(partition_value(column[0].as_py()) for column in batch.columns)
-
-
-def partition_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return microseconds(value)
-    if isinstance(value, date):
-        return (value - EPOCH_DATE).days
-    return value
+    return tuple(column[0].as_py() for column in batch.columns)
 
 
 def partition_column(fields: Sequence[Field]) -> str:
@@ -126,7 +155,10 @@ def partition_column(fields: Sequence[Field]) -> str:
 
 
 def remove_load(store: LocalStore, metadata: Json, load_id: str) -> None:
-    """Delete the data files that begin with `load_id`, in `data/` and its partitions."""
+    """Delete the data files that begin with `load_id`: what a COPY that failed has left.
+
+    Walks the table's files, 20 µs each; what is known by name is deleted by name.
+    """
     prefix = store.key(metadata["location"]) + "/data/"
     for key in store.keys(prefix):
         if key.rpartition("/")[2].startswith(load_id):
@@ -169,21 +201,22 @@ def snapshot_draft(
         files.append(store.key(result))
         return result
 
-    if added:
-        new.append(
-            manifests.write_added(location(f"{commit_id}-m0.avro"), metadata, snapshot_id, added)
-        )
-    removed = manifests.live_entries(old) if replace else []
-    if removed:
-        new.append(
-            manifests.write_deleted(
-                location(f"{commit_id}-m1.avro"), metadata, snapshot_id, removed
-            )
-        )
-    kept = () if replace else old
     sequence_number = metadata["last-sequence-number"] + 1
-    list_location = location(f"snap-{snapshot_id}-{commit_id}.avro")
-    manifests.write_list(list_location, snapshot_id, parent_id, sequence_number, [*new, *kept])
+    removed = manifests.live_entries(old) if replace else []
+    try:
+        if added:
+            place = location(f"{commit_id}-m0.avro")
+            new.append(manifests.write_added(place, metadata, snapshot_id, added))
+        if removed:
+            place = location(f"{commit_id}-m1.avro")
+            new.append(manifests.write_deleted(place, metadata, snapshot_id, removed))
+        kept = () if replace else live(old)
+        list_location = location(f"snap-{snapshot_id}-{commit_id}.avro")
+        manifests.write_list(list_location, snapshot_id, parent_id, sequence_number, [*new, *kept])
+    except BaseException:
+        for key in files:
+            store.delete(key)
+        raise
     snapshot = {
         "snapshot-id": snapshot_id,
         **({"parent-snapshot-id": parent_id} if parent_id is not None else {}),

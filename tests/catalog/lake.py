@@ -1,0 +1,148 @@
+"""A whole catalog over real files, and what tests ask of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table as PyIcebergTable
+
+from lakehouse.catalog import (
+    Catalog,
+    Column,
+    Idempotency,
+    Rows,
+    TableName,
+    TableRef,
+    Written,
+    parse_table_name,
+)
+from lakehouse.catalog.metadata import Json, snapshot_of
+from lakehouse.database import Connection, Database, DatabaseSettings
+from lakehouse.state import State
+from lakehouse.storage import LocalStore
+
+PAIR = (Column("id", "long"), Column("name", "string"))
+
+
+@dataclass
+class Lake:
+    root: Path
+    state: State
+    database: Database
+    store: LocalStore
+    catalog: Catalog
+    cursor: Connection
+
+    def write(
+        self,
+        table: str,
+        sql: str,
+        columns: Mapping[str, str] | None = None,
+        mode: Literal["create", "append", "overwrite"] = "create",
+        *,
+        idempotency: Idempotency[Written] | None = None,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Written:
+        """Write the rows of `sql`; its columns are `id` and `name` unless said."""
+        return self.catalog.write(
+            self.cursor,
+            parse_table_name(table),
+            rows_of(sql, columns),
+            mode=mode,
+            idempotency=idempotency,
+            partition_by=partition_by,
+            sort_by=sort_by,
+        )
+
+    def arrow(
+        self, table: str, as_of: int | datetime | None = None, where: str = "true"
+    ) -> pa.Table:
+        """Return what a statement over the table reads."""
+        name = parse_table_name(table)
+        (pinned,) = self.catalog.pin(self.cursor, [TableRef(name.namespace, name.name, as_of)])
+        sql = f'SELECT * FROM "{pinned.relation}" WHERE {where}'
+        return self.cursor.execute(sql).to_arrow_table()
+
+    def rows(self, table: str, as_of: int | datetime | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a table, sorted."""
+        columns = self.arrow(table, as_of).to_pydict().values()
+        return sorted(zip(*columns, strict=True), key=repr)
+
+    def metadata(self, table: str) -> Json:
+        return self.catalog.load(parse_table_name(table)).metadata
+
+    def data_files(self, table: str) -> list[str]:
+        """Return the keys of the files that the current snapshot reads."""
+        return [each.key for _, each in self.catalog.objects(parse_table_name(table))]
+
+    def manifest_list(self, table: str) -> str:
+        snapshot = snapshot_of(self.metadata(table))
+        assert snapshot
+        return self.store.key(snapshot["manifest-list"])
+
+    def tree(self) -> set[str]:
+        """Return every file of the warehouse."""
+        return set(self.store.keys(""))
+
+    def reachable(self) -> set[str]:
+        """Return the files that the tables' metadata names, old metadata files included."""
+        found: set[str] = set()
+        for name in self.catalog.names():
+            table = self.catalog.load(name)
+            found.add(self.store.key(table.location))
+            found |= {self.store.key(e["metadata-file"]) for e in table.metadata["metadata-log"]}
+            for snapshot in table.metadata["snapshots"]:
+                found.add(self.store.key(snapshot["manifest-list"]))
+                manifests = self.catalog._manifests.read_list(snapshot["manifest-list"])
+                found |= {self.store.key(each.manifest_path) for each in manifests}
+                files = self.catalog._manifests.live_files(manifests)
+                found |= {self.store.key(each.location) for each in files}
+        return found
+
+    @contextmanager
+    def pyiceberg(self, table: str) -> Iterator[PyIcebergTable]:
+        """The table as a plain PyIceberg user opens it."""
+        catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{self.root / 'catalog.db'}")
+        try:
+            name = parse_table_name(table)
+            yield catalog.load_table((name.namespace, name.name))
+        finally:
+            catalog.close()
+
+    def reopened(self) -> Catalog:
+        """Return the catalog as the next process opens it: nothing is in memory."""
+        return Catalog(self.state, self.store)
+
+
+def rows_of(sql: str, columns: Mapping[str, str] | None = None) -> Rows:
+    if columns is None:
+        return Rows(sql, PAIR)
+    return Rows(sql, tuple(Column(name, type_) for name, type_ in columns.items()))
+
+
+def settings_for(*directories: Path) -> DatabaseSettings:
+    return DatabaseSettings(
+        directories=directories,
+        temp_dir=directories[0] / "spill",
+        memory_max_bytes=1 << 30,
+        temp_max_bytes=1 << 30,
+        threads=2,
+    )
+
+
+@contextmanager
+def open_lake(root: Path, database: Database) -> Iterator[Lake]:
+    (root / "warehouse").mkdir(exist_ok=True)
+    store = LocalStore(root / "warehouse")
+    with State.open(root / "catalog.db") as state, database.cursor() as cursor:
+        yield Lake(root, state, database, store, Catalog(state, store), cursor)
+
+
+def main(name: str) -> TableName:
+    return TableName("main", name)
