@@ -29,6 +29,11 @@ class ClientGoneError(UnavailableError):
         super().__init__("the client has left")
 
 
+class ClientStalledError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__(f"the client read nothing for {STALL_MAX_S:g} s")
+
+
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     """Return what `work` returns; it is cancelled when the client leaves. Read the body before.
 
@@ -159,12 +164,17 @@ class StreamedASGI(ASGIResponse):
         self._source = source
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        async with self._source as source:
-            self._open = source
-            await super().__call__(scope, receive, send)
+        try:
+            async with self._source as source:
+                self._open = source
+                await super().__call__(scope, receive, send)
+        except LakehouseError as error:
+            # Without the last chunk the server closes the connection (tried with granian).
+            log.warning("a stream was cut off: %s", error.detail)
 
     async def send_body(self, send: Send, receive: Receive) -> None:
         errors: list[LakehouseError] = []
+        sent = False
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
@@ -174,19 +184,21 @@ class StreamedASGI(ASGIResponse):
             tasks.start_soon(watch)
             try:
                 await self._send_all(send)
-            except LakehouseError as error:
+                sent = True
+            except LakehouseError as error:  # a task group would wrap it
                 errors.append(error)
             tasks.cancel_scope.cancel()
         if errors:
-            log.warning("a stream was cut off: %s", errors[0].detail)
             raise errors[0]
+        if not sent:
+            raise ClientGoneError
 
     async def _send_all(self, send: Send) -> None:
         async for piece in self._open:
             with self._open.sending(), anyio.move_on_after(STALL_MAX_S) as stalled:
                 await send_piece(send, piece, more=True)
             if stalled.cancelled_caught:
-                raise ClientGoneError
+                raise ClientStalledError
         await send_piece(send, b"", more=False)
 
 
