@@ -114,7 +114,9 @@ def read(
             return
         except ENGINE_ERRORS as error:
             raise translated(error, statement) from error
-        yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        if batch.schema.names != schema.names:  # they ran under names of ours, as text
+            batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        yield batch
 
 
 def gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -124,7 +126,7 @@ def gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if batch.num_rows:
             waiting.append(batch)
-            rows, size = rows + batch.num_rows, size + batch.nbytes
+            rows, size = rows + batch.num_rows, size + batch.get_total_buffer_size()
         if rows >= BATCH_ROWS or size >= BATCH_BYTES:
             yield one(waiting)
             waiting, rows, size = [], 0, 0
