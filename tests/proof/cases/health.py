@@ -26,8 +26,8 @@ def ready_answers_for_every_module(proof: Proof) -> None:
     seen = proof.send("GET", "/ready")
 
     proof.check("status", 200, seen.status, seen)
-    checks = field(seen.json(), "checks")
-    named = sorted(checks) if isinstance(checks, dict) else checks
+    parts = field(seen.json(), "parts")
+    named = sorted(parts) if isinstance(parts, dict) else parts
     proof.check(
         "speaks for every module",
         f"{', '.join(MODULES)}, each with its state",
