@@ -2,7 +2,8 @@
 
 from lakehouse.query.models import SqlRequest
 from lakehouse.query.pages import Allowance, Spool
-from lakehouse.query.query import Answer, NotModified, Query, ResultStream, StatementEnded
+from lakehouse.query.query import Answer, NotModified, Query, ResultStream
+from lakehouse.query.statements import StatementEnded
 
 __all__ = [
     "Allowance",

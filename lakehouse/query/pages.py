@@ -52,12 +52,18 @@ class Allowance:
 
 @dataclass
 class Page:
-    """Rows as pieces of JSON that follow each other. `release` it once they were sent."""
+    """Rows as pieces of JSON that follow each other. `release` it once they were sent.
+
+    One that nobody gets, because the client has left, releases itself.
+    """
 
     allowance: Allowance
     pieces: list[bytes] = field(default_factory=list)
     row_count: int = 0
     size_bytes: int = 0
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         self.allowance.give_back(self.size_bytes)

@@ -1,18 +1,14 @@
 """Running statements: who may run how many, for how long, and what comes back."""
 
 import hashlib
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
-from threading import Event
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
-from uuid import uuid4
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
@@ -28,23 +24,17 @@ from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
     BadRequestFieldError,
     EngineDownError,
-    InterruptedStatementError,
     MemoryPressureError,
-    QueryIdInUseError,
-    StatementCancelledError,
-    StatementNotFoundError,
-    StatementTimeoutError,
-    TooManyStatementsError,
     UnencodableResultError,
 )
 from lakehouse.query.running import Result, run
+from lakehouse.query.statements import Listener, Running, Statements
 
 T = TypeVar("T")
 
 STREAM_CHUNK_BYTES = 1024 * 1024
 MEMORY_RETRY_AFTER_S = 0.2
 EXPIRE_EVERY_S = 60.0
-QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
     "ndjson": Ndjson,
     "csv": Csv,
@@ -56,24 +46,6 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
 def authorise(action: str, table: TableName) -> bool:
     """Whether this caller may do `action` to `table`. Everybody may, until there are tokens."""
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class StatementEnded:
-    """What a listener hears once for each statement, however it ended."""
-
-    query_id: str
-    outcome: str
-    """`ok`, `not_modified`, `cancelled` (also: the client left), or the error's class name."""
-    format: Format
-    tables: tuple[str, ...]
-    row_count: int
-    sent_bytes: int
-    duration_s: float
-    engine_s: float
-
-
-Listener: TypeAlias = Callable[[StatementEnded], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +61,6 @@ class Answer:
     query_id: str
     etag: str | None
     release: Callable[[], None]
-
-
-@dataclass(eq=False)
-class Running:
-    """A statement between its admission and its end."""
-
-    query_id: str
-    format: Format
-    timeout_s: float
-    started_at: float = field(default_factory=time.monotonic)
-    stop: Event = field(default_factory=Event)
-    scopes: list[anyio.CancelScope] = field(default_factory=list)
-    tables: tuple[str, ...] = ()
-    row_count: int = 0
-    sent_bytes: int = 0
-    engine_s: float = 0.0
-
-    def cancel(self) -> None:
-        self.stop.set()
-        for scope in self.scopes:
-            scope.cancel()
-
-    @contextmanager
-    def cancellable(self, timeout_s: float | None = None) -> Iterator[None]:
-        """Stop what is inside when `cancel` is called, or after `timeout_s`."""
-        if self.stop.is_set():
-            raise StatementCancelledError(self.query_id)
-        deadline = anyio.current_time() + timeout_s if timeout_s is not None else float("inf")
-        with anyio.CancelScope(deadline=deadline) as scope:
-            self.scopes.append(scope)
-            try:
-                yield
-            except InterruptedStatementError as error:
-                raise StatementCancelledError(self.query_id) from error
-            finally:
-                self.scopes.remove(scope)
-        if scope.cancelled_caught:
-            if self.stop.is_set():
-                raise StatementCancelledError(self.query_id)
-            self.stop.set()
-            raise StatementTimeoutError(self.timeout_s)
 
 
 class Query:
@@ -151,9 +82,8 @@ class Query:
         self._config = config
         self._spool = spool
         self._allowance = allowance or Allowance()
-        self._listener = listener
         self._on_fatal = on_fatal
-        self._running: dict[str, Running] = {}
+        self._statements = Statements(config, listener)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -192,7 +122,7 @@ class Query:
             StatementTimeoutError, StatementCancelledError, TooManyStatementsError,
             MemoryPressureError, ResultTooLargeError, SpoolFullError
         """
-        with self._admitted(request, query_id, "json") as running:
+        with self._statements.admit(request, query_id, "json") as running:
             async with self._database.session(Lane.SHORT) as session:
                 work = partial(
                     self._answer_json, running, request, with_etag or bool(known_etags), known_etags
@@ -214,7 +144,7 @@ class Query:
         Arguments and errors are those of `answer`.
         """
         async with AsyncExitStack() as stack:
-            running = stack.enter_context(self._admitted(request, query_id, format_name))
+            running = stack.enter_context(self._statements.admit(request, query_id, format_name))
             session = await stack.enter_async_context(self._database.session(Lane.SHORT))
             work = partial(
                 self._start_stream, running, request, with_etag or bool(known_etags), known_etags
@@ -222,10 +152,9 @@ class Query:
             started = await self._hop(running, session, work)
             if isinstance(started, NotModified):
                 return started
-            pieces, etag = started
-            return ResultStream(
-                running, etag, pieces, partial(self._hop, running, session), stack.pop_all()
-            )
+            etag, first, pieces = started
+            hop = partial(self._hop, running, session)
+            return ResultStream(running, etag, first, pieces, hop, stack.pop_all())
 
     async def page(self, result_id: str, offset: int) -> Answer:
         """Return the page of a result that begins with row `offset`.
@@ -253,49 +182,15 @@ class Query:
         Raises:
             StatementNotFoundError: none of that id is running.
         """
-        running = self._running.get(query_id)
-        if running is None:
-            raise StatementNotFoundError(query_id)
-        running.cancel()
+        self._statements.get(query_id).cancel()
+
+    def running(self) -> set[str]:
+        """Return the ids of the statements that run now."""
+        return self._statements.ids()
 
     def cancel_all(self) -> None:
         """Stop every running statement: the server ends."""
-        for running in list(self._running.values()):
-            running.cancel()
-
-    @contextmanager
-    def _admitted(
-        self, request: SqlRequest, query_id: str | None, format_name: Format
-    ) -> Iterator[Running]:
-        query_id = check_query_id(query_id) if query_id is not None else uuid4().hex
-        if query_id in self._running:
-            raise QueryIdInUseError(query_id)
-        if len(self._running) >= self._config.concurrency_max:
-            raise TooManyStatementsError(self._config.concurrency_max)
-        most = float(self._config.timeout_s)
-        running = Running(query_id, format_name, min(request.timeout_s or most, most))
-        self._running[query_id] = running
-        outcome = "ok"
-        try:
-            yield running
-        except BaseException as error:
-            cancelled = isinstance(error, anyio.get_cancelled_exc_class() | StatementCancelledError)
-            outcome = "cancelled" if cancelled else type(error).__name__
-            raise
-        finally:
-            del self._running[query_id]
-            self._listener(
-                StatementEnded(
-                    query_id,
-                    outcome,
-                    format_name,
-                    running.tables,
-                    running.row_count,
-                    running.sent_bytes,
-                    time.monotonic() - running.started_at,
-                    running.engine_s,
-                )
-            )
+        self._statements.cancel_all()
 
     async def _hop(self, running: Running, session: Session, work: Work[T]) -> T:
         """Run `work` on a thread within what is left of the statement's time."""
@@ -369,14 +264,14 @@ class Query:
         with_etag: bool,
         known_etags: frozenset[str],
         cursor: Connection,
-    ) -> "tuple[Iterator[bytes], str | None] | NotModified":
+    ) -> "tuple[str | None, bytes, Iterator[bytes]] | NotModified":
         statement = self._prepare(cursor, running, request)
         etag = etag_of(statement, request, running.format) if with_etag else None
         if etag in known_etags:
             assert etag is not None
             return NotModified(etag)
 
-        def build() -> Iterator[bytes]:
+        def build() -> tuple[bytes, Iterator[bytes]]:
             result = run(
                 cursor,
                 statement,
@@ -385,10 +280,9 @@ class Query:
                 for_parquet=running.format == "parquet",
             )
             pieces = encoded(result, running)
-            first = next(pieces)  # what fails up to here still gets its status
-            return chain([first], pieces)
+            return next(pieces), pieces  # what fails up to here still gets its status
 
-        return twice(build), etag
+        return etag, *twice(build)
 
     async def _expire(self) -> None:
         while True:
@@ -403,13 +297,15 @@ class ResultStream:
         self,
         running: Running,
         etag: str | None,
+        first: bytes,
         pieces: Iterator[bytes],
-        hop: Callable[[Callable[[Connection], bytes | None]], Any],
+        hop: Callable[[Work[bytes]], Awaitable[bytes]],
         stack: AsyncExitStack,
     ) -> None:
         self.query_id = running.query_id
         self.etag = etag
         self._running = running
+        self._first = first
         self._pieces = pieces
         self._hop = hop
         self._stack = stack
@@ -426,7 +322,11 @@ class ResultStream:
         await self._stack.__aexit__(kind, error, trace)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (piece := await self._hop(lambda cursor: next(self._pieces, None))) is not None:
+        piece = self._first  # a short answer is all in it, and needs no second hop
+        self._running.sent_bytes += len(piece)
+        yield piece
+        while not self._running.finished:
+            piece = await self._hop(lambda cursor: next(self._pieces))
             self._running.sent_bytes += len(piece)
             yield piece
 
@@ -451,6 +351,7 @@ def encoded(result: Result, running: Running) -> Iterator[bytes]:
             yield b"".join(waiting)
             waiting, size = [], 0
     waiting.append(encoder.tail())
+    running.finished = True
     yield b"".join(waiting)
 
 
@@ -493,12 +394,3 @@ def moment(table: str, asked: int | str) -> int | datetime:
             field="as_of",
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def check_query_id(query_id: str) -> str:
-    if not QUERY_ID.fullmatch(query_id):
-        raise BadRequestFieldError(
-            "X-Lakehouse-Query-Id is 1 to 64 letters, digits, dots, colons, hyphens, underscores",
-            field="X-Lakehouse-Query-Id",
-        )
-    return query_id

@@ -16,7 +16,6 @@ from lakehouse.database import Connection, Database, DatabaseSettings, EngineErr
 from lakehouse.query import Query, Spool
 from lakehouse.query.models import ResultColumn
 from lakehouse.query.pages import Allowance, fill
-from lakehouse.query.query import Running
 from lakehouse.query.run_errors import (
     EngineDownError,
     InterruptedStatementError,
@@ -29,6 +28,7 @@ from lakehouse.query.run_errors import (
     clean_message,
 )
 from lakehouse.query.running import translated
+from lakehouse.query.statements import Running
 from tests.query.conftest import CONCURRENCY_MAX, PAGE_BYTES, ROWS, SqlServer, wait_for
 from tests.query.test_sql_routes import refused, sql
 
@@ -58,7 +58,7 @@ def rest_of(client: socket.socket) -> bytes:
 
 
 def running(server: SqlServer) -> set[str]:
-    return set(server.queries[-1]._running)
+    return server.queries[-1].running()
 
 
 def test_a_long_result_comes_in_pages_of_one_snapshot(

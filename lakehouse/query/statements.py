@@ -1,0 +1,160 @@
+"""Which statements run: how many, under which ids, until when, and how each one ended."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TypeAlias
+from uuid import uuid4
+
+import anyio
+
+from lakehouse.config import QueryConfig
+from lakehouse.query.models import Format, SqlRequest
+from lakehouse.query.run_errors import (
+    BadRequestFieldError,
+    InterruptedStatementError,
+    QueryIdInUseError,
+    StatementCancelledError,
+    StatementNotFoundError,
+    StatementTimeoutError,
+    TooManyStatementsError,
+)
+
+QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class StatementEnded:
+    """What a listener hears once for each statement, however it ended."""
+
+    query_id: str
+    outcome: str
+    """`ok`, `not_modified`, `cancelled` (also: the client left), or the error's class name."""
+    format: Format
+    tables: tuple[str, ...]
+    row_count: int
+    sent_bytes: int
+    duration_s: float
+    engine_s: float
+
+
+Listener: TypeAlias = Callable[[StatementEnded], None]
+
+
+@dataclass(eq=False)
+class Running:
+    """A statement between its admission and its end."""
+
+    query_id: str
+    format: Format
+    timeout_s: float
+    started_at: float = field(default_factory=time.monotonic)
+    stop: Event = field(default_factory=Event)
+    scopes: list[anyio.CancelScope] = field(default_factory=list)
+    tables: tuple[str, ...] = ()
+    row_count: int = 0
+    sent_bytes: int = 0
+    engine_s: float = 0.0
+    finished: bool = False
+    """The last piece of a stream has been made."""
+
+    def ended(self, outcome: str) -> StatementEnded:
+        return StatementEnded(
+            self.query_id,
+            outcome,
+            self.format,
+            self.tables,
+            self.row_count,
+            self.sent_bytes,
+            time.monotonic() - self.started_at,
+            self.engine_s,
+        )
+
+    def cancel(self) -> None:
+        self.stop.set()
+        for scope in self.scopes:
+            scope.cancel()
+
+    @contextmanager
+    def cancellable(self, timeout_s: float | None = None) -> Iterator[None]:
+        """Stop what is inside when `cancel` is called, or after `timeout_s`."""
+        if self.stop.is_set():
+            raise StatementCancelledError(self.query_id)
+        deadline = anyio.current_time() + timeout_s if timeout_s is not None else float("inf")
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self.scopes.append(scope)
+            try:
+                yield
+            except InterruptedStatementError as error:
+                raise StatementCancelledError(self.query_id) from error
+            finally:
+                self.scopes.remove(scope)
+        if scope.cancelled_caught:
+            if self.stop.is_set():
+                raise StatementCancelledError(self.query_id)
+            self.stop.set()
+            raise StatementTimeoutError(self.timeout_s)
+
+
+class Statements:
+    """The statements that run now, at most `query.concurrency_max`, streams included."""
+
+    def __init__(self, config: QueryConfig, listener: Listener) -> None:
+        self._config = config
+        self._listener = listener
+        self._running: dict[str, Running] = {}
+
+    @contextmanager
+    def admit(
+        self, request: SqlRequest, query_id: str | None, format_name: Format
+    ) -> Iterator[Running]:
+        """Count a statement in while the block runs; the listener hears how it ended.
+
+        Raises:
+            TooManyStatementsError: as many as may be are running.
+            QueryIdInUseError, BadRequestFieldError: the id cannot be used.
+        """
+        query_id = check_query_id(query_id) if query_id is not None else uuid4().hex
+        if query_id in self._running:
+            raise QueryIdInUseError(query_id)
+        if len(self._running) >= self._config.concurrency_max:
+            raise TooManyStatementsError(self._config.concurrency_max)
+        most = float(self._config.timeout_s)
+        running = Running(query_id, format_name, min(request.timeout_s or most, most))
+        self._running[query_id] = running
+        outcome = "ok"
+        try:
+            yield running
+        except BaseException as error:
+            cancelled = isinstance(error, anyio.get_cancelled_exc_class() | StatementCancelledError)
+            outcome = "cancelled" if cancelled else type(error).__name__
+            raise
+        finally:
+            del self._running[query_id]
+            self._listener(running.ended(outcome))
+
+    def get(self, query_id: str) -> Running:
+        """Return the running statement; `StatementNotFoundError` when there is none."""
+        try:
+            return self._running[query_id]
+        except KeyError:
+            raise StatementNotFoundError(query_id) from None
+
+    def ids(self) -> set[str]:
+        return set(self._running)
+
+    def cancel_all(self) -> None:
+        for running in list(self._running.values()):
+            running.cancel()
+
+
+def check_query_id(query_id: str) -> str:
+    if not QUERY_ID.fullmatch(query_id):
+        raise BadRequestFieldError(
+            "X-Lakehouse-Query-Id is 1 to 64 letters, digits, dots, colons, hyphens, underscores",
+            field="X-Lakehouse-Query-Id",
+        )
+    return query_id
