@@ -22,12 +22,13 @@ from lakehouse.query.gate import Statement, prepare
 from lakehouse.query.models import Format, SqlRequest
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
+    ENGINE_ERRORS,
     BadRequestFieldError,
     EngineDownError,
     MemoryPressureError,
     UnencodableResultError,
 )
-from lakehouse.query.running import Result, run
+from lakehouse.query.running import Result, run, translated
 from lakehouse.query.statements import Listener, Running, Statements
 
 T = TypeVar("T")
@@ -210,14 +211,18 @@ class Query:
     # Below: on a worker thread.
 
     def _prepare(self, cursor: Connection, running: Running, request: SqlRequest) -> Statement:
-        statement = prepare(
-            cursor,
-            request.sql,
-            catalog=self._catalog,
-            may=authorise,
-            as_of=moments(request.as_of),
-            limits=self._config,
-        )
+        as_of = moments(request.as_of)
+        try:
+            statement = prepare(
+                cursor,
+                request.sql,
+                catalog=self._catalog,
+                may=authorise,
+                as_of=as_of,
+                limits=self._config,
+            )
+        except ENGINE_ERRORS as error:  # the gate names what the caller did; this is our side
+            raise translated(error) from error
         running.tables = tuple(str(pinned.table) for pinned in statement.tables)
         return statement
 
@@ -341,6 +346,7 @@ def encoded(result: Result, running: Running) -> Iterator[bytes]:
         encoder = ENCODERS[running.format](result.schema)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise UnencodableResultError(running.format, str(error)) from error
+    running.row_count = 0
     waiting, size = [encoder.head()], 0
     for batch in result.batches:
         data = encoder.batch(batch)

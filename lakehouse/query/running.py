@@ -99,7 +99,7 @@ def run(
         reader = cursor.to_arrow_reader(VARIABLE_BATCH_ROWS if variable else BATCH_ROWS)
         schema = renamed(reader.schema, columns)
     except ENGINE_ERRORS as error:
-        raise translated(error, statement) from error
+        raise translated(error, statement.tables) from error
     return Result(columns, schema, gathered(read(reader, statement, schema, stop)))
 
 
@@ -113,7 +113,7 @@ def read(
         except StopIteration:
             return
         except ENGINE_ERRORS as error:
-            raise translated(error, statement) from error
+            raise translated(error, statement.tables) from error
         if batch.schema.names != schema.names:  # they ran under names of ours, as text
             batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
         yield batch
@@ -199,8 +199,8 @@ def kept_type(type_: Any, lost: frozenset[str]) -> str:
     return str(type_)
 
 
-def translated(error: BaseException, statement: Runnable) -> BaseException:
-    """Return what `error`, raised by the engine, means for the caller."""
+def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> BaseException:
+    """Return what `error`, raised by the engine over `tables`, means for the caller."""
     kind = kind_of(error)
     if kind == "interrupt":
         return InterruptedStatementError()
@@ -211,8 +211,8 @@ def translated(error: BaseException, statement: Runnable) -> BaseException:
         return EngineDownError()
     if kind == "io":
         log.error("a table could not be read", exc_info=error)
-        return TableUnreadableError([str(pinned.table) for pinned in statement.tables])
+        return TableUnreadableError([str(pinned.table) for pinned in tables])
     if kind in CALLERS_FAULT:
-        names = {pinned.relation: str(pinned.table) for pinned in statement.tables}
+        names = {pinned.relation: str(pinned.table) for pinned in tables}
         return StatementFailedError(clean_message(str(error), names))
     return error  # a bug: logged whole, told to nobody

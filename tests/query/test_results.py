@@ -350,11 +350,6 @@ class Pin:
     relation = "r_0123"
 
 
-class Run:
-    sql = ""
-    tables = (Pin(),)
-
-
 @pytest.mark.parametrize(
     ("error", "means"),
     [
@@ -373,7 +368,7 @@ class Run:
 def test_each_error_of_the_engine_means_one_thing(
     error: BaseException, means: type[BaseException]
 ) -> None:
-    found = translated(error, Run())
+    found = translated(error, [Pin()])
     assert isinstance(found, means)
     assert "/srv" not in str(found) or means is EngineError
 
