@@ -20,6 +20,7 @@ FORMS = (
 DATES = frozenset(["date", "timestamp", "timestamptz"])
 TIMES = DATES - {"date"}
 BUCKETED = frozenset(["int", "long", "date", "time", "timestamp", "timestamptz", "string", "uuid"])
+FLOATS = frozenset(["float", "double"])  # PyIceberg 0.12 reads a double of a manifest as a float
 CALENDAR = frozenset(["year", "month", "day", "hour"])
 WIDTH_MAX = 1_000_000
 
@@ -42,6 +43,7 @@ OF_TYPE = {
     ("identity", "time"): "epoch_us({column})",
     ("identity", "timestamp"): "epoch_us({column})",
     ("identity", "timestamptz"): "epoch_us({column})",
+    ("identity", "uuid"): "unhex(replace(CAST({column} AS VARCHAR), '-', ''))",
     ("truncate", "string"): "left({column}, {width})",
     ("bucket", "uuid"): (
         "iceberg_bucket({width}, unhex(replace(CAST({column} AS VARCHAR), '-', '')))"
@@ -108,7 +110,7 @@ def check_partition_names(
 
 def check_transform(term: str, transform: str, width: str | None, type_: object) -> None:
     allowed = TRANSFORMS[transform][0]
-    if not isinstance(type_, str) or (allowed is not None and type_ not in allowed):
+    if not isinstance(type_, str) or type_ in FLOATS or (allowed and type_ not in allowed):
         raise InvalidPartitionError(term, f"{transform} does not take this column's type")
     if (transform in ("bucket", "truncate")) != (width is not None):
         raise InvalidPartitionError(term, f"the forms are {FORMS}")

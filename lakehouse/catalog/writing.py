@@ -45,11 +45,11 @@ def copy_rows(
     """Write `rows` as Parquet files of the table and return them, durable but not committed.
 
     File names begin with `load_id`, so that `remove_load` finds what a failed COPY left. Folders
-    of a partitioned load lie in one of its own: no two loads make or sync the same.
+    of a partitioned load lie in one of its own: no two loads make the same.
     """
     fields = schema_of(metadata)["fields"]
     partition = spec_of(metadata)["fields"]
-    directory = store.key(metadata["location"]) + "/data" + (f"/{load_id}" if partition else "")
+    directory = store.key(metadata["location"]) + "/data"
     store.prepare(directory)
     by_name = {column.name: column for column in rows.columns}
     assert set(by_name) == {each["name"] for each in fields}, "the caller compared the columns"
@@ -76,11 +76,10 @@ def copy_rows(
     else:
         options += [f"FILE_SIZE_BYTES {TARGET_FILE_BYTES}", "WRITE_EMPTY_FILE false"]
     select += sort_sql(sort_order_of(metadata), fields)
-    target = literal(store.uri(directory))
+    target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
     written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
-    folders = [directory] if partition and files else []
-    store.sync([*(store.key(file.location) for file in files), *folders])
+    store.sync(store.key(file.location) for file in files)
     return files
 
 
@@ -123,7 +122,8 @@ def new_file(
     assert isinstance(location, str) and isinstance(row_count, int)
     assert isinstance(size_bytes, int) and isinstance(stats, dict)
     return NewFile(
-        location=location,
+        # DuckDB leaves `file://` out; a file must lie under its table's location, letter by letter.
+        location=location if "://" in location else f"file://{location}",
         row_count=row_count,
         size_bytes=size_bytes,
         partition=partition_values(cursor, location, fields, partition),
