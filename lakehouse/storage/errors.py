@@ -1,13 +1,70 @@
 """What can go wrong with an object."""
 
-from lakehouse.errors import InvalidInputError, NotFoundError
+from lakehouse.errors import (
+    ConflictError,
+    InsufficientStorageError,
+    InvalidInputError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+
+SHOWN_MAX = 80
 
 
 class ObjectNotFoundError(NotFoundError):
     def __init__(self, key: str) -> None:
-        super().__init__(f"no object has the key {key!r}", key=key)
+        super().__init__(f"no object has the key {key[:SHOWN_MAX]!r}", key=key)
 
 
 class InvalidKeyError(InvalidInputError):
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"the key {key[:80]!r} is refused: {reason}", reason=reason)
+        super().__init__(f"the key {key[:SHOWN_MAX]!r} is refused: {reason}", reason=reason)
+
+
+class ObjectTooLargeError(TooLargeError):
+    def __init__(self, key: str, max_bytes: int) -> None:
+        super().__init__(
+            f"the object {key[:SHOWN_MAX]!r} is over the limit of {max_bytes} bytes",
+            max_bytes=max_bytes,
+        )
+
+
+class BodyLengthError(InvalidInputError):
+    """The body is not as long as it said. Nothing was stored."""
+
+    def __init__(self, announced: int | None, received: int) -> None:
+        said = f"Content-Length says {announced}" if announced is not None else "it has no end"
+        super().__init__(
+            f"the body stopped after {received} bytes, but {said}; nothing was stored",
+            announced=announced,
+            received=received,
+        )
+
+
+class ObjectRegisteredError(ConflictError):
+    """A table reads this object where it lies: neither its bytes nor its name may change."""
+
+    retryable = False
+
+    def __init__(self, key: str, dataset: str) -> None:
+        super().__init__(
+            f"the object {key[:SHOWN_MAX]!r} is part of the dataset {dataset!r}; drop that first",
+            key=key,
+            dataset=dataset,
+        )
+
+
+class PutsBusyError(UnavailableError):
+    retry_after_s = 5
+
+    def __init__(self, concurrency_max: int) -> None:
+        super().__init__(
+            f"{concurrency_max} objects are being stored already, which is the limit; try again",
+            concurrency_max=concurrency_max,
+        )
+
+
+class DiskFullError(InsufficientStorageError):
+    def __init__(self) -> None:
+        super().__init__("the disk of the warehouse is full; nothing was stored")

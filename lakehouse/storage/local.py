@@ -1,5 +1,6 @@
 """Objects in a directory: written whole and durably, or not at all."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
-from lakehouse.storage.errors import ObjectNotFoundError
+from lakehouse.storage.errors import DiskFullError, ObjectNotFoundError
+
+UNFINISHED = "_tmp"
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalStore:
@@ -16,22 +20,38 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self._durable: set[Path] = set()
 
     def uri(self, key: str) -> str:
         """Return the location of `key` as Iceberg metadata and DuckDB know it."""
-        return f"file://{quote(str(self.root / key))}"
+        return f"file://{quote(str(self.path(key)))}"
 
     def key(self, uri: str) -> str:
         """Return the key of a location under this warehouse; `ValueError` for any other."""
         parts = urlsplit(uri)
-        if parts.scheme not in ("", "file"):
+        if parts.scheme not in ("", "file") or parts.netloc or "?" in uri or "#" in uri:
             raise ValueError(f"{uri!r} is not a local file")
-        return str(Path(unquote(parts.path)).relative_to(self.root))
+        path = Path(unquote(parts.path))
+        if ".." in path.parts:
+            raise ValueError(f"{uri!r} has a '..' segment")
+        return str(path.relative_to(self.root))
+
+    def path(self, key: str) -> Path:
+        """Return where `key` lies. Keys are made by this program, never taken from outside."""
+        path = self.root / key
+        if ".." in path.parts or not path.is_relative_to(self.root):
+            raise ValueError(f"the key {key!r} leaves the warehouse")
+        return path
 
     def read(self, key: str) -> bytes:
         """Return the whole object; `ObjectNotFoundError` when there is none."""
+        with self.open(key) as file:
+            return file.read()
+
+    def open(self, key: str) -> BinaryIO:
+        """Return the object as a seekable file; `ObjectNotFoundError` when there is none."""
         try:
-            return (self.root / key).read_bytes()
+            return self.path(key).open("rb")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectNotFoundError(key) from error
 
@@ -42,54 +62,100 @@ class LocalStore:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
-        """A file that becomes the object when the block ends, and nothing when it raises."""
-        target = self.root / key
-        make_directories(target.parent)
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
+        """A file that becomes the object when the block ends, and nothing when it raises.
+
+        Raises:
+            DiskFullError: there is no room; nothing was stored.
+        """
+        target = self.path(key)
+        with room(), self.unfinished() as temporary:
             with temporary.open("wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                sync_file(file)
+            self._make_folder(target.parent)
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_directory(target.parent)
+            sync_directory(target.parent)
+
+    @contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """A name for a file that is being written; what still has it at the end is removed."""
+        path = self.new_unfinished()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def new_unfinished(self) -> Path:
+        """Return a free name among the files that are no objects yet, or no longer."""
+        folder = self.root / UNFINISHED
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / secrets.token_hex(12)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed process left half written. For the start, before anybody writes."""
+        folder = self.root / UNFINISHED
+        for path in folder.iterdir() if folder.is_dir() else ():
+            path.unlink()
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Bring files that DuckDB wrote, and their directories, to disk: it calls no fsync."""
-        paths = [self.root / key for key in keys]
+        """Bring files that DuckDB wrote to disk: it calls no fsync.
+
+        Their folders are synced too, up to one that `prepare` made: DuckDB makes one for each
+        partition.
+        """
+        paths = [self.path(key) for key in keys]
         for path in paths:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        for directory in {path.parent for path in paths}:
-            sync_directory(directory)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        folders = {path.parent for path in paths}
+        for folder in list(folders):
+            while folder != self.root and folder not in self._durable:
+                folder = folder.parent
+                folders.add(folder)
+        for folder in sorted(folders, reverse=True):
+            sync_directory(folder)
 
     def prepare(self, key: str) -> None:
         """Make the folder that files under `key` will lie in: DuckDB makes none."""
-        make_directories(self.root / key)
+        self._make_folder(self.path(key))
+
+    def _make_folder(self, path: Path) -> None:
+        make_directories(path)
+        if path not in self._durable:  # a killed process may have made it, and not synced it
+            for folder in path.parents:
+                sync_directory(folder)
+                if folder == self.root:
+                    break
+            self._durable.add(path)
 
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
-        (self.root / key).unlink(missing_ok=True)
+        self.path(key).unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
-        return (self.root / key).is_file()
+        return self.path(key).is_file()
 
     def size(self, key: str) -> int | None:
         """Return the object's bytes; None when there is none."""
-        path = self.root / key
+        path = self.path(key)
         return path.stat().st_size if path.is_file() else None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys under the folder `prefix`, in no particular order."""
-        for path in (self.root / prefix).rglob("*"):
+        for path in self.path(prefix).rglob("*"):
             if path.is_file():
                 yield str(path.relative_to(self.root))
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """Raise `DiskFullError` for what the disk has no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DiskFullError from error
+        raise
 
 
 def make_directories(path: Path) -> None:
@@ -101,6 +167,11 @@ def make_directories(path: Path) -> None:
     for directory in reversed(missing):
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
+
+
+def sync_file(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

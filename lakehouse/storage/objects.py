@@ -1,0 +1,183 @@
+"""The raw objects of the storage API: put, get, list, delete, each within its limits."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from lakehouse.config import StorageConfig
+from lakehouse.errors import UnavailableError
+from lakehouse.state import State, Transaction
+from lakehouse.storage.errors import (
+    BodyLengthError,
+    ObjectRegisteredError,
+    ObjectTooLargeError,
+    PutsBusyError,
+)
+from lakehouse.storage.keys import KEY_MAX_BYTES, check_key
+from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, Upload
+
+T = TypeVar("T")
+
+VECTORS = "_vectors/"
+PIECE_BYTES = 256 * 1024
+"""What a download holds in memory."""
+GATHERED_BYTES = 1024 * 1024
+"""What an upload gathers in memory before it goes to the disk: a thread hop for each."""
+THREADS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """An object whose bytes can be read; no later PUT or DELETE changes them. Close it."""
+
+    info: ObjectInfo
+    _file: BinaryIO
+    _limiter: anyio.CapacityLimiter
+
+    async def pieces(self, start: int, length: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `start`, in pieces of `PIECE_BYTES`."""
+        while length > 0:
+            read = partial(os.pread, self._file.fileno(), min(PIECE_BYTES, length), start)
+            piece = await anyio.to_thread.run_sync(read, limiter=self._limiter)
+            if not piece:
+                raise UnavailableError(f"the object {self.info.key!r} was cut short on the disk")
+            start, length = start + len(piece), length - len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Objects:
+    """Objects by key. An object that a table reads is neither replaced nor deleted."""
+
+    def __init__(self, objects: LocalObjects, state: State, config: StorageConfig) -> None:
+        self._objects = objects
+        self._state = state
+        self._config = config
+        self._puts = 0
+        self._limiter = anyio.CapacityLimiter(THREADS_MAX)
+
+    async def put(
+        self, key: str, stream: AsyncIterator[bytes], size_bytes: int | None = None
+    ) -> ObjectInfo:
+        """Store what `stream` yields under `key`; on disk when this returns.
+
+        Until then, and after any error, the object that was there before is what everybody sees.
+
+        Args:
+            key: checked against the contract's rules.
+            stream: not read before all that can be refused at once was.
+            size_bytes: what was announced; None when nothing was.
+
+        Raises:
+            InvalidKeyError, ObjectTooLargeError: refused, whatever is sent.
+            BodyLengthError: the stream is not as long as announced.
+            PutsBusyError: as many as are allowed at once are being stored already.
+            ObjectRegisteredError: a table reads the object that is there.
+            DiskFullError: there is no room.
+        """
+        max_bytes = self._max_bytes(check_key(key))
+        if size_bytes is not None and size_bytes > max_bytes:
+            raise ObjectTooLargeError(key, max_bytes)
+        if self._puts >= self._config.put_concurrency_max:
+            raise PutsBusyError(self._config.put_concurrency_max)
+        self._puts += 1
+        try:
+            upload = await self._call(partial(self._begin, key, size_bytes))
+            try:
+                await self._receive(upload, key, stream, size_bytes, max_bytes)
+                return await self._call(
+                    partial(self._objects.put, upload, key, self._unless_registered)
+                )
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._call(upload.discard)
+        finally:
+            self._puts -= 1
+
+    async def get(self, key: str) -> OpenObject:
+        """Return the object, open; `ObjectNotFoundError` when there is none."""
+        info, file = await self._call(partial(self._objects.open, key))
+        return OpenObject(info, file, self._limiter)
+
+    async def list(
+        self, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> tuple[list[ObjectInfo], bool]:
+        """Return objects by the bytes of their keys, and whether there are more.
+
+        Args:
+            prefix: of the key; empty for all.
+            after: the last key of the page before; empty for the first page.
+            limit: 1 or more.
+        """
+        if len(prefix.encode(errors="replace")) > KEY_MAX_BYTES:
+            return [], False
+        return await self._call(partial(self._objects.list, prefix, after, limit))
+
+    async def delete(self, key: str) -> None:
+        """Remove the object, if there is one.
+
+        Raises:
+            ObjectRegisteredError: a table reads it.
+        """
+        await self._call(partial(self._objects.delete, check_key(key), self._unless_registered))
+
+    def _max_bytes(self, key: str) -> int:
+        if key.startswith(VECTORS):
+            return self._config.vectors_put_max_bytes
+        return self._config.put_max_bytes
+
+    def _begin(self, key: str, size_bytes: int | None) -> Upload:
+        self._state.read(partial(refuse_registered, key))
+        return self._objects.begin(key, size_bytes)
+
+    async def _receive(
+        self,
+        upload: Upload,
+        key: str,
+        stream: AsyncIterator[bytes],
+        size_bytes: int | None,
+        max_bytes: int,
+    ) -> None:
+        received, gathered = 0, bytearray()
+        async for piece in stream:
+            received += len(piece)
+            if received > max_bytes:
+                raise ObjectTooLargeError(key, max_bytes)
+            gathered += piece
+            if len(gathered) >= GATHERED_BYTES:
+                await self._call(partial(upload.write, gathered))
+                gathered = bytearray()
+        if size_bytes is not None and received != size_bytes:
+            raise BodyLengthError(size_bytes, received)
+        await self._call(partial(upload.write, gathered))
+
+    def _unless_registered(self, key: str, change: Callable[[], None]) -> None:
+        """Run `change` in the transaction that finds no table reading the object.
+
+        A table is registered in a transaction too, and there is one at a time: what it found
+        unregistered stays so until the change is done, and it looks at the object again in there.
+        """
+
+        def work(tx: Transaction) -> None:
+            refuse_registered(key, tx)
+            change()
+
+        self._state.write(work)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def refuse_registered(key: str, tx: Transaction) -> None:
+    row = tx.execute(
+        "SELECT dataset FROM registered_object WHERE object_key = ? ORDER BY dataset", (key,)
+    ).fetchone()
+    if row:
+        raise ObjectRegisteredError(key, row[0])
