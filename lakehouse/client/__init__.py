@@ -2,14 +2,24 @@
 
 from lakehouse.client.answers import RemoteError
 from lakehouse.client.client import DEFAULT_URL, Client
-from lakehouse.client.models import IngestReport, Problem, RowsReport, Snapshot, Table
+from lakehouse.client.models import (
+    DryRun,
+    IngestReport,
+    Problem,
+    Rejected,
+    RowsReport,
+    Snapshot,
+    Table,
+)
 from lakehouse.client.results import Result
 
 __all__ = [
     "DEFAULT_URL",
     "Client",
+    "DryRun",
     "IngestReport",
     "Problem",
+    "Rejected",
     "RemoteError",
     "Result",
     "RowsReport",

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import quote
 from uuid import uuid4
 
+import httpx
+import msgspec
+
 from lakehouse.client.answers import value_of
 from lakehouse.client.models import (
+    DryRun,
     ExportFormat,
+    FileFormat,
     Health,
+    IngestReport,
+    Mode,
+    OnError,
     Readiness,
     ResultPage,
     RowsReport,
@@ -23,7 +31,8 @@ from lakehouse.client.models import (
 )
 from lakehouse.client.objects import Datasets, Storage
 from lakehouse.client.results import Result
-from lakehouse.client.transport import Transport
+from lakehouse.client.transport import Params, Transport
+from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
 
 if TYPE_CHECKING:  # 100 MB of memory that most callers of this module never need
     import pyarrow as pa
@@ -32,6 +41,8 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 AsOf: TypeAlias = Mapping[str, int | str | datetime]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
+COMMIT_TIMEOUT_S = 3600.0
+"""Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 
 
 class Client:
@@ -84,7 +95,77 @@ class Client:
     def ready(self) -> Readiness:
         """Return whether every part of the server can work, and what each of them says."""
         response = self._transport.send("GET", "/ready", again=False, accepted=frozenset({503}))
-        return Readiness(response.is_success, value_of(response, dict[str, Any]))
+        return value_of(response, Readiness)
+
+    def ingest(
+        self,
+        source: Source,
+        table: str,
+        *,
+        mode: Mode | None = None,
+        on_error: OnError | None = None,
+        types: Mapping[str, str] | None = None,
+        date_format: str | None = None,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+        format: FileFormat | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress = silent,
+    ) -> IngestReport:
+        """Load one file into a table: whole, or not at all. Every SELECT sees it on return.
+
+        Cost: one pass over the file, 256 KiB in memory.
+
+        Args:
+            source: a path, bytes, or a binary file; a file is read from where it stands, once.
+            table: `name` or `namespace.name`; made if it is not there.
+            mode: None replaces the rows of a table that is there.
+            on_error: "fail" (the default) loads nothing when a row is bad, "reject" the others,
+                "string" makes the column a string.
+            types: of columns, as Iceberg spells them, before what is inferred.
+            date_format: as strptime has it, where the file leaves the order of day and month open.
+            partition_by: of a new table: columns, `day(c)`, `bucket(16, c)`, `truncate(3, c)`.
+            sort_by: of a new table: columns, each with ` desc` or not.
+            format: where neither name nor content says it.
+            delimiter: of CSV, where it is neither comma, semicolon nor tab.
+            encoding: of text that is not UTF-8 and has no byte order mark.
+            idempotency_key: the same key never loads twice; one is made when None.
+            progress: called with the bytes sent and the bytes there are, the last time when all
+                are sent and the server commits.
+
+        Raises:
+            InvalidInputError: the file or a row is bad; `error.context["rows"]` names the rows.
+            ConflictError: the columns differ from the table's, or `mode` is "create" and it exists.
+            TooLargeError: over the server's limit.
+        """
+        upload = upload_of(source)
+        params = load_params(
+            table,
+            mode=mode,
+            on_error=on_error,
+            types=types,
+            date_format=date_format,
+            partition_by=partition_by,
+            sort_by=sort_by,
+            format=format,
+            delimiter=delimiter,
+            encoding=encoding,
+        )
+        response = self._send_file(upload, params, progress, idempotency_key or uuid4().hex)
+        return value_of(response, IngestReport)
+
+    def try_ingest(
+        self, source: Source, table: str, *, progress: Progress = silent, **options: Any
+    ) -> DryRun:
+        """Return what `ingest` with these options would do: schema, differences, a sample.
+
+        The file is sent whole, and nothing is written.
+        """
+        upload = upload_of(source)
+        params = {**load_params(table, **options), "dry_run": "true"}
+        return value_of(self._send_file(upload, params, progress, None), DryRun)
 
     def rows(
         self,
@@ -215,12 +296,49 @@ class Client:
         """Take the table out of the catalog; `NotFoundError`: no such table."""
         self._transport.send("DELETE", table_path(table), again=False)
 
+    def _send_file(
+        self, upload: Upload, params: Params, progress: Progress, key: str | None
+    ) -> httpx.Response:
+        return self._transport.send(
+            "POST",
+            "/v1/ingest",
+            params=params,
+            body=lambda: upload.pieces(progress),
+            headers={
+                "Content-Type": upload.media_type(),
+                **upload.headers(),
+                **({"Idempotency-Key": key} if key else {}),
+            },
+            again=upload.again,
+            timeout_s=COMMIT_TIMEOUT_S,
+        )
+
     def _page(self, path: str) -> ResultPage:
         return value_of(self._transport.send("GET", path), ResultPage)
 
 
 def table_path(table: str) -> str:
     return f"/v1/tables/{quote(table, safe='')}"
+
+
+def load_params(
+    table: str,
+    *,
+    types: Mapping[str, str] | None = None,
+    partition_by: Sequence[str] = (),
+    sort_by: Sequence[str] = (),
+    **options: str | None,
+) -> dict[str, Any]:
+    """Return the query of a load; everything before the first dot of `table` is the namespace."""
+    namespace, dot, name = table.partition(".")
+    return {
+        "name": name if dot else table,
+        "namespace": namespace if dot else None,
+        "types": msgspec.json.encode(types).decode() if types else None,
+        "partition_by": list(partition_by) or None,
+        "sort_by": list(sort_by) or None,
+        **options,
+    }
 
 
 def statement(

@@ -7,6 +7,7 @@ import msgspec
 
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
+FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
 ExportFormat: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
 
 
@@ -30,10 +31,15 @@ class Health(msgspec.Struct, frozen=True):
     version: str | None = None
 
 
+class PartHealth(msgspec.Struct, frozen=True):
+    ok: bool
+    reason: str | None = None
+
+
 class Readiness(msgspec.Struct, frozen=True):
     ready: bool
-    answer: dict[str, Any]
-    """Each part of the server with its state, as `/ready` says it."""
+    parts: dict[str, PartHealth] = {}
+    warnings: list[str] = []
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -130,9 +136,61 @@ class ManifestList(msgspec.Struct, frozen=True):
 
 
 class RowsReport(msgspec.Struct, frozen=True):
-    row_count: int = 0
-    snapshot_id: int | None = None
+    """What became of appended rows."""
+
+    name: str
+    namespace: str
+    added_rows: int
+    row_count: int
+    """Rows of the table now."""
+    snapshot_id: int | None
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    line: int | None
+    """Counted from 1, the header included; None where the format has no lines."""
+    column: str | None
+    reason: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    count: int = 0
+    rows: list[BadRow] = []
+    """The first of them."""
 
 
 class IngestReport(msgspec.Struct, frozen=True):
-    name: str = ""
+    """What became of a file."""
+
+    dataset_id: str
+    name: str
+    namespace: str
+    existing: bool
+    """The content that made the current rows was sent again: nothing was written."""
+    row_count: int
+    """Rows of the table now."""
+    added_rows: int
+    schema_fingerprint: str
+    objects: list[DatasetObject]
+    """The files that this load added."""
+    snapshot_id: int | None
+    columns: list[Column] = []
+    rejected: Rejected = Rejected()
+
+
+class ColumnDifference(msgspec.Struct, frozen=True):
+    column: str
+    in_file: str | None
+    in_table: str | None
+
+
+class DryRun(msgspec.Struct, frozen=True):
+    """What a load would do; nothing was written."""
+
+    name: str
+    namespace: str
+    exists: bool
+    columns: list[Column]
+    schema_fingerprint: str
+    differences: list[ColumnDifference]
+    sample: list[dict[str, Any]]

@@ -1,6 +1,7 @@
 """Files on their way to the server, in bounded memory."""
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,15 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 Source: TypeAlias = Path | str | bytes | BinaryIO
 
 PIECE_BYTES = 256 * 1024
+COMPRESSED = re.compile(r"(\.(gz|gzip|zst|zstd))+$")
+MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".tab": "text/tab-separated-values",
+    ".ndjson": "application/x-ndjson",
+    ".jsonl": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 def silent(sent: int, total: int | None) -> None:
@@ -30,6 +40,11 @@ class Upload:
     open: Callable[[], AbstractContextManager[BinaryIO]]
     again: bool
     """Whether it can be read a second time."""
+
+    def media_type(self) -> str:
+        """Return what the name says of the content; compression shows in the content itself."""
+        name = COMPRESSED.sub("", (self.name or "").lower())
+        return MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
 
     def headers(self) -> Mapping[str, str]:
         return {} if self.size_bytes is None else {"Content-Length": str(self.size_bytes)}
