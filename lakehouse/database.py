@@ -34,6 +34,8 @@ class Lane(Enum):
     """Who may use how many threads: slow work never takes the last one from a short read."""
 
     SHORT = "short"
+    WRITE = "write"
+    """Small appends: many may wait for one table's lock, and none of them holds up a read."""
     LONG = "long"
 
 
@@ -56,6 +58,7 @@ class DatabaseSettings:
     temp_max_bytes: int
     threads: int = os.cpu_count() or 1
     short_lane: int = 8
+    write_lane: int = 8
     long_lane: int = 4
 
 
@@ -109,6 +112,7 @@ class Database:
         self._connection = connection
         self._lanes = {
             Lane.SHORT: anyio.CapacityLimiter(settings.short_lane),
+            Lane.WRITE: anyio.CapacityLimiter(settings.write_lane),
             Lane.LONG: anyio.CapacityLimiter(settings.long_lane),
         }
 

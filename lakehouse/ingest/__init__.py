@@ -1,0 +1,16 @@
+"""Files and rows in, once: detect, infer, convert, commit."""
+
+from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
+from lakehouse.ingest.ingest import Ingest, LoadEnded
+from lakehouse.ingest.models import IngestAnswer, LoadOptions
+from lakehouse.ingest.spool import Upload
+
+__all__ = [
+    "BadRowsError",
+    "Ingest",
+    "IngestAnswer",
+    "LoadEnded",
+    "LoadOptions",
+    "UnknownFormatError",
+    "Upload",
+]

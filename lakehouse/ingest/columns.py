@@ -1,0 +1,40 @@
+"""The columns of a file beside those of its table."""
+
+from collections.abc import Sequence
+
+from lakehouse.catalog import Column, SchemaDriftError
+from lakehouse.catalog.names import folded
+from lakehouse.ingest.models import ColumnDifference
+
+
+def matched(names: Sequence[str], table: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the table's columns in the order of the file, found by name, ignoring case.
+
+    Raises:
+        SchemaDriftError: one of them has a column that the other has not.
+    """
+    by_name = {folded(column.name): column for column in table}
+    given = {folded(name): name for name in names}
+    found = [f"column {n!r} is not in the table" for key, n in given.items() if key not in by_name]
+    found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
+    if found:
+        raise SchemaDriftError("the file", found)
+    return tuple(by_name[folded(name)] for name in names)
+
+
+def differences(file: Sequence[Column], table: Sequence[Column]) -> list[ColumnDifference]:
+    """Return the columns that are not the same in both, in the order of the file."""
+    in_file = {folded(column.name): column for column in file}
+    in_table = {folded(column.name): column for column in table}
+    result = []
+    for key in dict.fromkeys([*in_file, *in_table]):
+        left, right = in_file.get(key), in_table.get(key)
+        if left is None or right is None or left.type != right.type:
+            either = left or right
+            assert either is not None, "the key came from one of them"
+            result.append(
+                ColumnDifference(
+                    either.name, left.type if left else None, right.type if right else None
+                )
+            )
+    return result

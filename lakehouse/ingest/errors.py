@@ -1,0 +1,63 @@
+"""What can go wrong with a load."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from lakehouse.errors import (
+    InsufficientStorageError,
+    InvalidInputError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from lakehouse.ingest.models import BadRow
+
+
+class InvalidLoadError(InvalidInputError):
+    """A parameter of the load is wrong."""
+
+
+class InvalidUploadError(InvalidInputError):
+    """The body is not what its headers say, or it ended too early."""
+
+
+class InvalidFileError(InvalidInputError):
+    """The file cannot be read as its format."""
+
+
+class UnknownFormatError(UnsupportedError):
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the format of {what} is not known; say `format=` csv, tsv, ndjson or parquet "
+            "(each plain, gzip or zstd)"
+        )
+
+
+class BadRowsError(InvalidInputError):
+    """Rows of the file do not fit. Nothing was written."""
+
+    def __init__(self, rows: Sequence[BadRow], hint: str) -> None:
+        first = rows[0]
+        where = f"line {first.line}" if first.line else "a row"
+        column = f", column {first.column!r}" if first.column else ""
+        super().__init__(
+            f"{where}{column}: {first.reason}; {hint}",
+            rows=[{"line": r.line, "column": r.column, "reason": r.reason} for r in rows],
+        )
+
+
+class UploadTooLargeError(TooLargeError):
+    def __init__(self, what: str, max_bytes: int) -> None:
+        super().__init__(f"{what}; {max_bytes} bytes are the most", max_bytes=max_bytes)
+
+
+class DiskFullError(InsufficientStorageError):
+    def __init__(self) -> None:
+        super().__init__("the disk has no room for this upload; make some, then send it again")
+
+
+class TooManyLoadsError(UnavailableError):
+    retry_after_s: ClassVar[int | None] = 1
+
+    def __init__(self, count_max: int) -> None:
+        super().__init__(f"{count_max} loads are running, which is the most; try again")

@@ -1,0 +1,64 @@
+"""The one file of a multipart body, taken from the stream as it arrives.
+
+Litestar's own parser spools elsewhere and caps at 10 MB.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from lakehouse.ingest.errors import InvalidUploadError
+
+HEADER_MAX_BYTES = 8 * 1024
+
+
+@dataclass(slots=True)
+class FilePart:
+    """What the body says of its file; filled in when the file's part begins."""
+
+    filename: str | None = None
+    content_type: str | None = None
+    found: bool = False
+
+
+async def file_of(
+    stream: AsyncIterator[bytes], boundary: str, part: FilePart
+) -> AsyncIterator[bytes]:
+    """Yield the bytes of the one file in a multipart body and fill in `part`.
+
+    Raises:
+        InvalidUploadError: the body is malformed, cut off, or has no file, or more than that.
+    """
+    inside = False
+    try:
+        with PushMultipartParser(boundary, max_header_size=HEADER_MAX_BYTES) as parser:
+            async for chunk in stream:
+                if parser.closed:
+                    break
+                for event in parser.parse(chunk):
+                    if isinstance(event, MultipartSegment):
+                        begin(event, part)
+                        inside = True
+                    elif event is None:
+                        inside = False
+                    elif inside:
+                        yield bytes(event)
+            if not parser.closed:
+                raise InvalidUploadError("the multipart body ends before its closing boundary")
+    except MultipartError as error:
+        raise InvalidUploadError(f"the multipart body is malformed: {error}") from error
+    if not part.found:
+        raise InvalidUploadError("the multipart body has no file; send one as `-F file=@FILE`")
+
+
+def begin(segment: MultipartSegment, part: FilePart) -> None:
+    if segment.filename is None:
+        raise InvalidUploadError(
+            f"the form field {segment.name!r} is no file; parameters belong in the query string"
+        )
+    if part.found:
+        raise InvalidUploadError("the multipart body has two files; send one a request")
+    part.found = True
+    part.filename = segment.filename
+    part.content_type = segment.content_type

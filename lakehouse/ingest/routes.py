@@ -1,0 +1,174 @@
+"""`/v1/ingest` and `/v1/tables/{table}/rows`: files and rows in over HTTP."""
+
+import difflib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.exceptions import ClientException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, HeaderParameter
+from multipart import parse_options_header
+
+from lakehouse.catalog import parse_table_name
+from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
+from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
+from lakehouse.ingest.models import RowsAnswer
+from lakehouse.ingest.multipart import FilePart, file_of
+from lakehouse.ingest.spool import new_file, spooled
+
+BODY_MAX_BYTES = 4 * 1024 * 1024
+KEY_MAX = 255
+MULTIPART_ROOM_BYTES = 16 * 1024
+LISTS = frozenset(["partition_by", "sort_by"])
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="The same request under the same key has one effect and one answer.",
+    ),
+]
+
+
+class IngestController(Controller):
+    tags = ["ingest"]
+
+    @post(
+        "/v1/ingest",
+        status_code=200,
+        request_max_body_size=None,
+        responses={200: ResponseSpec(IngestAnswer, description="What the load did.")},
+    )
+    async def ingest_file(
+        self, request: AnyRequest, ingest: NamedDependency[Ingest], key: IdempotencyKey = None
+    ) -> Response[bytes]:
+        """Load a file into a table: CSV, TSV, NDJSON or Parquet, plain, gzip or zstd.
+
+        The body is multipart with one file, or the file itself. `name` is the table; `mode` is
+        create, append or overwrite (left out: a new name is created, an existing table's rows are
+        replaced). Once this is answered, the next SELECT reads the rows. `dry_run=true` says what
+        would happen and writes nothing.
+        """
+        options, dry_run = read_options(request)
+        check_key(key)
+        check_length(request, ingest.config.max_bytes)
+        with new_file(ingest.spool) as path:
+            part = FilePart(content_type=request.headers.get("content-type"))
+            chunks = file_chunks(request, part)
+            size, sha256 = await spooled(chunks, path, ingest.config.max_bytes)
+            if size == 0:
+                raise InvalidUploadError("there is no file: the body is empty")
+            upload = Upload(path, size, sha256, part.filename, part.content_type)
+            if dry_run:
+                body = msgspec.json.encode(await ingest.dry_run(upload, options))
+            else:
+                body = await ingest.load(upload, options, key)
+        return Response(body, media_type="application/json")
+
+    @post(
+        "/v1/tables/{table:str}/rows",
+        status_code=201,
+        request_max_body_size=BODY_MAX_BYTES,
+        responses={201: ResponseSpec(RowsAnswer, description="The rows are durable.")},
+    )
+    async def append_rows(
+        self,
+        request: AnyRequest,
+        ingest: NamedDependency[Ingest],
+        table: FromPath[str],
+        key: IdempotencyKey = None,
+    ) -> Response[bytes]:
+        """Append `{"rows": [{...}, ...]}` to a table; answered once they are durable."""
+        check_key(key)
+        body = await ingest.append(parse_table_name(table), await request.body(), key)
+        return Response(body, media_type="application/json", status_code=201)
+
+
+async def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
+    """Yield the file's bytes, whichever way it was sent.
+
+    Raises:
+        InvalidUploadError: the client left before the end, or multipart is malformed.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    stream: AsyncIterator[bytes] = request.stream()
+    if kind == "multipart/form-data":
+        boundary = parameters.get("boundary")
+        if not boundary:
+            raise InvalidUploadError("the multipart Content-Type has no boundary")
+        part.content_type = None
+        stream = file_of(stream, boundary, part)
+    try:
+        async for chunk in stream:
+            yield chunk
+    except ClientException as error:
+        raise InvalidUploadError(f"the body ended too early: {error.detail}") from error
+
+
+def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
+    """Return what the query string says of the load, and whether it is a dry run.
+
+    Raises:
+        InvalidLoadError: a parameter is unknown, missing, twice there or wrong.
+    """
+    known = [*LoadOptions.__struct_fields__, "dry_run"]
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            raise InvalidLoadError(f"the parameter {name[:80]!r} is unknown{hint}")
+        if name in values:
+            raise InvalidLoadError(f"the parameter {name!r} is there twice")
+        values[name] = value
+    if not values.get("name"):
+        raise InvalidLoadError("the parameter 'name' is missing: which table is it for?")
+    dry_run = values.pop("dry_run", "false").lower()
+    if dry_run not in ("true", "false"):
+        raise InvalidLoadError("dry_run is true or false")
+    for name in LISTS & values.keys():
+        values[name] = split_outside(values[name])
+    if "types" in values:
+        values["types"] = read_types(values["types"])
+    try:
+        return msgspec.convert(values, LoadOptions), dry_run == "true"
+    except msgspec.ValidationError as error:
+        raise InvalidLoadError(f"a parameter is wrong: {error}") from error
+
+
+def read_types(text: str) -> dict[str, str]:
+    types = {}
+    for item in split_outside(text):
+        name, colon, type_ = item.partition(":")
+        if not colon or not name.strip() or not type_.strip():
+            raise InvalidLoadError("types is written `zip:string,price:decimal(9,2)`")
+        types[name.strip()] = type_.strip()
+    return types
+
+
+def split_outside(text: str) -> list[str]:
+    """Split at commas, but not inside brackets: `day(at), bucket(16, id)` are two."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char in "(<") - (char in ")>")
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+def check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= KEY_MAX and key.isprintable()):
+        raise InvalidLoadError(f"Idempotency-Key is 1 to {KEY_MAX} printable characters")
+
+
+def check_length(request: AnyRequest, max_bytes: int) -> None:
+    """Refuse by the Content-Length before a byte is read."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes + MULTIPART_ROOM_BYTES:
+        raise UploadTooLargeError(f"the body has {length} bytes", max_bytes)
