@@ -27,7 +27,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.metadata import Json, apply, check, read_metadata, with_log_entry
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.names import folded
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import InsufficientStorageError, UnavailableError
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import LocalStore, ObjectNotFoundError
@@ -35,6 +35,7 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError
 CATALOG_NAME = "lakehouse"
 ATTEMPTS_MAX = 10
 METADATA_CACHED = 50_000  # snapshots in all: 1.4 KB each
+NOT_COMMITTED = (UnavailableError, InsufficientStorageError)  # what `State.write` is sure of
 BACKOFF_S = 0.01
 
 FIND = """
@@ -208,8 +209,7 @@ class Tables:
             reach("after-metadata")
             self._state.write(lambda tx: self._move(tx, attempt, seal))
         except BaseException as error:
-            # A kind of ours says that the database is as it was, whenever it comes.
-            if attempt.is_decided and not isinstance(error, LakehouseError):
+            if attempt.is_decided and not isinstance(error, NOT_COMMITTED):
                 raise CommitStateUnknownError(str(changes[0].name)) from error
             self._discard(attempt)
             if isinstance(error, UniqueViolationError):

@@ -1,0 +1,490 @@
+"""What was answered is there once, what was refused is not there at all: threads and processes."""
+
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from lakehouse.catalog import (
+    Catalog,
+    Idempotency,
+    SchemaDriftError,
+    TableExistsError,
+    TableName,
+    TableNotFoundError,
+    TableRef,
+    Written,
+)
+from lakehouse.catalog import tables as tables_module
+from lakehouse.catalog.errors import CommitFailedError, CommitStateUnknownError
+from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.tables import Change, Draft, LoadedTable
+from lakehouse.database import Database
+from lakehouse.errors import NotFoundError, UnavailableError
+from lakehouse.state import State, Transaction
+from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of, settings_for
+
+ONE = rows_of("SELECT 1 AS id, 'x' AS name")
+
+
+def append(lake: Lake, catalog: Catalog, table: str, number: int) -> Written:
+    with lake.database.cursor() as cursor:
+        rows = rows_of(f"SELECT {number} AS id, 'x' AS name")
+        return catalog.write(cursor, main(table), rows, mode="append")
+
+
+def chain(lake: Lake, table: str) -> list[str]:
+    """Return every metadata file of a table, oldest first, walking back one by one."""
+    location = lake.catalog.load(main(table)).location
+    found = [location]
+    while True:
+        metadata = orjson.loads(lake.store.read(lake.store.key(found[-1])))
+        if not metadata["metadata-log"]:
+            return found[::-1]
+        found.append(metadata["metadata-log"][-1]["metadata-file"])
+
+
+def check_whole(lake: Lake, table: str, appends: int) -> None:
+    """Every append is there once, in a chain without gaps, and no file is left over."""
+    metadata = lake.metadata(table)
+    snapshots = metadata["snapshots"]
+    assert len(snapshots) == appends
+    for before, after in pairwise(snapshots):
+        assert after["parent-snapshot-id"] == before["snapshot-id"]
+        assert after["sequence-number"] == before["sequence-number"] + 1
+        assert after["timestamp-ms"] > before["timestamp-ms"]
+    log = [each["metadata-file"] for each in metadata["metadata-log"]]
+    assert chain(lake, table) == [*log, lake.catalog.load(main(table)).location]
+    assert lake.tree() == lake.reachable()
+
+
+def test_sixteen_threads_appending_to_one_table_lose_nothing(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    with ThreadPoolExecutor(16) as pool:
+        written = list(pool.map(lambda n: append(lake, lake.catalog, "t", n), range(1, 97)))
+    assert lake.rows("t") == sorted(((n, "x") for n in range(97)), key=repr)
+    assert len({each.snapshot_id for each in written}) == 96
+    assert sorted(each.table.row_count for each in written) == list(range(2, 98))
+    check_whole(lake, "t", 97)
+
+
+def test_two_catalogs_over_one_database_lose_nothing(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    with State.open(lake.root / "catalog.db") as other_state:
+        catalogs = [lake.catalog, Catalog(other_state, lake.store)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: append(lake, catalogs[n % 2], "t", n), range(1, 65)))
+    assert lake.rows("t") == sorted(((n, "x") for n in range(65)), key=repr)
+    check_whole(lake, "t", 65)
+
+
+def append_in_process(root: str, first: int, count: int) -> None:
+    with (
+        Database.open(settings_for(Path(root))) as database,
+        open_lake(Path(root), database) as lake,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        list(pool.map(lambda n: append(lake, lake.catalog, "t", n), range(first, first + count)))
+
+
+def test_two_processes_lose_nothing(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=append_in_process, args=(str(lake.root), first, 20))
+        for first in (1, 21)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert lake.rows("t") == sorted(((n, "x") for n in range(41)), key=repr)
+    check_whole(lake, "t", 41)
+
+
+def test_of_many_that_create_one_name_one_wins(lake: Lake) -> None:
+    with State.open(lake.root / "catalog.db") as other_state:
+        catalogs = [lake.catalog, Catalog(other_state, lake.store)]
+
+        def create(number: int) -> bool:
+            name = "T" if number % 3 else "t"
+            with lake.database.cursor() as cursor:
+                rows = rows_of(f"SELECT {number} AS id, 'x' AS name")
+                try:
+                    catalogs[number % 2].write(cursor, main(name), rows, mode="create")
+                except TableExistsError:
+                    return False
+            return True
+
+        with ThreadPoolExecutor(12) as pool:
+            won = list(pool.map(create, range(24)))
+    assert sum(won) == 1
+    assert lake.rows("t") == [(won.index(True), "x")]
+    assert lake.tree() == lake.reachable()
+
+
+def test_of_many_empty_tables_of_one_name_one_is_made(lake: Lake) -> None:
+    def create(number: int) -> bool:
+        try:
+            lake.catalog.create_table(main("t"), PAIR)
+        except TableExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(create, range(16))) == 1
+    assert lake.tree() == lake.reachable()
+
+
+def draft_of(**updates: str) -> Callable[[LoadedTable | None], Draft]:
+    update: Json = {"action": "set-properties", "updates": updates}
+    return lambda current: Draft([update])
+
+
+def test_a_commit_that_lost_is_built_again_on_what_won(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    shown: list[int] = []
+    with State.open(lake.root / "catalog.db") as other_state:
+        other = Catalog(other_state, lake.store)
+
+        def build(current: LoadedTable | None) -> Draft:
+            assert current
+            shown.append(len(current.metadata["snapshots"]))
+            if len(shown) < 4:
+                append(lake, other, "t", len(shown))
+            return Draft([{"action": "set-properties", "updates": {"a": "1"}}])
+
+        lake.catalog._tables.commit([Change(main("t"), build)])
+    assert shown == [1, 2, 3, 4]
+    assert lake.metadata("t")["properties"]["a"] == "1"
+    assert lake.rows("t") == [(0, "x"), (1, "x"), (2, "x"), (3, "x")]
+    assert lake.tree() == lake.reachable(), "the files of the lost attempts are gone"
+
+
+def test_who_loses_again_and_again_gets_a_conflict(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables_module, "BACKOFF_S", 0.0)
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    with State.open(lake.root / "catalog.db") as other_state:
+        other = Catalog(other_state, lake.store)
+
+        def build(current: LoadedTable | None) -> Draft:
+            append(lake, other, "t", 1)
+            return Draft([{"action": "set-properties", "updates": {"a": "1"}}])
+
+        with pytest.raises(CommitFailedError, match="10 times"):
+            lake.catalog._tables.commit([Change(main("t"), build)])
+    assert "a" not in lake.metadata("t")["properties"]
+    assert lake.tree() == lake.reachable()
+
+
+def test_nothing_changed_means_no_new_file(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    lake.catalog._tables.commit([Change(main("t"), draft_of(a="1"))])
+    before, location = lake.tree(), lake.catalog.load(main("t")).location
+    lake.catalog._tables.commit([Change(main("t"), draft_of(a="1"))])
+    assert lake.tree() == before
+    assert lake.catalog.load(main("t")).location == location
+
+
+def test_two_tables_are_committed_in_one_moment(lake: Lake) -> None:
+    for name in ("one", "two"):
+        lake.write(name, "SELECT 0 AS id, 'x' AS name")
+    stop = threading.Event()
+    seen: set[tuple[int, int]] = set()
+
+    def reader() -> None:
+        with lake.database.cursor() as cursor:
+            while not stop.is_set():
+                pinned = lake.catalog.pin(cursor, [TableRef(None, "two"), TableRef(None, "one")])
+                counts = []
+                for each in pinned:
+                    cursor.execute(f'SELECT count(*) FROM "{each.relation}"')
+                    (row,) = cursor.fetchall()
+                    counts.append(row[0])
+                seen.add((counts[0], counts[1]))
+
+    threads = [threading.Thread(target=reader) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 16):
+            staged = [
+                lake.catalog.stage(
+                    lake.cursor, main(name), rows_of(f"SELECT {number} AS id, 'x' AS name"),
+                    mode="append",
+                )
+                for name in ("two", "one")
+            ]  # fmt: skip
+            written = lake.catalog.commit(staged)
+            assert [each.table.name.name for each in written] == ["two", "one"]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert all(one == two for one, two in seen)
+    assert len(seen) > 1
+    assert lake.tree() == lake.reachable()
+
+
+def test_of_two_tables_both_or_none_are_created(lake: Lake) -> None:
+    staged = [
+        lake.catalog.stage(lake.cursor, main(name), ONE, mode="create")
+        for name in ("fresh", "taken")
+    ]
+    lake.write("taken", "SELECT 0 AS id, 'first' AS name")
+    with pytest.raises(TableExistsError, match="taken"):
+        lake.catalog.commit(staged)
+    assert lake.catalog.names() == [main("taken")]
+    assert lake.rows("taken") == [(0, "first")]
+    assert lake.tree() == lake.reachable(), "no file of either is left"
+
+
+def test_when_one_requirement_fails_no_table_changes(lake: Lake) -> None:
+    for name in ("one", "two"):
+        lake.write(name, "SELECT 0 AS id, 'x' AS name")
+    before = lake.tree()
+    stale = [{"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": 1}]
+    update: Json = {"action": "set-properties", "updates": {"a": "1"}}
+    with pytest.raises(CommitFailedError, match="Requirement failed"):
+        lake.catalog._tables.commit(
+            [
+                Change(main("one"), lambda current: Draft([update])),
+                Change(main("two"), lambda current: Draft([update], requirements=stale)),
+            ]
+        )
+    for name in ("one", "two"):
+        assert "a" not in lake.metadata(name)["properties"]
+    assert lake.tree() == before
+
+
+def test_loads_that_will_not_be_committed_are_discarded(lake: Lake) -> None:
+    rows = rows_of("SELECT 1 AS id, 'x' AS name")
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="create")
+    assert lake.tree() != set()
+    lake.catalog.discard([staged])
+    assert lake.tree() == set()
+
+
+class SealError(Exception): ...
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_when_the_seal_fails_nothing_is_left(lake: Lake, mode: Any) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    before, location = lake.tree(), lake.catalog.load(main("t")).location
+
+    def answer(written: Written) -> bytes:
+        raise SealError
+
+    key = Idempotency("key", "hash", answer)
+    with pytest.raises(SealError):
+        lake.write("t", "SELECT 1 AS id, 'y' AS name", mode=mode, idempotency=key)
+    assert lake.tree() == before
+    assert lake.catalog.load(main("t")).location == location
+    assert lake.catalog.replay("key", "hash") is None
+
+
+def test_when_the_first_load_cannot_be_sealed_there_is_no_table(lake: Lake) -> None:
+    def seal(tx: Transaction, table: LoadedTable) -> None:
+        raise SealError
+
+    with pytest.raises(SealError):
+        lake.catalog.create_table(main("t"), PAIR, seal=seal)
+    assert lake.catalog.names() == []
+    assert lake.tree() == set()
+
+
+class Dying(State):
+    """A database whose connection breaks while it commits."""
+
+    broken = False
+    lost = False
+
+    def write(self, work: Callable[[Transaction], Any], *, notable: bool = True) -> Any:
+        if not self.broken:
+            return super().write(work, notable=notable)
+        if self.lost:
+            super().write(work, notable=notable)
+        else:
+            with pytest.raises(SealError):
+                super().write(lambda tx: fail_after(work, tx), notable=notable)
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def fail_after(work: Callable[[Transaction], Any], tx: Transaction) -> None:
+    work(tx)
+    raise SealError
+
+
+@contextmanager
+def dying(lake: Lake, *, lost: bool) -> Iterator[Catalog]:
+    """A catalog whose commits end in the dark: the answer is lost, or the commit is."""
+    with Dying.open(lake.root / "catalog.db") as state:
+        catalog = Catalog(state, lake.store)
+        state.broken, state.lost = True, lost
+        yield catalog
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_unknown_outcome_is_said_and_keeps_the_files(lake: Lake, lost: bool) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    before = lake.tree()
+    with dying(lake, lost=lost) as catalog, pytest.raises(CommitStateUnknownError):
+        append(lake, catalog, "t", 1)
+    assert len(lake.tree() - before) == 4, "data file, manifest, list and metadata stay"
+    assert lake.rows("t") == ([(0, "x"), (1, "x")] if lost else [(0, "x")])
+    append(lake, lake.catalog, "t", 2)
+    assert (2, "x") in lake.rows("t")
+
+
+def test_a_table_dropped_and_made_again_gets_no_rows_of_the_other(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'old' AS name")
+    rows = rows_of("SELECT 1 AS id, 'late' AS name")
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    lake.catalog.drop(main("t"))
+    lake.write("t", "SELECT 2 AS id, 'new' AS name")
+    with pytest.raises(TableNotFoundError):
+        lake.catalog.commit([staged])
+    assert lake.rows("t") == [(2, "new")]
+    assert not any("late" in str(row) for row in lake.rows("t"))
+    data = {key for key in lake.tree() if "/data/" in key}
+    assert len(data) == 2, "one file of each table, none of the late load"
+
+
+def test_a_table_renamed_meanwhile_gets_no_rows_under_the_old_name(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    rows = rows_of("SELECT 1 AS id, 'late' AS name")
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    lake.catalog.rename(main("t"), main("u"))
+    with pytest.raises(TableNotFoundError):
+        lake.catalog.commit([staged])
+    assert lake.rows("u") == [(0, "x")]
+    assert lake.tree() == lake.reachable()
+
+
+def test_a_table_renamed_by_case_alone_gets_its_rows(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    rows = rows_of("SELECT 1 AS id, 'x' AS name")
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    assert lake.catalog.rename(main("t"), main("T")).name == "T"
+    (written,) = lake.catalog.commit([staged])
+    assert written.table.name == main("T")
+    assert lake.rows("t") == [(0, "x"), (1, "x")]
+
+
+def test_rename_keeps_rows_and_history_and_frees_the_name(lake: Lake) -> None:
+    lake.write("a", "SELECT 0 AS id, 'first' AS name")
+    uuid = lake.catalog.get(main("a")).uuid
+    lake.write("b", "SELECT 9 AS id, 'b' AS name")
+    with pytest.raises(TableExistsError):
+        lake.catalog.rename(main("a"), main("B"))
+    with pytest.raises(TableNotFoundError):
+        lake.catalog.rename(main("nope"), main("c"))
+    with pytest.raises(NotFoundError, match="namespace"):
+        lake.catalog.rename(main("a"), TableName("nope", "c"))
+    lake.catalog.rename(main("a"), main("c"))
+    lake.write("a", "SELECT 1 AS id, 'second' AS name")
+    lake.write("c", "SELECT 2 AS id, 'third' AS name", mode="append")
+    assert lake.catalog.get(main("c")).uuid == uuid
+    assert lake.rows("c") == [(0, "first"), (2, "third")]
+    assert lake.rows("a") == [(1, "second")]
+    folders = {key.split("/data/")[0] for key in lake.tree() if "/data/" in key}
+    assert len(folders) == 3, "no two tables share a folder"
+
+
+def test_drop_and_append_at_once_end_clean(lake: Lake) -> None:
+    acknowledged = 0
+    for round_ in range(6):
+        lake.write("t", "SELECT 0 AS id, 'x' AS name")
+        barrier = threading.Barrier(4)
+
+        def appender(number: int, barrier: threading.Barrier = barrier) -> str:
+            barrier.wait()
+            try:
+                append(lake, lake.catalog, "t", number)
+            except TableNotFoundError:
+                return "gone"
+            return "there"
+
+        def dropper(barrier: threading.Barrier = barrier) -> str:
+            barrier.wait()
+            lake.catalog.drop(main("t"))
+            return "dropped"
+
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(appender, n) for n in range(3)] + [pool.submit(dropper)]
+            outcomes = [future.result() for future in futures]
+        assert outcomes[3] == "dropped", round_
+        assert lake.catalog.find(main("t")) is None
+        acknowledged += outcomes.count("there")
+        data = [key for key in lake.tree() if "/data/" in key]
+        assert len(data) == round_ + 1 + acknowledged, "a refused append leaves no file"
+
+
+def test_drop_says_once_that_it_dropped(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+
+    def drop(_: int) -> bool:
+        try:
+            lake.catalog.drop(main("t"))
+        except TableNotFoundError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(drop, range(12))) == 1
+
+
+def test_columns_changed_meanwhile_are_drift(lake: Lake) -> None:
+    lake.catalog.create_table(main("t"), PAIR)
+    rows = rows_of("SELECT 1 AS id, 'x' AS name")
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    changed: list[Json] = [
+        {
+            "action": "add-schema",
+            "schema": {
+                "type": "struct",
+                "fields": [{"id": 1, "name": "id", "required": False, "type": "long"}],
+            },
+            "last-column-id": 2,
+        },
+        {"action": "set-current-schema", "schema-id": -1},
+    ]
+    lake.catalog._tables.commit([Change(main("t"), lambda current: Draft(changed))])
+    with pytest.raises(SchemaDriftError, match="meanwhile"):
+        lake.catalog.commit([staged])
+    assert lake.tree() == lake.reachable()
+
+
+def test_a_second_update_of_one_table_is_our_own_mistake(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    changes = [Change(main("t"), draft_of(a="1")), Change(main("T"), draft_of(a="2"))]
+    with pytest.raises(AssertionError):
+        lake.catalog._tables.commit(changes)
+
+
+def test_a_locked_database_is_a_clean_refusal(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    before = lake.tree()
+    lake.state._writer.execute("PRAGMA busy_timeout = 10")
+    holder = sqlite3.connect(lake.root / "catalog.db", isolation_level=None)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError):
+            append(lake, lake.catalog, "t", 1)
+    finally:
+        holder.close()
+    assert lake.tree() == before
+    append(lake, lake.catalog, "t", 2)
+    assert lake.rows("t") == [(0, "x"), (2, "x")]
