@@ -22,7 +22,7 @@ from lakehouse.state.errors import (
     DataDirectoryUnusableError,
     StateTooNewError,
 )
-from lakehouse.state.files import empty, write_whole
+from lakehouse.state.files import empty, sync_directory, write_whole
 from lakehouse.state.migrations import FORMAT
 from lakehouse.state.state import connect, copy_database, open_writer, step_of
 
@@ -87,11 +87,13 @@ class DataDirectory:
             found = read_format(path)
             if found is not None and found < FORMAT:
                 bring_up(path, found)
-            if found != FORMAT:
-                write_whole(path / "format", f"{FORMAT}\nwritten by lakehouse {__version__}\n")
             empty(path / "spool")
             (path / "warehouse").mkdir(mode=0o700, exist_ok=True)
-            yield cls(path, owner_id(path))
+            if found != FORMAT or not (path / "format").exists():
+                write_whole(path / "format", f"{FORMAT}\nwritten by lakehouse {__version__}\n")
+            owner = owner_id(path)
+            sync_directory(path)
+            yield cls(path, owner)
 
 
 def make_private(path: Path) -> None:
@@ -100,7 +102,9 @@ def make_private(path: Path) -> None:
     One that is there and neither empty nor ours keeps its mode: `--data /tmp` must not close /tmp.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(path.parent)
         ours = (path / "format").exists() or not any(path.iterdir())
         mode = stat.S_IMODE(path.stat().st_mode)
         if ours and mode != 0o700:
@@ -154,14 +158,15 @@ def read_format(path: Path) -> int | None:
         number, _, rest = (path / "format").read_text(encoding="utf-8").partition("\n")
     except FileNotFoundError:
         # Killed before the file was written, or by a draft that wrote none: the catalog knows.
-        return (step_of(path / CATALOG) or None) if (path / CATALOG).exists() else None
+        number = str(step_of(path / CATALOG)) if (path / CATALOG).exists() else "0"
+        rest = ""
     if not (number.isascii() and number.isdecimal()):
         raise DataDirectoryUnusableError(path, f"its format file says {number[:40]!r}")
     if int(number) > FORMAT:
         found = f"format {number}, {rest.strip() or 'written by an unknown version'}"
         ours = f"lakehouse {__version__}, which knows formats up to {FORMAT}"
         raise StateTooNewError(f"the data directory {path}", found, ours)
-    return int(number)
+    return int(number) or None
 
 
 def bring_up(path: Path, found: int) -> None:

@@ -28,6 +28,8 @@ UniqueViolationError: TypeAlias = sqlite3.IntegrityError
 BUSY_TIMEOUT_S = 5.0
 WRITE_WAIT_MAX_S = 30.0
 """How long a write waits for the writes of this process that came before it."""
+CLOSE_WAIT_MAX_MS = 500
+"""How long the last checkpoint waits for reads that still run."""
 READERS_IDLE_MAX = 16
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 """What the write-ahead log is cut back to after a long read had kept it growing."""
@@ -134,6 +136,8 @@ class State:
             for connection in idle:
                 connection.close()
             try:
+                # A read that still runs keeps the log; the next start merges it.
+                self._writer.execute(f"PRAGMA busy_timeout = {CLOSE_WAIT_MAX_MS}")
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._writer.close()

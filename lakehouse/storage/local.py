@@ -120,12 +120,8 @@ class LocalStore:
         self._make_folder(self.path(key))
 
     def _make_folder(self, path: Path) -> None:
-        make_directories(path)
-        if path not in self._durable:  # a killed process may have made it, and not synced it
-            for folder in path.parents:
-                sync_directory(folder)
-                if folder == self.root:
-                    break
+        if path not in self._durable or not path.is_dir():
+            make_directories(path, self.root)
             self._durable.add(path)
 
     def delete(self, key: str) -> None:
@@ -158,15 +154,21 @@ def room() -> Iterator[None]:
         raise
 
 
-def make_directories(path: Path) -> None:
-    """Make `path` and its parents, each one synced into the directory that holds it."""
+def make_directories(path: Path, root: Path) -> None:
+    """Make `path` and the folders above it, and sync each into the one that holds it.
+
+    Those that were there are synced too: a process that was killed may have made them.
+    """
     missing = []
-    while not path.is_dir():
-        missing.append(path)
+    folder = path
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+    while path != root:
         path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
+        sync_directory(path)
 
 
 def sync_file(file: BinaryIO) -> None:

@@ -132,7 +132,7 @@ class LocalObjects:
             sync_file(file)
         with self._changing, room(), storable(key):
             try:
-                make_directories(folder)
+                make_directories(folder, self._store.root)
                 older = versions(folder)
                 target = folder / version_after(older)
 
