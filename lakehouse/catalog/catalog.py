@@ -18,7 +18,7 @@ from lakehouse.catalog.errors import (
     TableExistsError,
     TableNotFoundError,
 )
-from lakehouse.catalog.health import Damages, damage_of
+from lakehouse.catalog.health import Damages, damage_of, naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.loads import (
     Staged,
@@ -72,8 +72,8 @@ from lakehouse.catalog.tables import (
 )
 from lakehouse.catalog.types import make_fields, to_columns
 from lakehouse.catalog.writing import Rows, snapshot_draft
-from lakehouse.database import Connection
-from lakehouse.errors import InvalidInputError
+from lakehouse.database import Connection, EngineInvalidInputError, EngineIOError
+from lakehouse.errors import InvalidInputError, LakehouseError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore
 
@@ -166,10 +166,12 @@ class Catalog:
             raise EmptyTableError(str(table.name))
         try:
             relation = self._relations.get(cursor, table, snapshot)
-        except Exception as error:  # a damaged file shows as whatever its reader meets
+        except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
             reason = damage_of(table, snapshot, self._manifests, self._store)
-            if reason is None:
+            if reason is None and isinstance(error, LakehouseError):
                 raise
+            # Whole to the byte, and yet unreadable: the first file is what DuckDB looked at.
+            reason = reason or "a data file is not the Parquet file that was written"
             raise TableDamagedError(str(table.name), reason) from error
         return Pinned(
             table=table.name,
@@ -384,16 +386,17 @@ class Catalog:
             updates = first_columns(before, columns)
             going_on = apply(before, updates)
             updates.append(map_names(going_on))
-            return snapshot_draft(
-                self._manifests,
-                self._store,
-                now,
-                base=apply(before, updates),
-                added=files,
-                replace=False,
-                summary={},
-                updates=updates,
-            )
+            with naming_damage(name):
+                return snapshot_draft(
+                    self._manifests,
+                    self._store,
+                    now,
+                    base=apply(before, updates),
+                    added=files,
+                    replace=False,
+                    summary={},
+                    updates=updates,
+                )
 
         (table,) = self._tables.commit(
             [Change(current.name if current else self._placed(name), build)],
@@ -435,7 +438,9 @@ class Catalog:
             each["snapshot-id"]: moment(each["timestamp-ms"])
             for each in table.metadata["snapshots"]
         }
-        files = self._manifests.live_files(self._manifests.read_list(snapshot["manifest-list"]))
+        with naming_damage(table.name):
+            listed = self._manifests.read_list(snapshot["manifest-list"])
+            files = self._manifests.live_files(listed)
         updated_at = moment(table.metadata["last-updated-ms"])
         found = [
             (

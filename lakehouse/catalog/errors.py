@@ -100,6 +100,16 @@ class TableDamagedError(UnavailableError):
         self.reason = reason
 
 
+class UnreadableFileError(UnavailableError):
+    """A manifest or a list is not what its name says; whose it is, `naming_damage` adds."""
+
+    retryable = False
+    retry_after_s = None
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"the file {key} cannot be read ({reason})", key=key)
+
+
 class IdempotencyMismatchError(UnprocessableError):
     def __init__(self, key: str) -> None:
         super().__init__(f"the Idempotency-Key {key!r} was used with another request")

@@ -2,10 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from lakehouse.catalog.errors import TableDamagedError, UnreadableFileError
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.storage import LocalStore, ObjectNotFoundError
 
@@ -23,8 +26,21 @@ def damage_of(
         return first_damage(table, snapshot, manifests, store)
     except ObjectNotFoundError as error:
         return f"the file {error.context['key']} is gone"
-    except Exception as error:  # PyIceberg raises whatever its Avro reader meets
-        return f"a manifest cannot be read ({type(error).__name__})"
+    except UnreadableFileError as error:
+        return error.detail
+    except ValueError as error:  # a location outside the warehouse
+        return str(error)
+
+
+@contextmanager
+def naming_damage(name: TableName) -> Iterator[None]:
+    """Say of which table a manifest or a list is gone or cannot be read."""
+    try:
+        yield
+    except ObjectNotFoundError as error:
+        raise TableDamagedError(str(name), f"the file {error.context['key']} is gone") from error
+    except UnreadableFileError as error:
+        raise TableDamagedError(str(name), error.detail) from error
 
 
 def first_damage(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from lakehouse.catalog.errors import SchemaDriftError, TableExistsError, TableNotFoundError
+from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import Json, apply, schema_of
 from lakehouse.catalog.models import Column, TableName
@@ -79,16 +80,17 @@ def load_draft(
     check_still(load.name, load.before, now)
     if not load.files and not load.replace:
         return Draft(load.updates, base=None if now else load.base)
-    return snapshot_draft(
-        manifests,
-        store,
-        now,
-        base=apply(now.metadata if now else load.base, load.updates),
-        added=load.files,
-        replace=load.replace,
-        summary=load.summary,
-        updates=load.updates,
-    )
+    with naming_damage(load.name):
+        return snapshot_draft(
+            manifests,
+            store,
+            now,
+            base=apply(now.metadata if now else load.base, load.updates),
+            added=load.files,
+            replace=load.replace,
+            summary=load.summary,
+            updates=load.updates,
+        )
 
 
 def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:

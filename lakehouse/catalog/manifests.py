@@ -7,6 +7,7 @@ imported when the first table is touched, not at start.
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,9 +35,10 @@ from pyiceberg.schema import Schema
 from pyiceberg.typedef import Record
 
 from lakehouse.catalog.cache import Cache
+from lakehouse.catalog.errors import UnreadableFileError
 from lakehouse.catalog.metadata import FORMAT_VERSION, Json
 from lakehouse.catalog.statistics import ColumnStatistics
-from lakehouse.storage import LocalStore
+from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 __all__ = ["DataFile", "LiveFile", "ManifestFile", "Manifests", "NewFile"]
 
@@ -79,16 +81,26 @@ class Manifests:
         self._files: Cache[tuple[LiveFile, ...]] = Cache(FILES_CACHED, len)
 
     def read_list(self, location: str) -> tuple[ManifestFile, ...]:
-        """Return the manifests of a snapshot; `ObjectNotFoundError` when the list is gone."""
+        """Return the manifests of a snapshot.
+
+        Raises:
+            ObjectNotFoundError, UnreadableFileError: the list is gone, or is none.
+        """
 
         def read() -> tuple[ManifestFile, ...]:
-            return tuple(read_manifest_list(self._input(location)))
+            with self._reading(location):
+                return tuple(read_manifest_list(self._input(location)))
 
         return self._lists.get(location, read)
 
     def read_entries(self, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
-        """Return the live entries of one manifest, with their statistics."""
-        return tuple(manifest.fetch_manifest_entry(StoreIO(self._store)))
+        """Return the live entries of one manifest, with their statistics.
+
+        Raises:
+            ObjectNotFoundError, UnreadableFileError: the manifest is gone, or is none.
+        """
+        with self._reading(manifest.manifest_path):
+            return tuple(manifest.fetch_manifest_entry(StoreIO(self._store)))
 
     def live_entries(self, manifests: Iterable[ManifestFile]) -> list[ManifestEntry]:
         """Return every live entry, read anew; for the mere files there is `live_files`."""
@@ -212,6 +224,15 @@ class Manifests:
             file.encoder.write(file.sync_bytes)
         self._store.write(self._store.key(location), output.data)
         self._lists.put(location, settled)
+
+    @contextmanager
+    def _reading(self, location: str) -> Iterator[None]:
+        try:
+            yield
+        except ObjectNotFoundError:
+            raise
+        except Exception as error:  # PyIceberg raises whatever its Avro reader meets
+            raise UnreadableFileError(self._store.key(location), type(error).__name__) from error
 
     def _input(self, location: str) -> "BytesInput":
         return BytesInput(location, self._store.read(self._store.key(location)))

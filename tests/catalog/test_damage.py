@@ -1,0 +1,158 @@
+"""One damaged table is named, with its file, and stops neither the start nor any other table."""
+
+from collections.abc import Callable
+
+import pytest
+
+from lakehouse.catalog import Catalog, TableDamagedError, TableRef
+from lakehouse.catalog.health import Damages
+from lakehouse.errors import LakehouseError
+from tests.catalog.lake import Lake, main
+
+
+def metadata_file(lake: Lake) -> str:
+    return lake.store.key(lake.catalog.load(main("hurt")).location)
+
+
+def manifest_list(lake: Lake) -> str:
+    return lake.manifest_list("hurt")
+
+
+def manifest(lake: Lake) -> str:
+    location = lake.catalog.load(main("hurt")).metadata["snapshots"][-1]["manifest-list"]
+    return lake.store.key(lake.catalog._manifests.read_list(location)[0].manifest_path)
+
+
+def data_file(lake: Lake) -> str:
+    return lake.data_files("hurt")[0]
+
+
+def remove(data: bytes) -> bytes | None:
+    return None
+
+
+def truncate(data: bytes) -> bytes | None:
+    return data[: len(data) // 2]
+
+
+def garble(data: bytes) -> bytes | None:
+    return (b"\x00garbage" * len(data))[: len(data)]
+
+
+def empty(data: bytes) -> bytes | None:
+    return b""
+
+
+FILES = [metadata_file, manifest_list, manifest, data_file]
+HARMS = [remove, truncate, garble, empty]
+
+
+def hurt(lake: Lake, which: Callable[[Lake], str], harm: Callable[[bytes], bytes | None]) -> str:
+    """Make three tables, harm one file of one of them, and return its key."""
+    for name in ("hurt", "well", "fine"):
+        lake.write(name, f"SELECT 1 AS id, '{name}' AS name")
+    key = which(lake)
+    path = lake.store.root / key
+    harmed = harm(path.read_bytes())
+    if harmed is None:
+        path.unlink()
+    else:
+        path.write_bytes(harmed)
+    return key
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("which", FILES)
+def test_a_damaged_table_is_named_and_the_others_work(
+    lake: Lake, which: Callable[[Lake], str], harm: Callable[[bytes], bytes | None]
+) -> None:
+    key = hurt(lake, which, harm)
+    catalog = lake.catalog = lake.reopened()
+
+    with pytest.raises(TableDamagedError, match=r"main\.hurt") as caught:
+        catalog.pin(lake.cursor, [TableRef(None, "hurt")])
+    if which is not metadata_file:
+        assert key in caught.value.detail or harm is garble
+    assert not caught.value.retryable
+    assert str(lake.root) not in caught.value.detail, "no path of the host"
+
+    if (which, harm) != (data_file, garble):  # of the right size: only who reads it can tell
+        assert set(catalog.damaged()) == {"main.hurt"}
+        assert catalog.damage(main("hurt")) == catalog.damaged()["main.hurt"]
+        assert "damaged" not in catalog.damaged()["main.hurt"], "why, not that"
+    assert catalog.damage(main("well")) is None
+    assert lake.rows("well") == [(1, "well")]
+    lake.write("fine", "SELECT 2 AS id, 'fine' AS name", mode="append")
+    assert lake.rows("fine") == [(1, "fine"), (2, "fine")]
+    assert [str(name) for name in catalog.names()] == ["main.fine", "main.hurt", "main.well"]
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_what_is_in_memory_does_not_hide_the_damage(
+    lake: Lake, which: Callable[[Lake], str]
+) -> None:
+    hurt(lake, which, lambda data: data)
+    assert lake.rows("hurt") == [(1, "hurt")]
+    (lake.store.root / which(lake)).unlink()
+    assert set(lake.catalog.damaged()) == {"main.hurt"}
+
+
+@pytest.mark.parametrize("which", FILES)
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_a_damaged_table_can_be_dropped_and_made_again(
+    lake: Lake, which: Callable[[Lake], str], mode: str
+) -> None:
+    hurt(lake, which, garble)
+    lake.catalog = lake.reopened()
+    before = lake.tree()
+    if which in (metadata_file, manifest_list):
+        with pytest.raises(Exception) as caught:
+            lake.write("hurt", "SELECT 2 AS id, 'x' AS name", mode=mode)  # type: ignore[arg-type]
+        assert isinstance(caught.value, LakehouseError)
+        assert lake.tree() == before
+    lake.catalog.drop(main("hurt"))
+    lake.write("hurt", "SELECT 2 AS id, 'x' AS name")
+    assert lake.rows("hurt") == [(2, "x")]
+    assert lake.catalog.damaged() == {}
+
+
+def test_an_old_snapshot_may_be_damaged_alone(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    first = lake.metadata("t")["snapshots"][0]["snapshot-id"]
+    (lost,) = lake.data_files("t")
+    lake.write("t", "SELECT 2 AS id, 'b' AS name", mode="overwrite")
+    (lake.store.root / lost).unlink()
+    assert lake.catalog.damaged() == {}
+    assert lake.rows("t") == [(2, "b")]
+    with pytest.raises(TableDamagedError, match="is gone"):
+        lake.rows("t", as_of=first)
+
+
+def test_a_table_that_lies_elsewhere_is_damaged_not_read(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    elsewhere = "file:///etc/passwd"
+    lake.state.write(
+        lambda tx: tx.execute("UPDATE iceberg_tables SET metadata_location = ?", (elsewhere,))
+    )
+    with pytest.raises(TableDamagedError):
+        lake.rows("t")
+    assert set(lake.catalog.damaged()) == {"main.t"}
+
+
+def test_damage_is_looked_for_at_most_once_a_minute() -> None:
+    calls: list[int] = []
+
+    def check() -> dict[str, str]:
+        calls.append(1)
+        return {"main.t": "gone"}
+
+    damages = Damages(check)
+    assert damages.get() == damages.get() == {"main.t": "gone"}
+    damages.get()["main.t"] = "mine"
+    assert damages.get() == {"main.t": "gone"}, "what is returned is a copy"
+    assert len(calls) == 1
+
+
+def test_opening_reads_no_table(lake: Lake) -> None:
+    hurt(lake, metadata_file, garble)
+    assert len(Catalog(lake.state, lake.store).names()) == 3
