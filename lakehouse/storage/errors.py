@@ -65,6 +65,14 @@ class PutsBusyError(UnavailableError):
         )
 
 
+class WarehousePathError(InvalidInputError):
+    def __init__(self, path: str, character: str) -> None:
+        super().__init__(
+            f"the warehouse cannot lie at {path!r}: readers of its tables misunderstand"
+            f" {character!r} in a path; choose another data directory"
+        )
+
+
 class DiskFullError(InsufficientStorageError):
     def __init__(self) -> None:
         super().__init__("the disk of the warehouse is full; nothing was stored")

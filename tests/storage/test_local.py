@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage.errors import WarehousePathError
 
 
 def files_in(store: LocalStore) -> list[str]:
@@ -54,10 +55,23 @@ def test_what_a_killed_process_left_is_removed_and_was_never_an_object(store: Lo
 
 
 def test_a_location_leads_back_to_its_key(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "with space #1")
+    store = LocalStore(tmp_path / "with space é %20+'")
 
     for key in ("tables/a/data/0.parquet", "objects/a_20b/é"):
         assert store.key(store.uri(key)) == key
+        assert store.key(store.uri(key).replace("file://", "file:")) == key  # as Java writes it
+
+
+def test_a_location_is_what_engines_read_and_they_decode_nothing(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "my data %20")
+
+    assert store.uri("tables/x") == f"file://{tmp_path}/my data %20/tables/x"
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a*b", "a[1]"])
+def test_a_path_that_engines_misunderstand_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WarehousePathError, match="data directory"):
+        LocalStore(tmp_path / name)
 
 
 def test_a_location_outside_of_the_warehouse_has_no_key(store: LocalStore) -> None:
@@ -65,14 +79,14 @@ def test_a_location_outside_of_the_warehouse_has_no_key(store: LocalStore) -> No
     for uri in (
         "file:///etc/passwd",
         f"file://{root}/../x",
-        f"file://{root}/%2e%2e/x",
         f"file://host{root}/x",
         f"file://{root}/x?s3_endpoint=evil",
         f"file://{root}/x#y",
+        f"file://{root}/*.parquet",
         f"s3://{root}/x",
         f"{root}-other/x",
     ):
-        with pytest.raises(ValueError, match=r"file|segment|subpath"):
+        with pytest.raises(ValueError, match=r"location|subpath"):
             store.key(uri)
 
 
