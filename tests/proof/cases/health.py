@@ -3,7 +3,7 @@
 from tests.proof.evidence import Proof, case, field
 
 HEALTH_MAX_MS = 500
-MODULES = ("storage", "catalog", "database")
+MODULES = ("catalog", "database", "ingest", "query", "state", "storage")
 
 
 @case("GOLAKE-001")
