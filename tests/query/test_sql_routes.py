@@ -250,4 +250,4 @@ def test_a_table_is_read_as_of_a_snapshot_and_a_time(
             assert answer.json().get("rows") == [[ROWS]], answer.text
     finally:
         server.write(f"SELECT range AS id, 'number ' || range AS name FROM range({ROWS})")
-    refused(sql(client, counted, as_of={"numbers": 1}), 404, "snapshot")
+    refused(sql(client, counted, as_of={"numbers": 1}), 400, "snapshot")
