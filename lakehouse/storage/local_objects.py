@@ -211,13 +211,17 @@ class LocalObjects:
                 continue
             inner, whole = folder / folder_name(entry), base + entry.part
             if entry.kind == "object":
-                info = self._newest(whole.decode(), inner)
+                info = self._newest(whole, inner)
                 if info:
                     yield info
             else:
                 stack.append((inner, whole, wanted(inner, whole, prefix, after, batch)))
 
-    def _newest(self, key: str, folder: Path) -> ObjectInfo | None:
+    def _newest(self, whole: bytes, folder: Path) -> ObjectInfo | None:
+        try:
+            key = whole.decode()
+        except UnicodeDecodeError:
+            return None  # a folder made by hand
         for _ in range(FIND_ATTEMPTS_MAX):
             found = versions(folder)
             if not found:

@@ -14,6 +14,7 @@ from lakehouse.errors import UnavailableError
 from lakehouse.state import State, Transaction
 from lakehouse.storage.errors import (
     BodyLengthError,
+    BodyStalledError,
     ObjectRegisteredError,
     ObjectTooLargeError,
     PutsBusyError,
@@ -29,6 +30,8 @@ PIECE_BYTES = 256 * 1024
 GATHERED_BYTES = 1024 * 1024
 """What an upload gathers in memory before it goes to the disk: a thread hop for each."""
 THREADS_MAX = 16
+STALL_MAX_S = 60.0
+"""Seconds that an upload may pause before its place is given to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Objects:
 
         Raises:
             InvalidKeyError, ObjectTooLargeError: refused, whatever is sent.
-            BodyLengthError: the stream is not as long as announced.
+            BodyLengthError, BodyStalledError: the stream is not as long as announced, or stopped.
             PutsBusyError: as many as are allowed at once are being stored already.
             ObjectRegisteredError: a table reads the object that is there.
             DiskFullError: there is no room.
@@ -146,7 +149,7 @@ class Objects:
         max_bytes: int,
     ) -> None:
         received, gathered = 0, bytearray()
-        async for piece in stream:
+        async for piece in steady(stream):
             received += len(piece)
             if received > max_bytes:
                 raise ObjectTooLargeError(key, max_bytes)
@@ -173,6 +176,22 @@ class Objects:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what `stream` does; `BodyStalledError` when it pauses for `STALL_MAX_S`.
+
+    Four uploads that never end would keep everybody else from storing anything.
+    """
+    while True:
+        try:
+            with anyio.fail_after(STALL_MAX_S):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise BodyStalledError(STALL_MAX_S) from error
+        yield piece
 
 
 def refuse_registered(key: str, tx: Transaction) -> None:

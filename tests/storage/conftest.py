@@ -14,7 +14,7 @@ from lakehouse.state import State
 from lakehouse.storage import LocalObjects, LocalStore, Objects
 from lakehouse.storage.routes import StorageController
 
-CONFIG = StorageConfig(put_max_bytes=3_000_000, vectors_put_max_bytes=4_000_000)
+CONFIG = StorageConfig(put_max_bytes=11_000_000, vectors_put_max_bytes=12_000_000)
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from lakehouse.storage import (
     ObjectNotFoundError,
     Objects,
 )
-from lakehouse.storage.errors import DiskFullError, ObjectRegisteredError
+from lakehouse.storage import objects as module
+from lakehouse.storage.errors import BodyStalledError, DiskFullError, ObjectRegisteredError
 from lakehouse.storage.local_objects import Guard
 from tests.storage.test_keys import allowed
 
@@ -80,6 +81,21 @@ async def test_a_stream_that_fails_leaves_nothing_and_the_old_object(
         await objects.put("old", stream(b"new", error=RuntimeError()))
     assert get(local, "old") == b"old"
     assert not list((store.root / "_tmp").iterdir())
+
+
+async def test_a_stream_that_stops_gives_up_its_place(
+    objects: Objects, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_MAX_S", 0.05)
+
+    async def stopping() -> AsyncIterator[bytes]:
+        yield b"x"
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5), pytest.raises(BodyStalledError):
+        await objects.put("a", stopping())
+
+    assert left_over(store) == []
 
 
 async def test_a_put_that_is_cancelled_leaves_nothing(objects: Objects, store: LocalStore) -> None:
@@ -196,6 +212,18 @@ def test_a_folder_larger_than_a_page_is_listed_in_order(local: LocalObjects) -> 
     page, more = local.list("d/", "d/099", 7)
     assert ([each.key for each in page], more) == ([f"d/{n}" for n in range(100, 107)], True)
     assert everything(local) == [f"d/{name}" for name in sorted(names)]
+
+
+def test_what_somebody_else_put_there_is_no_object(local: LocalObjects, store: LocalStore) -> None:
+    put(local, "a", b"")
+    root = store.root / "objects"
+    for name in ("_FF_o", "B_o", ".hidden_o", "lost+found"):
+        (root / name).mkdir()
+        (root / name / "0000000000000001-00000000").write_bytes(b"")
+    (root / "B_o" / "0000000000000001-00000000").rename(root / "B_o" / ".nfs0001")
+    (root / "file_o").write_bytes(b"")
+
+    assert everything(local) == ["a"]
 
 
 def test_a_folder_that_is_emptied_of_objects_meanwhile_is_read_on(
@@ -347,7 +375,8 @@ def test_a_path_that_is_too_long_for_the_disk_is_refused_by_name(tmp_path: Path)
 FULL_DISK = """
 import pathlib, sys
 from lakehouse.storage import LocalObjects, LocalStore
-from lakehouse.storage.errors import DiskFullError
+from lakehouse.storage import objects as module
+from lakehouse.storage.errors import BodyStalledError, DiskFullError
 
 store = LocalStore(pathlib.Path(sys.argv[1]))
 local = LocalObjects(store)

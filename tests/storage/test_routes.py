@@ -326,7 +326,7 @@ async def test_a_body_that_is_too_large_by_its_own_word_is_not_read(app: Litesta
     never = anyio.Event()
     with anyio.fail_after(2):
         answer = await send(
-            app, "PUT", PUT + b"a", [b"x"], headers={"content-length": "5000000"}, wait=never
+            app, "PUT", PUT + b"a", [b"x"], headers={"content-length": "50000000"}, wait=never
         )
 
     assert answer.status == 413
