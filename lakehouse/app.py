@@ -1,10 +1,16 @@
 """Where everything is put together, by hand, once."""
 
+import logging
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import anyio
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
@@ -15,18 +21,27 @@ from lakehouse import __version__
 from lakehouse.api.edge import Edge, check_caller
 from lakehouse.api.problems import EXCEPTION_HANDLERS
 from lakehouse.catalog import Catalog
-from lakehouse.catalog.datasets import Datasets, ObjectLookup
+from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
-from lakehouse.config import Config
+from lakehouse.config import Config, default_memory_bytes, memory_shares
 from lakehouse.database import Database, DatabaseSettings
+from lakehouse.ingest import Ingest, LoadEnded
+from lakehouse.ingest.routes import IngestController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
-from lakehouse.query import Query, Spool
+from lakehouse.query import Query, Spool, StatementEnded
 from lakehouse.query.routes import SqlController
-from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
+from lakehouse.storage import LocalObjects, LocalStore, Objects, keep_copies
+from lakehouse.storage.routes import StorageController
+
+log = logging.getLogger(__name__)
+
+AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
+SPILL_MAX_BYTES = 64 * 1024**3
+DISK_WARNING_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,56 +52,154 @@ class Lakehouse:
     health: Health
     metrics: Metrics
     database: Database
-    store: LocalStore
+    objects: Objects
     catalog: Catalog
     datasets: Datasets
+    ingest: Ingest
     queries: Query
 
 
 @asynccontextmanager
 async def open_lakehouse(
-    config: Config, data_dir: Path, *, on_fatal: Callable[[], None] = lambda: None
+    config: Config, directory: DataDirectory, *, stop: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Lakehouse]:
-    """Open every module, lowest first; they close in reverse order."""
-    warehouse, spool = data_dir / "warehouse", data_dir / "spool"
-    settings = DatabaseSettings(
-        directories=(warehouse, spool),
-        temp_dir=spool / "duckdb",
-        memory_max_bytes=4 << 30,
-        temp_max_bytes=16 << 30,
-    )
-    health = Health()
+    """Open every module, lowest first; they close in reverse order.
+
+    Args:
+        stop: called when the process must end by itself: the engine broke, the lease is lost.
+    """
+    shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
+    health, metrics = Health(), Metrics(__version__)
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(Database.open(settings))
-        state = stack.enter_context(State.open(data_dir / "catalog.db"))
-        store = LocalStore(warehouse)
-        catalog = Catalog(
-            state, store, idempotency_keys_days=config.catalog.idempotency_keys_days
+        database = stack.enter_context(Database.open(database_settings(directory, shares.duckdb)))
+        state = stack.enter_context(State.open(directory.catalog_file))
+        lease = stack.enter_context(Lease.hold(state, directory.owner_id))
+        store = LocalStore(directory.warehouse)
+        background = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(background.cancel_scope.cancel)
+        for task in (
+            partial(keep_lease_or_stop, lease, stop),
+            partial(keep_expiring, state, config.catalog.idempotency_keys_days),
+            partial(
+                keep_copies,
+                state,
+                store,
+                directory.spool,
+                interval_s=config.catalog.backup_interval_s,
+            ),
+        ):
+            background.start_soon(task)
+        catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
+        local_objects = LocalObjects(store)
+        queries = Query(
+            database,
+            catalog,
+            config.query,
+            Spool(directory.spool / "results"),
+            listener=partial(count_statement, metrics),
+            on_fatal=stop,
         )
-        lookup = ObjectLookup(partial(find_object, store), partial(open_object, store))
-        queries = await stack.enter_async_context(
-            Query(
-                database, catalog, config.query, Spool(spool / "results"), on_fatal=on_fatal
-            ).open()
-        )
-        health.warn(lambda: [f"{name}: {why}" for name, why in catalog.damaged().items()])
+        await stack.enter_async_context(queries.open())
+        add_checks(health, directory, database, state, catalog)
         yield Lakehouse(
             config=config,
             health=health,
-            metrics=Metrics(__version__),
+            metrics=metrics,
             database=database,
-            store=store,
+            objects=Objects(local_objects, state, config.storage),
             catalog=catalog,
-            datasets=Datasets(catalog, state, lookup),
+            datasets=Datasets(catalog, state, lookup_in(local_objects)),
+            ingest=Ingest(
+                database,
+                catalog,
+                directory.spool,
+                config.ingest,
+                listener=partial(count_load, metrics),
+            ),
             queries=queries,
         )
+
+
+def database_settings(directory: DataDirectory, memory_max_bytes: int) -> DatabaseSettings:
+    return DatabaseSettings(
+        directories=(directory.warehouse, directory.spool),
+        temp_dir=directory.spool / "duckdb",
+        memory_max_bytes=memory_max_bytes,
+        temp_max_bytes=SPILL_MAX_BYTES,
+    )
+
+
+def lookup_in(objects: LocalObjects) -> ObjectLookup:
+    """What the catalog may ask of storage: where an object lies, and its bytes."""
+
+    def get(key: str) -> StoredObject:
+        info = objects.find(key)
+        return StoredObject(info.key, info.location, info.size_bytes)
+
+    return ObjectLookup(get, lambda key: objects.open(key)[1])
+
+
+async def keep_lease_or_stop(lease: Lease, stop: Callable[[], None]) -> None:
+    try:
+        await keep_lease(lease)
+    except LeaseLostError as error:
+        log.critical("%s", error)
+        stop()
+
+
+def add_checks(
+    health: Health, directory: DataDirectory, database: Database, state: State, catalog: Catalog
+) -> None:
+    """Name every part of the process in `/ready`. A damaged table warns: the others are served."""
+
+    def select_one() -> None:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT 1").fetchall()
+
+    health.add("database", select_one)
+
+    def read_state() -> None:
+        state.read(lambda tx: tx.execute("SELECT 1").fetchone())
+
+    def list_names() -> None:
+        catalog.names()
+
+    health.add("state", read_state)
+    health.add("catalog", list_names)
+    health.add("storage", partial(unwritable, directory.warehouse))
+    health.add("ingest", partial(unwritable, directory.spool))
+    health.add("query", partial(unwritable, directory.spool))
+    health.warn(lambda: [f"the table {name}: {why}" for name, why in catalog.damaged().items()])
+    health.warn(partial(little_room, directory.path))
+
+
+def unwritable(path: Path) -> str | None:
+    return None if os.access(path, os.W_OK) else f"{path.name} cannot be written"
+
+
+def little_room(path: Path) -> list[str]:
+    usage = shutil.disk_usage(path)
+    free = usage.free / usage.total
+    return [f"the disk has {free:.0%} left"] if free < DISK_WARNING_SHARE else []
+
+
+def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
+    metrics.statements.labels(ended.outcome).inc()
+    metrics.statement_rows.inc(ended.row_count)
+
+
+def count_load(metrics: Metrics, ended: LoadEnded) -> None:
+    metrics.loads.labels(ended.mode).inc()
+    metrics.loaded_rows.inc(ended.row_count)
 
 
 def create_app(lakehouse: Lakehouse) -> Edge:
     """Return the ASGI app over an open lakehouse."""
     allowed_hosts = lakehouse.config.server.allowed_hosts
 
-    def from_here(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
+    def from_here(
+        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+    ) -> None:
         check_caller(connection.scope, allowed_hosts)
 
     app = Litestar(
@@ -95,7 +208,9 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             TablesController,
             NamespacesController,
             DatasetsController,
+            IngestController,
             SqlController,
+            StorageController,
         ],
         guards=[from_here],
         dependencies={

@@ -3,6 +3,8 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,11 @@ import msgspec
 from lakehouse.errors import InvalidInputError
 
 PREFIX = "LAKEHOUSE_"
+MEMORY_SHARE = 0.6
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -112,3 +119,28 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
         return msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"bad setting: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShares:
+    """How the process's memory is split, in bytes."""
+
+    duckdb: int
+    vectors: int
+    uploads_and_results: int
+    rest: int
+
+
+def memory_shares(max_bytes: int) -> MemoryShares:
+    """Split the budget: half is DuckDB's own limit, the rest of the process needs its part."""
+    duckdb, vectors, transfers = max_bytes // 2, max_bytes // 5, max_bytes // 6
+    return MemoryShares(duckdb, vectors, transfers, max_bytes - duckdb - vectors - transfers)
+
+
+def default_memory_bytes() -> int:
+    """Return 60 % of what the cgroup allows (version 2 or 1), or of the machine's memory."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):
+            limits.append(int(path.read_text()))
+    return int(min(limits) * MEMORY_SHARE)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from lakehouse.errors import PermissionDeniedError
 from lakehouse.observability import Metrics, trace_id
@@ -41,9 +42,12 @@ class Edge:
         self.inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         given = headers.get(TRACE_HEADER.lower().encode(), b"").decode("latin-1")
         trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)

@@ -1,0 +1,149 @@
+"""Functions that make much out of little run behind a check of their arguments.
+
+A single call of one looks neither at `memory_limit` nor at an interrupt: `repeat('x', 1500000000)`
+takes 3.8 GB, two texts of 100 kB keep `levenshtein` busy for longer than anybody waits
+(`security.md`, The SQL gate). Each check is a tree of DuckDB's own, made once from a template.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+
+from lakehouse.database import Connection
+from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
+from lakehouse.query.functions import judge
+
+Tree: TypeAlias = dict[str, Any]
+
+TEXT_MAX = 1_000_000
+"""Characters that one call may pad or repeat to."""
+LIST_MAX = 1_000_000
+"""Elements that one call may make."""
+PRODUCT_MAX = 25_000_000
+"""Characters times characters that one comparison may look at: about 0.1 s."""
+GROWTH_MAX = 64_000_000
+WIDTH_MAX = 10_000
+
+NUMBER = "TRY_CAST(CAST({0} AS VARCHAR) AS HUGEINT)"
+MOMENT = "TRY_CAST(CAST({0} AS VARCHAR) AS TIMESTAMP)"
+STEP = "TRY_CAST(CAST({0} AS VARCHAR) AS INTERVAL)"
+
+
+def elements(first: str, last: str, step: str) -> str:
+    """SQL for how many elements a series has, of numbers or of times, whichever it is made of."""
+    numbers = (
+        f"abs({NUMBER.format(last)} - {NUMBER.format(first)})"
+        f" // greatest(abs({NUMBER.format(step)}), 1)"
+    )
+    times = (
+        f"abs(date_diff('microsecond', {MOMENT.format(first)}, {MOMENT.format(last)}))"
+        f" // greatest(abs(epoch_us({STEP.format(step)})), 1)"
+    )
+    return f"coalesce({numbers}, {times}, 0) > {LIST_MAX}"
+
+
+SERIES = {
+    1: f"{NUMBER.format('a')} > {LIST_MAX}",
+    2: elements("a", "b", "1"),
+    3: elements("a", "b", "c"),
+}
+EDITS = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_MAX}"
+GROWS = f"CAST(strlen(a) AS HUGEINT) * greatest(strlen(c), 1) > {GROWTH_MAX}"
+JOINS = f"CAST(len(a) AS HUGEINT) * greatest(strlen(b), 1) > {GROWTH_MAX}"
+WIDTHS = r"regexp_matches(a, '[0-9]{5}|[*]|\{[^}]*\{')"
+
+# By name and by count of arguments, when a call is too large; a count that is not here is refused
+# by the engine itself, or harmless.
+TOO_LARGE: Mapping[str, Mapping[int, str]] = {
+    "repeat": {2: f"b > {TEXT_MAX} OR CAST(b AS HUGEINT) * greatest(len(a), 1) > {TEXT_MAX}"},
+    "lpad": {3: f"b > {TEXT_MAX}"},
+    "rpad": {3: f"b > {TEXT_MAX}"},
+    "range": SERIES,
+    "generate_series": SERIES,
+    "list_resize": dict.fromkeys((2, 3), f"b > {LIST_MAX}"),
+    "array_resize": dict.fromkeys((2, 3), f"b > {LIST_MAX}"),
+    "bitstring": {2: f"b > {TEXT_MAX}"},
+    "bar": {4: f"d > {WIDTH_MAX}"},
+    "to_base": {3: f"c > {WIDTH_MAX}"},
+    "equi_width_bins": {4: f"c > {LIST_MAX}"},
+    "printf": dict.fromkeys(range(1, 64), WIDTHS),
+    "format": dict.fromkeys(range(1, 64), WIDTHS),
+    "replace": {3: GROWS},
+    "regexp_replace": dict.fromkeys((3, 4), GROWS),
+    "array_to_string": {2: JOINS},
+    "array_to_string_comma_default": {1: "false", 2: JOINS},
+    "levenshtein": {2: EDITS},
+    "editdist3": {2: EDITS},
+    "damerau_levenshtein": {2: EDITS},
+    "jaro_similarity": dict.fromkeys((2, 3), EDITS),
+    "jaro_winkler_similarity": dict.fromkeys((2, 3), EDITS),
+}
+LETTERS = "abcd"
+
+
+class Amplifiers:
+    """Wraps calls in their checks. Templates are parsed once, by the engine that runs them."""
+
+    def __init__(self) -> None:
+        self._templates: dict[str, Tree] = {}
+
+    def check(self, cursor: Connection, call: Tree, nodes_max: int) -> None:
+        """Turn `call` into `CASE WHEN it is too large THEN error(..) ELSE call END`, in its place.
+
+        Args:
+            call: a FUNCTION node; its arguments stand in the check a second time.
+            nodes_max: how many objects of the tree the arguments may have: nested calls double.
+
+        Raises:
+            FunctionNotAllowedError: with so many arguments, or with one that is never the same.
+            StatementTooLongError: the arguments are too large to be repeated.
+        """
+        name, arguments = call["function_name"].lower(), call["children"]
+        condition = TOO_LARGE[name].get(len(arguments))
+        if condition is None:
+            raise FunctionNotAllowedError(name, f"it is not called with {len(arguments)} arguments")
+        for size, node in enumerate(nodes_of(arguments)):
+            if size > nodes_max:
+                raise StatementTooLongError("nodes in a call of " + name, nodes_max)
+            if judge("value", node.get("function_name") or "abs").verdict == "volatile":
+                # It is checked with one value and would run with another.
+                raise FunctionNotAllowedError(name, "its arguments may not be random")
+        text = f"CASE WHEN {condition} THEN error('{name} would make more than one call may') END"
+        tree = copy.deepcopy(self._template(cursor, text))
+        fill(tree, arguments)
+        tree["else_expr"] = dict(call)
+        tree["alias"] = call["alias"] or name
+        call.clear()
+        call.update(tree)
+
+    def _template(self, cursor: Connection, text: str) -> Tree:
+        if text not in self._templates:
+            row = cursor.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}"]).fetchone()
+            assert row is not None, "one value in, one row out"
+            parsed = orjson.loads(row[0])
+            self._templates[text] = parsed["statements"][0]["node"]["select_list"][0]
+        return self._templates[text]
+
+
+def nodes_of(tree: Any) -> Iterator[Tree]:
+    """Yield every object of a tree, without recursion."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def fill(tree: Any, arguments: Sequence[Tree]) -> None:
+    """Put `arguments` in the places of the columns a, b, c and d of a template."""
+    for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
+        if isinstance(value, dict) and value.get("class") == "COLUMN_REF":
+            position = LETTERS.index(value["column_names"][0])
+            tree[key] = {**copy.deepcopy(arguments[position]), "alias": ""}
+        elif isinstance(value, dict | list):
+            fill(value, arguments)

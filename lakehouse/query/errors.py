@@ -1,0 +1,32 @@
+"""Why a statement is refused before it runs."""
+
+from lakehouse.errors import InvalidInputError, TooLargeError
+
+
+class SqlError(InvalidInputError):
+    """The statement is not one that runs here."""
+
+
+class SqlSyntaxError(SqlError):
+    """The text is not SQL, or a name or a type in it is wrong."""
+
+
+class StatementNotAllowedError(SqlError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; one SELECT, DESCRIBE, SHOW TABLES, SUMMARIZE or EXPLAIN runs")
+
+
+class FunctionNotAllowedError(SqlError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the function {name[:80]!r} is refused: {reason}", function=name)
+
+
+class UnknownTableError(SqlError):
+    def __init__(self, name: str, near: str | None) -> None:
+        hint = f"; did you mean {near}?" if near else ""
+        super().__init__(f"no table is named {name[:300]!r}{hint}", table=name)
+
+
+class StatementTooLongError(TooLargeError):
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"the statement has more than {limit} {what}", limit=limit)

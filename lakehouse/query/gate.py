@@ -1,0 +1,450 @@
+"""The one way of a statement: parse, resolve, authorise, pin, rewrite.
+
+DuckDB's own parser gives the tree (`json_serialize_sql`); it is walked against allow-lists, every
+base table is replaced by our relation for one snapshot of it, and the tree's own text is what
+runs: what the user spelled never reaches DuckDB. Source: `architecture.md`, Query;
+`security.md`, The SQL gate.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import orjson
+
+from lakehouse.catalog import (
+    Catalog,
+    Pinned,
+    SnapshotNotFoundError,
+    TableName,
+    TableNotFoundError,
+    TableRef,
+)
+from lakehouse.catalog.names import folded
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, EngineError
+from lakehouse.query.amplifiers import Amplifiers, Tree
+from lakehouse.query.catalog_views import VIEWS, register_view, shown_view
+from lakehouse.query.errors import (
+    FunctionNotAllowedError,
+    SqlError,
+    SqlSyntaxError,
+    StatementNotAllowedError,
+    StatementTooLongError,
+    UnknownTableError,
+)
+from lakehouse.query.functions import judge
+from lakehouse.query.run_errors import clean_message
+
+May: TypeAlias = Callable[[str, TableName], bool]
+"""Whether this caller may do an action to a table; one denied looks like one that is not there."""
+Scope: TypeAlias = frozenset[str]
+
+INSTANCE = "lake"
+DEFAULT_NAMESPACE = "main"
+OURS = re.compile(r"r_[0-9a-f]{32}_|lakehouse_view_")
+EXPLAIN = re.compile(r"EXPLAIN\b(\s*\(?\s*ANALY[SZ]E\b)?", re.IGNORECASE)
+VOLATILE_NAMES = frozenset(
+    ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"]
+)
+
+QUERIES = frozenset(["SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"])
+SOURCES = frozenset(["BASE_TABLE", "EMPTY", "EMPTY_FROM", "JOIN", "SUBQUERY", "EXPRESSION_LIST"])
+SOURCES |= {"TABLE_FUNCTION", "PIVOT", "SHOW_REF"}
+MODIFIERS = frozenset(
+    ["ORDER_MODIFIER", "LIMIT_MODIFIER", "DISTINCT_MODIFIER", "LIMIT_PERCENT_MODIFIER"]
+)
+CLASSES = frozenset(["CONSTANT", "COLUMN_REF", "FUNCTION", "OPERATOR", "COMPARISON", "CONJUNCTION"])
+CLASSES |= {"CAST", "CASE", "BETWEEN", "STAR", "SUBQUERY", "PARAMETER", "WINDOW", "LAMBDA"}
+CLASSES |= {"LAMBDA_REF", "POSITIONAL_REFERENCE", "COLLATE", "TYPE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement that may run, and what it reads."""
+
+    sql: str
+    tables: tuple[Pinned, ...]
+    volatile: bool
+    """Its answer can differ while no table changes: `now()`, a sample, the list of tables."""
+
+    @property
+    def etag_parts(self) -> tuple[object, ...]:
+        """What identifies the answer: relations are named after their snapshots."""
+        return (self.sql, *(pinned.relation for pinned in self.tables))
+
+
+def prepare(
+    cursor: Connection,
+    sql: str,
+    *,
+    catalog: Catalog,
+    may: May,
+    as_of: Mapping[str, int | datetime],
+    limits: QueryConfig,
+) -> Statement:
+    """Return `sql` as it may run, over exactly the current snapshots or those of `as_of`.
+
+    Args:
+        as_of: by table as the caller spells it, a snapshot id or a moment.
+
+    Raises:
+        SqlError: it is not one plain SELECT (or one of its kin), or names what is not there.
+        StatementTooLongError: the text or the tree is over its limit.
+        TableDamagedError, EmptyTableError: a table that it names cannot be read.
+    """
+    check_text(sql, limits)
+    bare = strip_comments(sql)
+    if explained := EXPLAIN.match(bare):
+        if explained[1]:
+            raise StatementNotAllowedError(
+                "EXPLAIN ANALYZE runs what it explains, so it is refused"
+            )
+        inner = bare[explained.end() :]
+        return explain(cursor, prepare_one(cursor, inner, catalog, may, as_of, limits))
+    return prepare_one(cursor, sql, catalog, may, as_of, limits)
+
+
+def prepare_one(
+    cursor: Connection,
+    sql: str,
+    catalog: Catalog,
+    may: May,
+    as_of: Mapping[str, int | datetime],
+    limits: QueryConfig,
+) -> Statement:
+    tree = parse(cursor, sql)
+    walk = Walk(limits.nodes_max)
+    walk.run(tree["statements"][0])
+    moments = {folded(name): moment for name, moment in as_of.items()}
+    pinned = pin(cursor, walk, catalog, may, moments)
+    for view, node in walk.views:
+        replace_table(node, register_view(cursor, view, catalog, may))
+    walk.shorten_columns()
+    # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
+    # The walk saw a call before what is in it, so backwards the inner ones come first.
+    for call in reversed(walk.capped):
+        AMPLIFIERS.check(cursor, call, limits.nodes_max)
+    try:
+        row = cursor.execute("SELECT json_deserialize_sql(?)", [orjson.dumps(tree).decode()])
+        text = row.fetchone()
+    except EngineError as error:
+        raise SqlSyntaxError(clean_message(str(error))) from error
+    assert text is not None, "one value in, one row out"
+    return Statement(text[0], tuple(pinned), walk.volatile or bool(walk.views))
+
+
+def check_text(sql: str, limits: QueryConfig) -> None:
+    try:
+        size = len(sql.encode())
+    except UnicodeEncodeError as error:
+        raise SqlSyntaxError("the statement is not valid Unicode") from error
+    if "\0" in sql:
+        raise SqlSyntaxError("the statement has a NUL character")
+    if size > limits.sql_max_bytes:
+        raise StatementTooLongError("bytes", limits.sql_max_bytes)
+    if not sql.strip():
+        raise SqlSyntaxError("the statement is empty")
+
+
+def strip_comments(sql: str) -> str:
+    """Return `sql` without the comments and white space it begins with."""
+    while True:
+        sql = sql.lstrip()
+        if sql.startswith("--"):
+            sql = sql.partition("\n")[2]
+        elif sql.startswith("/*"):
+            sql = sql.partition("*/")[2]
+        else:
+            return sql
+
+
+def parse(cursor: Connection, sql: str) -> Tree:
+    """Return DuckDB's tree of one SELECT.
+
+    Raises:
+        SqlSyntaxError: it cannot be parsed.
+        StatementNotAllowedError: it is something else than a SELECT, or more than one.
+    """
+    try:
+        row = cursor.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    except EngineError as error:
+        raise SqlSyntaxError(clean_message(str(error))) from error
+    assert row is not None, "one value in, one row out"
+    try:
+        tree: Tree = orjson.loads(row[0])
+    except orjson.JSONDecodeError as error:
+        raise SqlSyntaxError("the statement is nested too deeply") from error
+    if tree.get("error"):
+        message = str(tree.get("error_message", ""))
+        if tree.get("error_type") == "not implemented":
+            pivot = " (a PIVOT needs IN (..) and parentheses: SELECT * FROM (PIVOT ..))"
+            is_pivot = strip_comments(sql)[:5].lower() == "pivot"
+            raise StatementNotAllowedError("only SELECT runs" + (pivot if is_pivot else ""))
+        raise SqlSyntaxError(where(sql, tree) + clean_message(message))
+    if len(tree["statements"]) != 1:
+        count = len(tree["statements"])
+        raise StatementNotAllowedError(f"the text has {count} statements" if count else "no SQL")
+    return tree
+
+
+def where(sql: str, tree: Tree) -> str:
+    """Return the place of an error as people count: `line 2, column 8: `."""
+    position = tree.get("position")
+    if not str(position or "").isdecimal():
+        return ""
+    before = sql.encode()[: int(str(position))].decode(errors="ignore")
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: "
+
+
+@dataclass(slots=True)
+class Walk:
+    """One pass over a tree: refuses what is not allowed, and finds what must be replaced."""
+
+    nodes_max: int
+    tables: list[Tree] = field(default_factory=list)
+    views: list[tuple[str, Tree]] = field(default_factory=list)
+    columns: list[Tree] = field(default_factory=list)
+    capped: list[Tree] = field(default_factory=list)
+    qualified: set[tuple[str, str]] = field(default_factory=set)
+    volatile: bool = False
+
+    def run(self, root: Tree) -> None:
+        """Visit every node below `root`, without recursion: users choose the depth."""
+        stack: list[tuple[Any, Scope]] = [(root, frozenset())]
+        nodes = 0
+        while stack:
+            node, scope = stack.pop()
+            if isinstance(node, list):
+                stack.extend((each, scope) for each in node)
+                continue
+            if not isinstance(node, dict):
+                continue
+            nodes += 1
+            if nodes > self.nodes_max * 4:  # a node of SQL is up to four objects of the tree
+                raise StatementTooLongError("nodes", self.nodes_max)
+            stack.extend(self.visit(node, scope))
+
+    def visit(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
+        """Return what is to be visited below `node`, each with the CTE names it can see."""
+        if "cte_map" in node:
+            return self.query(node, scope)
+        class_, type_ = node.get("class"), node.get("type")
+        if isinstance(class_, str):
+            return self.expression(node, class_, scope)
+        if isinstance(type_, str) and "sample" in node and "alias" in node:
+            return self.source(node, type_, scope)
+        if isinstance(type_, str) and type_.endswith("_MODIFIER") and type_ not in MODIFIERS:
+            raise StatementNotAllowedError(f"{type_} is not known here")
+        return [(value, scope) for value in node.values()]
+
+    def query(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
+        """A query sees its own CTEs; each of them sees those before it, a recursive one itself."""
+        if node["type"] not in QUERIES:
+            raise StatementNotAllowedError(f"{node['type']} is not known here")
+        below: list[tuple[Any, Scope]] = []
+        for entry in node["cte_map"]["map"]:
+            name = folded(entry["key"])
+            if OURS.match(name):
+                raise SqlError(f"{entry['key'][:80]!r} cannot be the name of a CTE")
+            below.append((entry["value"], scope))
+            scope |= {name}
+        if node.get("sample") is not None:
+            self.volatile = True
+        if node["type"] == "RECURSIVE_CTE_NODE":
+            itself = scope | {folded(node["cte_name"])}
+            below.append((node["left"], scope))  # the anchor cannot see what it begins
+            below.append((node["right"], itself))
+            rest = {key: v for key, v in node.items() if key not in ("left", "right")}
+        else:
+            rest = dict(node)
+        del rest["cte_map"]
+        return [*below, *((value, scope) for value in rest.values())]
+
+    def source(self, node: Tree, type_: str, scope: Scope) -> list[tuple[Any, Scope]]:
+        if type_ not in SOURCES:
+            raise StatementNotAllowedError(f"{type_} is not known here")
+        if node["sample"] is not None:
+            self.volatile = True
+        if type_ == "BASE_TABLE":
+            return self.table(node, scope)
+        if type_ == "SHOW_REF" and node["query"] is None:
+            self.views.append((shown_view(node["table_name"]), node))
+            return []
+        if type_ == "TABLE_FUNCTION":
+            call = node["function"]
+            if call.get("class") != "FUNCTION":
+                raise StatementNotAllowedError("a table function is a call")
+            self.allowed("table", call)
+            return [(call["children"], scope), *self.others(node, ("function",), scope)]
+        return [(value, scope) for value in node.values()]
+
+    def table(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
+        name, namespace = folded(node["table_name"]), folded(node["schema_name"])
+        unqualified = not namespace and not node["catalog_name"]
+        if unqualified and name in scope and node["at_clause"] is None:
+            return []  # a CTE of the statement's own
+        if node["catalog_name"] and folded(node["catalog_name"]) != INSTANCE:
+            raise UnknownTableError(spelled(node), None)
+        if f"{namespace}.{name}" in VIEWS:
+            self.views.append((f"{namespace}.{name}", node))
+            return []
+        self.qualified.add((namespace or DEFAULT_NAMESPACE, name))
+        self.tables.append(node)
+        return []
+
+    def expression(self, node: Tree, class_: str, scope: Scope) -> list[tuple[Any, Scope]]:
+        if class_ not in CLASSES:
+            raise StatementNotAllowedError(f"{class_} is not known here")
+        if class_ == "COLUMN_REF":
+            names = node["column_names"]
+            self.volatile |= len(names) == 1 and folded(names[0]) in VOLATILE_NAMES
+            self.columns.append(node)
+        elif class_ == "WINDOW":
+            self.allowed("value", {**node, "function_name": node.get("function_name") or "rank"})
+        elif class_ == "FUNCTION" and self.allowed("value", node) == "capped":
+            self.capped.append(node)
+        return [(value, scope) for value in node.values()]
+
+    def allowed(self, kind: Any, call: Tree) -> str:
+        name = call["function_name"]
+        if folded(call.get("schema") or DEFAULT_NAMESPACE) != DEFAULT_NAMESPACE:
+            raise FunctionNotAllowedError(f"{call['schema']}.{name}", "write it without a schema")
+        if call.get("catalog") not in (None, "", "system"):
+            raise FunctionNotAllowedError(name, "write it without a catalog")
+        judged = judge(kind, name)
+        if judged.verdict == "refused":
+            raise FunctionNotAllowedError(name, judged.reason)
+        self.volatile |= judged.verdict == "volatile"
+        return judged.verdict
+
+    def others(self, node: Tree, seen: Sequence[str], scope: Scope) -> list[tuple[Any, Scope]]:
+        return [(value, scope) for key, value in node.items() if key not in seen]
+
+    def shorten_columns(self) -> None:
+        """`main.people.id` becomes `people.id`: the relation has no namespace, only an alias."""
+        for node in self.columns:
+            names = node["column_names"]
+            if len(names) > 2 and folded(names[0]) == INSTANCE:
+                names = names[1:]
+            if len(names) > 2 and (folded(names[0]), folded(names[1])) in self.qualified:
+                node["column_names"] = names[1:]
+
+
+AMPLIFIERS = Amplifiers()
+
+
+def pin(
+    cursor: Connection,
+    walk: Walk,
+    catalog: Catalog,
+    may: May,
+    as_of: Mapping[str, int | datetime],
+) -> list[Pinned]:
+    """Replace every table of the walk by its relation, all of them as of one moment."""
+    refs = [reference(node, as_of) for node in walk.tables]
+    used = {name for node in walk.tables for name in asked_names(node)}
+    unused = as_of.keys() - used
+    if unused:
+        raise SqlError(f"as_of names {min(unused)[:80]!r}, which the statement does not read")
+    for node, ref in zip(walk.tables, refs, strict=True):
+        if not may("select", TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name)):
+            raise unknown(node, catalog, may)
+    try:
+        pinned = catalog.pin(cursor, refs)
+    except TableNotFoundError as error:
+        missing = error.context["table"]
+        node = next(
+            node
+            for node, ref in zip(walk.tables, refs, strict=True)
+            if str(TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name)) == missing
+        )
+        raise unknown(node, catalog, may) from error
+    except SnapshotNotFoundError as error:
+        raise SqlError(error.detail) from error
+    for node, each in zip(walk.tables, pinned, strict=True):
+        replace_table(node, each.relation)
+    return pinned
+
+
+def asked_names(node: Tree) -> tuple[str, ...]:
+    """Return the names under which `as_of` may mean this table."""
+    name, namespace = folded(node["table_name"]), folded(node["schema_name"])
+    if not namespace:
+        return (name, f"{DEFAULT_NAMESPACE}.{name}")
+    return (
+        (f"{namespace}.{name}", name)
+        if namespace == DEFAULT_NAMESPACE
+        else (f"{namespace}.{name}",)
+    )
+
+
+def reference(node: Tree, as_of: Mapping[str, int | datetime]) -> TableRef:
+    moment = next((as_of[name] for name in asked_names(node) if name in as_of), None)
+    if node["at_clause"] is not None:
+        moment = at_moment(node["at_clause"])
+    return TableRef(node["schema_name"] or None, node["table_name"], moment)
+
+
+def at_moment(clause: Tree) -> int | datetime:
+    """Return what `AT (VERSION => ..)` or `AT (TIMESTAMP => ..)` says; without a zone it is UTC."""
+    expression = clause["expr"]
+    while expression.get("class") == "CAST":
+        expression = expression["child"]
+    try:
+        text = str(expression["value"]["value"])
+        if clause["unit"].upper() == "VERSION":
+            return int(text)
+        moment = datetime.fromisoformat(text)
+    except (KeyError, ValueError) as error:
+        raise SqlError("AT takes (VERSION => id) or (TIMESTAMP => 'ISO 8601 time')") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def replace_table(node: Tree, relation: str) -> None:
+    """Make `node` read `relation`, under the name by which the statement knows it."""
+    alias = node["alias"] or node["table_name"]
+    node.update(
+        type="BASE_TABLE",
+        alias=alias,
+        catalog_name="",
+        schema_name="",
+        table_name=relation,
+        at_clause=None,
+    )
+    for key in ("query", "show_type"):
+        node.pop(key, None)
+    node.setdefault("column_name_alias", [])
+
+
+def unknown(node: Tree, catalog: Catalog, may: May) -> UnknownTableError:
+    """Say that a table is not there, with the nearest name that this caller may see."""
+    visible = [name for name in catalog.names() if may("select", name)]
+    near = nearest(spelled(node), visible)
+    return UnknownTableError(spelled(node), near)
+
+
+def nearest(name: str, visible: Sequence[TableName]) -> str | None:
+    names = {folded(str(each)): str(each) for each in visible}
+    names |= {folded(each.name): each.name for each in visible if each.namespace == "main"}
+    found = difflib.get_close_matches(folded(name), names, n=1)
+    return names[found[0]] if found else None
+
+
+def spelled(node: Tree) -> str:
+    parts = (node["catalog_name"], node["schema_name"], node["table_name"])
+    return ".".join(part for part in parts if part)
+
+
+def explain(cursor: Connection, statement: Statement) -> Statement:
+    """Return a statement that answers the plan, without a path or a relation's name in it."""
+    try:
+        rows = cursor.execute(f"EXPLAIN {statement.sql}").fetchall()
+    except EngineError as error:
+        relations = {each.relation: str(each.table) for each in statement.tables}
+        raise SqlError(clean_message(str(error), relations)) from error
+    relation = register_view(cursor, "explain", None, None, rows=rows)
+    return Statement(f"SELECT * FROM {relation}", statement.tables, volatile=True)
