@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +53,8 @@ class Upload(NamedTuple):
 
     def discard(self) -> None:
         """Remove what is left of it: all, unless it was put."""
-        self.file.close()
+        with suppress(OSError):  # on a full disk, what is still buffered cannot be written
+            self.file.close()
         self.path.unlink(missing_ok=True)
 
 

@@ -382,8 +382,8 @@ store = LocalStore(pathlib.Path(sys.argv[1]))
 local = LocalObjects(store)
 upload = local.begin("a/b", None)
 try:
-    for _ in range(64):
-        upload.write(b"x" * 65536)
+    for _ in range(4000):
+        upload.write(b"x" * 1000)
     local.put(upload, "a/b", lambda key, change: change())
     print("stored")
 except DiskFullError:
