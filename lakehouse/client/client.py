@@ -9,7 +9,6 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
-import msgspec
 
 from lakehouse.client.answers import value_of
 from lakehouse.client.models import (
@@ -19,6 +18,7 @@ from lakehouse.client.models import (
     Health,
     IngestReport,
     Mode,
+    NamespacePage,
     OnError,
     Readiness,
     ResultPage,
@@ -292,6 +292,21 @@ class Client:
             if cursor is None:
                 return
 
+    def namespaces(self) -> Iterator[str]:
+        """Yield the namespaces by name."""
+        cursor: str | None = None
+        while True:
+            response = self._transport.send("GET", "/v1/namespaces", params={"cursor": cursor})
+            page = value_of(response, NamespacePage)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def create_namespace(self, name: str) -> None:
+        """Create an empty namespace; `ConflictError` when it is there."""
+        self._transport.send("POST", "/v1/namespaces", json={"name": name}, again=False)
+
     def drop(self, table: str) -> None:
         """Take the table out of the catalog; `NotFoundError`: no such table."""
         self._transport.send("DELETE", table_path(table), again=False)
@@ -334,9 +349,9 @@ def load_params(
     return {
         "name": name if dot else table,
         "namespace": namespace if dot else None,
-        "types": msgspec.json.encode(types).decode() if types else None,
-        "partition_by": list(partition_by) or None,
-        "sort_by": list(sort_by) or None,
+        "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
+        "partition_by": ",".join(partition_by) or None,
+        "sort_by": ",".join(sort_by) or None,
         **options,
     }
 

@@ -75,6 +75,11 @@ class TablePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class NamespacePage(msgspec.Struct, frozen=True):
+    items: list[str]
+    next_cursor: str | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     snapshot_id: int
     parent_snapshot_id: int | None

@@ -18,7 +18,7 @@ from lakehouse.errors import (
     UnavailableError,
 )
 
-Params: TypeAlias = Mapping[str, str | int | list[str] | None]
+Params: TypeAlias = Mapping[str, str | int | None]
 Body: TypeAlias = Callable[[], Iterable[bytes]]
 """Makes the bytes of a request, from the start each time it is called."""
 

@@ -18,7 +18,7 @@ from lakehouse.errors import (
 from tests.client.scripted import Reply, peer, problem
 
 PAGE = b'{"columns":[{"name":"n","type":"INTEGER"}],"rows":[[1]],"row_count":1}'
-LATER = {"Retry-After": "0"}
+ROWS = b'{"name":"t","namespace":"main","added_rows":1,"row_count":1,"snapshot_id":7}'
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_read_is_sent_again_after_retry_after() -> None:
 
 def test_rows_are_sent_again_with_the_same_key() -> None:
     busy = problem(503, "busy", "later", Retry_After="0")
-    with peer(busy, Reply(201, b'{"row_count":1}')) as server, Client(server.url) as lake:
+    with peer(busy, Reply(201, ROWS)) as server, Client(server.url) as lake:
         lake.rows("t", [{"n": 1}])
     keys = [each.headers["idempotency-key"] for each in server.seen]
     assert len(keys) == 2
@@ -107,7 +107,7 @@ def test_rows_are_sent_again_with_the_same_key() -> None:
 
 def test_rows_survive_an_answer_that_is_lost_on_the_way() -> None:
     with (
-        peer(Reply(silent=True), Reply(201, b'{"row_count":1}')) as server,
+        peer(Reply(silent=True), Reply(201, ROWS)) as server,
         Client(server.url) as lake,
     ):
         lake.rows("t", [{"n": 1}])

@@ -1,0 +1,179 @@
+"""`demo`: the whole way once, on an empty directory, each step with what does the same by hand."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+from rich.rule import Rule
+from rich.text import Text
+
+from lakehouse.cli import output
+from lakehouse.cli.local import LOOPBACK, beside_server, free_port
+from lakehouse.cli.settings import settings
+from lakehouse.client import Client, Result
+from lakehouse.errors import ConflictError
+
+JOIN = (
+    "SELECT c.country, count(*) AS orders, round(sum(o.quantity * o.unit_price), 2) AS revenue "
+    "FROM orders o JOIN cities c USING (city_id) GROUP BY c.country ORDER BY revenue DESC LIMIT 5"
+)
+COUNT = "SELECT count(*) AS orders, max(order_id) AS newest FROM orders"
+NEW_ORDER = {
+    "order_id": 104_001,
+    "ordered_at": "2026-06-29T13:05:00Z",
+    "customer": "Zoë Böhm",
+    "city_id": 36,
+    "product": "Espresso blend, 1 kg",
+    "quantity": 2,
+    "unit_price": 24.9,
+    "channel": "web",
+}
+
+
+class NotEmptyError(ConflictError):
+    retryable = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not empty; the demo begins with nothing", path=str(path))
+
+
+@dataclass
+class Story:
+    """What was done, told as it happens; for `--json` kept and told at the end."""
+
+    url: str
+    as_json: bool
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def step(self, title: str, command: str, curl: str, do: Callable[[], Any]) -> Any:
+        """Do one thing and show it: what it is, the two ways to do it by hand, what came back."""
+        if not self.as_json:
+            target = output.stdout()
+            target.print()
+            heading = Text(f"{len(self.steps) + 1}. {title}", style="bold")
+            target.print(
+                Rule(heading, align="left", style="dim") if target.is_terminal else heading
+            )
+            for line in (command, curl):
+                target.print(Text.assemble(("$ ", "dim"), (line, "cyan")), soft_wrap=True)
+        found = do()
+        shown = shown_of(found)
+        self.steps.append({"title": title, "command": command, "curl": curl, "result": shown})
+        return found
+
+    def say(self, text: str, style: str = "green") -> None:
+        if not self.as_json:
+            output.stdout().print(Text(text, style=style), soft_wrap=True)
+
+
+def shown_of(found: Any) -> Any:
+    if isinstance(found, Result):
+        return {"columns": found.columns, "rows": found.rows}
+    return msgspec.to_builtins(found, str_keys=True)
+
+
+def demo(data_dir: Path | None, port: int, leave: bool, as_json: bool) -> None:
+    chosen = free_port(port)
+    with empty_directory(data_dir) as directory:
+
+        def work(url: str) -> None:
+            story = Story(url, as_json)
+            if chosen != port:
+                story.say(f"Port {port} is taken; this is {chosen}.", "yellow")
+            story.say(f"A lakehouse, empty, in {directory}, at {url}", "bold green")
+            with Client(url) as lake:
+                tell(story, lake)
+            close(story, directory, leave)
+            if as_json:
+                output.emit({"url": url, "data_dir": str(directory), "steps": story.steps})
+
+        config = settings(None, host=LOOPBACK, port=chosen)
+        beside_server(config, directory, work, then_stop=leave)
+
+
+@contextmanager
+def empty_directory(chosen: Path | None) -> Iterator[Path]:
+    if chosen is None:
+        with TemporaryDirectory(prefix="lakehouse-demo-", ignore_cleanup_errors=True) as path:
+            yield Path(path) / "data"
+        return
+    if chosen.is_dir() and any(chosen.iterdir()):
+        raise NotEmptyError(chosen)
+    yield chosen
+
+
+def tell(story: Story, lake: Client) -> None:
+    url = story.url
+    for name in ("cities", "orders"):
+        resource = files("lakehouse.cli") / "demo_data" / f"{name}.csv"
+        with as_file(resource) as path:
+            report = story.step(
+                f"Load {name}.csv",
+                f"lakehouse ingest {shlex.quote(str(path))}",
+                f"curl -fsS -F file=@{shlex.quote(str(path))} '{url}/v1/ingest?name={name}'",
+                lambda path=path, name=name: lake.ingest(path, name),  # type: ignore[misc]
+            )
+        story.say(f"{output.plural(report.row_count, 'row')}, on disk and readable now.")
+
+    joined = story.step(
+        "Ask: a join of both", command_of(JOIN), curl_of(url, JOIN), lambda: lake.sql(JOIN)
+    )
+    show(story, joined)
+
+    body = msgspec.json.encode({"rows": [NEW_ORDER]}).decode()
+    append = f"curl -fsS {url}/v1/tables/orders/rows -d {shlex.quote(body)}"
+    before = lake.sql(COUNT).rows[0]
+    story.step(
+        "Append one order",
+        f"echo {shlex.quote(msgspec.json.encode(NEW_ORDER).decode())} | "
+        "lakehouse ingest orders - --format ndjson --mode append",
+        append,
+        lambda: lake.rows("orders", [NEW_ORDER]),
+    )
+    after = story.step(
+        "Read your write, at once", command_of(COUNT), curl_of(url, COUNT), lambda: lake.sql(COUNT)
+    )
+    show(story, after)
+    story.say(f"{before[0]:,} orders before, {after.rows[0][0]:,} after: no wait, no refresh.")
+
+    first = list(lake.history("orders"))[-1].snapshot_id
+    past = {"orders": first}
+    earlier = story.step(
+        "Read it as it was before",
+        f"{command_of(COUNT)} --as-of orders={first}",
+        curl_of(url, COUNT, as_of=past),
+        lambda: lake.sql(COUNT, as_of=past),
+    )
+    show(story, earlier)
+
+
+def show(story: Story, result: Result) -> None:
+    if not story.as_json:
+        output.show([(column.name, column.type) for column in result.columns], result)
+
+
+def close(story: Story, directory: Path, leave: bool) -> None:
+    tables = directory / "warehouse" / "tables"
+    story.say(f"\nThe tables are plain Apache Iceberg under {tables}.", "none")
+    if leave:
+        story.say("Done; the server stops.", "bold green")
+        return
+    story.say(f"Serving at {story.url} until Ctrl-C. In another shell:", "bold green")
+    option = "" if story.url.endswith(":3110") else f" --url {story.url}"
+    for line in (f"lakehouse tables{option}", f'lakehouse sql "FROM orders LIMIT 5"{option}'):
+        story.say(f"$ {line}", "cyan")
+
+
+def command_of(sql: str) -> str:
+    return f'lakehouse sql "{sql}"'
+
+
+def curl_of(url: str, sql: str, **fields: Any) -> str:
+    body = msgspec.json.encode({"sql": sql, **fields}).decode()
+    return f"curl -fsS {url}/v1/sql -d {shlex.quote(body)}"

@@ -1,0 +1,1 @@
+"""A coffee roaster's orders and the cities they went to: what `lakehouse demo` loads."""

@@ -1,0 +1,178 @@
+"""`ingest`: files on their way into tables, with a bar, and a report of what became of them."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from rich.text import Text
+
+from lakehouse.cli import output
+from lakehouse.cli.where import connected
+from lakehouse.client import Client, DryRun, IngestReport, Rejected
+from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
+
+STDIN = "-"
+ENDINGS = re.compile(r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|gz|gzip|zst|zstd))+$", re.I)
+
+
+def ingest(
+    arguments: Sequence[str],
+    mode: str | None,
+    on_error: str | None,
+    types: Sequence[str],
+    partition_by: Sequence[str],
+    format_: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    loads = loads_of(arguments)
+    options: dict[str, Any] = {
+        "on_error": on_error,
+        "types": dict(type_of(each) for each in types),
+        "partition_by": list(partition_by),
+        "format": format_,
+        "dry_run": dry_run,
+    }
+    reports: list[IngestReport | DryRun] = []
+
+    def work(lake: Client) -> None:
+        if not dry_run:
+            make_namespaces(lake, [table for table, _ in loads])
+        for number, (table, file) in enumerate(loads):
+            # Of several files into one table, the later ones add to what the first one made.
+            later = number and table == loads[0][0]
+            report = load(lake, table, file, mode="append" if later else mode, **options)
+            reports.append(report)
+            if not as_json:
+                tell(report)
+
+    connected(work, **where, make=not dry_run)
+    if as_json:
+        output.emit({"loads": reports})
+
+
+def loads_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (table, file) for `[TABLE] FILE...`: what is no file, and comes first, is the table.
+
+    Raises:
+        NotFoundError: a file is not there.
+    """
+    first, rest = arguments[0], list(arguments[1:])
+    if rest and first != STDIN and not Path(first).is_file():
+        if looks_like_file(first):
+            raise NotFoundError(f"there is no file {first}")
+        table, files = first, rest
+    elif first == STDIN:
+        raise click.UsageError("of stdin the table must be named: lakehouse ingest TABLE -")
+    else:
+        table, files = None, list(arguments)
+    for file in files:
+        if file != STDIN and not Path(file).exists():
+            raise NotFoundError(f"there is no file {file}")
+    return [(table or table_named_after(file), file) for file in files]
+
+
+def looks_like_file(text: str) -> bool:
+    return "/" in text or ENDINGS.search(text) is not None
+
+
+def table_named_after(file: str) -> str:
+    """Return a name that SQL takes without quotes: `Orders 2026.csv.gz` becomes orders_2026."""
+    if file == STDIN:
+        raise click.UsageError("of stdin the table must be named: lakehouse ingest TABLE -")
+    stem = ENDINGS.sub("", Path(file).name)
+    name = re.sub(r"\W+", "_", stem.lower()).strip("_")
+    if not name:
+        raise click.UsageError(f"{file} gives no name to the table: lakehouse ingest TABLE {file}")
+    return f"t_{name}" if name[0].isdigit() else name
+
+
+def type_of(text: str) -> tuple[str, str]:
+    name, equals, type_ = text.rpartition("=")
+    if not equals or not name or not type_:
+        raise click.UsageError(f"--types is COLUMN=TYPE, not {text!r}")
+    return name, type_
+
+
+def make_namespaces(lake: Client, tables: Sequence[str]) -> None:
+    """Make the namespaces that the tables name and that are not there, as a load makes tables."""
+    wanted = {table.partition(".")[0] for table in tables if "." in table}
+    if not wanted:
+        return
+    for name in sorted(wanted - set(lake.namespaces())):
+        try:
+            lake.create_namespace(name)
+        except ConflictError:  # somebody else was quicker
+            continue
+        output.stderr().print(f"made the namespace {output.visible(name)}", style="dim")
+
+
+def load(
+    lake: Client, table: str, file: str, dry_run: bool, **options: Any
+) -> IngestReport | DryRun:
+    source = sys.stdin.buffer if file == STDIN else Path(file)
+    label = f"{'stdin' if file == STDIN else Path(file).name} → {table}"
+    with output.transfer(label, then="the server commits") as progress:
+        send = lake.try_ingest if dry_run else lake.ingest
+        try:
+            return send(source, table, progress=progress, **options)
+        except LakehouseError as error:
+            error.detail = f"{Path(file).name}: {error.detail}" if file != STDIN else error.detail
+            raise
+
+
+def tell(report: IngestReport | DryRun) -> None:
+    if isinstance(report, DryRun):
+        foretell(report)
+        return
+    name = f"{report.namespace}.{report.name}"
+    line = Text("")
+    if report.existing:
+        line.append(f"{name} has these rows already; nothing was written", "yellow")
+    else:
+        line.append(name, "bold green")
+        line.append(f": {output.plural(report.added_rows, 'row')} loaded")
+    line.append(f"; {output.plural(report.row_count, 'row')} in all")
+    if report.snapshot_id is not None:
+        line.append(f", snapshot {report.snapshot_id}", "dim")
+    output.stdout().print(line, soft_wrap=True)
+    if report.rejected.count:
+        tell_rejected(report.rejected)
+
+
+def tell_rejected(rejected: Rejected) -> None:
+    shown = len(rejected.rows)
+    title = f"{output.plural(rejected.count, 'row')} rejected"
+    if shown < rejected.count:
+        title += f", the first {shown} of them"
+    output.show(
+        [("line", "long"), ("column", ""), ("reason", "")],
+        [(row.line, row.column, row.reason) for row in rejected.rows],
+        title=title,
+    )
+
+
+def foretell(report: DryRun) -> None:
+    """Show what a load would do: the columns, what differs from the table, and a sample."""
+    name = f"{report.namespace}.{report.name}"
+    state = "a table that is there" if report.exists else "a new table"
+    output.stdout().print(f"Nothing was written. {name} is {state}; the file has:")
+    output.show(
+        [("column", ""), ("type", "")], [(column.name, column.type) for column in report.columns]
+    )
+    if report.differences:
+        output.show(
+            [("column", ""), ("in the file", ""), ("in the table", "")],
+            [(each.column, each.in_file, each.in_table) for each in report.differences],
+            title="What differs from the table",
+        )
+    names = [column.name for column in report.columns]
+    output.show(
+        [(column.name, column.type) for column in report.columns],
+        [[row.get(name) for name in names] for row in report.sample],
+        title=f"The first {output.plural(len(report.sample), 'row')}",
+    )

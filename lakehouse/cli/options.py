@@ -1,0 +1,92 @@
+"""What the commands share: options, the layout of their help, and their last resort."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from rich.text import Text
+
+from lakehouse.cli import exits
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+WHERE = (
+    "[b]Which lakehouse:[/b] the server at --url, or at $LAKEHOUSE_URL, or at the server.host and "
+    "server.port of the configuration; with --data DIR none is needed: the directory is opened by "
+    "this command alone, if no server holds it."
+)
+
+
+class Guarded(click.RichGroup):
+    """A group whose commands end with a line and an exit code, not with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return exits.guarded(ctx, lambda: super(Guarded, self).invoke(ctx))
+
+
+def after(*examples: str, closing: str | None = None) -> Any:
+    """Return the end of a command's help: examples, one a line, and what else there is to know.
+
+    Of an example, what follows three spaces is a remark. Typed as click wants a text; rich-click
+    prints a `Text` as it is, where it would fold the lines of a string.
+    """
+    text = Text()
+    text.append("Examples\n", style="bold")
+    for example in examples:
+        command, gap, remark = example.partition("   ")
+        text.append(f"  {command}", style="cyan")
+        text.append(f"{gap}{remark}\n", style="dim")
+    if closing:
+        text.append("\n")
+        text.append_text(Text.from_markup(closing))
+    text.rstrip()
+    return text
+
+
+def remember_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    context.meta[exits.JSON] = value
+    return value
+
+
+def json_option(command: C) -> C:
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        is_eager=True,
+        callback=remember_json,
+        help="One JSON document on stdout, errors too; nothing else goes there.",
+    )(command)
+
+
+def config_option(command: C) -> C:
+    return click.option(
+        "--config",
+        "config_file",
+        type=FILE,
+        metavar="FILE",
+        help="A lakehouse.toml. Variables LAKEHOUSE_<SECTION>__<KEY> go before it.",
+    )(command)
+
+
+def somewhere(command: C) -> C:
+    """Add the options that say which lakehouse is meant."""
+    command = config_option(command)
+    command = click.option(
+        "--data",
+        "data_dir",
+        type=DIRECTORY,
+        metavar="DIR",
+        help="Work on this data directory, without a server.",
+    )(command)
+    return click.option(
+        "--url",
+        envvar="LAKEHOUSE_URL",
+        show_envvar=True,
+        metavar="URL",
+        help="The server, such as http://127.0.0.1:3110.",
+    )(command)

@@ -1,0 +1,39 @@
+"""`serve`: the settings of this start, then the server until it is told to stop."""
+
+import asyncio
+from pathlib import Path
+
+from rich.text import Text
+
+from lakehouse.cli import output
+from lakehouse.cli import settings as them
+from lakehouse.cli.settings import data_directory, settings
+
+
+def serve(
+    data_dir: Path | None,
+    host: str | None,
+    port: int | None,
+    config_file: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
+    if check:
+        them.check(config_file, as_json)
+        return
+    config = settings(config_file, data_dir=data_dir, host=host, port=port)
+    directory = data_directory(config).absolute()
+    # All of the server: 1 s, which `--check` does without.
+    from lakehouse.observability import configure_logs
+    from lakehouse.server import serve as serve_until_stopped
+
+    configure_logs(config.log.level)
+
+    def started(url: str) -> None:
+        if as_json:
+            output.emit({"url": url, "data_dir": str(directory)})
+            return
+        said = Text.assemble("Serving at ", (url, "bold green"), f"; data in {directory}")
+        output.stderr().print(said, soft_wrap=True)
+
+    asyncio.run(serve_until_stopped(config, directory, started))

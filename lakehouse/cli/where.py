@@ -1,0 +1,74 @@
+"""Which lakehouse a command means: a running server, or a data directory of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+from click.core import ParameterSource
+
+from lakehouse.cli.settings import settings
+from lakehouse.client import Client
+from lakehouse.config import Config
+from lakehouse.errors import NotFoundError
+
+T = TypeVar("T")
+
+COMMAND_LINE = ParameterSource.COMMANDLINE
+
+
+class NoDataDirectoryError(NotFoundError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is no data directory {path}", path=str(path))
+
+
+def connected(
+    work: Callable[[Client], T],
+    url: str | None,
+    data_dir: Path | None,
+    config_file: Path | None,
+    *,
+    make: bool = False,
+) -> T:
+    """Return `work(client)`, with a client of the server at `url`, or of our own on `data_dir`.
+
+    Args:
+        work: what the command does.
+        url: None for the address in the configuration.
+        data_dir: taken for the duration, with its lock; None for a running server.
+        config_file: None for defaults and environment.
+        make: whether a data directory that is not there is made.
+
+    Raises:
+        NoDataDirectoryError: there is none.
+        UnavailableError: nobody answers at `url`, or another process holds the directory.
+    """
+    if data_dir is not None:
+        # A --data goes before $LAKEHOUSE_URL; two options contradict each other.
+        if click.get_current_context().get_parameter_source("url") is COMMAND_LINE:
+            raise click.UsageError("give --url or --data, not both")
+        return on_directory(work, settings(config_file), data_dir, make=make)
+    with Client(url or url_of(settings(config_file))) as lake:
+        return work(lake)
+
+
+def on_directory(work: Callable[[Client], T], config: Config, path: Path, *, make: bool) -> T:
+    if not make and not (path.is_dir() and (path / "catalog.db").exists()):
+        raise NoDataDirectoryError(path)
+    # Opening what is needed for it takes 1 s, which commands against a server do without.
+    from lakehouse.cli.local import LOOPBACK, beside_server, free_port
+
+    def with_client(url: str) -> T:
+        with Client(url) as lake:
+            return work(lake)
+
+    server = msgspec.structs.replace(
+        config.server, host=LOOPBACK, port=free_port(), shutdown_grace_s=0
+    )
+    return beside_server(msgspec.structs.replace(config, server=server), path, with_client)
+
+
+def url_of(config: Config) -> str:
+    host, port = config.server.host, config.server.port
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

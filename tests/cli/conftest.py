@@ -1,0 +1,120 @@
+"""The command line as a user has it: a process, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lakehouse.cli import lakehouse
+from tests.proof.run import lakehouse_server
+
+ROOT = Path(__file__).parent.parent.parent
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        """Return the one document on stdout."""
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs `lakehouse ...` in a folder, against one server."""
+
+    folder: Path
+    url: str
+
+    def run(self, *words: str | Path, stdin: str = "", **variables: str) -> Done:
+        """Run the command as a process, the way a user does."""
+        # The checkout itself, also where nobody has installed it.
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "lakehouse", *map(str, words)],
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env={**self.environment(), "PYTHONPATH": path, **variables},
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *words: str | Path, stdin: str = "", **variables: str) -> Done:
+        done = self.run(*words, stdin=stdin, **variables)
+        assert done.code == 0, done.stderr
+        return done
+
+    def environment(self) -> dict[str, str]:
+        ours = {"COLUMNS": "120", **({"LAKEHOUSE_URL": self.url} if self.url else {})}
+        rest = {name: it for name, it in os.environ.items() if not name.startswith("LAKEHOUSE_")}
+        return rest | ours
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+class QuickShell(Shell):
+    """The same commands within this process: starting one takes half a second."""
+
+    def run(self, *words: str | Path, stdin: str = "", **variables: str) -> Done:
+        with chdir(self.folder):
+            done = CliRunner().invoke(
+                lakehouse,
+                list(map(str, words)),
+                input=stdin,
+                env={"COLUMNS": "120", "LAKEHOUSE_URL": self.url, **variables},
+            )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with lakehouse_server() as url:
+        yield url
+
+
+@pytest.fixture
+def quick(tmp_path: Path, server: str) -> Shell:
+    """For what a command understands and answers."""
+    return QuickShell(tmp_path, server)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Shell:
+    """A shell without any server."""
+    return Shell(tmp_path, "")
+
+
+@pytest.fixture
+def shell(tmp_path: Path, server: str) -> Shell:
+    """For what only a process shows: streams, exit codes, colours, the terminal."""
+    return Shell(tmp_path, server)
+
+
+def wait_for_line(process: "subprocess.Popen[str]", words: str) -> str:
+    """Return the first line of its output that holds `words`; the process must not end before."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without {words!r}:\n{''.join(seen)}")

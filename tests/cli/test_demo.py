@@ -1,0 +1,92 @@
+"""The demo from end to end, and the data it brings."""
+
+import csv
+import json
+import signal
+import socket
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lakehouse.cli.demo_data import make
+from tests.cli.conftest import ROOT, Shell, wait_for_line
+from tests.services import free_port
+
+DATA = Path(str(files("lakehouse.cli") / "demo_data"))
+
+
+def test_the_demo_runs_to_its_end_and_shows_each_way(alone: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = alone.ok("demo", "--exit", "--data", "lake", "--port", str(port))
+
+    for words in (
+        f"Port {port} is taken",
+        "Load cities.csv",
+        "Load orders.csv",
+        "4,000 rows",
+        "a join of both",
+        'lakehouse sql "SELECT',
+        "curl -fsS http://127.0.0.1:",
+        "4,000 orders before, 4,001 after",
+        "--as-of orders=",
+    ):
+        assert words in done.stdout
+    assert "\x1b[" not in done.stdout
+    assert done.stderr == ""
+    assert (alone.folder / "lake" / "warehouse" / "tables").is_dir()
+    again = alone.run("demo", "--exit", "--data", "lake")
+    assert again.code == 4
+    assert "is not empty" in again.stderr
+
+
+def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopped(
+    alone: Shell,
+) -> None:
+    command = [sys.executable, "-m", "lakehouse", "demo", "--json", "--port", str(free_port())]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    ) as process:
+        try:
+            told = json.loads(wait_for_line(process, '"steps"'))
+            answer = httpx.post(
+                f"{told['url']}/v1/sql", json={"sql": "SELECT count(*) FROM cities"}
+            )
+        finally:
+            process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+
+    assert answer.json()["rows"] == [[36]]
+    assert (process.returncode, rest) == (0, "")
+    assert not Path(told["data_dir"]).exists()
+    steps = told["steps"]
+    assert len(steps) == 6
+    assert len(steps[2]["result"]["rows"]) == 5
+    assert [step["result"]["rows"][0] for step in steps[4:]] == [[4001, 104_001], [4000, 104_000]]
+
+
+def test_the_bundled_files_are_what_the_script_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    make.main()
+
+    for name in ("orders.csv", "cities.csv"):
+        assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes()
+
+
+def test_the_bundled_files_hold_what_makes_csv_hard() -> None:
+    with (DATA / "orders.csv").open(encoding="utf-8", newline="") as file:
+        orders = list(csv.DictReader(file))
+    text = (DATA / "orders.csv").read_text("utf-8")
+
+    assert len(orders) == 4000
+    assert any("," in order["product"] for order in orders)
+    assert any('"' in order["product"] for order in orders)
+    assert any("\n" in order["note"] for order in orders)
+    assert any(order["discount"] == "" for order in orders)
+    assert not text.isascii()

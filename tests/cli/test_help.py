@@ -1,0 +1,100 @@
+"""Help that teaches, quickly."""
+
+import os
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from lakehouse.cli import lakehouse
+
+HEAVY = [
+    "duckdb",
+    "httpx",
+    "litestar",
+    "granian",
+    "pyarrow",
+    "lakehouse.client",
+    "lakehouse.config",
+]
+STARTUP_MAX_S = 0.6
+"""Twice what it takes (0.2 to 0.3 s): other tests run on these two cores."""
+
+
+def commands() -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in lakehouse.commands.items():
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {child}": it for child, it in command.commands.items()}
+    return found
+
+
+def help_of(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    return done.stdout
+
+
+def test_there_are_the_nouns() -> None:
+    nouns = ["serve", "demo", "ingest", "sql", "tables", "describe", "history", "config", "doctor"]
+    assert set(nouns) <= set(lakehouse.commands)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_each_command_says_what_it_does_and_shows_examples(name: str) -> None:
+    command = commands()[name]
+
+    assert command.help
+    assert f"  lakehouse {name}" in str(command.epilog)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+def test_each_command_that_answers_has_json() -> None:
+    for name, command in commands().items():
+        if not isinstance(command, click.Group):
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert "--json" in options, name
+
+
+def test_the_first_page_explains_the_exit_codes() -> None:
+    shown = " ".join(help_of().split())
+
+    assert "Exit codes: 0 done" in shown
+    assert "3 not found" in shown
+
+
+def test_help_loads_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys; from lakehouse.cli import lakehouse;"
+        "lakehouse(['--help'], standalone_mode=False);"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        times.append(time.monotonic() - started)
+
+    assert "heavy: []" in done.stdout
+    assert min(times) < STARTUP_MAX_S
+
+
+def test_wrong_usage_exits_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse", "sql", "--nonsense"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "--nonsense" in done.stderr
+    assert done.stdout == ""
