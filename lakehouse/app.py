@@ -19,7 +19,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from lakehouse import __version__
 from lakehouse.api.edge import Edge, check_caller
-from lakehouse.api.problems import EXCEPTION_HANDLERS
+from lakehouse.api.problems import EXCEPTION_HANDLERS, get_problem
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -205,6 +205,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
     app = Litestar(
         route_handlers=[
             HealthController,
+            get_problem,
             TablesController,
             NamespacesController,
             DatasetsController,
@@ -217,6 +218,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             field.name: provide(getattr(lakehouse, field.name)) for field in fields(Lakehouse)
         },
         exception_handlers=EXCEPTION_HANDLERS,
+        logging_config=None,
         request_max_body_size=BODY_MAX_BYTES,
         openapi_config=OpenAPIConfig(
             title="Lakehouse", version=__version__, use_handler_docstrings=True

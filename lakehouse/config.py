@@ -1,18 +1,24 @@
 """Settings: defaults, then the TOML file, then `LAKEHOUSE_*` variables. Read once, at start."""
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 
 from lakehouse.errors import InvalidInputError
 
 PREFIX = "LAKEHOUSE_"
+OTHER_VARIABLES = frozenset(
+    f"LAKEHOUSE_{name}"
+    for name in ("TOKEN", "URL", "FAILPOINT", "PYTHON", "BENCH_DATA", "PROOF_REPORTS")
+)
+"""Ours, but no settings: a secret, the client's server, what tests and recipes use."""
 MEMORY_SHARE = 0.6
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -53,6 +59,10 @@ class StorageConfig(Section, frozen=True):
     put_concurrency_max: Positive = 4
     """PUTs at once; one more gets 503."""
 
+    def __post_init__(self) -> None:
+        if self.vectors_put_max_bytes < self.put_max_bytes:
+            raise ValueError("vectors_put_max_bytes is below put_max_bytes; vectors are the larger")
+
 
 class CatalogConfig(Section, frozen=True):
     idempotency_keys_days: Positive = 30
@@ -90,8 +100,8 @@ class QueryConfig(Section, frozen=True):
 
 
 class LogConfig(Section, frozen=True):
-    level: str = "INFO"
-    """DEBUG, INFO, WARNING or ERROR."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least important lines that are written to stderr."""
 
 
 class Config(Section, frozen=True):
@@ -104,21 +114,116 @@ class Config(Section, frozen=True):
     log: LogConfig = LogConfig()
 
 
+class ConfigError(InvalidInputError):
+    """Settings that cannot be used; `context["problems"]` has all of them, not just the first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems), problems=problems)
+
+
 def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the settings from `path` (TOML), overridden by `LAKEHOUSE_<SECTION>__<KEY>`.
 
     Raises:
-        InvalidInputError: a key is unknown or a value has the wrong type; the message names it.
+        ConfigError: keys are unknown or values wrong; each is named with its line, all at once.
     """
-    values: dict[str, Any] = tomllib.loads(path.read_text()) if path else {}
-    for name, value in environ.items():
-        if name.startswith(PREFIX):
-            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-            values.setdefault(section, {})[key] = value
+    given, problems = from_file(path) if path else ([], [])
+    given += from_environment(environ)
+    known = {section.name: section.type for section in msgspec.structs.fields(Config)}
+    names = [f"{name}.{key}" for name, type_ in known.items() for key in keys_of(type_)]
+    values: dict[str, dict[str, Any]] = {name: {} for name in known}
+    for item in given:
+        if item.name not in names:
+            near = difflib.get_close_matches(item.name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{item.origin}: {item.name} is no setting{hint}")
+            continue
+        section, _, key = item.name.partition(".")
+        try:
+            values[section][key] = converted(known[section], key, item)
+        except msgspec.ValidationError as error:
+            problems.append(f"{item.origin}: {item.name}: {error}")
+    sections = {}
+    for name, type_ in known.items():
+        try:
+            sections[name] = type_(**values[name])
+        except ValueError as error:  # a rule between fields
+            problems.append(f"{path or 'the environment'}: {name}: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return Config(**sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A setting as somebody wrote it."""
+
+    name: str
+    """`section.key`."""
+    value: object
+    origin: str
+    is_text: bool
+    """Whether it comes from a variable, which knows no types."""
+
+
+def from_file(path: Path) -> tuple[list[Given], list[str]]:
+    """Return the settings of a TOML file and what is wrong with its form."""
     try:
-        return msgspec.convert(values, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInputError(f"bad setting: {error}") from error
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        return [], [f"{path}: it cannot be read: {error.strerror}"]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return [], [f"{path}: it is no TOML: {error}"]
+    given, problems = [], []
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            problems.append(f"{path}:{line_of(text, '', section)}: {section} stands in no section")
+            continue
+        given += [
+            Given(f"{section}.{key}", value, f"{path}:{line_of(text, section, key)}", False)
+            for key, value in values.items()
+        ]
+    return given, problems
+
+
+def line_of(text: str, section: str, key: str) -> int:
+    """Return the line of a key, counted from 1; of its section when it is written otherwise."""
+    current, found = "", 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            current = stripped.strip("[] ").partition("]")[0]
+            found = number if current == section else found
+        elif current == section and stripped.partition("=")[0].strip(" \"'") == key:
+            return number
+    return found
+
+
+def from_environment(environ: Mapping[str, str]) -> list[Given]:
+    return [
+        Given(name.removeprefix(PREFIX).lower().replace("__", ".", 1), value, name, True)
+        for name, value in sorted(environ.items())
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES
+    ]
+
+
+def keys_of(section: type) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(section)]
+
+
+def converted(section: type, key: str, item: Given) -> Any:
+    field = next(each for each in msgspec.structs.fields(section) if each.name == key)
+    value = item.value
+    if item.is_text and get_origin(field.type) is tuple:
+        value = [part.strip() for part in str(value).split(",") if part.strip()]
+    return msgspec.convert(value, field.type, strict=not item.is_text, dec_hook=as_path)
+
+
+def as_path(type_: type, value: object) -> Path:
+    if type_ is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError("Expected a path")
 
 
 @dataclass(frozen=True, slots=True)
