@@ -29,7 +29,7 @@ from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
-from lakehouse.query import Query, Spool, StatementEnded
+from lakehouse.query import Allowance, Query, Spool, StatementEnded
 from lakehouse.query.routes import SqlController
 from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
 from lakehouse.storage import LocalObjects, LocalStore, Objects, keep_copies
@@ -42,6 +42,7 @@ AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 BODY_MAX_BYTES = 4 * 1024 * 1024
 SPILL_MAX_BYTES = 64 * 1024**3
 DISK_WARNING_SHARE = 0.1
+SPARE_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,16 @@ async def open_lakehouse(
     shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
     health, metrics = Health(), Metrics(__version__)
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(Database.open(database_settings(directory, shares.duckdb)))
+        settings = DatabaseSettings(
+            directories=(directory.warehouse, directory.spool),
+            temp_dir=directory.spool / "duckdb",
+            memory_max_bytes=shares.duckdb,
+            temp_max_bytes=SPILL_MAX_BYTES,
+            # A statement holds a thread while the engine works for it: one that waits for a
+            # thread behind long scans would wait for minutes.
+            short_lane=config.query.concurrency_max + SPARE_THREADS,
+        )
+        database = stack.enter_context(Database.open(settings))
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         store = LocalStore(directory.warehouse)
@@ -96,6 +106,7 @@ async def open_lakehouse(
             catalog,
             config.query,
             Spool(directory.spool / "results"),
+            allowance=Allowance(shares.uploads_and_results),
             listener=partial(count_statement, metrics),
             on_fatal=stop,
         )
@@ -118,15 +129,6 @@ async def open_lakehouse(
             ),
             queries=queries,
         )
-
-
-def database_settings(directory: DataDirectory, memory_max_bytes: int) -> DatabaseSettings:
-    return DatabaseSettings(
-        directories=(directory.warehouse, directory.spool),
-        temp_dir=directory.spool / "duckdb",
-        memory_max_bytes=memory_max_bytes,
-        temp_max_bytes=SPILL_MAX_BYTES,
-    )
 
 
 def lookup_in(objects: LocalObjects) -> ObjectLookup:

@@ -1,6 +1,7 @@
 """One DuckDB for the whole process: many cursors, locked down, and never on the event loop."""
 
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ EngineIOError: TypeAlias = duckdb.IOException
 EngineFatalError: TypeAlias = duckdb.FatalException
 
 EXTENSIONS = ("avro", "iceberg", "httpfs")
+INTERRUPT_EVERY_S = 0.02
 ABANDON_AFTER_S = 10.0  # an interrupted thread that has not returned by then is given up
 
 
@@ -76,24 +78,28 @@ class Session:
         When the caller is cancelled the statement is interrupted and its thread waited for,
         at most `ABANDON_AFTER_S` seconds: a single scalar call never looks at the interrupt.
         """
-        done = anyio.Event()
+        claim, done = threading.Lock(), threading.Event()
 
         def on_thread() -> T:
+            if not claim.acquire(blocking=False):
+                raise RuntimeError("the caller left before the work began")
             try:
                 return work(self._cursor)
             finally:
-                anyio.from_thread.run_sync(done.set)
+                done.set()
 
         try:
             return await anyio.to_thread.run_sync(
                 on_thread, abandon_on_cancel=True, limiter=self._limiter
             )
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                self._cursor.interrupt()
-                with anyio.move_on_after(ABANDON_AFTER_S) as waiting:
-                    await done.wait()
-                self._abandoned = waiting.cancelled_caught
+            # Whoever has the claim decides: work that has not begun never will.
+            if not claim.acquire(blocking=False):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(ABANDON_AFTER_S):
+                    while not done.is_set():
+                        self._cursor.interrupt()  # one that falls between two calls is lost
+                        await anyio.sleep(INTERRUPT_EVERY_S)
+                self._abandoned = not done.is_set()
             raise
 
     def interrupt(self) -> None:

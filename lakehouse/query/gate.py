@@ -8,7 +8,10 @@ runs: what the user spelled never reaches DuckDB. Source: `architecture.md`, Que
 
 import difflib
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -37,7 +40,7 @@ from lakehouse.query.errors import (
     UnknownTableError,
 )
 from lakehouse.query.functions import judge
-from lakehouse.query.run_errors import clean_message
+from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 
 May: TypeAlias = Callable[[str, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
@@ -116,11 +119,17 @@ def prepare_one(
     as_of: Mapping[str, int | datetime],
     limits: QueryConfig,
 ) -> Statement:
+    asked = (sql, *sorted(as_of.items(), key=str))
+    plan = PLANS.find(asked)
+    if plan and all(may("select", name_of(ref)) for ref in plan.refs):
+        with suppress(TableNotFoundError):  # the long way says it better
+            pinned = catalog.pin(cursor, plan.refs)
+            if plan.relations == tuple(each.relation for each in pinned):
+                return Statement(plan.text, tuple(pinned), plan.volatile)
     tree = parse(cursor, sql)
     walk = Walk(limits.nodes_max)
     walk.run(tree["statements"][0])
-    moments = {folded(name): moment for name, moment in as_of.items()}
-    pinned = pin(cursor, walk, catalog, may, moments)
+    refs, pinned = pin(cursor, walk, catalog, may, {folded(k): v for k, v in as_of.items()})
     for view, node in walk.views:
         replace_table(node, register_view(cursor, view, catalog, may))
     walk.shorten_columns()
@@ -128,13 +137,74 @@ def prepare_one(
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
         AMPLIFIERS.check(cursor, call, limits.nodes_max)
+    statement = Statement(written(cursor, tree), tuple(pinned), walk.volatile or bool(walk.views))
+    if not walk.views:
+        PLANS.keep(asked, statement, refs)
+    return statement
+
+
+def written(cursor: Connection, tree: Tree) -> str:
+    """Return the text of a tree, as DuckDB writes it."""
     try:
         row = cursor.execute("SELECT json_deserialize_sql(?)", [orjson.dumps(tree).decode()])
         text = row.fetchone()
     except EngineError as error:
-        raise SqlSyntaxError(clean_message(str(error))) from error
+        raise refused(error) from error
     assert text is not None, "one value in, one row out"
-    return Statement(text[0], tuple(pinned), walk.volatile or bool(walk.views))
+    return str(text[0])
+
+
+def refused(error: EngineError) -> Exception:
+    """Return what to raise for an error of the parser; what is not the caller's fault stays."""
+    if kind_of(error) in CALLERS_FAULT:
+        return SqlSyntaxError(clean_message(str(error)))
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the gate made of a text the last time."""
+
+    refs: tuple[TableRef, ...]
+    relations: tuple[str, ...]
+    text: str
+    volatile: bool
+
+
+class Plans:
+    """The last statements: an agent in a loop asks the same again, and the way costs 1 ms.
+
+    Whether the caller may, and which snapshots are current, is found out anew each time.
+    """
+
+    def __init__(self, count_max: int = 512, text_max: int = 8192) -> None:
+        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._count_max = count_max
+        self._text_max = text_max
+        self._lock = threading.Lock()
+
+    def find(self, asked: tuple[object, ...]) -> Plan | None:
+        with self._lock:
+            return self._plans.get(asked)
+
+    def keep(
+        self, asked: tuple[object, ...], statement: Statement, refs: Sequence[TableRef]
+    ) -> None:
+        if len(statement.sql) > self._text_max:
+            return
+        relations = tuple(each.relation for each in statement.tables)
+        with self._lock:
+            self._plans[asked] = Plan(tuple(refs), relations, statement.sql, statement.volatile)
+            self._plans.move_to_end(asked)
+            if len(self._plans) > self._count_max:
+                self._plans.popitem(last=False)
+
+
+PLANS = Plans()
+
+
+def name_of(ref: TableRef) -> TableName:
+    return TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name)
 
 
 def check_text(sql: str, limits: QueryConfig) -> None:
@@ -172,7 +242,7 @@ def parse(cursor: Connection, sql: str) -> Tree:
     try:
         row = cursor.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     except EngineError as error:
-        raise SqlSyntaxError(clean_message(str(error))) from error
+        raise refused(error) from error
     assert row is not None, "one value in, one row out"
     try:
         tree: Tree = orjson.loads(row[0])
@@ -343,7 +413,7 @@ def pin(
     catalog: Catalog,
     may: May,
     as_of: Mapping[str, int | datetime],
-) -> list[Pinned]:
+) -> tuple[list[TableRef], list[Pinned]]:
     """Replace every table of the walk by its relation, all of them as of one moment."""
     refs = [reference(node, as_of) for node in walk.tables]
     used = {name for node in walk.tables for name in asked_names(node)}
@@ -351,7 +421,7 @@ def pin(
     if unused:
         raise SqlError(f"as_of names {min(unused)[:80]!r}, which the statement does not read")
     for node, ref in zip(walk.tables, refs, strict=True):
-        if not may("select", TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name)):
+        if not may("select", name_of(ref)):
             raise unknown(node, catalog, may)
     try:
         pinned = catalog.pin(cursor, refs)
@@ -360,14 +430,14 @@ def pin(
         node = next(
             node
             for node, ref in zip(walk.tables, refs, strict=True)
-            if str(TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name)) == missing
+            if str(name_of(ref)) == missing
         )
         raise unknown(node, catalog, may) from error
     except SnapshotNotFoundError as error:
         raise SqlError(error.detail) from error
     for node, each in zip(walk.tables, pinned, strict=True):
         replace_table(node, each.relation)
-    return pinned
+    return refs, pinned
 
 
 def asked_names(node: Tree) -> tuple[str, ...]:
