@@ -43,6 +43,7 @@ from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, Tab
 from lakehouse.catalog.names import DEFAULT_NAMESPACE
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.partitioning import (
+    LayoutError,
     partition_fields,
     partition_terms,
     sort_fields,
@@ -286,12 +287,15 @@ class Catalog:
 
         Raises:
             TableExistsError, TableNotFoundError, SchemaDriftError: as `write`.
+            InvalidInputError: the table that is there is partitioned or sorted otherwise.
         """
         current = self._tables.find(name)
         if current is None and mode != "create":
             raise TableNotFoundError(str(name), self.nearest(name))
         if current and mode == "create" and schema_of(current.metadata)["fields"]:
             raise TableExistsError(str(current.name))
+        if current:
+            check_layout(current, partition_by, sort_by)
         base = (
             current.metadata
             if current
@@ -481,6 +485,16 @@ class Catalog:
     def in_flight(self, key: str) -> AbstractContextManager[None]:
         """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
         return self._keys.in_flight(key)
+
+
+def check_layout(table: LoadedTable, partition_by: Sequence[str], sort_by: Sequence[str]) -> None:
+    """Refuse a layout that is not the table's, rather than ignore it."""
+    metadata, fields = table.metadata, schema_of(table.metadata)["fields"]
+    spec, order = spec_of(metadata), sort_order_of(metadata)
+    if partition_by and partition_fields(partition_by, fields) != spec["fields"]:
+        raise LayoutError("partition_by", str(table.name), partition_terms(spec, fields))
+    if sort_by and sort_fields(sort_by, fields) != order["fields"]:
+        raise LayoutError("sort_by", str(table.name), sort_terms(order, fields))
 
 
 def table_model(table: LoadedTable) -> Table:

@@ -66,6 +66,12 @@ class InvalidSortError(InvalidInputError):
         super().__init__(f"sort_by {term[:80]!r} is refused: {reason}")
 
 
+class LayoutError(InvalidInputError):
+    def __init__(self, what: str, table: str, there: Sequence[str]) -> None:
+        shown = ", ".join(there) or "not set"
+        super().__init__(f"{what} of the table {table!r} is {shown}; only a create sets it")
+
+
 def partition_fields(terms: Sequence[str], fields: Sequence[Field]) -> list[Json]:
     """Return the fields of a partition spec.
 

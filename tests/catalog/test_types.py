@@ -4,10 +4,9 @@ import itertools
 import unicodedata
 from typing import Any
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.schema import Schema
 
@@ -241,12 +240,12 @@ def test_text_and_json_of_a_type_are_each_others_inverse(type_: Any) -> None:
 
 
 @given(TYPES)
-@settings(max_examples=100, deadline=None)
-def test_duckdb_reads_the_type_that_we_spell_and_spells_one_that_we_read(type_: Any) -> None:
-    with duckdb.connect() as connection:
-        sql = f"SELECT typeof(CAST(NULL AS {duckdb_type(type_)}))"
-        row = connection.execute(sql).fetchone()
-    assert row
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_duckdb_reads_the_type_that_we_spell_and_spells_one_that_we_read(
+    shared_lake: Lake, type_: Any
+) -> None:
+    sql = f"SELECT typeof(CAST(NULL AS {duckdb_type(type_)}))"
+    (row,) = shared_lake.cursor.execute(sql).fetchall()
     assert iceberg_type(row[0]) == type_text(type_).replace("int", "long").replace(
         "longlong", "long"
     )

@@ -1,5 +1,6 @@
 """A write is whole or nothing, and says what it did."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from lakehouse.catalog import (
     UnsupportedTypeError,
 )
 from lakehouse.catalog.metadata import current_snapshot_id
-from lakehouse.database import ConversionError, EngineError
+from lakehouse.database import ConversionError, Database, EngineError
+from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import NAMES
-from tests.catalog.lake import PAIR, Lake, main, rows_of
+from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of
 
 LATE = "CASE WHEN i = 90000 THEN 'x' ELSE i::VARCHAR END AS name"
 BAD = f"SELECT i AS id, {LATE} FROM range(100000) r(i)"
@@ -240,6 +242,34 @@ def test_every_file_lies_under_the_tables_location(lake: Lake) -> None:
     }
     for at, _ in lake.catalog.objects(main("t")):
         assert at.startswith(f"{location}/data/"), "letter by letter, as engines compare it"
+
+
+def test_a_layout_that_is_not_the_tables_is_not_ignored(lake: Lake) -> None:
+    one = "SELECT 1 AS id, 'a' AS name"
+    layout: Any = {"partition_by": ["bucket(4, id)"], "sort_by": ["name desc"]}
+    lake.write("t", one, **layout)
+    lake.write("t", one, mode="append", **layout)
+    lake.write("t", one, mode="overwrite", partition_by=["BUCKET(4,ID)"])
+    for other in ({"partition_by": ["id"]}, {"sort_by": ["name"]}):
+        with pytest.raises(InvalidInputError, match="only a create sets it"):
+            lake.write("t", one, mode="append", **other)  # type: ignore[arg-type]
+    assert lake.tree() == lake.reachable()
+
+
+ODD_FOLDERS = ["with space", "ünï", "it's", 'q"uote', "a&b=c+d", "per%20cent"]
+
+
+@pytest.mark.parametrize("folder", ODD_FOLDERS)
+def test_the_data_directory_may_have_an_odd_name(
+    tmp_path: Path, database: Database, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    with open_lake(tmp_path / folder, database) as lake:
+        lake.write("t", "SELECT 1 AS id, 'a' AS name", partition_by=["name"])
+        lake.write("t", "SELECT 2 AS id, 'b' AS name", mode="append")
+        assert lake.rows("t") == [(1, "a"), (2, "b")]
+        assert lake.tree() == lake.reachable()
+        assert lake.catalog.damaged() == {}
 
 
 def test_a_load_of_one_kind_of_quote_in_its_sql(lake: Lake) -> None:
