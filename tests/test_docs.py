@@ -172,7 +172,8 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("name", ["quickstart", "rest"])
 def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
     """Each page begins on an empty directory; a block that fails stops it, and is shown."""
-    script = "\n".join(blocks(ROOT / "docs" / f"{name}.md"))
+    command = f'lakehouse() {{ "{sys.executable}" -m lakehouse "$@"; }}'
+    script = "\n".join([command, *blocks(ROOT / "docs" / f"{name}.md")])
     with lakehouse_server() as url:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-x", "-c", script.replace(DEFAULT_URL, url)],
@@ -180,11 +181,7 @@ def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            env={
-                **os.environ,
-                "LAKEHOUSE_URL": url,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            },
+            env={**os.environ, "LAKEHOUSE_URL": url, "PYTHONPATH": str(ROOT)},
         )
 
     assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
