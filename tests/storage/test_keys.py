@@ -42,13 +42,13 @@ def decoded(path: str) -> bytes:
     return b"".join(entry.part for entry in entries if entry)
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(KEYS)
 def test_a_key_comes_back_from_its_path(key: str) -> None:
     assert decoded(path_of(key)) == key.encode()
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(KEYS)
 def test_a_path_has_no_character_that_means_anything_to_anybody(key: str) -> None:
     names = path_of(key).split("/")
@@ -57,7 +57,7 @@ def test_a_path_has_no_character_that_means_anything_to_anybody(key: str) -> Non
     assert max(map(len, names)) <= 255
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(KEYS, KEYS)
 def test_no_object_lies_inside_another_and_order_is_kept(one: str, other: str) -> None:
     assume(one != other)

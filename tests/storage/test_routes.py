@@ -251,8 +251,8 @@ async def test_a_key_outside_of_the_contract_is_400_everywhere(
         (b"'%22;DROP%20TABLE%20x", "'\";DROP TABLE x"),
         (b"x" * 1024, "x" * 1024),
         (b"%C3%A9" * 512, "é" * 512),
-        (b"a" + b"/" * 1023, "a" + "/" * 1023),
-        (b"%01/" * 511 + b"%01%01", "\x01/" * 511 + "\x01\x01"),
+        (b"a" + b"/" * 600, "a" + "/" * 600),
+        (b"%01/" * 300, "\x01/" * 300),
     ],
 )
 async def test_each_key_of_the_contract_is_one_object(
