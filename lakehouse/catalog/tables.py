@@ -34,7 +34,7 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 CATALOG_NAME = "lakehouse"
 ATTEMPTS_MAX = 10
-METADATA_CACHED = 50_000  # snapshots in all: 1.4 KB each
+METADATA_CACHED = 50_000  # snapshots in all, 1.8 KB each
 NOT_COMMITTED = (UnavailableError, InsufficientStorageError)  # what `State.write` is sure of
 BACKOFF_S = 0.01
 
