@@ -1,0 +1,182 @@
+"""Every setting there is, with its default, its bounds and its meaning.
+
+A field's docstring is its line in `docs/configuration.md` and in `lakehouse.example.toml`.
+"""
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from lakehouse.config.errors import BrokenRulesError
+from lakehouse.config.memory import memory_shares
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Rule = tuple[str, str]
+"""A setting that does not go with another one, and why."""
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+BODY_MAX_BYTES = 4 * MIB
+"""Largest JSON body, for every route: the contract says so, so it is no setting."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address. Of names only `localhost`: others may move."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of each table in `lakehouse.toml`: immutable, and a misspelt key is an error."""
+
+    def __post_init__(self) -> None:
+        if rules := list(self.broken_rules()):
+            raise BrokenRulesError(rules)
+
+    def broken_rules(self) -> Iterator[Rule]:
+        """Yield each setting that does not go with another one, and why."""
+        yield from ()
+
+
+class ServerConfig(Section, frozen=True):
+    """Where it listens, where its data lies, how it stops."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Only loopback yet: there are no tokens to guard another one."""
+    port: Port = 3110
+    """TCP port to listen on."""
+    data_dir: Path | None = None
+    """Directory in which everything lies. Unset: `$STATE_DIRECTORY`, else `./lakehouse-data`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, besides those of loopback, that a request may give as its Host; without a port."""
+    shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=22)] = 20
+    """Seconds that accepted requests get to finish after SIGTERM, before they are interrupted."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if not is_loopback(self.host):
+            yield (
+                "host",
+                f"{self.host!r} is not an address of loopback, and there are no tokens yet to"
+                " guard any other: listen on 127.0.0.1",
+            )
+        for name in self.allowed_hosts:
+            if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", name):
+                yield (
+                    "allowed_hosts",
+                    f"{name!r} is no host name in lower case, without scheme and port",
+                )
+
+
+class MemoryConfig(Section, frozen=True):
+    """One budget for the whole process."""
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=512 * MIB)] | None = None
+    """Bytes the process may use. Unset: 60 % of its cgroup's limit, or of the machine's memory."""
+
+
+class StorageConfig(Section, frozen=True):
+    """Raw objects: `/v1/storage`."""
+
+    put_max_bytes: Positive = 256 * MIB
+    """Largest object that PUT takes, in bytes."""
+    vectors_put_max_bytes: Positive = 4 * GIB
+    """Largest object that PUT takes under `_vectors/`, in bytes."""
+    put_concurrency_max: Positive = 4
+    """PUTs at once; one more gets 503."""
+
+
+class CatalogConfig(Section, frozen=True):
+    """Tables and what the catalog keeps of requests."""
+
+    idempotency_keys_days: Positive = 30
+    """Days that an idempotency key and its answer are kept."""
+    backup_interval_s: Positive = 300
+    """Seconds between copies of `catalog.db` into the warehouse."""
+
+
+class IngestConfig(Section, frozen=True):
+    """Loads: `/v1/ingest` and `/v1/tables/{table}/rows`."""
+
+    max_bytes: Positive = 64 * GIB
+    """Largest upload, in bytes; never more than the free disk minus its reserve."""
+    sample_rows: Positive = 1000
+    """Rows that column types are inferred from."""
+    bad_rows_reported_max: Positive = 20
+    """Rows that a problem or a report names."""
+    columns_max: Positive = 2000
+    """Columns of a table."""
+    line_max_bytes: Positive = 2 * MIB
+    """Longest line of a CSV, longest object of an NDJSON, in bytes."""
+    concurrency_max: Positive = 4
+    """Loads at once; one more gets 503."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.line_max_bytes > self.max_bytes:
+            yield (
+                "line_max_bytes",
+                "is over ingest.max_bytes: a line cannot be longer than the upload it is in",
+            )
+
+
+class QueryConfig(Section, frozen=True):
+    """Statements and their results: `/v1/sql`."""
+
+    timeout_s: Positive = 60
+    """Seconds a statement may run."""
+    max_result_bytes: Positive = 64 * MIB
+    """Bytes of JSON rows in one answer; the rest is spooled and read by `next`."""
+    sql_max_bytes: Positive = 256 * 1024
+    """Longest SQL text, in bytes."""
+    nodes_max: Positive = 10_000
+    """Nodes of a statement's tree."""
+    concurrency_max: Positive = 32
+    """Statements at once, streams included; one more gets 503."""
+    spill_max_bytes: Positive = 64 * GIB
+    """Bytes of disk that sorts and joins larger than their memory may use, all together."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.sql_max_bytes > BODY_MAX_BYTES:
+            yield (
+                "sql_max_bytes",
+                f"is over the {BODY_MAX_BYTES:,} bytes that any JSON body may have, and SQL comes"
+                " in one",
+            )
+
+
+class LogConfig(Section, frozen=True):
+    """What is written to stderr: JSON lines, or words when it is a terminal."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least serious kind of line that is written."""
+
+
+class Config(Section, frozen=True):
+    """All settings. Read once, at start, and passed on as arguments."""
+
+    server: ServerConfig = ServerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    storage: StorageConfig = StorageConfig()
+    catalog: CatalogConfig = CatalogConfig()
+    ingest: IngestConfig = IngestConfig()
+    query: QueryConfig = QueryConfig()
+    log: LogConfig = LogConfig()
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.memory.max_bytes is None:
+            return
+        share = memory_shares(self.memory.max_bytes).uploads_and_results
+        if self.query.max_result_bytes > share:
+            yield (
+                "query.max_result_bytes",
+                f"is over {share:,}, the part of memory.max_bytes for uploads and results: one"
+                " page is made in memory",
+            )
