@@ -144,7 +144,9 @@ def relation_sql(
     few = min(FILES_MAX + FILES_PER_MANIFEST * len(holding), FILES_LIMIT)
     if count <= few and not evolved and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
-        return f"SELECT {names} FROM read_parquet([{', '.join(map(literal, files))}])", len(files)
+        # A folder `k=v` anywhere above, the data directory's too, would become a column.
+        listed_files = f"[{', '.join(map(literal, files))}], hive_partitioning = false"
+        return f"SELECT {names} FROM read_parquet({listed_files})", len(files)
     scan = f"{literal(table.location)}, snapshot_from_id := {int(snapshot['snapshot-id'])}"
     return f"SELECT {names} FROM iceberg_scan({scan})", 1
 

@@ -140,7 +140,8 @@ def partition_values(
     parts = ", ".join(
         f"{partition_sql(each, fields)} AS p{number}" for number, each in enumerate(partition)
     )
-    source = f"SELECT {parts} FROM read_parquet({literal(location)}) LIMIT 1"
+    file = f"{literal(location)}, hive_partitioning = false"
+    source = f"SELECT {parts} FROM read_parquet({file}) LIMIT 1"
     batch = cursor.execute(source).to_arrow_table()
     return tuple(column[0].as_py() for column in batch.columns)
 
