@@ -61,6 +61,7 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     default = FIELDS[name].default
     values = {"server.data_dir": "/srv/lake", "memory.max_bytes": str(1 << 30)}
     values |= {"server.allowed_hosts": "lake.example, lake2", "log.level": "DEBUG"}
+    values |= {"storage.put_max_bytes": "5"}
     given = values.get(name, str(default))
 
     config = load_config(None, {variable_of(name): given})
@@ -206,6 +207,11 @@ def test_settings_that_do_not_go_together_are_refused_with_the_reason(tmp_path: 
         "line 4: query.max_result_bytes is over 89,478,485, the part of memory.max_bytes for"
         " uploads and results: one page is made in memory"
     ]
+    (problem,) = problems_of(None, {"LAKEHOUSE_STORAGE__VECTORS_PUT_MAX_BYTES": "9"})
+    assert problem == (
+        "LAKEHOUSE_STORAGE__VECTORS_PUT_MAX_BYTES: storage.vectors_put_max_bytes is below"
+        " storage.put_max_bytes: files of vectors are the larger objects"
+    )
     assert "longer than the upload" in problems_of(None, {"LAKEHOUSE_INGEST__MAX_BYTES": "10"})[0]
     assert "SQL comes in one" in problems_of(None, {"LAKEHOUSE_QUERY__SQL_MAX_BYTES": "5000000"})[0]
 

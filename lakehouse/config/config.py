@@ -93,6 +93,13 @@ class StorageConfig(Section, frozen=True):
     put_concurrency_max: Positive = 4
     """PUTs at once; one more gets 503."""
 
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.vectors_put_max_bytes < self.put_max_bytes:
+            yield (
+                "vectors_put_max_bytes",
+                "is below storage.put_max_bytes: files of vectors are the larger objects",
+            )
+
 
 class CatalogConfig(Section, frozen=True):
     """Tables and what the catalog keeps of requests."""
