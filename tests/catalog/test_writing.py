@@ -272,6 +272,21 @@ def test_the_data_directory_may_have_an_odd_name(
         assert lake.catalog.damaged() == {}
 
 
+def test_a_folder_named_like_a_column_does_not_become_its_value(
+    tmp_path: Path, database: Database
+) -> None:
+    """Left alone, DuckDB takes `id=7` in a path for the value of the column `id`."""
+    (tmp_path / "id=7").mkdir()
+    columns = {"id": "long", "p": "string", "name": "string"}
+    with open_lake(tmp_path / "id=7", database) as lake:
+        sql = "SELECT 1 AS id, 'mine' AS p, 'a' AS name"
+        lake.write("plain", sql, columns)
+        lake.write("parted", sql, columns, partition_by=["id", "name"])
+        assert lake.rows("plain") == lake.rows("parted") == [(1, "mine", "a")]
+        with lake.pyiceberg("parted") as table:
+            assert table.scan(row_filter="id = 1").to_arrow().num_rows == 1
+
+
 def test_a_load_of_one_kind_of_quote_in_its_sql(lake: Lake) -> None:
     rows = rows_of("""SELECT 1 AS id, 'it''s "x"; --' AS name""")
     lake.catalog.write(lake.cursor, main("t"), rows, mode="create")
