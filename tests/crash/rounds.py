@@ -14,7 +14,7 @@ LONGEST_LOAD_S = 0.6
 
 
 class Crash:
-    """A server, its data directory and its clients over many deaths."""
+    """A server, its data directory and its clients over many deaths. It runs between rounds."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -25,7 +25,6 @@ class Crash:
     def __enter__(self) -> Self:
         self._server.start()
         create_table(self._server.url)
-        self._server.kill()
         return self
 
     def __exit__(
@@ -38,6 +37,7 @@ class Crash:
 
     def at_failpoint(self, name: str, nth: int) -> None:
         """Die the `nth` time the process reaches the failpoint `name`, under load."""
+        self._server.kill()
         self._server.start(failpoint=f"{name}:{nth}")
         with load(self._server.url, self._ledger, self._seed()):
             died = self._server.wait_for_death(FAILPOINT_WAIT_S)
@@ -46,7 +46,6 @@ class Crash:
 
     def at_random(self) -> None:
         """Die by kill -9 at any moment, under load."""
-        self._server.start()
         with load(self._server.url, self._ledger, self._seed()):
             time.sleep(self._chance.uniform(0, LONGEST_LOAD_S))
             self._server.kill()
@@ -56,7 +55,6 @@ class Crash:
         self._kills += 1
         self._server.start()
         reckon(self._server, self._ledger, self._seed())
-        self._server.kill()
 
     def _seed(self) -> int:
         return self._chance.randrange(2**32)
