@@ -1,0 +1,140 @@
+"""Start the real thing, wait until it answers, stop it again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+POLL_S = 0.05
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 35.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(
+    *command: str,
+    ready: str,
+    timeout_s: float = START_TIMEOUT_S,
+    env: Mapping[str, str] | None = None,
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run `command` until the block ends; enter it once `ready` (a URL) answers.
+
+    Raises:
+        RuntimeError: it exited, or did not answer within `timeout_s` seconds; has its output.
+    """
+    with tempfile.TemporaryFile("w+") as output:  # a pipe would fill up and block the service
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, text=True, env=env
+        )
+        try:
+            wait_until_ready(process, ready, timeout_s, output)
+            yield process
+        finally:
+            stop(process)
+
+
+def wait_until_ready(
+    process: "subprocess.Popen[str]", ready: str, timeout_s: float, output: IO[str]
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not answers(ready):
+        if process.poll() is not None or time.monotonic() > deadline:
+            output.seek(0)
+            raise RuntimeError(f"{process.args!r} is not up: {output.read()}")
+        time.sleep(POLL_S)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def stop(process: "subprocess.Popen[str]") -> int:
+    """Ask it to end, and make it; return its exit code."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        return process.wait(timeout=STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's variables without settings of ours, so that no test inherits one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LAKEHOUSE_")}
+    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    return {**kept, "PYTHONPATH": path, **variables}
+
+
+@dataclass
+class ServerProcess:
+    """`lakehouse serve`, running. Its log is a file, a JSON document a line."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    data_dir: Path
+    log_file: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Return its exit code once it has ended."""
+        return self.process.wait(timeout=timeout_s)
+
+
+@contextmanager
+def lakehouse_server(
+    data_dir: Path, *options: str, port: int | None = None, **variables: str
+) -> Iterator[ServerProcess]:
+    """Run `lakehouse serve` on `data_dir` until the block ends; enter it once it is ready.
+
+    Raises:
+        RuntimeError: it did not get ready; has its output.
+    """
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    log_file = data_dir.parent / f"{data_dir.name}-{port}.log"
+    command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(data_dir)]
+    with log_file.open("w+") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(**variables),
+        )
+        try:
+            wait_until_ready(process, f"{url}/ready", START_TIMEOUT_S, output)
+            yield ServerProcess(process, url, data_dir, log_file)
+        finally:
+            stop(process)
