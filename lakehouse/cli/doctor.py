@@ -18,11 +18,12 @@ import msgspec
 from rich.text import Text
 
 from lakehouse.cli import output
-from lakehouse.cli.settings import data_directory, problems_of
+from lakehouse.cli.settings import problems_of
 from lakehouse.client import Client
-from lakehouse.config import MEMORY_SHARE, Config, default_memory_bytes
+from lakehouse.config import Config, available_memory_bytes, data_directory, default_memory_bytes
 from lakehouse.database import EXTENSIONS, Database, DatabaseSettings, extension_file
 from lakehouse.errors import LakehouseError
+from lakehouse.state import DataDirectory
 
 PYTHON_MIN = (3, 11)
 PROBE_MEMORY_BYTES = 256 * 1024 * 1024
@@ -75,7 +76,7 @@ def examined(data_dir: Path | None, config_file: Path | None) -> Iterator[Check]
     )
     directory = (data_dir or data_directory(config)).absolute()
     yield from data(directory)
-    yield port(config, directory)
+    yield port(config)
     yield memory(config)
 
 
@@ -149,6 +150,10 @@ def data(directory: Path) -> Iterator[Check]:
         yield Check("data directory", False, detail, f"chmod 700 {quoted}")
     else:
         yield Check("data directory", True, str(directory))
+    if (directory / "format").is_file() and (problem := format_problem(directory)):
+        yield Check("format", False, problem, "install the lakehouse that wrote it")
+    if owner := holder(directory):
+        yield Check("lock", True, f"held by {owner}")
     yield disk(there)
 
 
@@ -174,8 +179,21 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def held(directory: Path) -> str | None:
-    """Return what the lock file says of the process that holds the directory; None: nobody does.
+def format_problem(directory: Path) -> str | None:
+    """Return why the format of the directory is not ours, found out on a copy of its mark."""
+    with TemporaryDirectory(prefix="lakehouse-doctor-") as folder:
+        copy = Path(folder) / "data"
+        copy.mkdir(mode=0o700)
+        shutil.copyfile(directory / "format", copy / "format")
+        try:
+            with DataDirectory.open(copy):
+                return None
+        except LakehouseError as error:
+            return error.detail.replace(str(copy), str(directory))
+
+
+def holder(directory: Path) -> str | None:
+    """Return which process holds the directory; None when none does.
 
     The lock is shared for the moment of the question, so it never counts as a holder itself.
     """
@@ -183,13 +201,21 @@ def held(directory: Path) -> str | None:
         with (directory / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return (directory / "lock").read_text(errors="replace").strip() or "another process"
+        return described((directory / "lock").read_bytes())
     except OSError:
         return None
     return None
 
 
-def port(config: Config, directory: Path) -> Check:
+def described(lock: bytes) -> str:
+    try:
+        said = msgspec.json.decode(lock, type=dict[str, object])
+    except msgspec.DecodeError:
+        return "another process"
+    return f"PID {said.get('pid')} on {said.get('host')} at {said.get('address')}"
+
+
+def port(config: Config) -> Check:
     """Is the port free, or is it our own server that has it?"""
     host, number = config.server.host, config.server.port
     where = f"{host}:{number}"
@@ -201,10 +227,7 @@ def port(config: Config, directory: Path) -> Check:
         except OSError as error:
             reason = error.strerror
         else:
-            owner = held(directory)
-            if owner is None:
-                return Check("port", True, f"{where} is free")
-            return Check("port", True, f"{where} is free; the data directory is held by {owner}")
+            return Check("port", True, f"{where} is free")
     url = f"http://[{host}]:{number}" if ":" in host else f"http://{where}"
     try:
         with Client(url, timeout_s=HEALTH_TIMEOUT_S) as lake:
@@ -218,11 +241,11 @@ def port(config: Config, directory: Path) -> Check:
 
 def memory(config: Config) -> Check:
     """Does the budget fit into what the machine and the control group give?"""
-    default = default_memory_bytes()
-    limit = int(default / MEMORY_SHARE)
-    budget = config.memory.max_bytes
-    if budget is not None and budget > limit:
-        detail = f"memory.max_bytes is {budget:,}, more than the {limit:,} there are"
-        return Check("memory", False, detail, f"LAKEHOUSE_MEMORY__MAX_BYTES={default}")
-    given = "memory.max_bytes" if budget else f"{MEMORY_SHARE:.0%} of what there is"
-    return Check("memory", True, f"{output.size(budget or default)}, {given}")
+    budget, available = config.memory.max_bytes, available_memory_bytes()
+    if budget is None:
+        return Check("memory", True, f"{output.size(default_memory_bytes())}, a share of what is")
+    if budget <= available:
+        return Check("memory", True, f"{output.size(budget)} of {output.size(available)}")
+    detail = f"memory.max_bytes is {budget:,}, more than the {available:,} there are"
+    mend = f"set memory.max_bytes to {default_memory_bytes():_}, or leave it out"
+    return Check("memory", False, detail, mend)

@@ -7,7 +7,8 @@ from rich.text import Text
 
 from lakehouse.cli import output
 from lakehouse.cli import settings as them
-from lakehouse.cli.settings import data_directory, settings
+from lakehouse.cli.settings import settings
+from lakehouse.config import data_directory
 
 
 def serve(

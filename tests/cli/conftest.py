@@ -40,8 +40,6 @@ class Shell:
 
     def run(self, *words: str | Path, stdin: str = "", **variables: str) -> Done:
         """Run the command as a process, the way a user does."""
-        # The checkout itself, also where nobody has installed it.
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
             [sys.executable, "-m", "lakehouse", *map(str, words)],
             cwd=self.folder,
@@ -49,7 +47,7 @@ class Shell:
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
-            env={**self.environment(), "PYTHONPATH": path, **variables},
+            env={**self.environment(), "PYTHONPATH": self.path(), **variables},
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -57,6 +55,10 @@ class Shell:
         done = self.run(*words, stdin=stdin, **variables)
         assert done.code == 0, done.stderr
         return done
+
+    def path(self) -> str:
+        """The checkout itself, also where nobody has installed it."""
+        return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
     def environment(self) -> dict[str, str]:
         ours = {"COLUMNS": "120", **({"LAKEHOUSE_URL": self.url} if self.url else {})}
