@@ -149,7 +149,7 @@ def test_the_unit_is_hardened() -> None:
 
 
 def test_scripts_of_the_shell_parse() -> None:
-    for script in (".ci/run", "deploy/backup", ".githooks/pre-push"):
+    for script in (".ci/run", ".githooks/pre-push"):
         shell = "bash" if script == ".ci/run" else "sh"
         done = subprocess.run(
             [shell, "-n", str(ROOT / script)], capture_output=True, text=True, check=False
