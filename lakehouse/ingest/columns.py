@@ -1,13 +1,20 @@
 """The columns of a file beside those of its table."""
 
+import string
 from collections.abc import Sequence
 
 from lakehouse.catalog import Column, SchemaDriftError
-from lakehouse.catalog.names import folded
 from lakehouse.ingest.models import ColumnDifference
 
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
-def matched(names: Sequence[str], table: Sequence[Column]) -> tuple[Column, ...]:
+
+def folded(name: str) -> str:
+    """Return a column's name as DuckDB compares it: ASCII letters in lower case."""
+    return name.translate(LOWER)
+
+
+def matched(names: Sequence[str], table: Sequence[Column], table_name: str) -> tuple[Column, ...]:
     """Return the table's columns in the order of the file, found by name, ignoring case.
 
     Raises:
@@ -18,7 +25,7 @@ def matched(names: Sequence[str], table: Sequence[Column]) -> tuple[Column, ...]
     found = [f"column {n!r} is not in the table" for key, n in given.items() if key not in by_name]
     found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
     if found:
-        raise SchemaDriftError("the file", found)
+        raise SchemaDriftError(table_name, found)
     return tuple(by_name[folded(name)] for name in names)
 
 

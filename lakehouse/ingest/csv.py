@@ -1,31 +1,38 @@
-"""CSV and TSV (RFC 4180): one typed pass when the file keeps what its first rows promise.
+"""CSV and TSV (RFC 4180): one pass when the file keeps what its first rows promise.
 
-The first line is the header. An empty field is NULL, `""` is an empty string.
+The first line is the header. An empty field is NULL, `""` is an empty string. Every field is read
+as text and made a value by `forms.py`; nothing is left to the engine's own guesses.
 """
 
 import csv as stdlib_csv
 import io
+import unicodedata
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from lakehouse.catalog import Column, Rows, check_column_names, duckdb_type
-from lakehouse.database import Connection, literal, quoted
+from lakehouse.catalog import Column, Rows, check_column_names
+from lakehouse.database import Connection, EngineInvalidInputError, literal, quoted
 from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError, InvalidLoadError
 from lakehouse.ingest.formats import head_of
-from lakehouse.ingest.inference import LONG_SQL, infer, settled_date_format
+from lakehouse.ingest.forms import Form, TextColumn, select_checked, select_fitting
+from lakehouse.ingest.inference import Inferred, infer
+from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
+from lakehouse.ingest.lines import count_records, lines_of_records, mixed_line_end
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import ReadOptions, path_literal, select, struct
+from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown, struct
 
 DELIMITERS = ",;\t|"
 HEADER_MAX_BYTES = 4 * 1024 * 1024
 REJECTS_MAX = 100_000
-"""Bad rows that are told apart; more are left out all the same, and counted as these."""
-PREFIX = "c"
+"""Malformed rows that are kept apart; when there are more, all are counted a second time."""
+BOM = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,103 +40,113 @@ class CsvSource:
     path: Path
     delimiter: str
     columns: tuple[Column, ...]
-    date_format: str | None
+    sample: tuple[Inferred, ...]
+    """What the first rows say of each column."""
+    shapes: Mapping[str, Shape]
+    """Of the nested columns: their text is JSON."""
     options: ReadOptions
 
     def rows(self) -> Rows:
-        return Rows(select(self._expressions(strict=True), self._reader()), self.columns)
+        return Rows(select_checked(self._texts(), self._reader()), self.columns)
 
     def good_rows(self) -> Rows:
-        checks = [f"({sql})" for sql in self._checks().values()]
-        source = self._reader("ignore_errors=true")
-        sql = select(self._expressions(strict=False), source)
-        return Rows(f"{sql} WHERE {' AND '.join(checks)}" if checks else sql, self.columns)
+        return Rows(select_fitting(self._texts(), self._reader("ignore_errors=true")), self.columns)
 
-    def contradicted(self, cursor: Connection) -> set[str]:
-        checks = self._checks(text=True)
-        if not checks:
-            return set()
-        counts = ", ".join(f"count(*) FILTER (NOT ({sql}))" for sql in checks.values())
-        source = self._reader("ignore_errors=true", text=True)
-        row = cursor.execute(f"SELECT {counts} FROM {source}").fetchone()
+    def widened(self, cursor: Connection, keep: set[str]) -> "CsvSource":
+        texts = [each for each in self._texts() if each.form and each.column.name not in keep]
+        if not texts:
+            return self
+        counts = ", ".join(f"count(*) FILTER (NOT {each.fits()})" for each in texts)
+        with explained(self.path):
+            row = cursor.execute(
+                f"SELECT {counts} FROM {self._reader('ignore_errors=true')}"
+            ).fetchone()
         assert row is not None, "an aggregate has one row"
-        return {name for name, count in zip(checks, row, strict=True) if count}
-
-    def with_strings(self, names: set[str]) -> "CsvSource":
+        names = {each.column.name for each, count in zip(texts, row, strict=True) if count}
         columns = tuple(Column(c.name, "string") if c.name in names else c for c in self.columns)
         return replace(self, columns=columns)
 
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
+        most = self.options.limits.bad_rows_max
+        with explained(self.path):
+            malformed, numbers, count = self._malformed(cursor)
+            unfit, bad = self._unfit(cursor, numbers)
+        rows = sorted([*malformed, *bad], key=lambda row: row.line or 0)
+        return count + unfit, rows[:most]
+
+    def _malformed(self, cursor: Connection) -> tuple[list[BadRow], list[int], int]:
+        """Return the first rows that cannot be taken apart, the numbers of all, and how many."""
         table = f"rejects_{uuid.uuid4().hex}"
-        rejects = (
+        reader = self._reader(
             f"store_rejects=true, rejects_table={literal(table)}, "
             f"rejects_scan={literal(table + '_scan')}, rejects_limit={REJECTS_MAX}"
         )
-        most = self.options.limits.bad_rows_max
         try:
-            cursor.execute(f"SELECT count(*) FROM {self._reader(rejects)}").fetchall()
-            found = cursor.execute(
-                f"SELECT line, column_name, error_type::VARCHAR, error_message"
-                f" FROM {quoted(table)} ORDER BY line LIMIT {most}"
+            every = ", ".join(f"count(c{number})" for number in range(len(self.columns)))
+            # Read to the end: the table of rejects is there when the scan is over.
+            ((good, *_),) = cursor.execute(f"SELECT count(*), {every} FROM {reader}").fetchall()
+            if not table_exists(cursor, table):
+                return [], [], 0
+            numbers = cursor.execute(
+                f"SELECT DISTINCT line FROM {quoted(table)} ORDER BY line"
             ).fetchall()
-            counted = cursor.execute(f"SELECT count(DISTINCT line) FROM {quoted(table)}").fetchone()
+            found = cursor.execute(
+                f"SELECT min(line_byte_position), any_value(error_type::VARCHAR),"
+                f" any_value(left(error_message, 300)) FROM {quoted(table)}"
+                f" GROUP BY line ORDER BY line LIMIT {self.options.limits.bad_rows_max}"
+            ).fetchall()
         finally:
             cursor.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
             cursor.execute(f"DROP TABLE IF EXISTS {quoted(table + '_scan')}")
+        count = len(numbers)
+        if count >= REJECTS_MAX:
+            count = count_records(self.path, blank_counts=len(self.columns) == 1) - 1 - good
         rows = [
-            BadRow(line, self._name(column), self._reason(kind, message))
-            for line, column, kind, message in found
+            BadRow(line_at(self.path, position), None, self._reason(kind, message))
+            for position, kind, message in found
         ]
-        count = int(counted[0]) if counted else 0
-        missed, more = self._badly_written(cursor, most - len(rows))
-        return count + missed, rows + more
+        return rows, [number for (number,) in numbers], count
 
-    def _badly_written(self, cursor: Connection, most: int) -> tuple[int, list[BadRow]]:
-        """Find what the reader takes and we do not: 007 or 1.5 in an integer column."""
-        count, rows = 0, list[BadRow]()
-        for position, column in enumerate(self.columns):
-            check = self._check(column, f"{PREFIX}{position}", text=False)
-            if check is None:
-                continue
-            source = self._reader("ignore_errors=true")
-            bad = f"FROM {source} WHERE NOT ({check})"
-            found = cursor.execute(
-                f"SELECT {PREFIX}{position} {bad} LIMIT {max(most - len(rows), 1)}"
-            ).fetchall()
-            if found:
-                counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
-                count += int(counted[0]) if counted else 0
-                rows += [
-                    BadRow(None, column.name, f"{value[:80]!r} is no {column.type}")
-                    for (value,) in found
-                ]
-        return count, rows[: max(most, 0)]
-
-    def _name(self, internal: str | None) -> str | None:
-        if internal is None or not internal.startswith(PREFIX):
-            return None
-        return self.columns[int(internal.removeprefix(PREFIX))].name
+    def _unfit(self, cursor: Connection, malformed: Sequence[int]) -> tuple[int, list[BadRow]]:
+        """Return how many of the other rows have a value that is none of its column, and some."""
+        texts = [each for each in self._texts() if each.form is not None]
+        if not texts:
+            return 0, []
+        fits = " AND ".join(each.fits() for each in texts)
+        reader = self._reader("ignore_errors=true")
+        counted = cursor.execute(f"SELECT count(*) FROM {reader} WHERE NOT ({fits})").fetchone()
+        if not counted or not counted[0]:
+            return 0, []
+        most = self.options.limits.bad_rows_max
+        values = ", ".join(f"left({each.text}, 80), {each.fits()}" for each in texts)
+        found = cursor.execute(
+            f"SELECT number, {values} FROM (SELECT row_number() OVER () AS number, * FROM {reader})"
+            f" WHERE NOT ({fits}) ORDER BY number LIMIT {most}"
+        ).fetchall()
+        records = [record_number(int(row[0]), malformed) for row in found]
+        lines = lines_of_records(self.path, records, blank_counts=len(self.columns) == 1)
+        rows = []
+        for record, (_, *cells) in zip(records, found, strict=True):
+            pairs = zip(texts, cells[::2], cells[1::2], strict=True)
+            each, value = next((each, value) for each, value, is_good in pairs if not is_good)
+            reason = f"{shown(value)} is no {each.column.type}"
+            rows.append(BadRow(lines.get(record), each.column.name, reason))
+        return int(counted[0]), rows
 
     def _reason(self, kind: str, message: str) -> str:
         if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
             found = message.rpartition(":")[2].strip()
             return f"it has {found} fields, the header has {len(self.columns)}"
-        if kind == "CAST":
-            value = message.partition("Could not convert string ")[2]
-            return f"{value[:120]}" if value else message[:120]
         if kind == "LINE SIZE OVER MAXIMUM":
-            return f"the line is longer than {self.options.limits.line_max_bytes} bytes"
+            return f"it is longer than {self.options.limits.line_max_bytes} bytes"
         if kind == "INVALID ENCODING":
-            return "the text is not UTF-8; declare it, for example encoding=latin-1"
+            return "it is not UTF-8; say which encoding the file has, for example encoding=latin-1"
         if kind == "UNQUOTED VALUE":
-            return "a quoted value does not end, or goes on after its quote"
+            return "a quoted field does not end, or goes on after its closing quote"
         return message.splitlines()[0][:120]
 
-    def _reader(self, *extra: str, text: bool = False) -> str:
-        types = {
-            f"{PREFIX}{position}": "VARCHAR" if text else self._read_as(column)
-            for position, column in enumerate(self.columns)
-        }
+    def _reader(self, *extra: str) -> str:
+        limit = self.options.limits.line_max_bytes
         options = [
             "auto_detect=false",
             "header=true",
@@ -138,80 +155,69 @@ class CsvSource:
             "escape='\"'",
             "nullstr=''",
             "allow_quoted_nulls=false",
-            f"max_line_size={self.options.limits.line_max_bytes}",
-            f"columns={struct(types)}",
-            *([f"dateformat={literal(self.date_format)}"] if self.date_format else []),
+            f"max_line_size={limit}",
+            f"columns={struct({f'c{n}': 'VARCHAR' for n in range(len(self.columns))})}",
             *extra,
         ]
         return f"read_csv({path_literal(self.path)}, {', '.join(options)})"
 
-    def _read_as(self, column: Column) -> str:
-        """The reader rounds `1.5` to an integer, so numbers without a fraction come as text."""
-        if column.type in TYPED:
-            return duckdb_type(column.type)
-        return "VARCHAR"
+    def _texts(self) -> list[TextColumn]:
+        return [
+            TextColumn(column, f"c{number}", self._form(column, found))
+            for number, (column, found) in enumerate(zip(self.columns, self.sample, strict=True))
+        ]
 
-    def _expressions(self, *, strict: bool) -> dict[str, str]:
-        return {
-            column.name: self._expression(column, f"{PREFIX}{position}", strict=strict)
-            for position, column in enumerate(self.columns)
-        }
-
-    def _expression(self, column: Column, value: str, *, strict: bool) -> str:
-        if column.type in TYPED or column.type == "string":
-            return value
-        target = duckdb_type(column.type)
-        text = f"{value}::JSON" if is_nested(column.type) else value
-        blob = column.type == "binary"
-        cast = f"from_base64({value})" if blob else f"CAST({text} AS {target})"
-        check = self._check(column, value, text=False)
-        if check is None or not strict:
-            return cast
-        message = literal(f"a value of {column.name!r} is no {column.type}")
-        return f"CASE WHEN {check} THEN {cast} ELSE CAST(error({message}) AS {target}) END"
-
-    def _checks(self, *, text: bool = False) -> dict[str, str]:
-        checks = {
-            column.name: self._check(column, f"{PREFIX}{position}", text=text)
-            for position, column in enumerate(self.columns)
-        }
-        return {name: sql for name, sql in checks.items() if sql is not None}
-
-    def _check(self, column: Column, value: str, *, text: bool) -> str | None:
-        """Return SQL that is true for what may stand in this column; NULL may always.
-
-        Args:
-            text: whether `value` was read as text, else as `_read_as` says.
-        """
-        if column.type == "string" or (column.type in TYPED and not text):
-            return None
-        target = duckdb_type(column.type)
-        if column.type == "date" and self.date_format:
-            cast = f"try_strptime({value}, {literal(self.date_format)})"
-        elif is_nested(column.type):
-            cast = f"TRY_CAST(TRY_CAST({value} AS JSON) AS {target})"
-        elif column.type == "binary":
-            cast = f"TRY(from_base64({value}))"
-        else:
-            cast = f"TRY_CAST({value} AS {target})"
-        fits = f"{cast} IS NOT NULL"
-        if column.type in ("long", "int"):
-            fits += f" AND regexp_full_match({value}, {literal(LONG_SQL)})"
-        elif column.type.startswith("decimal"):
-            scale = column.type.rstrip(")").split(",")[1].strip()
-            pattern = rf"[+-]?[0-9]*(?:\.[0-9]{{0,{scale}}}0*)?"
-            fits += f" AND regexp_full_match({value}, {literal(pattern)})"
-        return f"{value} IS NULL OR ({fits})"
+    def _form(self, column: Column, found: Inferred) -> Form | None:
+        if is_nested(column.type):
+            return nested_form(column.type, self.shapes[column.type])
+        return inferred_or_declared(column, found, self.options)
 
 
-TYPED = frozenset(
-    ["boolean", "float", "double", "date", "time", "timestamp", "timestamptz", "uuid"]
-)
-"""Types that the CSV reader itself reads as we do."""
+def table_exists(cursor: Connection, name: str) -> bool:
+    found = cursor.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [name])
+    return found.fetchone() is not None
 
 
-def is_nested(type_: str) -> bool:
-    return type_.startswith(("list", "map", "struct"))
+def record_number(number: int, malformed: Sequence[int]) -> int:
+    """Return which record of the file, the header being the first, is row `number` of the good.
+
+    Args:
+        malformed: the numbers of the records that were left out, ascending.
+    """
+    record = number + 1
+    for each in malformed:
+        if each > record:
+            break
+        record += 1
+    return record
+
+
+def line_at(path: Path, position: int | None) -> int | None:
+    """Return the line of a byte, both counted from 1."""
+    if position is None:
+        return None
+    line, left = 1, position - 1
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 4 * 1024 * 1024))):
+            line += piece.count(b"\n")
+            left -= len(piece)
+    return line
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say of a file that the engine cannot take apart at all why that is."""
+    try:
+        yield
+    except EngineInvalidInputError as error:
+        line = mixed_line_end(path)
+        if line is not None:
+            raise InvalidFileError(
+                f"line {line} ends in another way than the lines before it; end all lines in LF, "
+                "or all in CR LF"
+            ) from error
+        first = str(error).removeprefix("Invalid Input Error: ").splitlines()[0][:200]
+        raise InvalidFileError(f"the file cannot be read as CSV: {first}") from error
 
 
 def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool) -> CsvSource:
@@ -223,37 +229,47 @@ def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool
     """
     header_text = head_text(path)
     delimiter = options.delimiter or ("\t" if tabs else found_delimiter(header_text))
-    if len(delimiter) != 1 or delimiter in '"\r\n':
+    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
         raise InvalidLoadError("delimiter is one character, and neither a quote nor a line break")
     header = read_header(header_text, delimiter, options)
     raw = CsvSource(
         path=path,
         delimiter=delimiter,
         columns=tuple(Column(name, "string") for name in header),
-        date_format=None,
+        sample=(),
+        shapes={},
         options=options,
     )
-    sample = sampled(cursor, raw)
-    if sample.num_rows == 0:
+    with explained(path):
+        texts = sampled(cursor, raw)
+    if texts.num_rows == 0:
         # Either there is no row, or none that can be read: the full pass says which line.
-        count, rows = raw.bad_rows(cursor)
-        if not count:
-            raise InvalidFileError("the file has a header and no rows")
-        reason = f"line {rows[0].line}: {rows[0].reason}" if rows else "no row can be read"
-        raise InvalidFileError(f"the file has no readable row; {reason}")
+        raw = replace(raw, sample=tuple(Inferred("string") for _ in header))
+        _, rows = raw.bad_rows(cursor)
+        if rows:
+            raise InvalidFileError(f"no row can be read; line {rows[0].line}: {rows[0].reason}")
+        if not options.may_be_empty:
+            raise InvalidFileError(
+                "the file has a header and no rows, so nothing says what its columns hold; "
+                "POST /v1/tables makes an empty table"
+            )
+    found = tuple(infer(column.to_pylist(), options.date_format) for column in texts.columns)
     if options.table is not None:
-        columns = matched(header, options.table)
-        return replace(raw, columns=columns, date_format=options.date_format)
-    columns, date_format = inferred(header, sample, options)
-    return replace(raw, columns=columns, date_format=date_format)
+        columns = matched(header, options.table, options.table_name)
+    else:
+        columns = tuple(
+            Column(name, options.types.get(name, each.type))
+            for name, each in zip(header, found, strict=True)
+        )
+    return replace(raw, columns=columns, sample=found, shapes=shapes_of(cursor, columns))
 
 
 def head_text(path: Path) -> str:
-    text = head_of(path, HEADER_MAX_BYTES).decode("utf-8-sig", errors="replace")
+    text = head_of(path, HEADER_MAX_BYTES).decode(errors="replace").removeprefix(BOM)
     if "\0" in text[:4096]:
         raise InvalidFileError(
             "the file has NUL bytes: it is binary, or text in UTF-16 without a byte order mark "
-            "(declare it: encoding=utf-16-le)"
+            "(then say encoding=utf-16-le)"
         )
     return text
 
@@ -261,72 +277,51 @@ def head_text(path: Path) -> str:
 def found_delimiter(text: str) -> str:
     """Return the delimiter that stands most often in the first record, outside of quotes."""
     counts = dict.fromkeys(DELIMITERS, 0)
-    quoted_part = False
+    inside_quotes = False
     for char in text:
         if char == '"':
-            quoted_part = not quoted_part
-        elif char in "\r\n" and not quoted_part:
+            inside_quotes = not inside_quotes
+        elif char in "\r\n" and not inside_quotes:
             break
-        elif char in counts and not quoted_part:
+        elif char in counts and not inside_quotes:
             counts[char] += 1
     return max(counts, key=lambda char: counts[char])
 
 
 def read_header(text: str, delimiter: str, options: ReadOptions) -> list[str]:
     limits = options.limits
+    end = text.find("\n")
+    if (end if end >= 0 else len(text)) > limits.line_max_bytes:
+        raise InvalidFileError(f"line 1 is longer than {limits.line_max_bytes} bytes")
     stdlib_csv.field_size_limit(HEADER_MAX_BYTES)
     try:
-        header = next(stdlib_csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), [])
+        lines = io.StringIO(text, newline="")
+        header = next(stdlib_csv.reader(lines, delimiter=delimiter, strict=True), [])
     except stdlib_csv.Error as error:
         raise InvalidFileError(f"line 1, the header, cannot be read: {error}") from error
-    if not header:
+    names = [unicodedata.normalize("NFC", name.strip()) for name in header]
+    if not any(names):
         raise InvalidFileError("line 1, the header, is empty")
-    if len(header) > limits.columns_max:
+    if "\ufffd" in "".join(names):
         raise InvalidFileError(
-            f"the header has {len(header)} columns; {limits.columns_max} are the most"
+            "line 1 is not UTF-8; say which encoding the file has, for example encoding=latin-1"
         )
-    for number, name in enumerate(header, start=1):
-        if not name.strip():
+    if len(names) > limits.columns_max:
+        raise InvalidFileError(
+            f"the header has {len(names)} columns; {limits.columns_max} are the most"
+        )
+    for number, name in enumerate(names, start=1):
+        if not name:
             raise InvalidFileError(f"column {number} of the header has no name; give it one")
     try:
-        check_column_names(header)
+        check_column_names(names)
     except LakehouseError as error:
         raise InvalidFileError(f"line 1, the header: {error.detail}") from error
-    return header
+    return names
 
 
 def sampled(cursor: Connection, source: CsvSource) -> pa.Table:
-    reader = source._reader("ignore_errors=true", text=True)
-    limit = source.options.limits.sample_rows
-    return cursor.execute(f"SELECT * FROM {reader} LIMIT {limit}").to_arrow_table()
-
-
-def inferred(
-    header: list[str], sample: pa.Table, options: ReadOptions
-) -> tuple[tuple[Column, ...], str | None]:
-    """Return a type for each column, and how the file's dates are written if not in ISO form.
-
-    One file has one way to write dates; columns written in a second way stay text.
-    """
-    declared = options.types
-    date_format = options.date_format
-    columns: list[Column] = []
-    for name, values in zip(header, sample.columns, strict=True):
-        texts = values.to_pylist()
-        type_ = declared.get(name) or infer(texts)
-        settled = settled_date_format(texts) if type_ == "string" and name not in declared else None
-        if settled and date_format in (None, settled):
-            date_format, type_ = settled, "date"
-        columns.append(Column(name, type_))
-    if date_format:
-        columns = [
-            Column(c.name, "string")
-            if c.type == "date" and c.name not in declared and infer_iso(sample, header, c.name)
-            else c
-            for c in columns
-        ]
-    return tuple(columns), date_format
-
-
-def infer_iso(sample: pa.Table, header: list[str], name: str) -> bool:
-    return infer(sample.columns[header.index(name)].to_pylist()) == "date"
+    """Return the first rows as text; only the head of the file is read."""
+    limits = source.options.limits
+    reader = source._reader("ignore_errors=true", f"buffer_size={2 * limits.line_max_bytes}")
+    return cursor.execute(f"SELECT * FROM {reader} LIMIT {limits.sample_rows}").to_arrow_table()

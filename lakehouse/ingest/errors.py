@@ -36,12 +36,15 @@ class UnknownFormatError(UnsupportedError):
 class BadRowsError(InvalidInputError):
     """Rows of the file do not fit. Nothing was written."""
 
-    def __init__(self, rows: Sequence[BadRow], hint: str) -> None:
+    def __init__(self, rows: Sequence[BadRow], count: int) -> None:
         first = rows[0]
         where = f"line {first.line}" if first.line else "a row"
         column = f", column {first.column!r}" if first.column else ""
+        more = f", and {count - 1} more" if count > 1 else ""
         super().__init__(
-            f"{where}{column}: {first.reason}; {hint}",
+            f"{where}{column}: {first.reason}{more}; mend the file, or load the good rows alone "
+            "with on_error=reject",
+            count=count,
             rows=[{"line": r.line, "column": r.column, "reason": r.reason} for r in rows],
         )
 
@@ -61,3 +64,8 @@ class TooManyLoadsError(UnavailableError):
 
     def __init__(self, count_max: int) -> None:
         super().__init__(f"{count_max} loads are running, which is the most; try again")
+
+
+class LoadMemoryError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__("there is not enough memory for this load beside what else runs; retry")

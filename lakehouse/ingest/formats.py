@@ -1,6 +1,8 @@
-"""What a file is, by its first bytes before its name; and its text without compression."""
+"""What a file is, by its first bytes before its name; and its text, unpacked and in UTF-8."""
 
 import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +15,16 @@ from lakehouse.ingest.errors import (
     UploadTooLargeError,
 )
 from lakehouse.ingest.models import Format
-from lakehouse.ingest.spool import Upload
+from lakehouse.ingest.spool import SpoolFile, Upload
 
 COPY_BYTES = 4 * 1024 * 1024
+HEAD_BYTES = 4096
+SEED_ROOM_BYTES = 64 * 1024
+"""Left free in front of NDJSON, for the rows that tell DuckDB what to expect."""
 RATIO_MAX = 200
 """Bytes out for a byte in. Text comes to 20; what passes this is made to fill disks."""
 RATIO_APPLIES_FROM_BYTES = 64 * 1024 * 1024
 COMPRESSIONS: dict[bytes, Literal["gzip", "zstd"]] = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
@@ -48,10 +50,19 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "ndjson",
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
+    "application/jsonlines": "ndjson",
     "application/vnd.apache.parquet": "parquet",
     "application/x-parquet": "parquet",
 }
+# What clients send when nobody told them a type; then the content alone speaks.
+SAYS_NOTHING = frozenset(
+    {
+        *("", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"),
+        *("application/gzip", "application/x-gzip", "application/zstd"),
+    }
+)
 PARQUET_MAGIC = b"PAR1"
+ENCRYPTED_PARQUET_MAGIC = b"PARE"
 # What people send by mistake, and what to tell them.
 STRANGERS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or export it as CSV",
@@ -60,68 +71,76 @@ STRANGERS = {
     b"Obj\x01": "an Avro file; convert it to Parquet",
     b"ARROW1": "an Arrow IPC file; convert it to Parquet",
     b"SQLite format 3": "a SQLite database",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"BZh": "bzip2; compress it with gzip or zstd",
+    b"\xfd7zXZ": "xz; compress it with gzip or zstd",
 }
 
 
-def head_of(path: Path, size: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The file that DuckDB will read."""
+
+    path: Path
+    format: Format
+    sha256: str
+    """Of what was sent, without compression."""
+    room_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a request says of a file besides its bytes."""
+
+    filename: str | None
+    content_type: str | None
+
+
+def head_of(path: Path, size: int, offset: int = 0) -> bytes:
     with path.open("rb") as file:
+        file.seek(offset)
         return file.read(size)
 
 
-def decompressed(path: Path, target: Path, max_bytes: int) -> Path:
-    """Return `path`, or `target` with its content when it is compressed.
-
-    Raises:
-        UploadTooLargeError: it grows over `max_bytes`, or as only a bomb does.
-        InvalidFileError: the compressed data is damaged or cut off.
-    """
-    compression = next(
-        (name for magic, name in COMPRESSIONS.items() if head_of(path, 4).startswith(magic)), None
-    )
-    if compression is None:
-        return path
-    size_in, size_out = path.stat().st_size, 0
-    try:
-        with pa.input_stream(str(path), compression=compression) as source, target.open("wb") as to:
-            while chunk := source.read(COPY_BYTES):
-                size_out += len(chunk)
-                if size_out > max_bytes:
-                    raise UploadTooLargeError("decompressed, the file is too large", max_bytes)
-                if size_out > max(RATIO_APPLIES_FROM_BYTES, size_in * RATIO_MAX):
-                    raise UploadTooLargeError(
-                        f"the file grows more than {RATIO_MAX} times when it is decompressed",
-                        size_in * RATIO_MAX,
-                    )
-                to.write(chunk)
-    except (OSError, EOFError, pa.ArrowException) as error:
-        raise InvalidFileError(f"the {compression} data is damaged or cut off") from error
-    return target
+def compression_of(head: bytes) -> Literal["gzip", "zstd"] | None:
+    return next((name for magic, name in COMPRESSIONS.items() if head.startswith(magic)), None)
 
 
-def format_of(upload: Upload, path: Path, declared: Format | None) -> Format:
-    """Return the format of the decompressed file at `path`.
+def room_for(head: bytes, declared: Format | None, named: Named) -> int:
+    """Return the bytes to leave free in front of a file that begins with `head`."""
+    if not head or compression_of(head):
+        return 0
+    return SEED_ROOM_BYTES if format_of(head, declared, named) == "ndjson" else 0
+
+
+def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
+    """Return the format of a file, decompressed, that begins with `head`.
 
     Raises:
         InvalidFileError: it is not what was declared, or it is empty.
-        UnknownFormatError: nothing says what it is.
+        UnknownFormatError: it is none that we read.
     """
-    head = head_of(path, 16)
     if not head:
         raise InvalidFileError("the file is empty")
     for magic, what in STRANGERS.items():
         if head.startswith(magic):
             raise UnknownFormatError(f"the file, which is {what},")
-    is_parquet = head.startswith(PARQUET_MAGIC)
-    named = declared or by_name(upload.filename) or by_media_type(upload.content_type)
-    if is_parquet:
+    if head.startswith(ENCRYPTED_PARQUET_MAGIC):
+        raise InvalidFileError("the Parquet file is encrypted, footer and all; decrypt it first")
+    if head.startswith(PARQUET_MAGIC):
         if declared not in (None, "parquet"):
             raise InvalidFileError(f"the file is Parquet, not {declared} as the request says")
         return "parquet"
-    if named == "parquet":
+    media_type = (named.content_type or "").partition(";")[0].strip().lower()
+    found = declared or by_name(named.filename) or MEDIA_TYPES.get(media_type)
+    if found == "parquet":
         raise InvalidFileError("the file is not Parquet: it does not begin with PAR1")
-    if named is None:
-        raise UnknownFormatError(f"the file {upload.filename!r}" if upload.filename else "the body")
-    return named
+    if found is not None:
+        return found
+    if media_type not in SAYS_NOTHING:
+        raise UnknownFormatError(f"a body of type {media_type[:80]!r}")
+    return "ndjson" if decoded_head(head).lstrip("\ufeff \t\r\n").startswith("{") else "csv"
 
 
 def by_name(filename: str | None) -> Format | None:
@@ -131,41 +150,124 @@ def by_name(filename: str | None) -> Format | None:
     return SUFFIXES.get(Path(name).suffix)
 
 
-def by_media_type(content_type: str | None) -> Format | None:
-    return MEDIA_TYPES.get((content_type or "").partition(";")[0].strip().lower())
+def decoded_head(head: bytes) -> str:
+    return head.decode(marked_encoding(head) or "utf-8", errors="replace")
 
 
-def as_utf8(path: Path, target: Path, encoding: str | None, max_bytes: int) -> Path:
-    """Return `path`, or `target` with its text in UTF-8 when it is in another encoding.
-
-    UTF-16 and UTF-32 are known by their byte order mark; all else must be declared.
-
-    Raises:
-        InvalidLoadError: there is no such encoding.
-        InvalidFileError: the text is not in it; names the line.
-    """
-    head = head_of(path, 4)
+def marked_encoding(head: bytes) -> str | None:
+    """Return the encoding that a byte order mark says."""
     # UTF-32's mark begins with UTF-16's, so the longest one counts.
     marks = sorted((mark for mark in BOMS if head.startswith(mark)), key=len)
-    found = BOMS[marks[-1]] if marks else None
+    return BOMS[marks[-1]] if marks else None
+
+
+def readable(
+    upload: Upload,
+    decompressed: Path,
+    recoded: Path,
+    *,
+    declared: Format | None,
+    encoding: str | None,
+    max_bytes: int,
+) -> Readable:
+    """Return the upload as a file that DuckDB can read, converted into one of two new files.
+
+    Raises:
+        InvalidFileError: it is empty, damaged, or not what was declared.
+        UnknownFormatError: it is none that we read.
+        UploadTooLargeError: it grows over `max_bytes`, or as only a bomb does.
+    """
+    named = Named(upload.filename, upload.content_type)
+    path, room, sha256 = upload.path, upload.room_bytes, upload.sha256
+    head = head_of(path, HEAD_BYTES, room)
+    if compression := compression_of(head):
+        pieces = unpacked(path, compression)
+        head = next(pieces, b"")
+        room = room_for(head, declared, named)
+        file = copied(pieces, head, decompressed, max_bytes, room)
+        path, sha256 = decompressed, file.sha256
+        if compression_of(head):
+            raise InvalidFileError("the file is compressed twice; unpack it once")
+    format_name = format_of(head, declared, named)
+    if format_name == "parquet":
+        return Readable(path, format_name, sha256, room)
+    known = encoding_of(encoding, head)
+    if known != "utf-8":
+        pieces = recoded_text(path, room, known)
+        copied(pieces, b"", recoded, max_bytes, room)
+        path = recoded
+    return Readable(path, format_name, sha256, room)
+
+
+def copied(
+    pieces: Iterator[bytes], first: bytes, target: Path, max_bytes: int, room: int
+) -> SpoolFile:
+    file = SpoolFile(target, max_bytes, room)
     try:
-        name = codecs.lookup(encoding or found or "utf-8").name
-    except LookupError as error:
-        raise InvalidLoadError(f"there is no encoding {encoding!r}; try latin-1") from error
-    if name == "utf-8":
-        return path
-    size, line = 0, 1
+        file.write(first)
+        for piece in pieces:
+            file.write(piece)
+    finally:
+        file.close()
+    return file
+
+
+def unpacked(path: Path, compression: Literal["gzip", "zstd"]) -> Iterator[bytes]:
+    """Yield the content of a compressed file.
+
+    Raises:
+        InvalidFileError: the compressed data is damaged or cut off.
+        UploadTooLargeError: it grows as only a bomb does.
+    """
+    size_in, size_out = path.stat().st_size, 0
+    with pa.input_stream(str(path), compression=compression) as source:
+        while True:
+            try:
+                chunk = source.read(COPY_BYTES)
+            except (OSError, EOFError, pa.ArrowException) as error:
+                raise InvalidFileError(f"the {compression} data is damaged or cut off") from error
+            if not chunk:
+                return
+            size_out += len(chunk)
+            if size_out > max(RATIO_APPLIES_FROM_BYTES, size_in * RATIO_MAX):
+                raise UploadTooLargeError(
+                    f"the file grows more than {RATIO_MAX} times when it is decompressed",
+                    size_in * RATIO_MAX,
+                )
+            yield chunk
+
+
+def encoding_of(declared: str | None, head: bytes) -> str:
     try:
-        with (
-            path.open(encoding=name, newline="") as source,
-            target.open("w", encoding="utf-8", newline="") as to,
-        ):
-            while text := source.read(COPY_BYTES):
-                size += len(text)
-                if size > max_bytes:
-                    raise UploadTooLargeError("the file is too large", max_bytes)
-                to.write(text)
-                line += text.count("\n")
-    except UnicodeError as error:
-        raise InvalidFileError(f"after line {line} the text is not {name}: {error}") from error
-    return target
+        name = codecs.lookup(declared or marked_encoding(head) or "utf-8").name
+        b"".decode(name)  # raises for zip, hex and others that are no text
+    except (LookupError, ValueError) as error:
+        raise InvalidLoadError(
+            f"there is no encoding {declared!r}; try latin-1, cp1252 or utf-16"
+        ) from error
+    return name
+
+
+def recoded_text(path: Path, offset: int, encoding: str) -> Iterator[bytes]:
+    """Yield the text of a file in UTF-8.
+
+    Raises:
+        InvalidFileError: the text is not in it; names the line.
+    """
+    line = 1
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        file.seek(offset)
+        done = False
+        while not done:
+            data = file.read(COPY_BYTES)
+            done = not data
+            try:
+                text = decoder.decode(data, final=done)
+            except UnicodeError as error:
+                good = data[: getattr(error, "start", 0)].count(b"\n")
+                raise InvalidFileError(
+                    f"line {line + good} is not {encoding}; say which encoding the file has"
+                ) from error
+            line += text.count("\n")
+            yield text.encode(errors="replace")

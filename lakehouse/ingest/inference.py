@@ -1,49 +1,76 @@
 """Types of columns that come as text: strict forms alone, and text whenever in doubt.
 
-The engine's sniffer guesses from what it reads as it goes and rounds `1.5` into an integer column;
-the same file must always give the same schema, so the rules are these.
+The engine's sniffer guesses from what it reads as it goes; the same file must always give the
+same schema, so the rules are these. `forms.py` holds every later value to the same ones.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
-INT64_MAX = 2**63 - 1
-INT64_MIN = -(2**63)
+from lakehouse.ingest.forms import EXACT_DIGITS_MAX, NOT_FINITE, spellings
 
-LONG = re.compile(r"-?(?:0|[1-9]\d*)")
-DOUBLE = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
-ZONED = re.compile(TIMESTAMP.pattern + r"(?:Z|[+-]\d\d(?::?\d\d)?)")
-SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
-LONG_SQL = r"-?(?:0|[1-9][0-9]*)"
-"""What a value of an integer column must look like; DuckDB alone takes 007, 1_000, 1e3 and 1.5."""
+INT64 = range(-(2**63), 2**63)
+INT64_DIGITS = 19
+
+LONG = re.compile(r"0|-?[1-9]\d*", re.ASCII)
+DOUBLE = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?", re.ASCII)
+ZONED = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d(?::?\d\d)?)", re.ASCII
+)
+SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
+BOOLEANS = frozenset((*spellings("true"), *spellings("false")))
 
 
-def infer(values: Iterable[str | None]) -> str:
-    """Return the type that all of `values` have; `string` when they differ or say nothing."""
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    type: str
+    """As Iceberg names it."""
+    layout: str | None = None
+    """How its dates or times are written: as `forms.inferred_form` takes it."""
+
+
+STRING = Inferred("string")
+
+
+def infer(values: Sequence[str | None], date_format: str | None = None) -> Inferred:
+    """Return the type that all of `values` have; `string` when they differ or say nothing.
+
+    Args:
+        date_format: how dates are written here besides ISO 8601, in the letters of strptime.
+    """
     present = [value for value in values if value is not None]
     if not present:
-        return "string"
+        return STRING
+    if date_format is not None and all(parses_as(date_format, value) for value in present):
+        return Inferred(type_of_format(date_format), date_format)
     for type_, matches in FORMS:
         if all(matches(value) for value in present):
-            return type_
-    return "string"
+            if type_ == "double" and all(value in NOT_FINITE for value in present):
+                return STRING
+            return Inferred(type_, time_layout(present) if type_.startswith("time") else None)
+    settled = settled_date_format(present)
+    return Inferred("date", settled) if settled else STRING
 
 
 def is_long(value: str) -> bool:
-    return LONG.fullmatch(value) is not None and INT64_MIN <= int(value[:40]) <= INT64_MAX
+    if LONG.fullmatch(value) is None or len(value) > INT64_DIGITS + 1:
+        return False
+    return int(value) in INT64
 
 
 def is_double(value: str) -> bool:
+    """Whether a double says the same: an integer of many digits would be rounded."""
     if LONG.fullmatch(value):
-        return is_long(value)  # beyond int64 an integer would be rounded
-    return DOUBLE.fullmatch(value) is not None
-
-
-def is_boolean(value: str) -> bool:
-    return value.lower() in ("true", "false")
+        return len(value) <= EXACT_DIGITS_MAX
+    if value in NOT_FINITE:
+        return True
+    return DOUBLE.fullmatch(value) is not None and math.isfinite(float(value))
 
 
 def is_date(value: str) -> bool:
@@ -58,8 +85,7 @@ def is_zoned(value: str) -> bool:
     return ZONED.fullmatch(value) is not None and parses(datetime.fromisoformat, value)
 
 
-def parses(parse: object, value: str) -> bool:
-    assert callable(parse)
+def parses(parse: Callable[[str], object], value: str) -> bool:
     try:
         parse(value)
     except ValueError:
@@ -67,33 +93,48 @@ def parses(parse: object, value: str) -> bool:
     return True
 
 
-FORMS = (
-    ("boolean", is_boolean),
+def parses_as(date_format: str, value: str) -> bool:
+    return parses(lambda text: datetime.strptime(text, date_format), value)  # noqa: DTZ007
+
+
+FORMS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("long", is_long),
     ("double", is_double),
+    ("boolean", BOOLEANS.__contains__),
     ("date", is_date),
     ("timestamp", is_timestamp),
     ("timestamptz", is_zoned),
 )
 
 
-def settled_date_format(values: Iterable[str | None]) -> str | None:
+def type_of_format(date_format: str) -> str:
+    """Return the type of what a format of strptime describes."""
+    if "%z" in date_format:
+        return "timestamptz"
+    return "timestamp" if re.search(r"%[HIMSfpTcX]", date_format) else "date"
+
+
+def time_layout(values: Sequence[str]) -> str:
+    """Return the pattern of LIKE that most of `values` have: it is tried first on every value."""
+    shapes = Counter(re.sub(r"\d", "_", value) for value in values)
+    return shapes.most_common(1)[0][0]
+
+
+def settled_date_format(values: Sequence[str]) -> str | None:
     """Return how the dates of a column are written, when the values settle day and month.
 
     `25/04/2024` somewhere settles it; `03/04/2024` everywhere does not, and stays text.
     """
-    matches = [SLASHED.fullmatch(value) for value in values if value is not None]
+    matches = [SLASHED.fullmatch(value) for value in values]
     if not matches or not all(matches):
         return None
     parts = [match.groups() for match in matches if match]
-    separators = {part[1] for part in parts}
-    if len(separators) > 1:
-        return None
     first = max(int(part[0]) for part in parts)
-    second = max(int(part[2]) for part in parts)
-    separator = separators.pop()
+    second = max(int(part[1]) for part in parts)
     if 12 < first <= 31 and second <= 12:
-        return f"%d{separator}%m{separator}%Y"
-    if 12 < second <= 31 and first <= 12:
-        return f"%m{separator}%d{separator}%Y"
-    return None
+        chosen = "%d/%m/%Y"
+    elif 12 < second <= 31 and first <= 12:
+        chosen = "%m/%d/%Y"
+    else:
+        return None
+    return chosen if all(parses_as(chosen, value) for value in values) else None

@@ -1,12 +1,16 @@
 """One load: a file or rows, read by DuckDB as the rules say, committed whole or not at all."""
 
+import errno
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+import logging
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import anyio
 import msgspec
@@ -18,6 +22,7 @@ from lakehouse.catalog import (
     SchemaDriftError,
     TableExistsError,
     TableName,
+    TableNotFoundError,
     TableState,
     Written,
     check_table_name,
@@ -27,16 +32,25 @@ from lakehouse.catalog import (
 from lakehouse.config import IngestConfig
 from lakehouse.database import (
     Connection,
-    ConversionError,
     Database,
-    EngineInvalidInputError,
+    EngineError,
+    EngineFatalError,
+    EngineInterruptError,
+    EngineMemoryError,
     Lane,
 )
 from lakehouse.failpoints import reach
 from lakehouse.ingest.columns import differences
 from lakehouse.ingest.csv import open_csv
-from lakehouse.ingest.errors import BadRowsError, InvalidLoadError, TooManyLoadsError
-from lakehouse.ingest.formats import as_utf8, decompressed, format_of
+from lakehouse.ingest.errors import (
+    BadRowsError,
+    DiskFullError,
+    InvalidFileError,
+    InvalidLoadError,
+    LoadMemoryError,
+    TooManyLoadsError,
+)
+from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
     DryRun,
     IngestAnswer,
@@ -49,13 +63,16 @@ from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.rows import InvalidRowsError, JsonRows, parse_rows, register
 from lakehouse.ingest.source import Limits, ReadOptions, Source
-from lakehouse.ingest.spool import Upload, new_file, room_bytes
+from lakehouse.ingest.spool import Upload, new_file
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
-CONTENT = "lakehouse.content"
+CONTENT = "lakehouse.content-sha256"
 SAMPLE_ROWS_SHOWN = 20
 SLOT_WAIT_S = 30.0
+UPLOADS_PER_SLOT = 8
+"""Uploads at once, for each load at once: a slow client holds no slot while it sends."""
+ATTEMPTS_MAX = 3
 NONE_REJECTED = Rejected(0, [])
 
 
@@ -90,6 +107,24 @@ class Ingest:
         self._catalog = catalog
         self._listener = listener
         self._slots = anyio.Semaphore(config.concurrency_max)
+        self._uploads = 0
+
+    @contextmanager
+    def uploading(self) -> Iterator[Path]:
+        """A place for one upload, gone after the block.
+
+        Raises:
+            TooManyLoadsError: too many are being sent already.
+        """
+        most = self.config.concurrency_max * UPLOADS_PER_SLOT
+        if self._uploads >= most:
+            raise TooManyLoadsError(most)
+        self._uploads += 1
+        try:
+            with new_file(self.spool) as path:
+                yield path
+        finally:
+            self._uploads -= 1
 
     async def load(self, upload: Upload, options: LoadOptions, key: str | None) -> bytes:
         """Load a file into a table and return the answer, as JSON.
@@ -138,32 +173,55 @@ class Ingest:
         self, cursor: Connection, *, upload: Upload, options: LoadOptions, key: str | None
     ) -> bytes:
         name = check_table_name(options.namespace, options.name)
-        content = identity(upload, options)
         with ExitStack() as stack:
             if key is not None:
                 stack.enter_context(self._catalog.in_flight(key))
-                if (answer := self._catalog.replay(key, content)) is not None:
-                    return answer
-            current = self._catalog.find(name)
-            mode = chosen_mode(options.mode, current)
-            if key is None and current and current.summary.get(CONTENT) == content:
-                return msgspec.json.encode(self._answer_existing(current))
-            path = self._text(stack, upload, options)
-            source = self._open(cursor, upload, path, options, current)
-            loading = Loading(self._catalog, cursor, name, mode, options, content, key)
-            answer = loading.run(source, is_new=current is None or not current.columns)
-        reach("before-answer")
-        self._listener(LoadEnded(str(name), mode, loading.added_rows, upload.size_bytes))
-        return answer
+            file, spare = self._readable(stack, upload, options)
+            content = identity(file, options)
+            if key is not None and (answer := self._catalog.replay(key, content)) is not None:
+                return answer
+            for attempt in range(1, ATTEMPTS_MAX + 1):
+                try:
+                    given, load = self._into(cursor, name, file, spare, options, content, key)
+                    break
+                except (TableExistsError, TableNotFoundError):
+                    # Made or dropped by somebody else meanwhile: without a mode, either will do.
+                    if options.mode is not None or attempt == ATTEMPTS_MAX:
+                        raise
+        if load is not None:
+            reach("before-answer")
+            self._listener(LoadEnded(str(name), load.mode, load.added_rows, upload.size_bytes))
+        return given
+
+    def _into(
+        self,
+        cursor: Connection,
+        name: TableName,
+        file: Readable,
+        spare: Path,
+        options: LoadOptions,
+        content: str,
+        key: str | None,
+    ) -> "tuple[bytes, Loading | None]":
+        """Load the file into the table as it is now; no `Loading` when its rows are there."""
+        current = self._catalog.find(name)
+        mode = chosen_mode(options.mode, current)
+        if key is None and current and current.summary.get(CONTENT) == content:
+            return msgspec.json.encode(self._answer_existing(current)), None
+        table = current if current and current.columns else None
+        source = self._open(cursor, file, spare, options, table)
+        loading = Loading(self._catalog, cursor, name, mode, options, content, key)
+        with in_our_words():
+            return loading.run(source, is_new=table is None), loading
 
     def _dry_run(self, cursor: Connection, *, upload: Upload, options: LoadOptions) -> DryRun:
         name = check_table_name(options.namespace, options.name)
         current = self._catalog.find(name)
         table = current if current and current.columns else None
-        with ExitStack() as stack:
-            path = self._text(stack, upload, options)
-            source = self._open(cursor, upload, path, options, None)
-            sql = f"SELECT * FROM ({source.rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
+        with ExitStack() as stack, in_our_words():
+            file, spare = self._readable(stack, upload, options)
+            source = self._open(cursor, file, spare, options, None)
+            sql = f"SELECT * FROM ({source.good_rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
             sample = cursor.execute(sql).to_arrow_table().to_pylist()
         return DryRun(
             name=name.name,
@@ -172,24 +230,31 @@ class Ingest:
             columns=list(source.columns),
             schema_fingerprint=fingerprint(source.columns),
             differences=differences(source.columns, table.columns) if table else [],
-            sample=sample,
+            sample=[{key: plain(value) for key, value in row.items()} for row in sample],
         )
 
-    def _text(self, stack: ExitStack, upload: Upload, options: LoadOptions) -> Path:
-        """Return the file without compression and, where it is text, in UTF-8."""
-        room = min(self.config.max_bytes, room_bytes(self.spool))
-        path = decompressed(upload.path, stack.enter_context(new_file(self.spool)), room)
-        if format_of(upload, path, options.format) == "parquet":
-            return path
-        return as_utf8(path, stack.enter_context(new_file(self.spool)), options.encoding, room)
+    def _readable(
+        self, stack: ExitStack, upload: Upload, options: LoadOptions
+    ) -> tuple[Readable, Path]:
+        """Return the file as DuckDB can read it, and a place for another copy."""
+        places = [stack.enter_context(new_file(self.spool)) for _ in range(3)]
+        file = readable(
+            upload,
+            places[0],
+            places[1],
+            declared=options.format,
+            encoding=options.encoding,
+            max_bytes=self.config.max_bytes,
+        )
+        return file, places[2]
 
     def _open(
         self,
         cursor: Connection,
-        upload: Upload,
-        path: Path,
+        file: Readable,
+        spare: Path,
         options: LoadOptions,
-        current: TableState | None,
+        table: TableState | None,
     ) -> Source:
         reading = ReadOptions(
             limits=Limits(
@@ -201,15 +266,16 @@ class Ingest:
             delimiter=options.delimiter,
             types=options.types,
             date_format=options.date_format,
-            table=current.columns if current and current.columns else None,
+            table=table.columns if table else None,
+            table_name=str(table.name) if table else "",
+            may_be_empty=options.mode is not None and table is not None,
         )
-        format_name = format_of(upload, path, options.format)
-        if format_name == "parquet":
-            source: Source = open_parquet(cursor, path, reading)
-        elif format_name == "ndjson":
-            source = open_ndjson(cursor, path, reading)
+        if file.format == "parquet":
+            source: Source = open_parquet(cursor, file.path, reading)
+        elif file.format == "ndjson":
+            source = open_ndjson(cursor, file, spare, reading)
         else:
-            source = open_csv(cursor, path, reading, tabs=format_name == "tsv")
+            source = open_csv(cursor, file.path, reading, tabs=file.format == "tsv")
         strange = options.types.keys() - {column.name for column in source.columns}
         if strange:
             raise InvalidLoadError(f"types names the column {min(strange)!r}, which is not there")
@@ -252,7 +318,7 @@ class Ingest:
                     mode="append",
                     idempotency=Idempotency(key, request_hash, rows_answer) if key else None,
                 )
-            except (ConversionError, EngineInvalidInputError) as error:
+            except EngineError as error:
                 bad = rows.bad_rows(cursor)
                 if not bad:
                     raise
@@ -278,41 +344,45 @@ class Loading:
 
     def run(self, source: Source, *, is_new: bool) -> bytes:
         """Load `source`, and what does not fit as `on_error` says."""
+        said = set(self.options.types) if self.options.on_error != "string" else set()
         if self.options.on_error == "reject":
             if is_new:
-                source = self._widened(source, keep=set(self.options.types))
+                source = source.widened(self.cursor, said)
             self.rejected = Rejected(*source.bad_rows(self.cursor))
-            rows = source.good_rows() if self.rejected.count else source.rows()
-            return self._write(rows)
+            return self._write(source.good_rows() if self.rejected.count else source.rows())
         try:
             return self._write(source.rows())
-        except (ConversionError, EngineInvalidInputError) as error:
+        except EngineError as error:
+            if is_system_fault(error):
+                raise
             if is_new:
-                keep = set(self.options.types) if self.options.on_error == "fail" else set()
-                widened = self._widened(source, keep=keep)
+                widened = source.widened(self.cursor, said)
                 if widened.columns != source.columns:
-                    return self._second(widened, error)
-            raise self._failure(source, is_new=is_new) from error
+                    return self._second(widened)
+            raise self._failure(source, is_new, error) from error
 
-    def _second(self, source: Source, first: Exception) -> bytes:
+    def _second(self, source: Source) -> bytes:
         try:
             return self._write(source.rows())
-        except (ConversionError, EngineInvalidInputError) as error:
-            raise self._failure(source, is_new=True) from error
+        except EngineError as error:
+            if is_system_fault(error):
+                raise
+            raise self._failure(source, True, error) from error
 
-    def _widened(self, source: Source, keep: set[str]) -> Source:
-        """Return the source with every column as text that a later value contradicts."""
-        names = source.contradicted(self.cursor) - keep
-        return source.with_strings(names) if names else source
-
-    def _failure(self, source: Source, *, is_new: bool) -> Exception:
-        _, rows = source.bad_rows(self.cursor)
+    def _failure(self, source: Source, is_new: bool, error: Exception) -> Exception:
+        """Return what is wrong with the file: its first bad rows."""
+        count, rows = source.bad_rows(self.cursor)
         if not rows:
-            return InvalidLoadError("the file cannot be read as its format says")
+            log.warning("a file could not be read", exc_info=error)
+            return InvalidFileError("the file cannot be read as its format: it is damaged")
         if not is_new and all(row.column for row in rows):
-            shown = [f"{row.column}: {row.reason} (line {row.line or '?'})" for row in rows]
-            return SchemaDriftError(str(self.name), shown)
-        return BadRowsError(rows, "mend the file, or load the good rows with on_error=reject")
+            names = dict.fromkeys(row.column for row in rows)
+            firsts = [next(row for row in rows if row.column == name) for name in names]
+            return SchemaDriftError(
+                str(self.name),
+                [f"column {r.column!r}: {r.reason} (line {r.line or '?'})" for r in firsts],
+            )
+        return BadRowsError(rows, count)
 
     def _write(self, rows: Rows) -> bytes:
         written = self.catalog.write(
@@ -363,10 +433,43 @@ def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
     return asked or "overwrite"
 
 
-def identity(upload: Upload, options: LoadOptions) -> str:
+def identity(file: Readable, options: LoadOptions) -> str:
     """Return what identifies a load: the content, and how it was to be read."""
     said = msgspec.json.encode(options)
-    return f"{upload.sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+    return f"{file.sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Translate what is not the file's fault."""
+    try:
+        yield
+    except EngineMemoryError as error:
+        raise LoadMemoryError from error
+    except EngineError as error:
+        if is_disk_full(error):
+            raise DiskFullError from error
+        raise
+
+
+def is_system_fault(error: EngineError) -> bool:
+    """Whether no other file would have fared better."""
+    faults = (EngineMemoryError, EngineFatalError, EngineInterruptError)
+    return isinstance(error, faults) or is_disk_full(error)
+
+
+def is_disk_full(error: EngineError) -> bool:
+    text = str(error)
+    return os.strerror(errno.ENOSPC) in text or "max_temp_directory_size" in text
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON can say it, in the forms of SQL answers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
 
 
 def rows_answer(written: Written) -> bytes:

@@ -1,221 +1,317 @@
-"""NDJSON: a JSON object a line. JSON has types, so text stays text unless `types=` says else.
+"""NDJSON: a JSON object a line, read in one pass when the file keeps what its first rows promise.
 
-`read_json` with explicit columns ignores keys it does not know, silently. So the fast way is its
-own detection over the first rows, which then raises for a key that appears later; where its types
-would lose something, the columns are named, and the keys of the whole file are compared first.
+`read_json` with named columns drops keys that it does not know, without a word; only when it
+found the columns itself does it raise for a new one. So the file gets two rows in front, made
+here, that hold every key: once as we want it read, once so that numbers stay JSON text. From them
+it finds exactly our columns, and they are left out again by a key of their own.
+
+Text is read as text, everything else as JSON; `forms.py` makes values of both.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from lakehouse.catalog import Column, Rows, SchemaDriftError, check_column_names, duckdb_type
-from lakehouse.catalog.names import folded
-from lakehouse.database import Connection, EngineError, literal, quoted
+from lakehouse.catalog import Column, Rows, check_column_names, duckdb_type, iceberg_type
+from lakehouse.database import Connection, literal, quoted
 from lakehouse.errors import LakehouseError
+from lakehouse.ingest.columns import folded
 from lakehouse.ingest.errors import InvalidFileError
+from lakehouse.ingest.formats import Readable
+from lakehouse.ingest.forms import (
+    TextColumn,
+    declared_form,
+    inferred_form,
+    select_checked,
+    select_fitting,
+)
+from lakehouse.ingest.inference import STRING, Inferred, infer, is_double, is_long
+from lakehouse.ingest.json_forms import Shape, is_nested, json_pointer, nested_form, shapes_of
+from lakehouse.ingest.lines import count_lines, overlong_lines
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import ReadOptions, path_literal, select, struct
+from lakehouse.ingest.source import ReadOptions, path_literal, shown
 
-INT64 = range(-(2**63), 2**63)
-DIGITS_MAX = 4000
-EXACT = {"boolean": {"BOOLEAN"}, "long": {"BIGINT"}, "double": {"DOUBLE"}, "string": {"VARCHAR"}}
-"""What `read_json` detects, and reads without a loss, for each of our types."""
+SAMPLE_BYTES_MAX = 32 * 1024 * 1024
+KEYS_SHOWN_MAX = 100
+BOM = b"\xef\xbb\xbf"
+READ_AS_TEXT = frozenset(["string", "date", "time", "timestamp", "timestamptz", "uuid", "binary"])
+QUOTED_NUMBERS = ("decimal", "double", "float")
+"""Of a declared type, these may come as JSON strings: SQL answers give them so."""
 
 
 @dataclass(frozen=True, slots=True)
 class NdjsonSource:
     path: Path
+    room_bytes: int
+    marker: str
+    """The key of the rows in front."""
     columns: tuple[Column, ...]
     keys: Mapping[str, str]
     """By column, the key as the file has it."""
-    detected: bool
-    """Whether `read_json`'s own detection gives exactly these types."""
+    sample: Mapping[str, Inferred]
+    """By column, what the first rows say."""
+    as_json: frozenset[str]
+    """Columns that are read as JSON, not as text."""
+    shapes: Mapping[str, Shape]
     options: ReadOptions
 
     def rows(self) -> Rows:
-        if self.detected:
-            expressions = {c.name: quoted(self.keys[c.name]) for c in self.columns}
-            return Rows(select(expressions, self._detecting()), self.columns)
-        types = {self.keys[c.name]: duckdb_type(c.type) for c in self.columns}
+        size = max(self.options.limits.line_max_bytes, self.room_bytes)
         source = (
-            f"read_json({path_literal(self.path)}, format='newline_delimited', "
-            f"columns={struct(types)}, {self._size()})"
+            f"read_json({path_literal(self.path)}, format='newline_delimited', sample_size=2, "
+            f"map_inference_threshold=-1, maximum_object_size={size}) "
+            f"WHERE {quoted(self.marker)} IS NULL"
         )
-        expressions = {c.name: quoted(self.keys[c.name]) for c in self.columns}
-        return Rows(select(expressions, source), self.columns)
+        texts = [self._column(each, self._fast_text(each)) for each in self.columns]
+        return Rows(select_checked(texts, source), self.columns)
 
     def good_rows(self) -> Rows:
-        expressions = {c.name: self._cast(c) for c in self.columns}
-        checks = [f"({self._fits(c)})" for c in self.columns]
-        sql = select(expressions, f"({self._lines()})")
-        keys = list_of_keys(self.keys.values())
-        known = f"list_has_all({keys}, json_keys(j))"
-        where = " AND ".join(["j IS NOT NULL", known, *checks])
-        return Rows(f"{sql} WHERE {where}", self.columns)
+        source = f"({self._objects()}) WHERE j IS NOT NULL AND {self._no_other_keys()}"
+        fitting = select_fitting(self._slow_columns(), f"(SELECT * FROM {source})")
+        return Rows(fitting, self.columns)
 
-    def contradicted(self, cursor: Connection) -> set[str]:
-        typed = [c for c in self.columns if c.type != "string"]
-        if not typed:
-            return set()
-        counts = ", ".join(f"count(*) FILTER (NOT ({self._fits(c)}))" for c in typed)
-        row = cursor.execute(
-            f"SELECT {counts} FROM ({self._lines()}) WHERE j IS NOT NULL"
-        ).fetchone()
+    def widened(self, cursor: Connection, keep: set[str]) -> "NdjsonSource":
+        source = self._with_late_keys(cursor)
+        texts = [c for c in source._slow_columns() if c.form is not None]
+        texts = [each for each in texts if each.column.name not in keep]
+        if not texts:
+            return source
+        counts = ", ".join(f"count(*) FILTER (NOT {each.fits()})" for each in texts)
+        sql = f"SELECT {counts} FROM ({source._objects()}) WHERE j IS NOT NULL"
+        row = cursor.execute(sql).fetchone()
         assert row is not None, "an aggregate has one row"
-        return {column.name for column, count in zip(typed, row, strict=True) if count}
-
-    def with_strings(self, names: set[str]) -> "NdjsonSource":
-        columns = tuple(Column(c.name, "string") if c.name in names else c for c in self.columns)
-        return replace(self, columns=columns, detected=False)
+        names = {each.column.name for each, count in zip(texts, row, strict=True) if count}
+        columns = tuple(Column(c.name, "string") if c.name in names else c for c in source.columns)
+        return replace(source, columns=columns)
 
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         most = self.options.limits.bad_rows_max
-        keys = list_of_keys(self.keys.values())
-        cases = ["WHEN j IS NULL THEN 'it is no JSON object'"]
-        cases.append(f"WHEN NOT list_has_all({keys}, json_keys(j)) THEN 'it has an unknown key'")
-        cases += [
-            f"WHEN NOT ({self._fits(c)}) THEN {literal(f'{c.name}: it is no {c.type}')}"
-            for c in self.columns
-        ]
-        bad = (
-            f"SELECT line, reason FROM (SELECT line, CASE {' '.join(cases)} END AS reason "
-            f"FROM ({self._lines()})) WHERE reason IS NOT NULL"
-        )
-        found = cursor.execute(f"{bad} ORDER BY line LIMIT {most}").fetchall()
-        counted = cursor.execute(f"SELECT count(*) FROM ({bad})").fetchone()
-        rows = [BadRow(line, *split_reason(reason, self.columns)) for line, reason in found]
-        return (int(counted[0]) if counted else 0), rows
+        limit = self.options.limits.line_max_bytes
+        long_count, long_lines = overlong_lines(self.path, self.room_bytes, limit, most)
+        rows = [BadRow(line, None, f"it is longer than {limit} bytes") for line in long_lines]
+        texts = [each for each in self._slow_columns() if each.form is not None]
+        fits = " AND ".join(each.fits() for each in texts) or "true"
+        good = f"{self._no_other_keys()} AND {fits}"
+        bad = f"FROM ({self._objects()}) WHERE j IS NULL OR NOT ({good})"
+        counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
+        values = "".join(f", left({each.text}, 80), {each.fits()}" for each in texts)
+        found = cursor.execute(
+            f"SELECT line, left(text, 80), j IS NULL, {self._other_keys()}{values} {bad}"
+            f" ORDER BY line LIMIT {most}"
+        ).fetchall()
+        for line, text, is_no_object, strange, *cells in found:
+            if is_no_object:
+                rows.append(BadRow(line, None, f"{shown(text)} is no JSON object"))
+            elif strange is not None and strange:
+                rows.append(BadRow(line, strange[0], "there is no such column"))
+            else:
+                pairs = zip(texts, cells[::2], cells[1::2], strict=True)
+                fitting = ((each, value) for each, value, is_good in pairs if not is_good)
+                each, value = next(fitting, (None, None))
+                if each is None:
+                    rows.append(BadRow(line, None, "it has a key twice"))
+                else:
+                    reason = f"{shown(value)} is no {each.column.type}"
+                    rows.append(BadRow(line, each.column.name, reason))
+        rows.sort(key=lambda row: row.line or 0)
+        return long_count + (int(counted[0]) if counted else 0), rows[:most]
 
-    def _detecting(self) -> str:
-        """No format matches a date, so text stays text; and no map is guessed."""
-        return (
-            f"read_json({path_literal(self.path)}, format='newline_delimited', "
-            f"sample_size={self.options.limits.sample_rows}, dateformat='\x01', "
-            f"timestampformat='\x01', map_inference_threshold=-1, {self._size()})"
-        )
+    def _column(self, column: Column, text: str) -> TextColumn:
+        if is_nested(column.type):
+            return TextColumn(column, text, nested_form(column.type, self.shapes[column.type]))
+        found = self.sample.get(column.name, STRING)
+        layout = found.layout if found.type == column.type else None
+        if self.options.table is None and column.name not in self.options.types:
+            return TextColumn(column, text, inferred_form(column.type, layout))
+        if column.type.startswith(QUOTED_NUMBERS):
+            text = f"trim({text}, '\"')"
+        form = declared_form(column.type, self.options.date_format, layout)
+        return TextColumn(column, text, form)
 
-    def _size(self) -> str:
-        return f"maximum_object_size={self.options.limits.line_max_bytes}"
-
-    def _lines(self) -> str:
-        """Every line as text, with its number, and as JSON where it is an object."""
-        limits = self.options.limits
-        return (
-            "SELECT line, text, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' "
-            "THEN text::JSON END AS j FROM (SELECT row_number() OVER () AS line, text FROM "
-            f"read_csv({path_literal(self.path)}, auto_detect=false, header=false, delim='\x01', "
-            f"quote='', escape='', max_line_size={limits.line_max_bytes}, ignore_errors=true, "
-            "columns={'text': 'VARCHAR'})) WHERE text IS NOT NULL"
-        )
-
-    def _value(self, column: Column) -> str:
-        return f"json_extract(j, {literal(json_pointer(self.keys[column.name]))})"
-
-    def _cast(self, column: Column) -> str:
-        value, target = self._value(column), duckdb_type(column.type)
-        if column.type == "string":
+    def _fast_text(self, column: Column) -> str:
+        value = quoted(self.keys[column.name])
+        if column.name not in self.as_json:
+            return value
+        if column.type in READ_AS_TEXT:  # it was to be a number, and then was not
             return f"({value} ->> '$')"
-        return f"TRY_CAST({value} AS {target})"
+        return value if is_nested(column.type) else f"CAST({value} AS VARCHAR)"
 
-    def _fits(self, column: Column) -> str:
-        value = self._value(column)
-        if column.type == "string":
-            return "true"
-        fits = f"{self._cast(column)} IS NOT NULL"
-        if column.type in ("long", "int"):
-            fits += f" AND json_type({value}) IN ('BIGINT', 'UBIGINT')"
-        return f"{value} IS NULL OR json_type({value}) = 'NULL' OR ({fits})"
+    def _slow_columns(self) -> list[TextColumn]:
+        """The columns as they are found in single lines, by keys."""
+        result = []
+        for column in self.columns:
+            path = literal(json_pointer(self.keys[column.name]))
+            if column.type in READ_AS_TEXT:
+                text = f"json_extract_string(j, {path})"
+            else:
+                text = f"nullif(CAST(json_extract(j, {path}) AS VARCHAR), 'null')"
+            result.append(self._column(column, text))
+        return result
+
+    def _objects(self) -> str:
+        """Every line with its number, and as JSON where it is an object."""
+        limit = self.options.limits.line_max_bytes
+        room_lines = count_lines(self.path, self.room_bytes)
+        return (
+            f"SELECT line - {room_lines} AS line, text, "
+            "CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text::JSON END AS j "
+            "FROM (SELECT row_number() OVER () AS line, text FROM "
+            f"read_csv({path_literal(self.path)}, auto_detect=false, header=false, "
+            f"delim='\x01\x02\x03\x04', quote='', escape='', max_line_size={limit}, "
+            "strict_mode=false, ignore_errors=true, nullstr='', columns={'text': 'VARCHAR'})) "
+            f"WHERE line > {room_lines} AND trim(text, ' \t\r') <> ''"
+        )
+
+    def _other_keys(self) -> str:
+        names = "[" + ", ".join(literal(key) for key in self.keys.values()) + "]"
+        return f"[k FOR k IN json_keys(j) IF NOT list_contains({names}, k)]"
+
+    def _no_other_keys(self) -> str:
+        names = "[" + ", ".join(literal(key) for key in self.keys.values()) + "]"
+        once = "len(json_keys(j)) = len(list_distinct(json_keys(j)))"
+        return f"(list_has_all({names}, json_keys(j)) AND {once})"
+
+    def _with_late_keys(self, cursor: Connection) -> "NdjsonSource":
+        """Return the same file with a column for each key that came after the sample."""
+        found = cursor.execute(
+            f"SELECT key FROM (SELECT unnest({self._other_keys()}) AS key, line "
+            f"FROM ({self._objects()}) WHERE j IS NOT NULL) GROUP BY key ORDER BY min(line), key "
+            f"LIMIT {self.options.limits.columns_max + 1}"
+        ).fetchall()
+        late = [key for (key,) in found]
+        if not late:
+            return self
+        check_names([*self.keys.values(), *late], self.options)
+        sample = dict(self.sample)
+        for key in late:
+            path = literal(json_pointer(key))
+            values = cursor.execute(
+                f"SELECT CAST(json_extract(j, {path}) AS VARCHAR) FROM ({self._objects()}) "
+                f"WHERE json_exists(j, {path}) ORDER BY line "
+                f"LIMIT {self.options.limits.sample_rows}"
+            ).fetchall()
+            sample[key] = inferred(decoded(value) for (value,) in values)
+        columns = tuple(Column(key, self.options.types.get(key, sample[key].type)) for key in late)
+        keys = {**self.keys, **{key: key for key in late}}
+        target = self.path.with_name(f"{self.path.name}-{len(keys)}")
+        return seeded(
+            cursor,
+            replace(self, columns=(*self.columns, *columns), keys=keys, sample=sample),
+            target,
+        )
 
 
-def open_ndjson(cursor: Connection, path: Path, options: ReadOptions) -> NdjsonSource:
+def open_ndjson(
+    cursor: Connection, file: Readable, spare: Path, options: ReadOptions
+) -> NdjsonSource:
     """Return the file with a type for each of its columns.
+
+    Args:
+        spare: where a copy may go when there is no room in front of the file.
 
     Raises:
         InvalidFileError: a line is no JSON object, or names that no table can have.
-        SchemaDriftError: it has keys that the table has not.
     """
-    sample = sampled(path, options)
-    keys = list(dict.fromkeys(key for row in sample for key in row))
-    types = {key: inferred(row.get(key) for row in sample) for key in keys}
+    rows = sampled(file, options)
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     check_names(keys, options)
+    by_key = {key: inferred(row.get(key) for row in rows) for key in keys}
     if options.table is not None:
-        return into_table(cursor, path, options, keys, types)
-    columns = tuple(Column(key, options.types.get(key, types[key])) for key in keys)
-    source = NdjsonSource(path, columns, {key: key for key in keys}, False, options)
-    return checked(cursor, source)
+        known = {folded(column.name): column.name for column in options.table}
+        by_column = {known[folded(key)]: key for key in keys if folded(key) in known}
+        columns = options.table
+        for column in columns:  # one that no row has is NULL
+            by_column.setdefault(column.name, column.name)
+    else:
+        columns = tuple(Column(key, options.types.get(key, by_key[key].type)) for key in keys)
+        by_column = {key: key for key in keys}
+    source = NdjsonSource(
+        path=file.path,
+        room_bytes=file.room_bytes,
+        marker=f"lakehouse-{secrets.token_hex(8)}",
+        columns=columns,
+        keys=by_column,
+        sample={name: by_key[key] for name, key in by_column.items() if key in by_key},
+        as_json=frozenset(),
+        shapes={},
+        options=options,
+    )
+    return seeded(cursor, source, spare)
 
 
-def into_table(
-    cursor: Connection,
-    path: Path,
-    options: ReadOptions,
-    keys: list[str],
-    types: Mapping[str, str],
-) -> NdjsonSource:
-    """Read the file as the table has its columns; a column that no row has is NULL."""
-    assert options.table is not None, "the caller looked"
-    known = {folded(column.name): column for column in options.table}
-    strange = [key for key in keys if folded(key) not in known]
-    if strange:
-        raise unknown_keys(strange)
-    by_column = {known[folded(key)].name: key for key in keys}
-    for column in options.table:
-        by_column.setdefault(column.name, column.name)
-    return checked(cursor, NdjsonSource(path, options.table, by_column, False, options))
+def seeded(cursor: Connection, source: NdjsonSource, spare: Path) -> NdjsonSource:
+    """Return the source with the rows in front that make the engine find its columns."""
+    as_json = frozenset(c.name for c in source.columns if c.type not in READ_AS_TEXT)
+    keys = {source.keys[column.name]: column.name in as_json for column in source.columns}
+    # A number in one row and an object in the other: what fits both is JSON.
+    first = {key: 1 if number else "text" for key, number in keys.items()}
+    second = {key: {"x": 1} if number else "text" for key, number in keys.items()}
+    rows = "".join(json.dumps({**each, source.marker: 1}) + "\n" for each in (first, second))
+    path, room = in_front(source.path, source.room_bytes, rows.encode(), spare)
+    return replace(
+        source,
+        path=path,
+        room_bytes=room,
+        as_json=as_json,
+        shapes=shapes_of(cursor, source.columns),
+    )
 
 
-def checked(cursor: Connection, source: NdjsonSource) -> NdjsonSource:
-    """Return the source, reading by detection where that is exact; else with its keys compared."""
-    try:
-        described = cursor.execute(f"DESCRIBE SELECT * FROM {source._detecting()}").fetchall()
-    except EngineError:
-        described = []
-    found = {name: type_ for name, type_, *_ in described}
-    wanted = {source.keys[c.name]: c.type for c in source.columns}
-    if found.keys() == wanted.keys() and all(
-        found[key] in EXACT.get(type_, ()) for key, type_ in wanted.items()
-    ):
-        return replace(source, detected=True)
-    unknown = cursor.execute(
-        f"SELECT DISTINCT unnest(json_keys(j)) AS key FROM ({source._lines()}) "
-        f"WHERE j IS NOT NULL AND NOT list_has_all({list_of_keys(source.keys.values())}, "
-        "json_keys(j)) LIMIT 100"
-    ).fetchall()
-    new = sorted(key for (key,) in unknown if key not in source.keys.values())
-    if not new:
-        return source
-    if source.options.table is not None:
-        raise unknown_keys(new)
-    check_names([*wanted, *new], source.options)
-    columns = (*source.columns, *(Column(key, "string") for key in new))
-    return replace(source, columns=columns, keys={**source.keys, **{key: key for key in new}})
+def in_front(path: Path, room_bytes: int, rows: bytes, spare: Path) -> tuple[Path, int]:
+    """Write `rows` in front of a file, or into a copy of it, and return that and the new room."""
+    if path != spare and len(rows) <= room_bytes:
+        with path.open("r+b") as file:
+            file.write(rows.ljust(room_bytes, b"\n"))
+            if file.read(len(BOM)) == BOM:
+                file.seek(room_bytes)
+                file.write(b"   ")
+        return path, room_bytes
+    with path.open("rb") as old, spare.open("wb") as new:
+        old.seek(room_bytes)
+        start = old.read(len(BOM))
+        new.write(rows)
+        new.write(start if start != BOM else b"")
+        shutil.copyfileobj(old, new, 4 * 1024 * 1024)
+    return spare, len(rows)
 
 
-def unknown_keys(keys: Iterable[str]) -> SchemaDriftError:
-    return SchemaDriftError("the file", [f"column {key!r} is not in the table" for key in keys])
+def sampled(file: Readable, options: ReadOptions) -> list[dict[str, Any]]:
+    """Return the first rows that can be read; the full pass says what the others are.
 
-
-def sampled(path: Path, options: ReadOptions) -> list[dict[str, Any]]:
+    Raises:
+        InvalidFileError: there is none.
+    """
     limits = options.limits
     rows: list[dict[str, Any]] = []
-    with path.open("rb") as file:
-        for number in range(1, limits.sample_rows * 2):
-            line = file.readline(limits.line_max_bytes + 1)
-            if not line or len(rows) >= limits.sample_rows:
+    first: InvalidFileError | None = None
+    size, number = 0, 0
+    with file.path.open("rb") as lines:
+        lines.seek(file.room_bytes)
+        while len(rows) < limits.sample_rows and size < SAMPLE_BYTES_MAX:
+            line = lines.readline(limits.line_max_bytes + 1)
+            if not line:
                 break
-            if len(line) > limits.line_max_bytes:
-                raise InvalidFileError(
-                    f"line {number} is longer than {limits.line_max_bytes} bytes"
-                )
-            if not line.strip():
-                continue
-            rows.append(parsed(line.removeprefix(b"\xef\xbb\xbf"), number))
+            number, size = number + 1, size + len(line)
+            try:
+                if len(line) > limits.line_max_bytes:
+                    while line and not line.endswith(b"\n"):
+                        line = lines.readline(limits.line_max_bytes)
+                    what = f"line {number} is longer than {limits.line_max_bytes} bytes"
+                    raise InvalidFileError(what)
+                if number == 1:
+                    line = line.removeprefix(BOM)
+                if line.strip():
+                    rows.append(parsed(line, number))
+            except InvalidFileError as error:
+                first = first or error
     if not rows:
-        raise InvalidFileError("the file has no rows")
+        raise first or InvalidFileError("the file has no rows")
     return rows
 
 
@@ -223,15 +319,22 @@ def parsed(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        hint = "; one JSON object a line" if number == 1 else ""
+        hint = " (send one JSON object a line)" if number == 1 else ""
         raise InvalidFileError(f"line {number} is no JSON object: {error}{hint}") from error
     if not isinstance(row, dict):
-        kind = "an array; send one JSON object a line" if isinstance(row, list) else "no object"
-        raise InvalidFileError(f"line {number} is {kind}")
+        kind = "an array" if isinstance(row, list) else "no object"
+        raise InvalidFileError(f"line {number} is {kind}; send one JSON object a line")
     return row
 
 
-def check_names(keys: list[str], options: ReadOptions) -> None:
+def decoded(text: str | None) -> Any:
+    try:
+        return msgspec.json.decode(text) if text is not None else None
+    except msgspec.DecodeError:
+        return text
+
+
+def check_names(keys: Sequence[str], options: ReadOptions) -> None:
     if len(keys) > options.limits.columns_max:
         raise InvalidFileError(
             f"the rows have {len(keys)} keys; {options.limits.columns_max} are the most"
@@ -242,50 +345,52 @@ def check_names(keys: list[str], options: ReadOptions) -> None:
         raise InvalidFileError(f"a key cannot be a column: {error.detail}") from error
 
 
-def inferred(values: Any) -> str:
+def inferred(values: Iterable[Any]) -> Inferred:
     """Return the type of all `values`; `string` (JSON text) when they differ."""
     present = [value for value in values if value is not None]
-    if not present:
+    kinds = {kind_of(value) for value in present}
+    if kinds == {"text"}:
+        found = infer(present)
+        slashed = found.layout is not None and "%" in found.layout
+        return found if found.type in READ_AS_TEXT and not slashed else STRING
+    if kinds == {"struct"}:
+        return Inferred(struct_of(present))
+    if kinds == {"list"}:
+        items = [item for value in present for item in value]
+        return Inferred(f"list<{nested(items)}>")
+    if kinds and kinds <= {"long", "double"}:
+        texts = [msgspec.json.encode(value).decode() for value in present]
+        type_, fits = ("long", is_long) if kinds == {"long"} else ("double", is_double)
+        return Inferred(type_) if all(map(fits, texts)) else STRING
+    return Inferred("boolean") if kinds == {"boolean"} else STRING
+
+
+def nested(values: Iterable[Any]) -> str:
+    """Return the type of what is inside a list or an object, where text stays text."""
+    found = inferred(values).type
+    return "string" if found in READ_AS_TEXT else found
+
+
+def struct_of(values: Sequence[dict[str, Any]]) -> str:
+    keys = dict.fromkeys(key for value in values for key in value)
+    try:
+        check_column_names(keys)
+    except LakehouseError:
         return "string"
-    types = {scalar(value) for value in present}
-    if types <= {"long", "double"}:
-        return types.pop() if len(types) == 1 else "double"
-    if types == {"struct"}:
-        keys = dict.fromkeys(key for value in present for key in value)
-        if not keys or not all(key.strip() and key.isprintable() for key in keys):
-            return "string"
-        if len({folded(key) for key in keys}) < len(keys):
-            return "string"
-        fields = (f"{quoted(key)}: {inferred(v.get(key) for v in present)}" for key in keys)
-        return f"struct<{', '.join(fields)}>"
-    if types == {"list"}:
-        return f"list<{inferred(item for value in present for item in value)}>"
-    return types.pop() if len(types) == 1 else "string"
+    if not keys:
+        return "string"
+    fields = (f"{quoted(key)}: {nested(value.get(key) for value in values)}" for key in keys)
+    # Twice translated, names are quoted only where they must be: as tables say their types.
+    return iceberg_type(duckdb_type(f"struct<{', '.join(fields)}>"))
 
 
-def scalar(value: object) -> str:
+def kind_of(value: object) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        return "long" if value in INT64 else "string"
+        return "long"
     if isinstance(value, float):
         return "double"
     if isinstance(value, dict):
         return "struct"
-    return "list" if isinstance(value, list) else "string"
-
-
-def json_pointer(key: str) -> str:
-    return "/" + key.replace("~", "~0").replace("/", "~1")
-
-
-def list_of_keys(keys: Any) -> str:
-    return "[" + ", ".join(literal(key) for key in keys) + "]"
-
-
-def split_reason(reason: str, columns: tuple[Column, ...]) -> tuple[str | None, str]:
-    for column in columns:
-        prefix = f"{column.name}: "
-        if reason.startswith(prefix):
-            return column.name, reason.removeprefix(prefix)
-    return None, reason
+    return "list" if isinstance(value, list) else "text"

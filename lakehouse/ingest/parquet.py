@@ -1,97 +1,120 @@
 """Parquet: its footer says the types; it is looked at before DuckDB sees the file."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakehouse.catalog import Column, Rows, check_column_names, duckdb_type, iceberg_type
-from lakehouse.database import Connection, literal, quoted
+from lakehouse.catalog import (
+    Column,
+    Rows,
+    UnsupportedTypeError,
+    check_column_names,
+    duckdb_type,
+    iceberg_type,
+)
+from lakehouse.database import Connection, EngineError, literal, quoted
 from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError
+from lakehouse.ingest.forms import contradiction, select
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import ReadOptions, path_literal, select
+from lakehouse.ingest.source import ReadOptions, path_literal, shown
+
+TIMES = ("date", "timestamp", "timestamptz")
+NANOSECONDS = "finer than microseconds, which is the finest that Iceberg holds"
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetColumn:
+    column: Column
+    name: str
+    """As the file has it."""
+    read_as: str
+    """The type that DuckDB reads it as."""
+    natural: str | None
+    """The Iceberg type that holds it without a loss; None when there is none."""
+
+    def value(self) -> str:
+        return f"TRY_CAST({quoted(self.name)} AS {duckdb_type(self.column.type)})"
+
+    def fits(self) -> str:
+        """Return SQL that is true where the value is NULL or kept by the column's type."""
+        raw = quoted(self.name)
+        if self.read_as == "TIMESTAMP_NS":
+            test = f"isfinite({raw}) AND epoch_ns({raw}) % 1000 = 0"
+        elif self.column.type in TIMES and self.natural == self.column.type:
+            test = f"isfinite({raw})"
+        elif self.natural == self.column.type:
+            test = f"{self.value()} IS NOT NULL"
+        else:  # another type than its own: only what comes back the same was kept
+            test = f"CAST({self.value()} AS {self.read_as}) IS NOT DISTINCT FROM {raw}"
+        return f"({raw} IS NULL OR coalesce({test}, false))"
+
+    def always_fits(self) -> bool:
+        """Whether no value can be lost: then none is looked at."""
+        kept = self.natural == self.column.type and self.column.type not in TIMES
+        return kept and "HUGEINT" not in self.read_as
+
+    def checked(self) -> str:
+        if self.always_fits():
+            return quoted(self.name)
+        message = literal(contradiction(self.column))
+        return f"CASE WHEN {self.fits()} THEN {self.value()} ELSE error({message}) END"
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
     path: Path
-    columns: tuple[Column, ...]
-    names: tuple[str, ...]
-    """Of the columns, as the file has them."""
-    types: tuple[str, ...]
-    """Of the columns, as DuckDB reads them."""
+    parts: tuple[ParquetColumn, ...]
     options: ReadOptions
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(part.column for part in self.parts)
+
     def rows(self) -> Rows:
-        expressions = {
-            column.name: self._exact(name, type_, column) for column, name, type_ in self._triples()
-        }
-        return Rows(select(expressions, self._reader()), self.columns)
+        checked = {part.column.name: part.checked() for part in self.parts}
+        return Rows(f"{select(checked)} FROM {self._reader()}", self.columns)
 
     def good_rows(self) -> Rows:
-        checks = [f"({self._fits(*triple)})" for triple in self._triples()]
-        expressions = {
-            column.name: f"TRY_CAST({quoted(name)} AS {duckdb_type(column.type)})"
-            for column, name, _ in self._triples()
-        }
-        return Rows(
-            f"{select(expressions, self._reader())} WHERE {' AND '.join(checks)}", self.columns
-        )
+        values = {part.column.name: part.value() for part in self.parts}
+        return Rows(f"{select(values)} FROM {self._reader()} WHERE {self._fits()}", self.columns)
 
-    def contradicted(self, cursor: Connection) -> set[str]:
-        triples = list(self._triples())
-        counts = ", ".join(f"count(*) FILTER (NOT ({self._fits(*each)}))" for each in triples)
-        row = cursor.execute(f"SELECT {counts} FROM {self._reader()}").fetchone()
-        assert row is not None, "an aggregate has one row"
-        return {column.name for (column, _, _), bad in zip(triples, row, strict=True) if bad}
-
-    def with_strings(self, names: set[str]) -> "ParquetSource":
-        columns = tuple(Column(c.name, "string") if c.name in names else c for c in self.columns)
-        return replace(self, columns=columns)
+    def widened(self, cursor: Connection, keep: set[str]) -> "ParquetSource":
+        """Nothing is text here that could be a number: what does not fit is an error."""
+        return self
 
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
-        cases = [
-            f"WHEN NOT ({self._fits(*each)}) THEN {number}"
-            for number, each in enumerate(self._triples())
-        ]
-        bad = (
-            f"SELECT which FROM (SELECT CASE {' '.join(cases)} END AS which "
-            f"FROM {self._reader()}) WHERE which IS NOT NULL"
+        bad = f"FROM {self._reader()} WHERE NOT {self._fits()}"
+        counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
+        parts = [part for part in self.parts if not part.always_fits()]
+        values = ", ".join(
+            f"left(CAST({quoted(part.name)} AS VARCHAR), 80), {part.fits()}" for part in parts
         )
-        most = self.options.limits.bad_rows_max
-        found = cursor.execute(f"{bad} LIMIT {most}").fetchall()
-        counted = cursor.execute(f"SELECT count(*) FROM ({bad})").fetchone()
-        rows = [
-            BadRow(None, self.columns[which].name, f"it does not fit {self.columns[which].type}")
-            for (which,) in found
-        ]
-        return (int(counted[0]) if counted else 0), rows
+        if not counted or not counted[0]:
+            return 0, []
+        found = cursor.execute(
+            f"SELECT {values} {bad} LIMIT {self.options.limits.bad_rows_max}"
+        ).fetchall()
+        rows = []
+        for cells in found:
+            pairs = zip(parts, cells[::2], cells[1::2], strict=True)
+            part, value = next((part, value) for part, value, is_good in pairs if not is_good)
+            reason = f"{shown(value)} does not fit into {part.column.type}"
+            if part.read_as == "TIMESTAMP_NS":
+                reason = f"{shown(value)} is {NANOSECONDS}"
+            rows.append(BadRow(None, part.column.name, reason))
+        return int(counted[0]), rows
 
-    def _triples(self) -> "list[tuple[Column, str, str]]":
-        return list(zip(self.columns, self.names, self.types, strict=True))
+    def _fits(self) -> str:
+        tests = [part.fits() for part in self.parts if not part.always_fits()]
+        return f"({' AND '.join(tests) or 'true'})"
 
     def _reader(self) -> str:
         return f"read_parquet({path_literal(self.path)})"
-
-    def _exact(self, name: str, type_: str, column: Column) -> str:
-        """Nanoseconds that microseconds cannot hold are refused, not cut."""
-        if type_ != "TIMESTAMP_NS":
-            return quoted(name)
-        message = literal(f"{column.name!r} has nanoseconds, which Iceberg cannot hold")
-        return (
-            f"CASE WHEN {self._fits(column, name, type_)} THEN CAST({quoted(name)} AS TIMESTAMP) "
-            f"ELSE CAST(error({message}) AS TIMESTAMP) END"
-        )
-
-    def _fits(self, column: Column, name: str, type_: str) -> str:
-        value = quoted(name)
-        fits = f"TRY_CAST({value} AS {duckdb_type(column.type)}) IS NOT NULL"
-        if type_ == "TIMESTAMP_NS":
-            fits = f"epoch_ns({value}) % 1000 = 0"
-        return f"{value} IS NULL OR {fits}"
 
 
 def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> ParquetSource:
@@ -104,12 +127,45 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
     """
     try:
         metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InvalidFileError(f"the Parquet footer cannot be read: {reason}") from error
-    if metadata.num_rows == 0:
+    if metadata.num_rows == 0 and not options.may_be_empty:
         raise InvalidFileError("the file has no rows")
-    names = metadata.schema.to_arrow_schema().names
+    names = check_names(schema.names, options)
+    for field in schema:
+        check_type(field.type, field.name)
+    try:
+        described = cursor.execute(
+            f"DESCRIBE SELECT * FROM read_parquet({path_literal(path)})"
+        ).fetchall()
+    except EngineError as error:
+        raise InvalidFileError("the Parquet file is damaged: its schema cannot be read") from error
+    found = [row[1] for row in described]
+    parts = []
+    wanted = (
+        matched(names, options.table, options.table_name) if options.table is not None else None
+    )
+    for number, (name, read_as) in enumerate(zip(names, found, strict=True)):
+        if wanted is not None:
+            column, natural = wanted[number], natural_type(read_as, name)
+        else:
+            natural = natural_type(read_as, name)
+            column = Column(name, options.types.get(name) or iceberg_type(read_as, name))
+        parts.append(ParquetColumn(column, name, read_as, natural))
+    check_zoned_nanoseconds(path, schema)
+    return ParquetSource(path, tuple(parts), options)
+
+
+def natural_type(read_as: str, name: str) -> str | None:
+    try:
+        return iceberg_type(read_as, name)
+    except UnsupportedTypeError:
+        return None
+
+
+def check_names(names: Sequence[str], options: ReadOptions) -> Sequence[str]:
     if len(names) > options.limits.columns_max:
         raise InvalidFileError(
             f"the file has {len(names)} columns; {options.limits.columns_max} are the most"
@@ -118,15 +174,26 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
         check_column_names(names)
     except LakehouseError as error:
         raise InvalidFileError(f"the file's columns: {error.detail}") from error
-    described = cursor.execute(
-        f"DESCRIBE SELECT * FROM read_parquet({path_literal(path)})"
-    ).fetchall()
-    types = tuple(row[1] for row in described)
-    if options.table is not None:
-        columns = matched(names, options.table)
-    else:
-        columns = tuple(
-            Column(name, options.types.get(name) or iceberg_type(type_, name))
-            for name, type_ in zip(names, types, strict=True)
+    return names
+
+
+def check_type(type_: pa.DataType, column: str) -> None:
+    """Refuse what DuckDB would read as something else: it makes a double of a wide decimal."""
+    if isinstance(type_, pa.Decimal256Type):
+        raise UnsupportedTypeError(
+            str(type_), "a decimal of more than 38 digits; make it a string", column
         )
-    return ParquetSource(path, columns, tuple(names), types, options)
+    for number in range(type_.num_fields):
+        check_type(type_.field(number).type, column)
+
+
+def check_zoned_nanoseconds(path: Path, schema: pa.Schema) -> None:
+    """Refuse what would be cut: DuckDB reads nanoseconds with a zone as microseconds."""
+    fine = [f for f in schema if isinstance(f.type, pa.TimestampType) and f.type.unit == "ns"]
+    zoned = [field for field in fine if field.type.tz is not None and "." not in field.name]
+    for field in zoned:
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(columns=[field.name]):
+                batch.column(0).cast(pa.timestamp("us", field.type.tz), safe=True)
+        except pa.ArrowInvalid as error:
+            raise InvalidFileError(f"column {field.name!r} is {NANOSECONDS}") from error

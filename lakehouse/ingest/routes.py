@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -12,12 +13,14 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 from multipart import parse_options_header
 
+from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
+from lakehouse.ingest.formats import Named, room_for
 from lakehouse.ingest.models import RowsAnswer
 from lakehouse.ingest.multipart import FilePart, file_of
-from lakehouse.ingest.spool import new_file, spooled
+from lakehouse.ingest.spool import spooled
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
 KEY_MAX = 255
@@ -56,17 +59,12 @@ class IngestController(Controller):
         options, dry_run = read_options(request)
         check_key(key)
         check_length(request, ingest.config.max_bytes)
-        with new_file(ingest.spool) as path:
-            part = FilePart(content_type=request.headers.get("content-type"))
-            chunks = file_chunks(request, part)
-            size, sha256 = await spooled(chunks, path, ingest.config.max_bytes)
-            if size == 0:
-                raise InvalidUploadError("there is no file: the body is empty")
-            upload = Upload(path, size, sha256, part.filename, part.content_type)
+        with ingest.uploading() as path:
+            upload = await received(request, path, options, ingest.config.max_bytes)
             if dry_run:
-                body = msgspec.json.encode(await ingest.dry_run(upload, options))
-            else:
-                body = await ingest.load(upload, options, key)
+                work = ingest.dry_run(upload, options)
+                return Response(msgspec.json.encode(await unless_gone(request.receive, work)))
+            body = await unless_gone(request.receive, ingest.load(upload, options, key))
         return Response(body, media_type="application/json")
 
     @post(
@@ -88,6 +86,21 @@ class IngestController(Controller):
         return Response(body, media_type="application/json", status_code=201)
 
 
+async def received(request: AnyRequest, path: Path, options: LoadOptions, max_bytes: int) -> Upload:
+    """Return the file of the request, whichever way it was sent, spooled to `path`."""
+    part = FilePart(content_type=request.headers.get("content-type"))
+
+    def room(head: bytes) -> int:
+        return room_for(head, options.format, Named(part.filename, part.content_type))
+
+    file = await spooled(file_chunks(request, part), path, max_bytes, room)
+    if file.size_bytes == 0:
+        raise InvalidUploadError("there is no file: the body is empty")
+    return Upload(
+        path, file.size_bytes, file.sha256, part.filename, part.content_type, file.room_bytes
+    )
+
+
 async def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
     """Yield the file's bytes, whichever way it was sent.
 
@@ -95,18 +108,32 @@ async def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[byte
         InvalidUploadError: the client left before the end, or multipart is malformed.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
-    stream: AsyncIterator[bytes] = request.stream()
+    stream = whole_body(request)
     if kind == "multipart/form-data":
         boundary = parameters.get("boundary")
         if not boundary:
             raise InvalidUploadError("the multipart Content-Type has no boundary")
         part.content_type = None
         stream = file_of(stream, boundary, part)
+    async for chunk in stream:
+        yield chunk
+
+
+async def whole_body(request: AnyRequest) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives.
+
+    Raises:
+        InvalidUploadError: the client left before the end, or sent another length than it said.
+    """
+    said, size = request.headers.get("content-length"), 0
     try:
-        async for chunk in stream:
+        async for chunk in request.stream():
+            size += len(chunk)
             yield chunk
     except ClientException as error:
         raise InvalidUploadError(f"the body ended too early: {error.detail}") from error
+    if said is not None and said != str(size):
+        raise InvalidUploadError(f"the body has {size} bytes, but Content-Length says {said[:20]}")
 
 
 def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:

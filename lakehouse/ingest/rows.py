@@ -13,8 +13,8 @@ import pyarrow as pa
 from lakehouse.catalog import Column, Rows, duckdb_type
 from lakehouse.database import Connection, literal
 from lakehouse.errors import InvalidInputError
+from lakehouse.ingest.forms import select
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import select
 
 VIEW = "appended_rows"
 INTEGERS = "('BIGINT', 'UBIGINT')"
@@ -50,7 +50,7 @@ class JsonRows:
         expressions = {column.name: self._strict(column) for column in self.columns}
         known = f"list_has_all({self._names()}, json_keys(j))"
         checked = f"CASE WHEN {known} THEN true ELSE error('unknown field') END"
-        return Rows(f"{select(expressions, VIEW)} WHERE {checked}", self.columns)
+        return Rows(f"{select(expressions)} FROM {VIEW} WHERE {checked}", self.columns)
 
     def bad_rows(self, cursor: Connection) -> list[BadRow]:
         """Return the first rows that do not fit, each with its first reason."""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from lakehouse.catalog import Column, Rows
-from lakehouse.database import Connection, literal, quoted
+from lakehouse.database import Connection, literal
+from lakehouse.ingest.forms import Form, declared_form, inferred_form
+from lakehouse.ingest.inference import Inferred
 from lakehouse.ingest.models import BadRow
 
 
@@ -29,6 +31,9 @@ class ReadOptions:
     date_format: str | None
     table: tuple[Column, ...] | None
     """The columns of the table that the file goes into; None for a new one."""
+    table_name: str = ""
+    may_be_empty: bool = False
+    """Whether a file without rows means something: the table is there and `mode` was said."""
 
 
 class Source(Protocol):
@@ -47,12 +52,11 @@ class Source(Protocol):
         """Return the rows that fit; the others are left out."""
         ...
 
-    def contradicted(self, cursor: Connection) -> set[str]:
-        """Return the columns with a value that is not of their type. One pass."""
-        ...
+    def widened(self, cursor: Connection, keep: set[str]) -> "Source":
+        """Return the same file with columns that hold for all of its rows. One pass or two.
 
-    def with_strings(self, names: set[str]) -> "Source":
-        """Return the same file with these columns as text."""
+        A column with a value that is not of its type becomes text, unless it is one of `keep`.
+        """
         ...
 
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
@@ -60,10 +64,18 @@ class Source(Protocol):
         ...
 
 
-def select(expressions: Mapping[str, str], source: str) -> str:
-    """Return a SELECT of `expressions` by their names."""
-    items = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in expressions.items())
-    return f"SELECT {items} FROM {source}"
+def inferred_or_declared(column: Column, found: Inferred, options: ReadOptions) -> Form | None:
+    """Return how the text of a column is read.
+
+    Args:
+        found: what the first rows say; they also tell how a declared column writes its times.
+    """
+    if options.table is None and column.name not in options.types:
+        return inferred_form(column.type, found.layout if found.type == column.type else None)
+    if column.type == "date" and found.type == "date" and found.layout:
+        return declared_form(column.type, options.date_format or found.layout)
+    layout = found.layout if found.type == column.type else None
+    return declared_form(column.type, options.date_format, layout)
 
 
 def struct(values: Mapping[str, str]) -> str:
@@ -73,3 +85,8 @@ def struct(values: Mapping[str, str]) -> str:
 
 def path_literal(path: Path) -> str:
     return literal(str(path))
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: its beginning, quoted."""
+    return repr(str(value)[:60])

@@ -1,22 +1,25 @@
 """An upload becomes one file in `spool/`: streamed, capped, hashed on the way."""
 
+import asyncio
 import errno
 import hashlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from lakehouse.ingest.errors import DiskFullError, UploadTooLargeError
 
-BUFFER_BYTES = 4 * 1024 * 1024
+BUFFER_BYTES = 2 * 1024 * 1024
 RESERVE_SHARE = 0.1
-RESERVE_MIN_BYTES = 2 * 1024**3
-CONVERTED_SHARE = 2  # room for the upload and, beside it, for what it is decompressed to
+RESERVE_MAX_BYTES = 2 * 1024**3
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FILLING = b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,17 @@ class Upload:
     sha256: str
     filename: str | None
     content_type: str | None
+    room_bytes: int = 0
+    """Line feeds before the first byte that was sent: `ndjson.py` writes there."""
 
 
-def room_bytes(directory: Path) -> int:
-    """Return the bytes that uploads may take: the free disk minus its reserve."""
+def free_bytes(directory: Path) -> int:
+    """Return the bytes that uploads may take: the free disk minus its reserve.
+
+    The reserve, a tenth of the disk and at most 2 GiB, is for the commits of what was accepted.
+    """
     usage = shutil.disk_usage(directory)
-    reserve = max(int(usage.total * RESERVE_SHARE), RESERVE_MIN_BYTES)
+    reserve = min(int(usage.total * RESERVE_SHARE), RESERVE_MAX_BYTES)
     return max(usage.free - reserve, 0)
 
 
@@ -50,40 +58,100 @@ def new_file(directory: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-async def spooled(chunks: AsyncIterator[bytes], path: Path, max_bytes: int) -> tuple[int, str]:
-    """Write `chunks` to `path` and return their size and SHA-256.
+@contextmanager
+def filling_the_disk() -> Iterator[None]:
+    """Say it in our words when there is no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DiskFullError from error
+        raise
+
+
+class SpoolFile:
+    """A file that grows, and the hash of what was written. Its methods block."""
+
+    def __init__(self, path: Path, max_bytes: int, room_bytes: int = 0) -> None:
+        self.size_bytes = 0
+        self.room_bytes = room_bytes
+        self._path = path
+        self._max_bytes = max_bytes
+        self._digest = hashlib.sha256()
+        self._file = path.open("wb")
+        self._file.write(FILLING * room_bytes)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`.
+
+        Raises:
+            UploadTooLargeError: the file would be over its limit.
+            DiskFullError: the disk would be below its reserve.
+        """
+        self.size_bytes += len(data)
+        if self.size_bytes > self._max_bytes:
+            raise UploadTooLargeError("the file is too large", self._max_bytes)
+        if len(data) > free_bytes(self._path.parent):
+            raise DiskFullError
+        self._digest.update(data)
+        with filling_the_disk():
+            self._file.write(data)
+
+    def close(self) -> None:
+        with filling_the_disk():
+            self._file.close()
+
+
+async def spooled(
+    chunks: AsyncIterator[bytes],
+    path: Path,
+    max_bytes: int,
+    room_for: Callable[[bytes], int] = lambda head: 0,
+) -> SpoolFile:
+    """Write `chunks` to `path` and return the file, closed.
+
+    One piece is written and hashed on a thread while the next one arrives.
+
+    Args:
+        room_for: given the first piece, the bytes to leave free in front of it.
 
     Raises:
-        UploadTooLargeError: they are over `max_bytes`.
-        DiskFullError: the disk was.
+        UploadTooLargeError, DiskFullError: there is too much of it.
     """
-    room = await anyio.to_thread.run_sync(room_bytes, path.parent)
-    digest = hashlib.sha256()
-    size, waiting, waiting_bytes = 0, list[bytes](), 0
+    file: SpoolFile | None = None
+    writing: asyncio.Future[None] | None = None
+    waiting, waiting_bytes = list[bytes](), 0
 
-    def write() -> None:
+    async def flush() -> None:
+        nonlocal file, writing, waiting, waiting_bytes
         data = b"".join(waiting)
-        digest.update(data)
-        file.write(data)
+        waiting, waiting_bytes = [], 0
+        if writing is not None:
+            await writing
+        if file is None:
+            file = await anyio.to_thread.run_sync(SpoolFile, path, max_bytes, room_for(data))
+        writing = asyncio.ensure_future(anyio.to_thread.run_sync(file.write, data))
 
-    file = await anyio.to_thread.run_sync(lambda: path.open("wb", buffering=0))
     try:
         async for chunk in chunks:
-            size += len(chunk)
-            if size > max_bytes:
-                raise UploadTooLargeError("the upload is too large", max_bytes)
-            if size > room:
-                raise DiskFullError
             waiting.append(chunk)
             waiting_bytes += len(chunk)
             if waiting_bytes >= BUFFER_BYTES:
-                await anyio.to_thread.run_sync(write)
-                waiting, waiting_bytes = [], 0
-        await anyio.to_thread.run_sync(write)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFullError from error
-        raise
+                await flush()
+        await flush()
+        assert writing is not None, "flush began to write"
+        await writing
     finally:
-        file.close()
-    return size, digest.hexdigest()
+        with anyio.CancelScope(shield=True):
+            if writing is not None:
+                await asyncio.wait([writing])
+                if not writing.cancelled():
+                    writing.exception()  # looked at: the first error is the one that leaves
+            if file is not None:
+                await anyio.to_thread.run_sync(file.close)
+    assert file is not None, "flush made it"
+    return file

@@ -1,0 +1,234 @@
+r"""How the text of a column becomes its value, in SQL, and what is not taken for one.
+
+DuckDB's casts are generous and lose things without a word: to it `1.5`, `007` and `1_000` are
+integers, `1e400` is infinity, and a timestamp without a zone may have one, which is dropped. So
+text is read as text, cast once, and looked at: nearly all values by a test that costs a few
+nanoseconds (an integer printed again is the same text), the others by a pattern.
+
+There are two kinds. What was *inferred* from a sample must look exactly as the sample did, else it
+was no number in the first place (`01234` is a zip code). What was *declared*, by `types=` or by
+the table, may be written in any way that loses nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lakehouse.catalog import Column, duckdb_type
+from lakehouse.database import literal, quoted
+
+Test: TypeAlias = Callable[[str, str], str]
+"""SQL about a text and its value, given the SQL of both."""
+
+DATE_TEXT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TIME_TEXT = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
+MOMENT_TEXT = rf"{DATE_TEXT}[ T]{TIME_TEXT}"
+ZONE_TEXT = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+UTC_TEXT = r"(Z|[+-]00(:?00)?)"
+SLASHED_TEXT = "[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}"
+INTEGER_TEXT = r"\s*[+-]?[0-9]+(\.0*)?\s*"
+FRACTION_TEXT = (
+    r"-?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(0|[1-9][0-9]*)[eE][+-]?[0-9]+"
+)
+DECLARED_TIMES = {
+    "date": rf"{DATE_TEXT}([ T]00:00(:00(\.0+)?)?)?",
+    "time": TIME_TEXT,
+    "timestamp": rf"{DATE_TEXT}([ T]{TIME_TEXT}{UTC_TEXT}?)?",
+    "timestamptz": rf"{DATE_TEXT}([ T]{TIME_TEXT}{ZONE_TEXT}?)?",
+}
+"""A zone only where one is kept, and nothing finer than a microsecond."""
+NOT_FINITE = ("NaN", "nan", "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity")
+EXACT_DIGITS_MAX = 15
+"""Digits of an integer that a double surely keeps."""
+
+
+def never(x: str, v: str) -> str:
+    return "false"
+
+
+def has_value(x: str, v: str) -> str:
+    return f"{v} IS NOT NULL"
+
+
+def prints_the_same(x: str, v: str) -> str:
+    return f"CAST({v} AS VARCHAR) = {x}"
+
+
+def looks_like(pattern: str) -> Test:
+    return lambda x, v: f"{v} IS NOT NULL AND regexp_full_match({x}, {literal(pattern)})"
+
+
+def laid_out(layout: str) -> Test:
+    return lambda x, v: f"{v} IS NOT NULL AND {x} LIKE {literal(layout)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    value: Callable[[str], str]
+    """SQL of the value, given that of the text; NULL where it has none."""
+    usual: Test
+    """Whether the value is what the text says: true for nearly all of them, and cheap."""
+    otherwise: Test = never
+    """The same, asked only where `usual` does not hold."""
+    empty_is_null: bool = False
+    """Programs that quote every field write a missing number as `""`."""
+
+    def is_null(self, x: str) -> str:
+        return f"({x} IS NULL OR {x} = '')" if self.empty_is_null else f"{x} IS NULL"
+
+
+def cast_to(target: str) -> Callable[[str], str]:
+    return lambda x: f"TRY_CAST({x} AS {target})"
+
+
+def inferred_form(type_: str, layout: str | None) -> Form | None:
+    """Return the form of a column whose type comes from a sample; None for text.
+
+    Args:
+        layout: how its dates are written (a format of strptime), or how most of its times are (a
+            pattern of LIKE); None where there is one way.
+    """
+    if type_ == "string":
+        return None
+    if type_ == "long":
+        return Form(cast_to("BIGINT"), prints_the_same)
+    if type_ == "double":
+        return Form(cast_to("DOUBLE"), plain_double, unusual_double)
+    if type_ == "boolean":
+        return Form(spelled_boolean, has_value)
+    if type_ == "date" and layout is None:
+        return Form(cast_to("DATE"), iso_date)
+    if type_ == "date":
+        pattern = SLASHED_TEXT if "/" in str(layout) else ".*"
+        return Form(strptime("DATE", str(layout)), never, looks_like(pattern))
+    zone = ZONE_TEXT if type_ == "timestamptz" else ""
+    moment = looks_like(MOMENT_TEXT + zone)
+    if layout is None:
+        return Form(cast_to(duckdb_type(type_)), never, moment)
+    if "%" in layout:
+        return Form(strptime(duckdb_type(type_), layout), has_value)
+    return Form(cast_to(duckdb_type(type_)), laid_out(layout), moment)
+
+
+def declared_form(
+    type_: str, date_format: str | None = None, layout: str | None = None
+) -> Form | None:
+    """Return the form of a column whose type somebody named; None for text.
+
+    Nested types have another one: their text is JSON.
+
+    Args:
+        date_format: how dates and times are written, in the letters of strptime; None: ISO 8601.
+        layout: how most of its times are written, a pattern of LIKE.
+    """
+    target = duckdb_type(type_)
+    if type_ == "string":
+        return None
+    if type_ in ("long", "int"):
+        return Form(cast_to(target), prints_the_same, looks_like(INTEGER_TEXT), True)
+    if type_ in ("double", "float"):
+        finite = f"({{v}} IS NOT NULL AND (isfinite({{v}}) OR {{x}} IN {NOT_FINITE}))"
+        return Form(cast_to(target), never, lambda x, v: finite.format(x=x, v=v), True)
+    if type_.startswith("decimal"):
+        scale = type_.rstrip(")").split(",")[1].strip()
+        written = looks_like(rf"\s*[+-]?[0-9]*(\.[0-9]{{0,{scale}}}0*)?\s*")
+        return Form(cast_to(target), prints_the_same, written, True)
+    if date_format is not None and type_ in ("date", "timestamp", "timestamptz"):
+        return Form(strptime(target, date_format), has_value, never, True)
+    if type_ == "date":
+        return Form(cast_to(target), iso_date, looks_like(DECLARED_TIMES[type_]), True)
+    if type_ in DECLARED_TIMES:
+        usual = never if layout is None else laid_out(layout)
+        return Form(cast_to(target), usual, looks_like(DECLARED_TIMES[type_]), True)
+    if type_ == "binary":
+        return Form(lambda x: f"TRY(from_base64({x}))", has_value)
+    return Form(cast_to(target), has_value, never, True)
+
+
+def spelled_boolean(x: str) -> str:
+    words = {word: word.lower() for name in ("true", "false") for word in spellings(name)}
+    return f"CASE {x} {' '.join(f'WHEN {literal(w)} THEN {b}' for w, b in words.items())} END"
+
+
+def spellings(word: str) -> tuple[str, str, str]:
+    return word, word.capitalize(), word.upper()
+
+
+def iso_date(x: str, v: str) -> str:
+    """Not `infinity`, which prints the same too, nor a year beyond 9999."""
+    return f"strlen({x}) = 10 AND CAST({v} AS VARCHAR) = {x}"
+
+
+def plain_double(x: str, v: str) -> str:
+    """No sign or space in front, no zero that a number would not have, few digits."""
+    zeros = " AND ".join(f"NOT ({x} >= '{sign}00' AND {x} < '{sign}0:')" for sign in ("", "-"))
+    plain = f"isfinite({v}) AND {x} >= '-' AND {zeros} AND NOT contains({x}, '_')"
+    return f"{plain} AND strlen({x}) <= {EXACT_DIGITS_MAX}"
+
+
+def unusual_double(x: str, v: str) -> str:
+    written = f"regexp_full_match({x}, {literal(FRACTION_TEXT)})"
+    return f"{v} IS NOT NULL AND (isfinite({v}) AND {written} OR {x} IN {NOT_FINITE})"
+
+
+def strptime(target: str, date_format: str) -> Callable[[str], str]:
+    return lambda x: f"CAST(try_strptime({x}, {literal(date_format)}) AS {target})"
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column that is read as text, and what is made of it."""
+
+    column: Column
+    text: str
+    """SQL of its text."""
+    form: Form | None
+
+    def fits(self) -> str:
+        """Return SQL that is true where the text is NULL or a value of the type; never NULL."""
+        if self.form is None:
+            return "true"
+        x, v = self.text, self.form.value(self.text)
+        tests = f"({self.form.usual(x, v)}) OR ({self.form.otherwise(x, v)})"
+        return f"({self.form.is_null(x)} OR coalesce({tests}, false))"
+
+
+def contradiction(column: Column) -> str:
+    return f"a value of column {column.name!r} is no {column.type}"
+
+
+def select_checked(columns: Sequence[TextColumn], source: str) -> str:
+    """Return a SELECT of the columns' values that raises at the first text that is none.
+
+    Each text is cast once, in an inner SELECT: the engine does not share parts of a CASE.
+    """
+    inner: list[str] = []
+    outer: dict[str, str] = {}
+    for number, each in enumerate(columns):
+        x, v = f"x{number}", f"v{number}"
+        inner.append(f"{each.text} AS {x}")
+        if each.form is None:
+            outer[each.column.name] = x
+            continue
+        inner.append(f"{each.form.value(each.text)} AS {v}")
+        otherwise = each.form.otherwise(x, v)
+        outer[each.column.name] = (
+            f"CASE WHEN {each.form.usual(x, v)} THEN {v} WHEN {each.form.is_null(x)} THEN NULL "
+            + (f"WHEN {otherwise} THEN {v} " if otherwise != "false" else "")
+            + f"ELSE error({literal(contradiction(each.column))}) END"
+        )
+    return f"{select(outer)} FROM (SELECT {', '.join(inner)} FROM {source})"
+
+
+def select_fitting(columns: Sequence[TextColumn], source: str) -> str:
+    """Return a SELECT of the columns' values, of the rows alone in which all of them fit."""
+    values = {
+        each.column.name: each.form.value(each.text) if each.form else each.text for each in columns
+    }
+    tests = [each.fits() for each in columns if each.form is not None]
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    return f"{select(values)} FROM {source}{where}"
+
+
+def select(expressions: Mapping[str, str]) -> str:
+    return "SELECT " + ", ".join(f"{sql} AS {quoted(name)}" for name, sql in expressions.items())

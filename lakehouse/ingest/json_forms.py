@@ -1,0 +1,81 @@
+"""Values that are JSON: which of them fit a nested type, in SQL.
+
+The engine's cast from JSON rounds `1.5` into an integer, reads `"7"` as a number and `true` as 1,
+so each leaf is looked at before the cast counts.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from lakehouse.catalog import Column, duckdb_type
+from lakehouse.database import Connection, literal
+from lakehouse.ingest.forms import Form
+
+Shape: TypeAlias = pa.DataType
+"""A nested type as Arrow has it: what is inside can be walked."""
+
+
+def is_nested(type_: str) -> bool:
+    return type_.startswith(("list<", "map<", "struct<"))
+
+
+def shapes_of(cursor: Connection, columns: Sequence[Column]) -> dict[str, Shape]:
+    """Return the shape of each nested type among the columns, by its text."""
+    shapes = {}
+    for text in {column.type for column in columns if is_nested(column.type)}:
+        table = cursor.execute(f"SELECT NULL::{duckdb_type(text)} AS v").to_arrow_table()
+        shapes[text] = table.schema.field("v").type
+    return shapes
+
+
+def nested_form(type_: str, shape: Shape) -> Form:
+    """Return the form of a column of JSON texts, or of JSON."""
+    target = duckdb_type(type_)
+    return Form(
+        lambda x: f"TRY(CAST(TRY_CAST({x} AS JSON) AS {target}))",
+        lambda x, v: f"{v} IS NOT NULL AND {json_fits(f'TRY_CAST({x} AS JSON)', shape)}",
+    )
+
+
+def json_fits(j: str, shape: Shape, depth: int = 0) -> str:
+    """Return SQL that is true where the JSON `j` is null or a value of `shape`."""
+    return f"({j} IS NULL OR json_type({j}) = 'NULL' OR ({json_is(j, shape, depth)}))"
+
+
+def json_is(j: str, shape: Shape, depth: int) -> str:
+    kind = f"json_type({j})"
+    if isinstance(shape, pa.StructType):
+        fields = [shape.field(number) for number in range(shape.num_fields)]
+        names = "[" + ", ".join(literal(field.name) for field in fields) + "]"
+        inner = [
+            json_fits(f"json_extract({j}, {literal(json_pointer(field.name))})", field.type, depth)
+            for field in fields
+        ]
+        return " AND ".join(
+            [f"{kind} = 'OBJECT'", f"list_has_all({names}, json_keys({j}))", *inner]
+        )
+    if isinstance(shape, pa.MapType):
+        return f"{kind} = 'OBJECT' AND {each_fits(f'{j}', '$.*', shape.item_type, depth)}"
+    if pa.types.is_list(shape):
+        return f"{kind} = 'ARRAY' AND {each_fits(f'{j}', '$[*]', shape.value_type, depth)}"
+    if pa.types.is_integer(shape):
+        return f"{kind} IN ('BIGINT', 'UBIGINT') AND TRY_CAST({j} AS BIGINT) IS NOT NULL"
+    if pa.types.is_floating(shape):
+        return f"{kind} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
+    if pa.types.is_boolean(shape):
+        return f"{kind} = 'BOOLEAN'"
+    return "true"  # text takes anything; the cast says whether it is a date
+
+
+def each_fits(j: str, path: str, shape: Shape, depth: int) -> str:
+    item = f"e{depth}"
+    test = json_fits(item, shape, depth + 1)
+    items = f"json_extract({j}, {literal(path)})"
+    return f"coalesce(list_bool_and(list_transform({items}, lambda {item}: {test})), true)"
+
+
+def json_pointer(key: str) -> str:
+    """Return the path of a key in its object, whatever signs it has (RFC 6901)."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")

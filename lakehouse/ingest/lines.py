@@ -1,0 +1,92 @@
+"""Where in a CSV file a record is: read only to say what is wrong with it.
+
+The engine counts records; a person looks for a line of the file, and quoted fields have several.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PIECE_BYTES = 4 * 1024 * 1024
+LINE_ENDS = b"\r\n"
+
+
+def records(path: Path, *, blank_counts: bool) -> Iterator[int]:
+    """Yield the line that each record begins in, from 1, the header first. About 1 s for 300 MB.
+
+    Args:
+        blank_counts: whether an empty line is a record: it is where there is one column.
+    """
+    inside_quotes, begun, first, line = False, False, 1, 0
+    with path.open("rb") as file:
+        while piece := file.readline(PIECE_BYTES):
+            begun = begun or bool(piece.rstrip(LINE_ENDS))
+            if piece.count(b'"') % 2:
+                inside_quotes = not inside_quotes
+            if not piece.endswith(b"\n"):
+                continue
+            line += 1
+            if inside_quotes:
+                continue
+            if begun or blank_counts:
+                yield first
+            begun, first = False, line + 1
+        if begun:
+            yield first
+
+
+def lines_of_records(path: Path, numbers: Sequence[int], *, blank_counts: bool) -> dict[int, int]:
+    """Return the line of each of these records, which are counted from 1 with the header."""
+    wanted, last = set(numbers), max(numbers, default=0)
+    found = {}
+    for number, line in enumerate(records(path, blank_counts=blank_counts), start=1):
+        if number in wanted:
+            found[number] = line
+        if number >= last:
+            break
+    return found
+
+
+def count_records(path: Path, *, blank_counts: bool) -> int:
+    return sum(1 for _ in records(path, blank_counts=blank_counts))
+
+
+def mixed_line_end(path: Path) -> int | None:
+    """Return the first line that ends in another way than the first one; None if all are alike."""
+    inside_quotes, first, line = False, None, 0
+    with path.open("rb") as file:
+        while piece := file.readline(PIECE_BYTES):
+            if piece.count(b'"') % 2:
+                inside_quotes = not inside_quotes
+            if not piece.endswith(b"\n"):
+                continue
+            line += 1
+            if inside_quotes:
+                continue
+            end = piece[-2:] == b"\r\n"
+            if first is None:
+                first = end
+            elif end != first or b"\r" in piece.rstrip(LINE_ENDS):
+                return line
+    return None
+
+
+def overlong_lines(path: Path, offset: int, max_bytes: int, most: int) -> tuple[int, list[int]]:
+    """Return how many lines after `offset` are longer than `max_bytes`, and the first of them."""
+    count, found, line, size = 0, list[int](), 1, 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        while piece := file.readline(PIECE_BYTES):
+            before, size = size, size + len(piece.rstrip(LINE_ENDS))
+            if before <= max_bytes < size:
+                count += 1
+                if len(found) < most:
+                    found.append(line)
+            if piece.endswith(b"\n"):
+                line, size = line + 1, 0
+    return count, found
+
+
+def count_lines(path: Path, size: int) -> int:
+    """Return the line feeds among the first `size` bytes."""
+    with path.open("rb") as file:
+        return file.read(size).count(b"\n")
