@@ -30,7 +30,7 @@ PROBE_MEMORY_BYTES = 256 * 1024 * 1024
 HEALTH_TIMEOUT_S = 2.0
 # What uploads leave free: as `lakehouse.ingest` reckons it; a test compares the two.
 DISK_RESERVE_SHARE = 0.1
-DISK_RESERVE_MIN_BYTES = 2 * 1024**3
+DISK_RESERVE_MAX_BYTES = 2 * 1024**3
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -167,7 +167,7 @@ def disk(folder: Path) -> Check:
 
 
 def reserve_bytes(total: int) -> int:
-    return max(int(total * DISK_RESERVE_SHARE), DISK_RESERVE_MIN_BYTES)
+    return min(int(total * DISK_RESERVE_SHARE), DISK_RESERVE_MAX_BYTES)
 
 
 def nearest(path: Path) -> Path:

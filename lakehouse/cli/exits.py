@@ -44,7 +44,7 @@ NEXT_STEPS = {
     "no-data-directory": "`lakehouse ingest --data DIR FILE` makes one",
     "table-not-found": "`lakehouse tables` lists what is there",
     "table-exists": "--mode append adds to it, --mode overwrite replaces its rows",
-    "schema-drift": "`lakehouse describe TABLE` shows its columns; another name takes other ones",
+    "schema-drift": "`lakehouse describe TABLE` shows columns; --on-error reject loads the rest",
     "snapshot-not-found": "`lakehouse history TABLE` lists the snapshots",
     "statement-timeout": "--timeout asks for more time",
     "bad-rows": "--on-error reject loads the good rows, --on-error string widens the columns",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lakehouse.cli.doctor import reserve_bytes
-from lakehouse.ingest.spool import RESERVE_MIN_BYTES, RESERVE_SHARE
+from lakehouse.ingest.spool import RESERVE_MAX_BYTES, RESERVE_SHARE
 from tests.cli.conftest import Done, QuickShell, Shell
 from tests.services import free_port
 
@@ -126,4 +126,4 @@ def test_a_missing_extension_is_named_with_its_exact_version(alone: Shell) -> No
 
 @pytest.mark.parametrize("total", [1 << 30, 1 << 40])
 def test_it_reckons_with_the_reserve_that_uploads_leave(total: int) -> None:
-    assert reserve_bytes(total) == max(int(total * RESERVE_SHARE), RESERVE_MIN_BYTES)
+    assert reserve_bytes(total) == min(int(total * RESERVE_SHARE), RESERVE_MAX_BYTES)
