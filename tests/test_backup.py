@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.services import free_port, running
+from tests.services import lakehouse_server
 
 SCRIPT = Path(__file__).parents[1] / "deploy" / "backup.py"
 LOADS = 12
@@ -18,12 +18,9 @@ LOADS = 12
 
 @contextmanager
 def server(data_dir: Path) -> Iterator[httpx.Client]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(data_dir)]
     with (
-        running(*command, "--port", str(port), ready=f"{url}/ready", timeout_s=30),
-        httpx.Client(base_url=url, timeout=30) as client,
+        lakehouse_server(data_dir) as served,
+        httpx.Client(base_url=served.url, timeout=30) as client,
     ):
         yield client
 

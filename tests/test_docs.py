@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
@@ -13,7 +12,7 @@ import pytest
 
 from benchmarks.__main__ import ROWS
 from tests.proof.claims import load_claims
-from tests.proof.run import lakehouse_server
+from tests.services import ServerProcess, lakehouse_server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -162,34 +161,28 @@ def test_no_page_names_an_absolute_path_of_this_checkout() -> None:
         assert str(ROOT) not in page.read_text()
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with lakehouse_server() as address:
-        yield address
-
-
 @pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("name", ["quickstart", "rest"])
 def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
     """Each page begins on an empty directory; a block that fails stops it, and is shown."""
     command = f'lakehouse() {{ "{sys.executable}" -m lakehouse "$@"; }}'
     script = "\n".join([command, *blocks(ROOT / "docs" / f"{name}.md")])
-    with lakehouse_server() as url:
+    with lakehouse_server(tmp_path / "data") as server:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-x", "-c", script.replace(DEFAULT_URL, url)],
+            ["bash", "-euo", "pipefail", "-x", "-c", script.replace(DEFAULT_URL, server.url)],
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "LAKEHOUSE_URL": url, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "LAKEHOUSE_URL": server.url, "PYTHONPATH": str(ROOT)},
         )
 
     assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
 
 
-def test_the_rest_page_has_every_route_and_no_other(url: str) -> None:
-    document = httpx.get(f"{url}/schema/openapi.json").json()
-    served = {
+def test_the_rest_page_has_every_route_and_no_other(served: ServerProcess) -> None:
+    document = httpx.get(f"{served.url}/schema/openapi.json").json()
+    routes = {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
         for method in methods
@@ -197,7 +190,7 @@ def test_the_rest_page_has_every_route_and_no_other(url: str) -> None:
     }
     text = (ROOT / "docs" / "rest.md").read_text()
 
-    assert set(re.findall(r"^### `([A-Z]+ \S+)`$", text, re.MULTILINE)) == served
+    assert set(re.findall(r"^### `([A-Z]+ \S+)`$", text, re.MULTILINE)) == routes
 
 
 def test_every_route_of_the_page_has_a_call() -> None:

@@ -3,34 +3,17 @@
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import httpx
 
 from tests.proof import cases
 from tests.proof.claims import ROOT, Claim
 from tests.proof.evidence import CASES, TIMEOUT_S, Ledger, Proof, Result, SkippedError
-from tests.services import free_port, running
 
 assert cases.__all__, "importing the cases registers them"
 
-READY_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 600
-
-
-@contextmanager
-def lakehouse_server() -> Iterator[str]:
-    """Start the real thing on an empty directory; yield its address."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory(prefix="lakehouse-proof-") as data_dir:
-        command = [sys.executable, "-m", "lakehouse", "serve", "--data", data_dir]
-        with running(
-            *command, "--port", str(port), ready=f"{url}/ready", timeout_s=READY_TIMEOUT_S
-        ):
-            yield url
 
 
 def show(claim: Claim, ledger: Ledger, url: str | None) -> Result:

@@ -8,16 +8,11 @@ import pytest
 from tests.proof.claims import ROOT, Claim, load_claims
 from tests.proof.evidence import CASES, Ledger
 from tests.proof.report import write_report
-from tests.proof.run import lakehouse_server, result_of, show
+from tests.proof.run import result_of, show
+from tests.services import ServerProcess
 
 CLAIMS = load_claims()
 SHOWN_HERE = [each for each in CLAIMS if each.command is None and each.type != "performance"]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with lakehouse_server() as address:
-        yield address
 
 
 @pytest.fixture
@@ -27,8 +22,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.mark.parametrize("claim", SHOWN_HERE, ids=lambda claim: claim.id)
-def test_a_claim_holds(claim: Claim, ledger: Ledger, url: str) -> None:
-    show(claim, ledger, url)
+def test_a_claim_holds(claim: Claim, ledger: Ledger, served: ServerProcess) -> None:
+    show(claim, ledger, served.url)
 
     write_report(ledger, [claim])
     assert result_of(claim, ledger) == "pass", (ledger.folder / "summary.md").read_text()

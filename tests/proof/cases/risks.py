@@ -9,7 +9,7 @@ from tests.proof.cases.refusals import refused
 from tests.proof.evidence import Proof, case, field
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
-JSON_ROUTES = {
+JSON_ROUTES: dict[str, dict[str, object]] = {
     "/v1/catalog/register": {"name": "x", "schema_fingerprint": "y"},
     "/v1/sql": {"sql": "SELECT 1"},
     "/v1/tables": {"name": "x", "columns": [{"name": "a", "type": "long"}]},
