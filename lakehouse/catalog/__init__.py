@@ -17,7 +17,12 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency
 from lakehouse.catalog.models import Column, DatasetObject, TableName
-from lakehouse.catalog.names import check_column_names, check_table_name, parse_table_name
+from lakehouse.catalog.names import (
+    check_column_names,
+    check_table_name,
+    folded,
+    parse_table_name,
+)
 from lakehouse.catalog.table import Pinned, TableRef, TableState, Written
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
@@ -49,6 +54,7 @@ __all__ = [
     "dataset_id",
     "duckdb_type",
     "fingerprint",
+    "folded",
     "iceberg_type",
     "parse_table_name",
 ]

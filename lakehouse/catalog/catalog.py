@@ -432,9 +432,17 @@ class Catalog:
             now_ms=created,
         )
 
-    def objects(self, name: TableName) -> list[tuple[str, DatasetObject]]:
-        """Return the data files of a table's current snapshot with their locations, by key."""
+    def contents(self, name: TableName) -> tuple[TableState, list[tuple[str, DatasetObject]]]:
+        """Return a table and its data files with their locations, by key, all of one snapshot.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+            TableDamagedError: its metadata or a manifest cannot be read.
+        """
         table = self.load(name)
+        return table_state(table), self._objects(table)
+
+    def _objects(self, table: LoadedTable) -> list[tuple[str, DatasetObject]]:
         snapshot = snapshot_of(table.metadata)
         if snapshot is None:
             return []

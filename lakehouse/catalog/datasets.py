@@ -7,11 +7,12 @@ can be neither replaced nor deleted through storage.
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from lakehouse.catalog.catalog import Catalog
-from lakehouse.catalog.errors import SchemaDriftError
+from lakehouse.catalog.errors import SchemaDriftError, TableDamagedError, TableNotFoundError
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Manifest, TableName
@@ -20,6 +21,7 @@ from lakehouse.catalog.parquet import ParquetFooter, read_footer
 from lakehouse.catalog.table import TableState
 from lakehouse.errors import ConflictError, InvalidInputError
 from lakehouse.state import State, Transaction
+from lakehouse.storage import ObjectNotFoundError
 
 FINGERPRINT = "lakehouse.schema-fingerprint"
 REGISTERED_ROWS = "lakehouse.registered-row-count"
@@ -84,14 +86,17 @@ class Datasets:
 
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of a dataset; `TableNotFoundError` when there is none."""
-        return self._manifest(self._catalog.get(check_table_name(DEFAULT_NAMESPACE, name)))
+        return self._manifest(check_table_name(DEFAULT_NAMESPACE, name))
 
     def list(self) -> list[Manifest]:
         """Return the manifests of all datasets that can be read, by name."""
-        damaged = self._catalog.damaged()
         names = [name for name in self._catalog.names() if name.namespace == DEFAULT_NAMESPACE]
-        tables = [self._catalog.find(name) for name in names if str(name) not in damaged]
-        return [self._manifest(table) for table in tables if table]
+        found = []
+        for name in names:
+            # Dropped since, or damaged, which `/ready` says: neither hides the others.
+            with suppress(TableNotFoundError, TableDamagedError):
+                found.append(self._manifest(name))
+        return found
 
     def register(self, request: DatasetRegister) -> Manifest:
         """Add the named objects to a dataset, which is made if it is not there.
@@ -117,7 +122,7 @@ class Datasets:
             existing = table is not None
             if table is None or adopted:
                 table = self._add(table, name, request, columns, adopted)
-            return self._manifest(table, existing=existing)
+            return self._manifest(table.name, existing=existing)
 
     def _adopt(self, key: str) -> Adopted:
         stored = self._lookup.get(key)
@@ -169,14 +174,18 @@ class Datasets:
                 "SELECT object_key FROM registered_object WHERE table_uuid = ?", (table.uuid,)
             ).fetchall()
 
-        keys = [row[0] for row in self._state.read(work)]
-        return {self._lookup.get(key).location: key for key in keys}
+        locations = {}
+        for (key,) in self._state.read(work):
+            with suppress(ObjectNotFoundError):  # the table is damaged, and says so itself
+                locations[self._lookup.get(key).location] = key
+        return locations
 
-    def _manifest(self, table: TableState, *, existing: bool = True) -> Manifest:
+    def _manifest(self, name: TableName, *, existing: bool = True) -> Manifest:
+        table, files = self._catalog.contents(name)
         registered = self._registered(table)
         objects = [
             DatasetObject(registered.get(location, each.key), each.size, each.created_at)
-            for location, each in self._catalog.objects(table.name)
+            for location, each in files
         ]
         promised = int(table.properties.get(REGISTERED_ROWS, 0))
         return Manifest(

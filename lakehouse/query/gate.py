@@ -25,8 +25,8 @@ from lakehouse.catalog import (
     TableName,
     TableNotFoundError,
     TableRef,
+    folded,
 )
-from lakehouse.catalog.names import folded
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError
 from lakehouse.query.amplifiers import Amplifiers, Tree

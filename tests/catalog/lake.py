@@ -79,7 +79,7 @@ class Lake:
 
     def data_files(self, table: str) -> list[str]:
         """Return the keys of the files that the current snapshot reads."""
-        return [each.key for _, each in self.catalog.objects(parse_table_name(table))]
+        return [each.key for _, each in self.catalog.contents(parse_table_name(table))[1]]
 
     def manifest_list(self, table: str) -> str:
         snapshot = snapshot_of(self.metadata(table))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.catalog import (
+    Catalog,
     Column,
     EmptyTableError,
     InvalidNameError,
@@ -383,6 +384,21 @@ def test_datasets_are_listed(lake: Lake, bucket: Bucket) -> None:
 def test_a_name_that_cannot_be_is_refused(bucket: Bucket, name: str) -> None:
     with pytest.raises(InvalidNameError):
         bucket.register(name)
+
+
+def test_a_dataset_whose_object_or_metadata_is_gone_hides_no_other(
+    lake: Lake, bucket: Bucket
+) -> None:
+    for name in ("whole", "without_object", "without_metadata"):
+        bucket.put(f"{name}.parquet", PEOPLE)
+        bucket.register(name, f"{name}.parquet")
+    lake.store.delete(bucket.keys["without_object.parquet"])
+    lake.store.delete(lake.store.key(lake.catalog.load(main("without_metadata")).location))
+    started_again = Catalog(lake.state, lake.store)
+
+    listed = Datasets(started_again, lake.state, lookup_in(lake.store, bucket.keys)).list()
+
+    assert [each.name for each in listed] == ["whole", "without_object"]
 
 
 def test_many_registered_objects_are_scanned_by_name(lake: Lake, bucket: Bucket) -> None:
