@@ -7,7 +7,6 @@ The exit code is 0 only if every required claim of the run was shown.
 import argparse
 import os
 import sys
-import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +14,7 @@ from pathlib import Path
 from tests.proof.claims import MODES, Claim, Mode, load_claims
 from tests.proof.evidence import Ledger, Result
 from tests.proof.report import Summary, write_report
-from tests.proof.run import show, skip
-from tests.services import lakehouse_server
+from tests.proof.run import lakehouse_server, show, skip
 
 REPORTS = Path(os.environ.get("LAKEHOUSE_PROOF_REPORTS", Path(__file__).with_name("reports")))
 MARKS: dict[Result, str] = {"pass": "PASS", "fail": "FAIL", "skip": "SKIP"}
@@ -36,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.out / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
-        url = options.url or started(stack)
+        url = options.url or stack.enter_context(lakehouse_server())
         results = show_all(chosen, ledger, url)
         summary = write_report(ledger, chosen)
     print_end(ledger, summary)
@@ -48,12 +46,6 @@ def mode(text: str) -> Mode:
         if text == each:
             return each
     raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(MODES)}")
-
-
-def started(stack: ExitStack) -> str:
-    """Start the real thing on an empty directory, until the stack closes; return its address."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-proof-"))
-    return stack.enter_context(lakehouse_server(Path(folder) / "data")).url
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:

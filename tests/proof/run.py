@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
+from tests import services
 from tests.proof import cases
 from tests.proof.claims import ROOT, Claim
 from tests.proof.evidence import CASES, TIMEOUT_S, Ledger, Proof, Result, SkippedError
@@ -14,6 +18,16 @@ from tests.proof.evidence import CASES, TIMEOUT_S, Ledger, Proof, Result, Skippe
 assert cases.__all__, "importing the cases registers them"
 
 COMMAND_TIMEOUT_S = 600
+
+
+@contextmanager
+def lakehouse_server() -> Iterator[str]:
+    """Start the real thing on an empty directory; yield its address."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lakehouse-proof-") as folder,
+        services.lakehouse_server(Path(folder) / "data") as server,
+    ):
+        yield server.url
 
 
 def show(claim: Claim, ledger: Ledger, url: str | None) -> Result:
