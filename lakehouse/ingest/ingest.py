@@ -17,6 +17,7 @@ import msgspec
 
 from lakehouse.catalog import (
     Catalog,
+    Column,
     Idempotency,
     Rows,
     SchemaDriftError,
@@ -61,7 +62,7 @@ from lakehouse.ingest.models import (
 )
 from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
-from lakehouse.ingest.rows import InvalidRowsError, JsonRows, parse_rows, register
+from lakehouse.ingest.rows import VIEW, RowReader, row_reader
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file
 
@@ -73,6 +74,8 @@ SLOT_WAIT_S = 30.0
 UPLOADS_PER_SLOT = 8
 """Uploads at once, for each load at once: a slow client holds no slot while it sends."""
 ATTEMPTS_MAX = 3
+READERS_MAX = 256
+"""Tables whose rows are read without looking at their types again."""
 NONE_REJECTED = Rejected(0, [])
 
 
@@ -108,6 +111,7 @@ class Ingest:
         self._listener = listener
         self._slots = anyio.Semaphore(config.concurrency_max)
         self._uploads = 0
+        self._readers: dict[tuple[Column, ...], RowReader] = {}
 
     @contextmanager
     def uploading(self) -> Iterator[Path]:
@@ -308,21 +312,20 @@ class Ingest:
             table = self._catalog.get(name)
             if not table.columns:
                 raise InvalidLoadError(f"the table {name} has no columns yet; ingest a file first")
-            register(cursor, parse_rows(body))
-            rows = JsonRows(table.columns, self.config.bad_rows_reported_max)
-            try:
+            reader = self._readers.get(table.columns)
+            if reader is None:
+                reader = self._readers[table.columns] = row_reader(cursor, table.columns)
+                while len(self._readers) > READERS_MAX:
+                    self._readers.pop(next(iter(self._readers)), None)
+            cursor.register(VIEW, reader.read(body))
+            with in_our_words():
                 written = self._catalog.write(
                     cursor,
                     name,
-                    rows.rows(),
+                    Rows(f"SELECT * FROM {VIEW}", table.columns),
                     mode="append",
                     idempotency=Idempotency(key, request_hash, rows_answer) if key else None,
                 )
-            except EngineError as error:
-                bad = rows.bad_rows(cursor)
-                if not bad:
-                    raise
-                raise InvalidRowsError(bad) from error
         reach("before-answer")
         self._listener(LoadEnded(str(name), "append", written.added_rows, len(body)))
         return rows_answer(written)

@@ -23,11 +23,14 @@ def is_nested(type_: str) -> bool:
 
 def shapes_of(cursor: Connection, columns: Sequence[Column]) -> dict[str, Shape]:
     """Return the shape of each nested type among the columns, by its text."""
-    shapes = {}
-    for text in {column.type for column in columns if is_nested(column.type)}:
-        table = cursor.execute(f"SELECT NULL::{duckdb_type(text)} AS v").to_arrow_table()
-        shapes[text] = table.schema.field("v").type
-    return shapes
+    nested = {column.type for column in columns if is_nested(column.type)}
+    return {type_: shape_of(cursor, type_) for type_ in nested}
+
+
+def shape_of(cursor: Connection, type_: str) -> Shape:
+    table = cursor.execute(f"SELECT NULL::{duckdb_type(type_)} AS v").to_arrow_table()
+    found: Shape = table.schema.field("v").type
+    return found
 
 
 def nested_form(type_: str, shape: Shape) -> Form:

@@ -1,26 +1,38 @@
-"""Rows that come as JSON in a request, for a table that is there: checked and cast by DuckDB.
+"""Rows that come as JSON in a request, for a table that is there.
 
 They are taken in the forms in which SQL answers give them, and strictly: what is no long is not
-rounded to one, and nothing is turned into text.
+rounded to one. A body is at most a few MiB, and one row should cost next to nothing, so msgspec
+checks it against a type made from the table, and Arrow carries it: the engine parses no JSON.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
 
 import msgspec
 import pyarrow as pa
 
-from lakehouse.catalog import Column, Rows, duckdb_type
-from lakehouse.database import Connection, literal
+from lakehouse.catalog import Column, duckdb_type
+from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError
-from lakehouse.ingest.forms import select
+from lakehouse.ingest.json_forms import is_nested, shape_of
 from lakehouse.ingest.models import BadRow
+from lakehouse.ingest.source import shown
 
 VIEW = "appended_rows"
-INTEGERS = "('BIGINT', 'UBIGINT')"
-NUMBERS = "('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
-NOT_FINITE = "('NaN', 'Infinity', '-Infinity')"
-DECIMAL = r"[+-]?[0-9]+(?:\.[0-9]{{0,{scale}}}0*)?"
+INT = {32: range(-(2**31), 2**31), 64: range(-(2**63), 2**63)}
+PLACE = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
+ROW = re.compile(r"\$\.rows\[(\d+)\]\.?(.*)", re.DOTALL)
+TOO_FINE = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{6}\d*[1-9]|:\d\d\.\d{6}\d*[1-9]")
+
+Finite: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"]
+Kept: TypeAlias = Callable[[Any], Any] | None
+"""What makes a decoded value one that Arrow takes; None where it is one."""
 
 
 class InvalidRowsError(InvalidInputError):
@@ -35,131 +47,191 @@ class InvalidRowsError(InvalidInputError):
         )
 
 
-class RowsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rows: list[msgspec.Raw]
-
-
 @dataclass(frozen=True, slots=True)
-class JsonRows:
-    """Rows of a request, registered on a cursor as `VIEW`."""
+class RowReader:
+    """Reads rows for one table, as long as its columns stay the same."""
 
     columns: tuple[Column, ...]
-    bad_rows_max: int
+    schema: pa.Schema
+    kept: tuple[Kept, ...]
+    decoder: msgspec.json.Decoder[Any]
 
-    def rows(self) -> Rows:
-        expressions = {column.name: self._strict(column) for column in self.columns}
-        known = f"list_has_all({self._names()}, json_keys(j))"
-        checked = f"CASE WHEN {known} THEN true ELSE error('unknown field') END"
-        return Rows(f"{select(expressions)} FROM {VIEW} WHERE {checked}", self.columns)
+    def read(self, body: bytes) -> pa.Table:
+        """Return the rows of a body, columns in the order of the table.
 
-    def bad_rows(self, cursor: Connection) -> list[BadRow]:
-        """Return the first rows that do not fit, each with its first reason."""
-        cases = [
-            f"WHEN NOT list_has_all({self._names()}, json_keys(j)) THEN -1",
-            *(
-                f"WHEN NOT ({fits(column)}) THEN {number}"
-                for number, column in enumerate(self.columns)
-            ),
-        ]
-        found = cursor.execute(
-            f"SELECT row, which, [k FOR k IN json_keys(j) IF NOT list_contains({self._names()}, k)]"
-            f" FROM (SELECT *, CASE {' '.join(cases)} END AS which FROM {VIEW})"
-            f" WHERE which IS NOT NULL ORDER BY row LIMIT {self.bad_rows_max}"
-        ).fetchall()
-        return [self._reason(row, which, unknown) for row, which, unknown in found]
-
-    def _reason(self, row: int, which: int, unknown: list[str]) -> BadRow:
-        if which == -1:
-            names = ", ".join(column.name for column in self.columns[:20])
-            return BadRow(row, unknown[0], f"the table has no such column; it has {names}")
-        column = self.columns[which]
-        return BadRow(row, column.name, f"it is no {column.type}")
-
-    def _names(self) -> str:
-        return "[" + ", ".join(literal(column.name) for column in self.columns) + "]"
-
-    def _strict(self, column: Column) -> str:
-        target = duckdb_type(column.type)
-        message = literal(f"{column.name!r} is no {column.type}")
-        return (
-            f"CASE WHEN {fits(column)} THEN {cast(column)} "
-            f"ELSE CAST(error({message}) AS {target}) END"
+        Raises:
+            InvalidRowsError: a row does not fit; rows are counted from 1.
+            InvalidInputError: it is not `{"rows": [{...}, ...]}`.
+        """
+        try:
+            rows = self.decoder.decode(body).rows
+        except msgspec.ValidationError as error:
+            raise self._refusal(str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise InvalidInputError(f"the body is no JSON that we read: {error}") from error
+        if not rows:
+            raise InvalidInputError('"rows" is empty; send at least one row')
+        if TOO_FINE.search(body):
+            self._check_fineness(body)
+        return pa.Table.from_arrays(
+            [self._array(rows, number) for number in range(len(self.columns))], schema=self.schema
         )
 
+    def _array(self, rows: Sequence[Any], number: int) -> Any:
+        field, keep = f"f{number}", self.kept[number]
+        values = [getattr(row, field) for row in rows]
+        if keep is not None:
+            values = [keep(value) if value is not None else None for value in values]
+        type_ = self.schema.field(number).type
+        try:
+            return pa.array(values, type_)
+        except (pa.ArrowException, OverflowError) as error:
+            for line, value in enumerate(values, start=1):
+                try:
+                    pa.array([value], type_)
+                except (pa.ArrowException, OverflowError):
+                    column = self.columns[number]
+                    reason = f"{shown(value)} does not fit into {column.type}"
+                    raise InvalidRowsError([BadRow(line, column.name, reason)]) from error
+            raise
 
-def parse_rows(body: bytes) -> pa.Table:
-    """Return the rows of a body as they were sent, numbered from 1, one JSON object each.
+    def _refusal(self, message: str) -> InvalidInputError:
+        found = PLACE.fullmatch(message)
+        assert found is not None, "the pattern takes anything"
+        place = ROW.fullmatch(found["path"] or "")
+        if place is None:
+            return InvalidInputError(f'the body is not {{"rows": [{{..}}]}}: {message}')
+        reason, line = found["reason"], int(place[1]) + 1
+        unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason, re.DOTALL)
+        if unknown is not None and not place[2]:
+            names = ", ".join(column.name for column in self.columns[:20])
+            reason = f"the table has no such column; it has {names}"
+            return InvalidRowsError([BadRow(line, unknown[1], reason)])
+        return InvalidRowsError([BadRow(line, place[2] or None, lowered(reason))])
 
-    Raises:
-        InvalidInputError: it is not `{"rows": [{...}, ...]}`.
-    """
-    try:
-        raw = msgspec.json.decode(body, type=RowsBody).rows
-    except msgspec.ValidationError as error:
-        raise InvalidInputError(f'the body is not {{"rows": [..]}}: {error}') from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"the body is no JSON: {error}") from error
-    if not raw:
-        raise InvalidInputError('"rows" is empty; send at least one row')
-    texts = [bytes(each) for each in raw]
-    for number, text in enumerate(texts, start=1):
-        if not text.lstrip().startswith(b"{"):
-            raise InvalidRowsError([BadRow(number, None, "it is no JSON object")])
-    return pa.table(
-        {
-            "row": pa.array(range(1, len(texts) + 1), pa.int64()),
-            "j": pa.array(texts, pa.binary()).cast(pa.string()),
-        }
+    def _check_fineness(self, body: bytes) -> None:
+        """Refuse times that Iceberg would have to cut: it keeps microseconds."""
+        times = [c.name for c in self.columns if c.type.startswith("time")]
+        for line, row in enumerate(msgspec.json.decode(body)["rows"], start=1):
+            for name in times:
+                text = row.get(name)
+                if isinstance(text, str) and TOO_FINE.search(text.encode()):
+                    reason = f"{shown(text)} is finer than microseconds"
+                    raise InvalidRowsError([BadRow(line, name, reason)])
+
+
+def row_reader(cursor: Connection, columns: tuple[Column, ...]) -> RowReader:
+    """Return what reads rows for a table of these columns. About 1 ms."""
+    fields: list[tuple[str, Any, Any]] = []
+    arrow: list[tuple[str, pa.DataType]] = []
+    kept: list[Kept] = []
+    for number, column in enumerate(columns):
+        shape = shape_of(cursor, column.type) if is_nested(column.type) else flat(column.type)
+        python, keep = python_type(shape, column.type)
+        fields.append((f"f{number}", python | None, None))
+        arrow.append((column.name, shape))
+        kept.append(keep)
+    row = msgspec.defstruct(
+        "Row",
+        fields,
+        rename={f"f{number}": column.name for number, column in enumerate(columns)},
+        forbid_unknown_fields=True,
+        frozen=True,
     )
+    body = msgspec.defstruct("Body", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+    return RowReader(columns, pa.schema(arrow), tuple(kept), msgspec.json.Decoder(body))
 
 
-def register(cursor: Connection, rows: pa.Table) -> None:
-    """Make `rows` readable as `VIEW` on this cursor alone."""
-    cursor.register(VIEW, rows)
+FLAT: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+    "string": pa.string(),
+    "uuid": pa.string(),
+    "binary": pa.binary(),
+}
 
 
-def value_of(column: Column) -> str:
-    return f"json_extract(j, {literal(pointer(column.name))})"
+def flat(type_: str) -> pa.DataType:
+    if type_ in FLAT:
+        return FLAT[type_]
+    if type_.startswith("decimal"):
+        precision, scale = type_.removeprefix("decimal(").rstrip(")").split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return pa.binary() if duckdb_type(type_) == "BLOB" else pa.string()
 
 
-def pointer(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+def python_type(shape: pa.DataType, type_: str = "") -> tuple[Any, Kept]:
+    """Return the type that JSON is checked against, and what makes its values Arrow's."""
+    if type_ == "uuid":
+        return UUID, str
+    if isinstance(shape, pa.StructType):
+        return struct_type(shape)
+    if isinstance(shape, pa.MapType):
+        inner, keep = python_type(shape.item_type)
+        key, _ = python_type(shape.key_type)
+        return dict[key, inner | None], partial(pairs, keep=keep)  # type: ignore[valid-type]
+    if pa.types.is_list(shape):
+        item, keep = python_type(shape.value_type)
+        return list[item | None], partial(each, keep=keep) if keep else None  # type: ignore[valid-type]
+    if pa.types.is_integer(shape):
+        allowed = INT[shape.bit_width]
+        return Annotated[int, msgspec.Meta(ge=allowed.start, le=allowed.stop - 1)], None
+    if isinstance(shape, pa.TimestampType):
+        return Annotated[datetime, msgspec.Meta(tz=shape.tz is not None)], None
+    for matches, python, keep in SCALARS:
+        if matches(shape):
+            return python, keep
+    return str, None
 
 
-def text_of(column: Column) -> str:
-    return f"json_extract_string(j, {literal(pointer(column.name))})"
+def struct_type(shape: pa.StructType) -> tuple[Any, Kept]:
+    fields = [shape.field(number) for number in range(shape.num_fields)]
+    inner = [python_type(field.type) for field in fields]
+    python = msgspec.defstruct(
+        "Struct",
+        [(f"f{number}", type_ | None, None) for number, (type_, _) in enumerate(inner)],
+        rename={f"f{number}": field.name for number, field in enumerate(fields)},
+        forbid_unknown_fields=True,
+        frozen=True,
+    )
+    keeps = [keep for _, keep in inner]
+    return python, partial(members, names=[field.name for field in fields], keeps=keeps)
 
 
-def cast(column: Column) -> str:
-    """Return SQL for the value of this column; NULL where it does not fit."""
-    target = duckdb_type(column.type)
-    if column.type == "binary":
-        return f"TRY(from_base64({text_of(column)}))"
-    if column.type.startswith(("list", "map", "struct")):
-        return f"TRY_CAST({value_of(column)} AS {target})"
-    return f"TRY_CAST({text_of(column)} AS {target})"
+def members(value: Any, names: Sequence[str], keeps: Sequence[Kept]) -> dict[str, Any]:
+    values = msgspec.structs.astuple(value)
+    parts = zip(names, values, keeps, strict=True)
+    return {name: kept_value(each, keep) for name, each, keep in parts}
 
 
-def fits(column: Column) -> str:
-    """Return SQL that is true for what this column takes: null, or a value of its own form."""
-    value, text, type_ = value_of(column), text_of(column), column.type
-    kind = f"json_type({value})"
-    if type_ in ("long", "int"):
-        form = f"{kind} IN {INTEGERS}"
-    elif type_ in ("double", "float"):
-        form = f"({kind} IN {NUMBERS} OR ({kind} = 'VARCHAR' AND {text} IN {NOT_FINITE}))"
-    elif type_.startswith("decimal"):
-        scale = type_.rstrip(")").split(",")[1].strip()
-        pattern = literal(DECIMAL.format(scale=scale))
-        form = f"{kind} IN ('VARCHAR', {NUMBERS[1:]} AND regexp_full_match({text}, {pattern})"
-    elif type_ == "boolean":
-        form = f"{kind} = 'BOOLEAN'"
-    elif type_.startswith("list"):
-        form = f"{kind} = 'ARRAY'"
-    elif type_.startswith(("map", "struct")):
-        form = f"{kind} = 'OBJECT'"
-    else:
-        form = f"{kind} = 'VARCHAR'"
-    if type_ in ("date", "timestamp", "timestamptz"):
-        form += f" AND isfinite({cast(column)})"
-    return f"{value} IS NULL OR {kind} = 'NULL' OR ({form} AND {cast(column)} IS NOT NULL)"
+def pairs(value: dict[Any, Any], keep: Kept) -> list[tuple[Any, Any]]:
+    return [(key, kept_value(each, keep)) for key, each in value.items()]
+
+
+def each(value: list[Any], keep: Kept) -> list[Any]:
+    return [kept_value(item, keep) for item in value]
+
+
+def kept_value(value: Any, keep: Kept) -> Any:
+    return value if keep is None or value is None else keep(value)
+
+
+SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Any, Kept], ...] = (
+    (pa.types.is_boolean, bool, None),
+    (pa.types.is_floating, Finite, float),
+    (pa.types.is_decimal, Decimal, None),
+    (pa.types.is_date, date, None),
+    (pa.types.is_time, Annotated[time, msgspec.Meta(tz=False)], None),
+    (pa.types.is_binary, bytes, None),
+)
+
+
+def lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
