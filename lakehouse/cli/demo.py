@@ -16,7 +16,7 @@ from rich.text import Text
 from lakehouse.cli import output
 from lakehouse.cli.local import LOOPBACK, beside_server, free_port
 from lakehouse.cli.settings import settings
-from lakehouse.client import Client, Result
+from lakehouse.client import DEFAULT_URL, Client, Result
 from lakehouse.errors import ConflictError
 
 JOIN = (
@@ -32,7 +32,10 @@ NEW_ORDER = {
     "product": "Espresso blend, 1 kg",
     "quantity": 2,
     "unit_price": 24.9,
+    "discount": None,
     "channel": "web",
+    "shipped_on": None,
+    "note": None,
 }
 
 
@@ -51,8 +54,14 @@ class Story:
     as_json: bool
     steps: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def option(self) -> str:
+        """What a command needs to find this server."""
+        return "" if self.url == DEFAULT_URL else f" --url {self.url}"
+
     def step(self, title: str, command: str, curl: str, do: Callable[[], Any]) -> Any:
         """Do one thing and show it: what it is, the two ways to do it by hand, what came back."""
+        command += self.option
         if not self.as_json:
             target = output.stdout()
             target.print()
@@ -165,9 +174,8 @@ def close(story: Story, directory: Path, leave: bool) -> None:
         story.say("Done; the server stops.", "bold green")
         return
     story.say(f"Serving at {story.url} until Ctrl-C. In another shell:", "bold green")
-    option = "" if story.url.endswith(":3110") else f" --url {story.url}"
-    for line in (f"lakehouse tables{option}", f'lakehouse sql "FROM orders LIMIT 5"{option}'):
-        story.say(f"$ {line}", "cyan")
+    for command in ("lakehouse tables", 'lakehouse sql "FROM orders LIMIT 5"'):
+        story.say(f"$ {command}{story.option}", "cyan")
 
 
 def command_of(sql: str) -> str:

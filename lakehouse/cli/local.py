@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from lakehouse.cli.exits import INTERRUPTED
 from lakehouse.client import Client
 from lakehouse.config import Config
 from lakehouse.errors import UnavailableError
@@ -23,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 POLL_S = 0.01
 NEXT_PORTS = 100
+JOIN_TIMEOUT_S = 2.0
 
 
 class Beside(Generic[T]):
@@ -32,12 +34,23 @@ class Beside(Generic[T]):
         self._work = work
         self._then_stop = then_stop
         self._thread: threading.Thread | None = None
+        self._interrupted = threading.Event()
         self._results: list[T] = []
         self._error: BaseException | None = None
 
     def start(self, url: str) -> None:
+        """Begin; called on the server's event loop."""
+        # The server takes its second signal for impatience. Ours at the end must not be that.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.interrupt)
         self._thread = threading.Thread(target=self._run, args=(url,), name="command", daemon=True)
         self._thread.start()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: stop in good order; the second time at once."""
+        if self._interrupted.is_set():
+            os._exit(INTERRUPTED)
+        self._interrupted.set()
+        stop_server()
 
     def _run(self, url: str) -> None:
         try:
@@ -45,18 +58,22 @@ class Beside(Generic[T]):
             self._results.append(self._work(url))
         except BaseException as error:  # raised again on the main thread
             self._error = error
-        if self._then_stop or self._error:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if (self._then_stop or self._error) and not self._interrupted.is_set():
+            stop_server()
 
     def result(self) -> T:
         """Return what the work returned; `KeyboardInterrupt` when it was stopped before its end."""
         if self._thread is not None:
-            self._thread.join(timeout=1.0)
-        if self._error is not None:
-            raise self._error
-        if not self._results:
+            self._thread.join(timeout=JOIN_TIMEOUT_S)
+        if self._results:
+            return self._results[0]
+        if self._error is None or self._interrupted.is_set():
             raise KeyboardInterrupt
-        return self._results[0]
+        raise self._error
+
+
+def stop_server() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def beside_server(

@@ -1,10 +1,8 @@
 """The command line as a user has it: a process, in a folder of its own."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse.cli import lakehouse
-from tests.proof.run import lakehouse_server
+from tests.services import ServerProcess, environment
 
-ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60
 
 
@@ -40,6 +37,7 @@ class Shell:
 
     def run(self, *words: str | Path, stdin: str = "", **variables: str) -> Done:
         """Run the command as a process, the way a user does."""
+        url = {"LAKEHOUSE_URL": self.url} if self.url else {}
         done = subprocess.run(
             [sys.executable, "-m", "lakehouse", *map(str, words)],
             cwd=self.folder,
@@ -47,7 +45,7 @@ class Shell:
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
-            env={**self.environment(), "PYTHONPATH": self.path(), **variables},
+            env=environment(COLUMNS="120", **url, **variables),
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -55,15 +53,6 @@ class Shell:
         done = self.run(*words, stdin=stdin, **variables)
         assert done.code == 0, done.stderr
         return done
-
-    def path(self) -> str:
-        """The checkout itself, also where nobody has installed it."""
-        return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-
-    def environment(self) -> dict[str, str]:
-        ours = {"COLUMNS": "120", **({"LAKEHOUSE_URL": self.url} if self.url else {})}
-        rest = {name: it for name, it in os.environ.items() if not name.startswith("LAKEHOUSE_")}
-        return rest | ours
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -87,16 +76,10 @@ class QuickShell(Shell):
         return Done(done.exit_code, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with lakehouse_server() as url:
-        yield url
-
-
 @pytest.fixture
-def quick(tmp_path: Path, server: str) -> Shell:
+def quick(tmp_path: Path, served: ServerProcess) -> Shell:
     """For what a command understands and answers."""
-    return QuickShell(tmp_path, server)
+    return QuickShell(tmp_path, served.url)
 
 
 @pytest.fixture
@@ -106,9 +89,9 @@ def alone(tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, server: str) -> Shell:
+def shell(tmp_path: Path, served: ServerProcess) -> Shell:
     """For what only a process shows: streams, exit codes, colours, the terminal."""
-    return Shell(tmp_path, server)
+    return Shell(tmp_path, served.url)
 
 
 def wait_for_line(process: "subprocess.Popen[str]", words: str) -> str:

@@ -1,15 +1,18 @@
 """Straight on a data directory: its lock is taken, the same app answers, the lock is given back."""
 
-import re
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 from tests.cli.conftest import Shell
-from tests.services import free_port, running
+from tests.services import ServerProcess, environment
 
 PEOPLE = "name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
 
-def test_a_directory_is_made_loaded_and_read_without_a_server(alone: Shell) -> None:
+def test_a_directory_is_made_loaded_read_and_given_back_without_a_server(alone: Shell) -> None:
     alone.write("people.csv", PEOPLE)
 
     done = alone.ok("ingest", "--data", "lake", "people.csv")
@@ -20,6 +23,19 @@ def test_a_directory_is_made_loaded_and_read_without_a_server(alone: Shell) -> N
     assert done.stderr == ""
     assert (alone.folder / "lake").stat().st_mode & 0o777 == 0o700
 
+    slow = "SELECT count(*) FROM people a, range(100000) b, range(100000) c"
+    command = [sys.executable, "-m", "lakehouse", "sql", "--data", "lake", slow]
+    with subprocess.Popen(
+        command, cwd=alone.folder, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        wait_until_held(alone.folder / "lake" / "lock")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert said == "interrupted\n"
+    assert (alone.folder / "lake" / "lock").read_bytes() == b""
+
 
 def test_reading_a_directory_that_is_not_there_makes_none(alone: Shell) -> None:
     done = alone.run("tables", "--data", "nowhere")
@@ -29,15 +45,26 @@ def test_reading_a_directory_that_is_not_there_makes_none(alone: Shell) -> None:
     assert list(alone.folder.iterdir()) == []
 
 
-def test_a_held_directory_names_its_owner_and_where_to_ask(alone: Shell) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    lake = alone.folder / "lake"
-    command = ["serve", "--data", str(lake), "--port", str(port)]
-    with running(sys.executable, "-m", "lakehouse", *command, ready=f"{url}/ready", timeout_s=30):
-        done = alone.run("tables", "--data", lake)
+def test_a_held_directory_names_its_owner_and_where_to_ask(
+    alone: Shell, served: ServerProcess
+) -> None:
+    done = alone.run("tables", "--data", served.data_dir)
 
-        assert done.code == 6
-        assert re.search(r"in use by PID \d+", done.stderr)
-        assert f"--url {url}" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    assert done.code == 6
+    assert f"in use by PID {served.pid}" in done.stderr
+    assert f"--url {served.url}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_option_goes_before_the_variable_that_names_a_server(alone: Shell) -> None:
+    done = alone.run("tables", "--data", "nowhere", LAKEHOUSE_URL="http://127.0.0.1:9")
+
+    assert done.code == 3
+
+
+def wait_until_held(lock: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not lock.read_bytes():
+        assert time.monotonic() < deadline, "nobody took the lock"
+        time.sleep(0.05)
+    time.sleep(1.0)  # the statement is on its way

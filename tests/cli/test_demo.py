@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from lakehouse.cli.demo_data import make
-from tests.cli.conftest import ROOT, Shell, wait_for_line
-from tests.services import free_port
+from tests.cli.conftest import Shell, wait_for_line
+from tests.services import environment, free_port
 
 DATA = Path(str(files("lakehouse.cli") / "demo_data"))
 
@@ -49,18 +49,26 @@ def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopp
 ) -> None:
     command = [sys.executable, "-m", "lakehouse", "demo", "--json", "--port", str(free_port())]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
     ) as process:
         try:
             told = json.loads(wait_for_line(process, '"steps"'))
-            answer = httpx.post(
-                f"{told['url']}/v1/sql", json={"sql": "SELECT count(*) FROM cities"}
+            # What it shows is what does it: all requests by hand, and the append as a command.
+            by_hand = [*(step["curl"] for step in told["steps"]), told["steps"][3]["command"]]
+            script = 'lakehouse() { "$PYTHON" -m lakehouse "$@"; }\n' + "\n".join(by_hand)
+            subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                env=environment(PYTHON=sys.executable),
+                stdout=subprocess.DEVNULL,
+                check=True,
             )
+            count = {"sql": "SELECT count(*) FROM orders"}
+            answer = httpx.post(f"{told['url']}/v1/sql", json=count)
         finally:
             process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)
 
-    assert answer.json()["rows"] == [[36]]
+    assert answer.json()["rows"] == [[4002]]  # the file again, and two appends
     assert (process.returncode, rest) == (0, "")
     assert not Path(told["data_dir"]).exists()
     steps = told["steps"]

@@ -11,7 +11,7 @@ import pytest
 from lakehouse.cli.doctor import reserve_bytes
 from lakehouse.ingest.spool import RESERVE_MAX_BYTES, RESERVE_SHARE
 from tests.cli.conftest import Done, QuickShell, Shell
-from tests.services import free_port
+from tests.services import ServerProcess, environment, free_port
 
 
 @pytest.fixture
@@ -78,13 +78,15 @@ def test_a_directory_of_a_newer_version_is_named(quick: Shell) -> None:
     assert (lake / "format").read_text().startswith("999")
 
 
-def test_a_stranger_on_the_port_is_told_from_our_own_server(quick: Shell, server: str) -> None:
+def test_a_stranger_on_the_port_is_told_from_our_own_server(
+    quick: Shell, served: ServerProcess
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         (found,) = missing(examine(quick, port=stranger.getsockname()[1]))
     assert found["name"] == "port"
     assert "in use" in found["detail"]
 
-    done = examine(quick, port=int(server.rpartition(":")[2]))
+    done = examine(quick, port=int(served.url.rpartition(":")[2]))
     assert missing(done) == []
     assert "a lakehouse is running" in done.stdout
 
@@ -116,7 +118,7 @@ def test_a_missing_extension_is_named_with_its_exact_version(alone: Shell) -> No
         "doctor",
         "--json",
         LAKEHOUSE_SERVER__PORT=str(free_port()),
-        PYTHONPATH=f"{shadow.parent}:{alone.path()}",
+        PYTHONPATH=f"{shadow.parent}:{environment()['PYTHONPATH']}",
     )
 
     (found,) = missing(done)

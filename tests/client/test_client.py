@@ -11,20 +11,14 @@ import pytest
 
 from lakehouse.client import Client, RemoteError
 from lakehouse.errors import ConflictError, InvalidInputError, NotFoundError
-from tests.proof.run import lakehouse_server
+from tests.services import ServerProcess
 
 CSV = b"name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with lakehouse_server() as address:
-        yield address
-
-
 @pytest.fixture
-def lake(url: str) -> Iterator[Client]:
-    with Client(url) as client:
+def lake(served: ServerProcess) -> Iterator[Client]:
+    with Client(served.url) as client:
         yield client
 
 
