@@ -11,7 +11,7 @@ serve *args:
 
 # the whole test suite, or what the arguments name
 test *args:
-    {{ python }} -m pytest {{ args }}
+    {{ python }} -m pytest -n 2 --dist loadfile {{ args }}
 
 # show the claims against a real server: contract, integration, performance; nothing: the first two
 proof *args:
@@ -34,7 +34,7 @@ fix:
 
 # what a push must pass, in a minute: check, and the quick tests with the claims among them
 verify: check
-    {{ python }} -m pytest -q -m "not slow"
+    {{ python }} -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 # measure: every row of benchmarks/, or the named ones; --quick for small sizes
 bench *args:

@@ -62,7 +62,7 @@ def test_the_readme_has_two_commands_and_ci_runs_them_word_for_word() -> None:
     demo, suite = commands_of_the_readme()
 
     assert demo.endswith(".venv/bin/lakehouse demo")
-    assert suite.endswith(".venv/bin/pytest")
+    assert suite.endswith(".venv/bin/pytest -n 2 --dist loadfile")
     assert f"    {suite}" in ci
     assert f"    {demo} --exit" in ci
 
