@@ -1,29 +1,27 @@
 """Where everything is put together, by hand, once."""
 
+import asyncio
 import logging
 import os
-import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import anyio
 from litestar import Litestar
-from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 
 from lakehouse import __version__
-from lakehouse.api.edge import Edge, check_caller
+from lakehouse.api.bodies import JsonRequest
+from lakehouse.api.edge import Edge
 from lakehouse.api.problems import EXCEPTION_HANDLERS, get_problem
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
-from lakehouse.config import Config, default_memory_bytes, memory_shares
+from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
 from lakehouse.database import Database, DatabaseSettings
 from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
@@ -37,11 +35,6 @@ from lakehouse.storage.routes import StorageController
 
 log = logging.getLogger(__name__)
 
-AnyConnection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
-
-BODY_MAX_BYTES = 4 * 1024 * 1024
-SPILL_MAX_BYTES = 64 * 1024**3
-DISK_WARNING_SHARE = 0.1
 SPARE_THREADS = 8
 
 
@@ -70,13 +63,13 @@ async def open_lakehouse(
         stop: called when the process must end by itself: the engine broke, the lease is lost.
     """
     shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
-    health, metrics = Health(), Metrics(__version__)
+    health, metrics = Health(directory.path), Metrics(__version__)
     async with AsyncExitStack() as stack:
         settings = DatabaseSettings(
             directories=(directory.warehouse, directory.spool),
             temp_dir=directory.spool / "duckdb",
             memory_max_bytes=shares.duckdb,
-            temp_max_bytes=SPILL_MAX_BYTES,
+            temp_max_bytes=config.query.spill_max_bytes,
             # A statement holds a thread while the engine works for it: one that waits for a
             # thread behind long scans would wait for minutes.
             short_lane=config.query.concurrency_max + SPARE_THREADS,
@@ -85,22 +78,13 @@ async def open_lakehouse(
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         store = LocalStore(directory.warehouse)
-        background = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(background.cancel_scope.cancel)
-        for task in (
-            partial(keep_lease_or_stop, lease, stop),
-            partial(keep_expiring, state, config.catalog.idempotency_keys_days),
-            partial(
-                keep_copies,
-                state,
-                store,
-                directory.spool,
-                interval_s=config.catalog.backup_interval_s,
-            ),
-        ):
-            background.start_soon(task)
         catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
         local_objects = LocalObjects(store)
+        copies = partial(
+            keep_copies, state, store, directory.spool, interval_s=config.catalog.backup_interval_s
+        )
+        expiring = partial(keep_expiring, state, config.catalog.idempotency_keys_days)
+        await stack.enter_async_context(kept_up(stop, partial(keep_lease, lease), expiring, copies))
         queries = Query(
             database,
             catalog,
@@ -112,6 +96,7 @@ async def open_lakehouse(
         )
         await stack.enter_async_context(queries.open())
         add_checks(health, directory, database, state, catalog)
+        metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
         yield Lakehouse(
             config=config,
             health=health,
@@ -131,6 +116,31 @@ async def open_lakehouse(
         )
 
 
+@asynccontextmanager
+async def kept_up(
+    stop: Callable[[], None], *jobs: Callable[[], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
+    """Run jobs that have no end while the block runs; `stop` is called when one ends by itself."""
+
+    async def run(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await job()
+        except LeaseLostError as error:
+            log.critical("%s", error)
+            stop()
+        except Exception:
+            log.critical("a job in the background ended", exc_info=True)
+            stop()
+
+    tasks = [asyncio.create_task(run(job)) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def lookup_in(objects: LocalObjects) -> ObjectLookup:
     """What the catalog may ask of storage: where an object lies, and its bytes."""
 
@@ -139,14 +149,6 @@ def lookup_in(objects: LocalObjects) -> ObjectLookup:
         return StoredObject(info.key, info.location, info.size_bytes)
 
     return ObjectLookup(get, lambda key: objects.open(key)[1])
-
-
-async def keep_lease_or_stop(lease: Lease, stop: Callable[[], None]) -> None:
-    try:
-        await keep_lease(lease)
-    except LeaseLostError as error:
-        log.critical("%s", error)
-        stop()
 
 
 def add_checks(
@@ -158,52 +160,43 @@ def add_checks(
         with database.cursor() as cursor:
             cursor.execute("SELECT 1").fetchall()
 
-    health.add("database", select_one)
-
     def read_state() -> None:
         state.read(lambda tx: tx.execute("SELECT 1").fetchone())
 
     def list_names() -> None:
         catalog.names()
 
+    def name_damages() -> list[str]:
+        return [f"the table {name}: {why}" for name, why in catalog.damaged().items()]
+
+    health.add("database", select_one)
     health.add("state", read_state)
     health.add("catalog", list_names)
     health.add("storage", partial(unwritable, directory.warehouse))
     health.add("ingest", partial(unwritable, directory.spool))
     health.add("query", partial(unwritable, directory.spool))
-    health.warn(lambda: [f"the table {name}: {why}" for name, why in catalog.damaged().items()])
-    health.warn(partial(little_room, directory.path))
+    health.warn("the check of all tables", name_damages)
 
 
 def unwritable(path: Path) -> str | None:
-    return None if os.access(path, os.W_OK) else f"{path.name} cannot be written"
-
-
-def little_room(path: Path) -> list[str]:
-    usage = shutil.disk_usage(path)
-    free = usage.free / usage.total
-    return [f"the disk has {free:.0%} left"] if free < DISK_WARNING_SHARE else []
+    return None if os.access(path, os.W_OK) else f"the folder {path.name} cannot be written"
 
 
 def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
     metrics.statements.labels(ended.outcome).inc()
+    metrics.statement_seconds.labels(ended.format).observe(ended.duration_s)
     metrics.statement_rows.inc(ended.row_count)
+    metrics.statement_bytes.inc(ended.sent_bytes)
 
 
 def count_load(metrics: Metrics, ended: LoadEnded) -> None:
     metrics.loads.labels(ended.mode).inc()
     metrics.loaded_rows.inc(ended.row_count)
+    metrics.loaded_bytes.inc(ended.size_bytes)
 
 
 def create_app(lakehouse: Lakehouse) -> Edge:
     """Return the ASGI app over an open lakehouse."""
-    allowed_hosts = lakehouse.config.server.allowed_hosts
-
-    def from_here(
-        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
-    ) -> None:
-        check_caller(connection.scope, allowed_hosts)
-
     app = Litestar(
         route_handlers=[
             HealthController,
@@ -215,18 +208,18 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             SqlController,
             StorageController,
         ],
-        guards=[from_here],
         dependencies={
             field.name: provide(getattr(lakehouse, field.name)) for field in fields(Lakehouse)
         },
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
+        request_class=JsonRequest,
         request_max_body_size=BODY_MAX_BYTES,
         openapi_config=OpenAPIConfig(
             title="Lakehouse", version=__version__, use_handler_docstrings=True
         ),
     )
-    return Edge(app, lakehouse.metrics)
+    return Edge(app, lakehouse.metrics, lakehouse.config.server.allowed_hosts)
 
 
 def provide(value: object) -> Provide:

@@ -1,33 +1,49 @@
 """One process, one PID: the app behind granian, from the first check to the last answer."""
 
 import asyncio
-import errno
+import faulthandler
 import logging
 import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EADDRINUSE
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from granian.constants import Interfaces
+from granian import _granian
+from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
+from lakehouse import __version__
 from lakehouse.api.edge import Edge
-from lakehouse.app import create_app, open_lakehouse
-from lakehouse.config import Config, default_memory_bytes
+from lakehouse.app import Lakehouse, create_app, open_lakehouse
+from lakehouse.config import Config, available_memory_bytes, default_memory_bytes
 from lakehouse.errors import LakehouseError
 from lakehouse.state import DataDirectory
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.", "::1", "localhost")
 LISTENING = "0A"  # as /proc/net/tcp says it
+BACKLOG = 1024
+CONNECTIONS_MAX = 1024
+FILES_MAX = 65_536
+
 INTERRUPT_WAIT_S = 4.0
-STOP_WAIT_S = 3.0
-ADDRESS_SPACE_FACTOR = 2
-"""RLIMIT_DATA over the memory budget: a backstop for the one call that looks at no limit."""
+"""Interrupted statements get this long to answer that they were."""
+CONNECTIONS_WAIT_S = 1.0
+"""Answers that are in the kernel already get this long to leave."""
+END_MAX_S = 28.0
+"""From the first signal to the end of the process, whatever still hangs: systemd kills at 35."""
+
+MEMORY_ROOM_BYTES = 1024**3
+"""What is reserved and never touched: stacks of threads, arenas. `RLIMIT_DATA` counts it."""
+MEMORY_LIMIT_SHARE = 0.9
 
 
 class CannotStartError(LakehouseError):
@@ -35,6 +51,8 @@ class CannotStartError(LakehouseError):
 
 
 class BrokenOffError(LakehouseError):
+    """The engine broke, or the lease was lost; what was acknowledged is safe."""
+
     def __init__(self) -> None:
         super().__init__("the server stopped by itself; the log says why. Start it again")
 
@@ -42,62 +60,162 @@ class BrokenOffError(LakehouseError):
 async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
 
-    A second signal ends the process at once.
+    A second signal ends the process at once. It ends within `END_MAX_S` of the first one.
 
     Args:
         started: called with the address once it listens.
 
     Raises:
-        CannotStartError: the port is taken, or the address is not loopback.
+        CannotStartError: the port is taken, or the address is not one of this machine.
         DataDirectoryInUseError, CatalogInUseError: another process has the data.
         BrokenOffError: the engine broke, or the lease was lost; it stopped in good order.
     """
+    limit_memory(config.memory.max_bytes or default_memory_bytes(), available_memory_bytes())
+    allow_files()
     host, port = config.server.host, config.server.port
-    address = f"http://{host}:{port}"
-    check_address(host, port)
-    limit_memory(config.memory.max_bytes or default_memory_bytes())
-    stopping, broken = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop_or_die, stopping, number)
-
-    def break_off() -> None:
-        broken.set()
-        stopping.set()
-
-    with DataDirectory.open(data_dir, address=address) as directory:
-        async with open_lakehouse(config, directory, stop=break_off) as lakehouse:
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    with (
+        Ending.on_signals() as ending,
+        bound(host, port) as listener,
+        DataDirectory.open(data_dir, address=address) as directory,
+    ):
+        async with open_lakehouse(config, directory, stop=ending.break_off) as lakehouse:
             edge = create_app(lakehouse)
-            server = listen(edge, host, port)
+            listen(listener, port)
+            server = Granian(edge, listener)
             serving = asyncio.create_task(server.serve())
+            serving.add_done_callback(partial(ended_early, server, ending))
+            log.info(
+                "serving at %s",
+                address,
+                extra={
+                    "data_dir": str(directory.path),
+                    "pid": os.getpid(),
+                    "version": __version__,
+                    "memory_max_bytes": config.memory.max_bytes or default_memory_bytes(),
+                },
+            )
             notify("READY=1")
             started(address)
-            await stopping.wait()
+            await ending.begun.wait()
             notify("STOPPING=1")
-            lakehouse.health.draining = True
-            if not await emptied(edge, config.server.shutdown_grace_s):
-                lakehouse.queries.cancel_all()
-                await emptied(edge, INTERRUPT_WAIT_S)
+            await drain(lakehouse, edge, config.server.shutdown_grace_s)
             server.stop()  # type: ignore[no-untyped-call]
-            await asyncio.wait([serving], timeout=STOP_WAIT_S)
-    if broken.is_set():
+            await asyncio.wait([serving], timeout=CONNECTIONS_WAIT_S)
+    log.info("stopped")
+    if ending.broken:
         raise BrokenOffError
 
 
-def listen(edge: Edge, host: str, port: int) -> Server:
-    return Server(
-        edge,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        log_enabled=False,
-        websockets=False,
-    )
+async def drain(lakehouse: Lakehouse, edge: Edge, grace_s: float) -> None:
+    """Take nothing new, let what was accepted finish, and interrupt what takes too long."""
+    lakehouse.health.draining = edge.stopping = True
+    if edge.inside:
+        log.info("stopping: %d requests get %g s to finish", edge.inside, grace_s)
+    if await emptied(edge, grace_s):
+        return
+    log.warning("stopping: %d requests are interrupted", edge.inside)
+    lakehouse.queries.cancel_all()
+    if not await emptied(edge, INTERRUPT_WAIT_S):
+        log.warning("stopping: %d requests did not end", edge.inside)
 
 
-def stop_or_die(stopping: asyncio.Event, number: int) -> None:
-    if stopping.is_set():
-        os._exit(128 + number)
-    stopping.set()
+async def emptied(edge: Edge, within_s: float) -> bool:
+    """Return whether all requests were answered in time."""
+    deadline = time.monotonic() + within_s
+    while edge.inside and time.monotonic() < deadline:  # noqa: ASYNC110 - a poll is enough here
+        await asyncio.sleep(0.02)
+    return not edge.inside
+
+
+class Granian(Server):
+    """granian in this process, on a socket of ours.
+
+    Its own would be opened with SO_REUSEPORT: of two servers started at once both would get it.
+    """
+
+    def __init__(self, app: Edge, listener: socket.socket) -> None:
+        super().__init__(
+            app,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            log_enabled=False,
+            backlog=BACKLOG,
+            backpressure=CONNECTIONS_MAX,
+        )
+        self._listener = listener
+
+    def _init_shared_socket(self) -> None:
+        self._ssp = None
+        # The arguments are those it is unpickled with in granian's own workers.
+        holder: Any = _granian.SocketHolder
+        self._shd = holder(self._listener.detach(), False, BACKLOG)  # it closes it
+
+
+def ended_early(server: Server, ending: "Ending", serving: "asyncio.Task[None]") -> None:
+    if not serving.cancelled() and (error := serving.exception()) is not None:
+        log.critical("the HTTP server ended: %s", error, exc_info=error)
+    if not ending.begun.is_set():
+        ending.break_off()
+
+
+class Ending:
+    """Whether this process is to end, and that it does."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.broken = False
+        self._returned = False
+
+    @classmethod
+    @contextmanager
+    def on_signals(cls) -> Iterator["Ending"]:
+        """End at SIGTERM and SIGINT, while the block runs."""
+        faulthandler.enable()
+        ending, loop = cls(), asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, ending._on_signal, number)
+        try:
+            yield ending
+        finally:
+            ending._returned = True
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def break_off(self) -> None:
+        """End by itself, with an exit code that says so."""
+        self.broken = True
+        self._begin()
+
+    def _on_signal(self, number: int) -> None:
+        if self.begun.is_set():
+            log.warning("a second signal: ending at once")
+            os._exit(128 + number)
+        log.info("stopping: %s", signal.Signals(number).name)
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self.begun.is_set():
+            self.begun.set()
+            threading.Thread(target=self._see_to_it, name="ending", daemon=True).start()
+
+    def _see_to_it(self) -> None:
+        """End the process when it does not by itself.
+
+        A call of the engine that looks at no interrupt holds its thread, and the interpreter
+        waits for its threads. Nothing is lost: what was acknowledged is on the disk.
+        """
+        deadline, over = time.monotonic() + END_MAX_S, 0
+        while time.monotonic() < deadline and over < 5:
+            time.sleep(0.2)
+            over += self._returned and not threading.main_thread().is_alive()
+        if self._returned and threading.main_thread().is_alive():
+            return  # the server is closed, and its process does something else
+        log.warning("a call could not be interrupted; ending without it")
+        logging.shutdown()
+        os._exit(1 if self.broken else 0)
 
 
 def notify(state: str) -> None:
@@ -107,35 +225,44 @@ def notify(state: str) -> None:
     """
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(state.encode(), path.replace("@", "\0", 1))
 
 
-async def emptied(edge: Edge, within_s: float) -> bool:
-    """Return whether all requests were answered in time."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while edge.inside and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - a poll
-        await asyncio.sleep(0.02)
-    return not edge.inside
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a socket that has the address and does not listen yet.
 
-
-def check_address(host: str, port: int) -> None:
-    if not host.startswith(LOOPBACK):
-        raise CannotStartError(
-            f"{host} is not a loopback address, and there are no tokens yet to guard it: "
-            "listen on 127.0.0.1"
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    Raises:
+        CannotStartError: somebody else has it; the message names the process.
+    """
+    try:
+        family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CannotStartError(f"{host} is no address: {error.strerror}") from error
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # soon after a stop
+        listener.setblocking(False)
         try:
-            probe.bind((host, port))
+            listener.bind(where)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise CannotStartError(f"cannot listen on {host}:{port}: {error}") from error
-            raise CannotStartError(
-                f"port {port} is in use by {owner_of(port)}; stop it, or choose another --port"
-            ) from error
+            raise unusable(port, error) from error
+        yield listener
+
+
+def listen(listener: socket.socket, port: int) -> None:
+    """Take connections; of two sockets with one address only the first may."""
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise unusable(port, error) from error
+
+
+def unusable(port: int, error: OSError) -> CannotStartError:
+    if error.errno == EADDRINUSE:
+        owner = owner_of(port)
+        return CannotStartError(f"port {port} is in use by {owner}; stop it, or choose another")
+    return CannotStartError(f"cannot listen on port {port}: {(error.strerror or '').lower()}")
 
 
 def owner_of(port: int) -> str:
@@ -150,12 +277,32 @@ def owner_of(port: int) -> str:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                return f"PID {folder.name} ({command[:120]})"
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                return f"PID {folder.name} ({command.decode(errors='replace').strip()[:120]})"
     return "a process of another user"
 
 
-def limit_memory(max_bytes: int) -> None:
-    """Let the kernel refuse what DuckDB's own limit does not see: `security.md`, The SQL gate."""
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes * ADDRESS_SPACE_FACTOR, hard))
+def limit_memory(max_bytes: int, available_bytes: int) -> None:
+    """Let the kernel refuse what DuckDB's own limit does not see.
+
+    One call of a function can ask for many gigabytes and look at no limit: `security.md`, The SQL
+    gate. The engine lives when the kernel says no. The limit is the budget and room for what is
+    only reserved, but less than there is: beyond that the kernel would kill the process instead.
+    """
+    limit = max_bytes + MEMORY_ROOM_BYTES
+    if max_bytes <= available_bytes * MEMORY_LIMIT_SHARE:
+        limit = min(limit, int(available_bytes * MEMORY_LIMIT_SHARE))
+    set_soft_limit(resource.RLIMIT_DATA, limit)
+
+
+def allow_files() -> None:
+    """Raise the limit on open files: a query over many files has them all open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def set_soft_limit(kind: int, limit: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -1,15 +1,18 @@
-"""Every error leaves as `application/problem+json` (RFC 9457)."""
+"""Every error leaves as `application/problem+json` (RFC 9457), in one shape."""
 
+import difflib
 import inspect
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
     ValidationException,
@@ -18,11 +21,80 @@ from litestar.params import FromPath
 from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
+from lakehouse.api.streams import ClientGoneError
 from lakehouse.observability import trace_id
 
 log = logging.getLogger(__name__)
 
-STATUS = {
+MEDIA_TYPE = "application/problem+json"
+SHOWN_MAX = 200
+LISTED_MAX = 12
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+Headers: TypeAlias = dict[str, str]
+Body: TypeAlias = dict[str, object]
+
+
+class RouteNotFoundError(errors.NotFoundError):
+    """Nothing is served at this path."""
+
+    def __init__(self, path: str, near: list[str]) -> None:
+        hint = f"did you mean {' or '.join(near)}?" if near else "/schema lists them all"
+        super().__init__(f"there is no route {path[:SHOWN_MAX]}; {hint}", near=near)
+
+
+class MethodNotAllowedError(errors.InvalidInputError):
+    """The path is served, but not with this method."""
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(
+            f"{path[:SHOWN_MAX]} does not take {method[:SHOWN_MAX]}; it takes {allowed}",
+            allowed=allowed.split(", "),
+        )
+
+
+class InvalidRequestError(errors.InvalidInputError):
+    """A field of the body, of the query or of the headers is unknown, missing or wrong.
+
+    `context.errors` names each one: `field`, `message`, and `in`, the part of the request.
+    """
+
+    def __init__(self, found: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(each["message"] for each in found), errors=found)
+
+
+class BodyTooLargeError(errors.TooLargeError):
+    """The body is over the limit of its route; `context.max_bytes` says it."""
+
+    def __init__(self, max_bytes: int | None) -> None:
+        limit = f"the {max_bytes:,} bytes that this route takes" if max_bytes else "its limit"
+        super().__init__(f"the body is over {limit}", max_bytes=max_bytes)
+
+
+class BodyCutOffError(errors.InvalidInputError):
+    """The client left before the end of the body."""
+
+    def __init__(self) -> None:
+        super().__init__("the client left before the end of the body")
+
+
+class OutOfMemoryError(errors.UnavailableError):
+    """The process is at its limit of memory; the request had no effect that was answered."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is out of memory for now; try again, or ask for less at once")
+
+
+class ProblemNotFoundError(errors.NotFoundError):
+    """No error of this server has that type."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no problem is of the type {name[:80]!r}")
+
+
+STATUS: dict[type[Exception], int] = {
+    ClientGoneError: 499,  # nginx's: nobody reads it, but the log and the metrics tell it apart
+    MethodNotAllowedError: 405,
     errors.InvalidInputError: 400,
     errors.UnauthenticatedError: 401,
     errors.PermissionDeniedError: 403,
@@ -39,29 +111,9 @@ STATUS = {
     errors.LakehouseError: 500,
 }
 
-AnyRequest = Request[Any, Any, Any]
-Headers = dict[str, str]
 
-
-class ProblemNotFoundError(errors.NotFoundError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no problem is of the type {name[:80]!r}")
-
-
-def problem(
-    status: int, detail: str, *, headers: Headers | None = None, **members: object
-) -> Response[dict[str, object]]:
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "detail": detail,
-        **members,
-        "status": status,
-        "trace_id": trace_id.get(),
-    }
-    return Response(
-        body, status_code=status, media_type="application/problem+json", headers=headers
-    )
+def status_of(error: type[errors.LakehouseError]) -> int:
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
 
 def slug(error: type[errors.LakehouseError]) -> str:
@@ -69,40 +121,83 @@ def slug(error: type[errors.LakehouseError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__.removesuffix("Error")).lower()
 
 
-def status_of(error: type[errors.LakehouseError]) -> int:
-    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
+def problem_of(error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
+    """Return the status, the headers and the body that an error leaves as."""
+    name, status = slug(type(error)), status_of(type(error))
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    body: Body = {
+        "type": f"/problems/{name}",
+        "title": name.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": error.detail,
+        "retryable": error.retryable,
+        "context": error.context,
+        "trace_id": trace_id.get(),
+    }
+    return status, headers, encoded(body)
 
 
-def on_our_error(request: AnyRequest, error: errors.LakehouseError) -> Response[Any]:
-    name = slug(type(error))
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
-    return problem(
-        status_of(type(error)),
-        error.detail,
-        headers=headers,
-        type=f"/problems/{name}",
-        title=name.replace("-", " ").capitalize(),
-        retryable=error.retryable,
-        context=error.context,
-    )
+def encoded(body: Body) -> bytes:
+    try:
+        return msgspec.json.encode(body, enc_hook=str)
+    except ValueError:  # half a surrogate pair, from a path or a file name: no JSON has it
+        plain = repr(body["context"]).encode("ascii", "backslashreplace").decode()
+        detail = str(body["detail"]).encode("ascii", "backslashreplace").decode()
+        return msgspec.json.encode({**body, "detail": detail, "context": {"as_text": plain}})
 
 
-def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """Errors of the framework: the same shape, and the field by name where there is one."""
-    if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        found = [f"{each.get('key', 'the body')}: {each.get('message')}" for each in error.extra]
-        return problem(400, "; ".join(found) or error.detail, errors=error.extra)
-    detail = error.detail
-    if isinstance(error, NotFoundException):
-        detail = f"there is no route {request.url.path[:200]}; /schema lists them"
-    elif isinstance(error, MethodNotAllowedException):
-        detail = f"{request.method} is not what {request.url.path[:200]} takes"
-    return problem(error.status_code, detail, headers=error.headers)
+def on_our_error(request: AnyRequest, error: errors.LakehouseError) -> Response[bytes]:
+    status, headers, body = problem_of(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("%s: %s", slug(type(error)), error.detail, exc_info=error.__cause__)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def on_bug(request: AnyRequest, error: Exception) -> Response[Any]:
+def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """Translate what the framework raises; what we have no word for keeps its status."""
+    path = request.url.path
+    match error:
+        case ValidationException(extra=list(found)) if found:
+            return on_our_error(request, InvalidRequestError(fields_of(request, found)))
+        case NotFoundException():
+            return on_our_error(request, RouteNotFoundError(path, near_routes(request, path)))
+        case MethodNotAllowedException():
+            allowed = {key.lower(): value for key, value in (error.headers or {}).items()}["allow"]
+            answer = on_our_error(request, MethodNotAllowedError(request.method, path, allowed))
+            answer.headers["Allow"] = allowed
+            return answer
+        case HTTPException(status_code=413):
+            limit = request.route_handler.resolve_request_max_body_size()
+            return on_our_error(request, BodyTooLargeError(limit or None))
+        case InternalServerException(detail="client disconnected prematurely"):
+            return on_our_error(request, BodyCutOffError())
+    return plain(error.status_code, error.detail, error.headers)
+
+
+def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
+    if isinstance(error, ExceptionGroup):  # of a task group: what one of its tasks met
+        for each in error.exceptions:
+            if isinstance(each, errors.LakehouseError):
+                return on_our_error(request, each)
+    if isinstance(error, MemoryError):
+        log.warning("out of memory on %s %s", request.method, request.url.path, exc_info=error)
+        return on_our_error(request, OutOfMemoryError())
     log.error("unhandled error on %s %s", request.method, request.url.path, exc_info=error)
-    return problem(500, "This is a bug in the server. It has been logged.")
+    return plain(500, "This is a bug in the server. It has been logged under the trace id.")
+
+
+def plain(status: int, detail: str, headers: Headers | None = None) -> Response[bytes]:
+    """Answer a problem that has no type of its own: what the status says is all there is."""
+    body: Body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "retryable": False,
+        "context": {},
+        "trace_id": trace_id.get(),
+    }
+    return Response(encoded(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
@@ -112,14 +207,56 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
 }
 
 
+def near_routes(request: AnyRequest, path: str) -> list[str]:
+    routes = {route.path_format for route in request.app.routes}
+    return difflib.get_close_matches(path[:SHOWN_MAX], sorted(routes), n=2, cutoff=0.75)
+
+
+def fields_of(request: AnyRequest, found: Iterable[Any]) -> list[dict[str, str]]:
+    """Return each wrong field by name, in words, with the part of the request that it is in."""
+    result = []
+    for each in found:
+        source = each.get("source", "request")
+        part = str(getattr(source, "value", source))
+        path = "" if each.get("key") in {None, "data"} else str(each["key"])
+        field, message = in_words(request, path, str(each.get("message", "")), part)
+        result.append({"field": field, "message": message, "in": part})
+    return result
+
+
+def in_words(request: AnyRequest, path: str, message: str, part: str) -> tuple[str, str]:
+    """Return the name of a wrong field, and msgspec's message about it as a sentence."""
+    if message == "'data'":
+        return "", "the body is missing: this route takes JSON"
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL)
+    if unknown:
+        hint = near_fields(request, unknown[1]) if not path else ""
+        name = f"{path}.{unknown[1]}".lstrip(".")[:SHOWN_MAX]
+        return name, f"the field {name!r} is unknown{hint}"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL)
+    if missing:
+        name = f"{path}.{missing[1]}".lstrip(".")
+        return name, f"the field {name!r} is missing"
+    said = message.replace("`", "").replace("Expected", "expected", 1)
+    return path, f"{path or f'the {part}'}: {said}"
+
+
+def near_fields(request: AnyRequest, name: str) -> str:
+    data = request.route_handler.parsed_data_field
+    known = getattr(data.annotation, "__struct_fields__", ()) if data else ()
+    close = difflib.get_close_matches(name[:SHOWN_MAX], known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(known)}" if 0 < len(known) <= LISTED_MAX else ""
+
+
 @get("/problems/{name:str}", media_type=MediaType.TEXT, sync_to_thread=False, tags=["operations"])
 def get_problem(name: FromPath[str]) -> str:
     """Say what a problem's `type` means: its `type` is the path of this answer."""
     for error in kinds(errors.LakehouseError):
         if slug(error) == name:
-            words = inspect.getdoc(error) or "The `detail` of the problem says it all."
             retry = "may be sent again" if error.retryable else "will fail again as it is"
-            return f"{name}: status {status_of(error)}; the request {retry}.\n\n{words}\n"
+            return f"{name}: status {status_of(error)}; the request {retry}.\n\n{words_of(error)}\n"
     raise ProblemNotFoundError(name)
 
 
@@ -127,3 +264,15 @@ def kinds(error: type[errors.LakehouseError]) -> Iterator[type[errors.LakehouseE
     for child in error.__subclasses__():
         yield child
         yield from kinds(child)
+
+
+def words_of(error: type[errors.LakehouseError]) -> str:
+    """Return what the class says of itself, else what `errors.py` says of its kind."""
+    for each in error.__mro__:
+        own = vars(each).get("__doc__")
+        if own and each is not errors.LakehouseError:
+            return inspect.cleandoc(own)
+        line = re.search(rf"── {each.__name__} +(.*)", errors.__doc__ or "")
+        if line:
+            return f"{line[1][0].upper()}{line[1][1:]}."
+    return "The `detail` of the problem says it all."

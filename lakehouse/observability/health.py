@@ -1,12 +1,23 @@
 """Whether each part of the process works, by name."""
 
+import shutil
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 Check: TypeAlias = Callable[[], str | None]
-"""Returns why the part does not work, or None when it does."""
+"""Returns why the part does not work, or None when it does. May block."""
+
+CHECK_MAX_S = 2.0
+DISK_WARNING_SHARE = 0.1
+DISK_WARNING_BYTES = 2 * 1024**3
+DISK_NEEDED_BYTES = 64 * 1024**2
+"""Below this not even a commit of what is there already can be relied on."""
 
 
 class PartHealth(msgspec.Struct, frozen=True):
@@ -14,41 +25,105 @@ class PartHealth(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class Disk(msgspec.Struct, frozen=True):
+    free_bytes: int
+    total_bytes: int
+
+
 class Readiness(msgspec.Struct, frozen=True):
     ready: bool
     parts: dict[str, PartHealth]
     warnings: list[str] = []
+    disk: Disk | None = None
+
+
+class Asked:
+    """A check, asked in a thread of its own: one that hangs takes no second thread."""
+
+    def __init__(self, name: str, ask: Callable[[], list[str]]) -> None:
+        self.name = name
+        self._ask = ask
+        self._since = 0.0
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def answer(self) -> list[str]:
+        """Return what is wrong; that it does not answer is wrong too."""
+        answers: list[list[str]] = []
+
+        def on_thread() -> None:
+            self._since = time.monotonic()
+            answers.append(self._ask())
+
+        begun = time.monotonic()
+        try:
+            with anyio.move_on_after(CHECK_MAX_S):
+                await anyio.to_thread.run_sync(
+                    on_thread, abandon_on_cancel=True, limiter=self._limiter
+                )
+        except Exception as error:  # a part that cannot even be asked does not work
+            return [f"{type(error).__name__}: {error}"]
+        if answers:
+            return answers[0]
+        since = time.monotonic() - min(self._since or begun, begun)
+        return [f"{self.name} has not answered for {since:.0f} s"]
 
 
 class Health:
     """The checks that modules handed in. What only warns does not make the server unready."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_dir: Path | None = None) -> None:
         self.draining = False
-        self._checks: dict[str, Check] = {}
-        self._warnings: list[Callable[[], list[str]]] = []
+        self._data_dir = data_dir
+        self._checks: list[Asked] = []
+        self._warnings: list[Asked] = []
 
     def add(self, name: str, check: Check) -> None:
-        self._checks[name] = check
+        """Name a part of the process and how to ask it."""
 
-    def warn(self, warnings: Callable[[], list[str]]) -> None:
-        self._warnings.append(warnings)
+        def ask() -> list[str]:
+            reason = check()
+            return [] if reason is None else [reason]
 
-    def readiness(self) -> Readiness:
-        """Return the health of every part, found out now. Blocks."""
-        parts = {name: part_health(check) for name, check in self._checks.items()}
+        self._checks.append(Asked(name, ask))
+
+    def warn(self, name: str, warnings: Callable[[], list[str]]) -> None:
+        """Name something that is worth a warning, and how to find out."""
+        self._warnings.append(Asked(name, warnings))
+
+    async def readiness(self) -> Readiness:
+        """Return the health of every part, found out now, in at most `CHECK_MAX_S` seconds."""
+        found: dict[str, list[str]] = {}
+
+        async def ask(asked: Asked) -> None:
+            found[asked.name] = await asked.answer()
+
+        async with anyio.create_task_group() as tasks:
+            for asked in (*self._checks, *self._warnings):
+                tasks.start_soon(ask, asked)
+        parts = {
+            asked.name: PartHealth(not found[asked.name], "; ".join(found[asked.name]) or None)
+            for asked in self._checks
+        }
         if self.draining:
             parts["server"] = PartHealth(ok=False, reason="it is stopping")
-        return Readiness(
-            ready=all(part.ok for part in parts.values()),
-            parts=parts,
-            warnings=[warning for warnings in self._warnings for warning in warnings()],
-        )
+        warnings = [warning for asked in self._warnings for warning in found[asked.name]]
+        disk = disk_of(self._data_dir) if self._data_dir else None
+        if disk is not None:
+            parts["disk"], low = disk_health(disk)
+            warnings += low
+        return Readiness(all(part.ok for part in parts.values()), parts, warnings, disk)
 
 
-def part_health(check: Check) -> PartHealth:
-    try:
-        reason = check()
-    except Exception as error:  # a part that cannot even be asked does not work
-        reason = f"{type(error).__name__}: {error}"
-    return PartHealth(ok=reason is None, reason=reason)
+def disk_of(path: Path) -> Disk:
+    usage = shutil.disk_usage(path)
+    return Disk(usage.free, usage.total)
+
+
+def disk_health(disk: Disk) -> tuple[PartHealth, list[str]]:
+    """Return whether there is room for a commit, and a warning when there is little for loads."""
+    if disk.free_bytes < DISK_NEEDED_BYTES:
+        return PartHealth(ok=False, reason=f"{disk.free_bytes:,} bytes are free"), []
+    share = disk.free_bytes / disk.total_bytes
+    if share < DISK_WARNING_SHARE and disk.free_bytes < DISK_WARNING_BYTES:
+        return PartHealth(ok=True), [f"the disk has {share:.0%} left: {disk.free_bytes:,} bytes"]
+    return PartHealth(ok=True), []

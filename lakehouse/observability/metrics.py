@@ -1,6 +1,7 @@
 """What is counted, for Prometheus."""
 
 import time
+from collections.abc import Callable
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -8,6 +9,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
@@ -21,39 +23,47 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        labels = ["method", "route", "status"]
-        self.requests = Counter(
-            "lakehouse_requests", "Requests answered.", labels, registry=self._registry
-        )
-        self.request_seconds = Histogram(
-            "lakehouse_request_seconds",
+        ProcessCollector(registry=self._registry)  # its memory, threads, files, processor time
+        PlatformCollector(registry=self._registry)
+        self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
+        self.request_seconds = self._histogram(
+            "request_seconds",
             "From the first byte of a request to the last of its answer.",
-            ["method", "route"],
-            buckets=SECONDS,
-            registry=self._registry,
+            "method",
+            "route",
         )
         self.inside = Gauge(
             "lakehouse_requests_inside", "Requests being answered.", registry=self._registry
         )
-        self.statements = Counter(
-            "lakehouse_statements", "SQL statements.", ["outcome"], registry=self._registry
+        self.statements = self._counter("statements", "SQL statements ended.", "outcome")
+        self.statement_seconds = self._histogram(
+            "statement_seconds", "From the admission of a statement to its end.", "format"
         )
-        self.statement_rows = Counter(
-            "lakehouse_statement_rows", "Rows sent as results.", registry=self._registry
-        )
-        self.loads = Counter(
-            "lakehouse_loads", "Loads committed.", ["mode"], registry=self._registry
-        )
-        self.loaded_rows = Counter(
-            "lakehouse_loaded_rows", "Rows committed.", registry=self._registry
-        )
-        Gauge("lakehouse_info", "Which version runs.", ["version"], registry=self._registry).labels(
-            version
-        ).set(1)
+        self.statement_rows = self._counter("statement_rows", "Rows sent as results.")
+        self.statement_bytes = self._counter("statement_bytes", "Bytes sent as results.")
+        self.loads = self._counter("loads", "Loads committed.", "mode")
+        self.loaded_rows = self._counter("loaded_rows", "Rows that loads committed.")
+        self.loaded_bytes = self._counter("loaded_bytes", "Bytes of the files and rows taken in.")
+        self.gauge("started_seconds", "When the process started, Unix time.", time.time())
         Gauge(
-            "lakehouse_started_seconds", "When it started, Unix time.", registry=self._registry
-        ).set(time.time())
+            "lakehouse_build_info", "Which version runs.", ["version"], registry=self._registry
+        ).labels(version).set(1)
+
+    def gauge(self, name: str, meaning: str, value: float | Callable[[], float]) -> None:
+        """Add a value that is fixed, or asked for whenever somebody reads the metrics."""
+        gauge = Gauge(f"lakehouse_{name}", meaning, registry=self._registry)
+        if callable(value):
+            gauge.set_function(value)
+        else:
+            gauge.set(value)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"lakehouse_{name}", meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(
+            f"lakehouse_{name}", meaning, labels, buckets=SECONDS, registry=self._registry
+        )

@@ -1,9 +1,9 @@
 """`/health`, `/ready` and `/metrics`."""
 
-import anyio.to_thread
 import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from lakehouse import __version__
 from lakehouse.observability.health import Health, Readiness
@@ -16,6 +16,12 @@ class Alive(msgspec.Struct, frozen=True):
     service: str = "lakehouse"
 
 
+READY = {
+    200: ResponseSpec(Readiness, description="Every part works."),
+    503: ResponseSpec(Readiness, description="A part does not work, or the server is stopping."),
+}
+
+
 class HealthController(Controller):
     tags = ["operations"]
 
@@ -24,10 +30,10 @@ class HealthController(Controller):
         """Say that the process answers; nothing else is asked."""
         return Alive(__version__)
 
-    @get("/ready")
+    @get("/ready", responses=READY)
     async def get_ready(self, health: NamedDependency[Health]) -> Response[Readiness]:
-        """Say whether every part works, by name; 503 when one does not."""
-        readiness = await anyio.to_thread.run_sync(health.readiness)
+        """Say whether every part works, by name, and which tables cannot be read."""
+        readiness = await health.readiness()
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
     @get("/metrics", sync_to_thread=False)
