@@ -146,12 +146,11 @@ def show(result: Result, rows_max: int) -> None:
 
 def write_json(result: Result, out: BinaryIO) -> None:
     """Write one document with all rows, a page in memory at a time."""
-    encode = msgspec.json.encode
-    out.write(b'{"columns":' + encode(result.columns) + b',"rows":[')
+    out.write(b'{"columns":' + msgspec.json.encode(result.columns) + b',"rows":[')
     count = 0
     for page in result.pages():
         for row in page.rows:
-            out.write((b"," if count else b"") + b"\n" + encode(row))
+            out.write((b",\n" if count else b"\n") + row)
             count += 1
     out.write(b'\n],"row_count":%d}\n' % count)
 

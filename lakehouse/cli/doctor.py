@@ -20,7 +20,13 @@ from rich.text import Text
 from lakehouse.cli import output
 from lakehouse.cli.settings import problems_of
 from lakehouse.client import Client
-from lakehouse.config import Config, available_memory_bytes, data_directory, default_memory_bytes
+from lakehouse.config import (
+    MEMORY_SHARE,
+    Config,
+    available_memory_bytes,
+    data_directory,
+    default_memory_bytes,
+)
 from lakehouse.database import EXTENSIONS, Database, DatabaseSettings, extension_file
 from lakehouse.errors import LakehouseError
 from lakehouse.state import DataDirectory
@@ -243,7 +249,8 @@ def memory(config: Config) -> Check:
     """Does the budget fit into what the machine and the control group give?"""
     budget, available = config.memory.max_bytes, available_memory_bytes()
     if budget is None:
-        return Check("memory", True, f"{output.size(default_memory_bytes())}, a share of what is")
+        detail = f"{output.size(default_memory_bytes())}, {MEMORY_SHARE:.0%} of what there is"
+        return Check("memory", True, detail)
     if budget <= available:
         return Check("memory", True, f"{output.size(budget)} of {output.size(available)}")
     detail = f"memory.max_bytes is {budget:,}, more than the {available:,} there are"

@@ -91,7 +91,7 @@ def beside_server(
         DataDirectoryInUseError: another process holds it; the message names that process.
         KeyboardInterrupt: a signal came before the work was done.
     """
-    configure_logs("WARNING")  # a line for each of our own requests would hide the answers
+    configure_logs("ERROR")  # lines about our own requests and our own stop would hide the answers
     beside = Beside(work, then_stop=then_stop)
     asyncio.run(serve(config, data_dir, beside.start))
     return beside.result()

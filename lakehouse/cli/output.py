@@ -16,8 +16,10 @@ from rich.text import Text
 PIPE_WIDTH = 10_000
 """Columns where nobody looks: lines into a file are never cut."""
 CELL_MAX_CHARS = 200
-NARROW_CHARS = 6
+NARROW = 8
 """What a column keeps at least; columns that then do not fit are left out, and named."""
+BETWEEN = 3
+"""What a border and its spaces take."""
 
 NUMERIC = {
     "int", "long", "float", "double", "decimal",
@@ -96,10 +98,16 @@ def grid(
         columns: name and type; numbers go to the right.
         rows: a value for each column.
         title: above it.
-        width: columns of the terminal; those of the table that do not fit are left out.
+        width: columns of the terminal. The widest cells are shortened until the table fits; where
+            that is not enough, the last columns are left out, and named.
     """
-    materialised = [list(row) for row in rows]
-    shown = fitting(columns, width)
+    cells = [[cell(value) for value in row] for row in rows]
+    heads = [Text(visible(name), overflow="ellipsis") for name, _ in columns]
+    natural = [
+        max([head.cell_len, *(row[number].cell_len for row in cells)])
+        for number, head in enumerate(heads)
+    ]
+    widths = fitted(natural, width) if width else natural
     table = Table(
         title=title,
         title_justify="left",
@@ -109,34 +117,28 @@ def grid(
         box=box.ROUNDED if width else box.MARKDOWN,
         border_style="dim" if width else "",
     )
-    for name, type_ in columns[:shown]:
+    for head, (_, type_), column_width in zip(heads, columns, widths, strict=False):
         number = type_.partition("(")[0].lower() in NUMERIC
         table.add_column(
-            Text(visible(name), overflow="ellipsis"),
-            justify="right" if number else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=min(len(name), NARROW_CHARS) if width else None,
+            head, justify="right" if number else "left", no_wrap=True, width=column_width
         )
-    for row in materialised:
-        table.add_row(*[cell(value) for value in row[:shown]])
-    if shown < len(columns):
-        names = ", ".join(visible(name) for name, _ in columns[shown : shown + 8])
-        more = "" if len(columns) - shown <= 8 else ", …"
-        table.caption = f"{len(columns) - shown} more columns do not fit: {names}{more}"
+    for row in cells:
+        table.add_row(*row[: len(widths)])
+    if left_out := [visible(name) for name, _ in columns[len(widths) :]]:
+        names = ", ".join(left_out[:8]) + (", …" if len(left_out) > 8 else "")
+        table.caption = f"{plural(len(left_out), 'more column')} left out: {names}"
     return table
 
 
-def fitting(columns: Sequence[tuple[str, str]], width: int | None) -> int:
-    """Return how many columns have room when each is as narrow as it may be; at least one."""
-    if width is None:
-        return len(columns)
-    used = 1
-    for count, (name, _) in enumerate(columns):
-        used += min(len(name), NARROW_CHARS) + 3
-        if used > width:
-            return max(count, 1)
-    return len(columns)
+def fitted(natural: Sequence[int], width: int) -> list[int]:
+    """Return the widths that the first columns get in a terminal of `width`; at least one."""
+    for count in range(min(len(natural), width // (BETWEEN + 1)), 0, -1):
+        room = width - 1 - BETWEEN * count
+        for cap in range(max(NARROW, *natural[:count]), NARROW - 1, -1):
+            widths = [min(each, cap) for each in natural[:count]]
+            if sum(widths) <= room:
+                return widths
+    return [max(width - 1 - BETWEEN, 1)]
 
 
 def show(
@@ -181,7 +183,7 @@ def transfer(label: str, *, then: str | None = None) -> Iterator[Callable[[int, 
     """Show a bar of bytes, with their rate, on a terminal; nothing elsewhere.
 
     Yields a function that takes the bytes done so far and the bytes there are, where known. When
-    all are done, `then` says what is being waited for, beside a spinner.
+    all are done, a spinner with `then` takes the place of the bar.
     """
     target = stderr()
     if not target.is_terminal:
@@ -200,13 +202,22 @@ def transfer(label: str, *, then: str | None = None) -> Iterator[Callable[[int, 
 
     bar = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30))
     rate = (DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-    with Progress(*bar, *rate, console=target, transient=True) as progress:
-        task = progress.add_task(label, total=None)
-        waiting = progress.add_task(f"{label}: {then}", total=None, visible=False)
+    progress = Progress(*bar, *rate, console=target, transient=True)
+    waiting = target.status(f"{label}: {then}")
+    task = progress.add_task(label, total=None)
 
-        def advance(done: int, total: int | None) -> None:
-            finished = then is not None and total is not None and done >= total
-            progress.update(task, completed=done, total=total, visible=not finished)
-            progress.update(waiting, completed=done, visible=finished)
+    def advance(done: int, total: int | None) -> None:
+        progress.update(task, completed=done, total=total)
+        if then is not None and done == total:
+            progress.stop()
+            waiting.start()
+        elif not progress.live.is_started:  # the file is sent a second time
+            waiting.stop()
+            progress.start()
 
+    try:
+        progress.start()
         yield advance
+    finally:
+        waiting.stop()
+        progress.stop()

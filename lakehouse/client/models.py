@@ -98,7 +98,8 @@ class SnapshotPage(msgspec.Struct, frozen=True):
 
 class ResultPage(msgspec.Struct, frozen=True):
     columns: list[Column]
-    rows: list[list[Any]]
+    rows: list[msgspec.Raw]
+    """Each row as the JSON it came as: decoded, 64 MiB of them would take 600 MB of memory."""
     row_count: int
     truncated: bool = False
     next: str | None = None

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from lakehouse.client.models import Column, ResultPage
+
+ROW = msgspec.json.Decoder(list[Any])
 
 
 class Result:
-    """Iterate over it to read its rows. Each pass holds one page in memory.
+    """Iterate over it to read its rows. Each pass holds one page (64 MiB of JSON) in memory.
 
     All pages are of the snapshots that the first one read. The server keeps the later ones 15
     minutes after they were last read; then reading on raises `NotFoundError`.
@@ -31,6 +35,7 @@ class Result:
         return self._first.next is not None
 
     def pages(self) -> Iterator[ResultPage]:
+        """Yield the pages; their rows are JSON still."""
         page = self._first
         yield page
         while page.next is not None:
@@ -39,7 +44,7 @@ class Result:
 
     def __iter__(self) -> Iterator[list[Any]]:
         for page in self.pages():
-            yield from page.rows
+            yield from map(ROW.decode, page.rows)
 
     @property
     def rows(self) -> list[list[Any]]:

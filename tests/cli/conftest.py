@@ -1,9 +1,15 @@
 """The command line as a user has it: a process, in a folder of its own."""
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
-from contextlib import chdir
+import termios
+from collections.abc import Iterator
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse.cli import lakehouse
-from tests.services import ServerProcess, environment
+from tests.services import ServerProcess, environment, lakehouse_server
 
 TIMEOUT_S = 60
 
@@ -54,6 +60,27 @@ class Shell:
         assert done.code == 0, done.stderr
         return done
 
+    def on_terminal(self, *words: str) -> str:
+        """Run the command on a terminal of 100 columns; return all that it showed."""
+        master, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        variables = environment(LAKEHOUSE_URL=self.url, TERM="xterm-256color")
+        variables.pop("COLUMNS", None)
+        with subprocess.Popen(
+            [sys.executable, "-m", "lakehouse", *words],
+            cwd=self.folder,
+            stdout=terminal,
+            stderr=terminal,
+            env=variables,
+        ):
+            os.close(terminal)
+            seen = b""
+            with suppress(OSError):  # the kernel's word for the end of a terminal
+                while piece := os.read(master, 65536):
+                    seen += piece
+        os.close(master)
+        return seen.decode()
+
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
@@ -74,6 +101,13 @@ class QuickShell(Shell):
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Done(done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all commands: each test has tables of its own."""
+    with lakehouse_server(tmp_path_factory.mktemp("served") / "data") as server:
+        yield server
 
 
 @pytest.fixture

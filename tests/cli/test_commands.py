@@ -247,3 +247,15 @@ def test_more_rows_than_are_shown_are_said(quick: Shell) -> None:
         len(quick.ok("sql", "SELECT unnest(range(500)) AS n", "--rows", "0").stdout.splitlines())
         > 500
     )
+
+
+def test_a_terminal_sees_a_bar_then_a_spinner_then_the_result(shell: Shell) -> None:
+    shell.write("seen.csv", "n\n" + "1\n" * 400_000)
+
+    seen = shell.on_terminal("ingest", "seen.csv")
+
+    assert "seen.csv → seen" in seen
+    assert re.search(r"/s\b", seen)
+    assert "the server commits" in seen
+    assert "main.seen" in seen
+    assert seen.rstrip().splitlines()[-1].count("400,000 rows") == 2

@@ -3,6 +3,7 @@
 import io
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from lakehouse.cli import output
@@ -41,12 +42,22 @@ def test_markup_in_data_is_text() -> None:
     assert "[bold]x[/bold]" in printed(output.grid([("c", "")], [["[bold]x[/bold]"]]), 80)
 
 
-def test_a_wide_table_fits_the_terminal_and_names_what_is_left_out() -> None:
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_a_wide_table_fits_the_terminal_and_names_what_is_left_out(width: int) -> None:
     columns = [(f"column_{number}", "long") for number in range(40)]
-    shown = printed(output.grid(columns, [list(range(40))], width=80), 80)
+    shown = printed(output.grid(columns, [list(range(40))], width=width), width)
 
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "more columns do not fit: column_" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= width
+    assert "more columns left out: column_" in " ".join(shown.split())
+    assert shown.splitlines()[0].endswith("╮")
+
+
+def test_the_widest_cells_are_shortened_first() -> None:
+    assert output.fitted([4, 4, 60], 40) == [4, 4, 22]
+    assert output.fitted([50, 4, 60], 40) == [13, 4, 13]
+    assert output.fitted([4, 4], 40) == [4, 4]
+    assert output.fitted([30, 30, 30], 30) == [11, 11]
+    assert output.fitted([30], 3) == [1]
 
 
 def test_a_table_for_a_pipe_keeps_every_column_and_draws_no_frame() -> None:
