@@ -24,7 +24,14 @@ from lakehouse.ingest.formats import head_of
 from lakehouse.ingest.forms import Form, TextColumn, select_checked, select_fitting
 from lakehouse.ingest.inference import Inferred, infer
 from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
-from lakehouse.ingest.lines import count_records, lines_of_records, mixed_line_end
+from lakehouse.ingest.lines import (
+    NOT_UTF_8,
+    count_records,
+    lines_of_records,
+    mixed_line_end,
+    record_number,
+    unreadable_lines,
+)
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown, struct
 
@@ -71,6 +78,10 @@ class CsvSource:
         with explained(self.path):
             malformed, numbers, count = self._malformed(cursor)
             unfit, bad = self._unfit(cursor, numbers)
+        if not count and not unfit:
+            # A line of many buffers is passed over without a word.
+            lines = unreadable_lines(self.path, 0, self.options.limits.line_max_bytes)
+            malformed, count = [BadRow(line, None, why) for line, why in lines], len(lines)
         rows = sorted([*malformed, *bad], key=lambda row: row.line or 0)
         return count + unfit, rows[:most]
 
@@ -123,7 +134,7 @@ class CsvSource:
             f"SELECT number, {values} FROM (SELECT row_number() OVER () AS number, * FROM {reader})"
             f" WHERE NOT ({fits}) ORDER BY number LIMIT {most}"
         ).fetchall()
-        records = [record_number(int(row[0]), malformed) for row in found]
+        records = [record_number(int(row[0]) + 1, malformed) for row in found]
         lines = lines_of_records(self.path, records, blank_counts=len(self.columns) == 1)
         rows = []
         for record, (_, *cells) in zip(records, found, strict=True):
@@ -140,7 +151,7 @@ class CsvSource:
         if kind == "LINE SIZE OVER MAXIMUM":
             return f"it is longer than {self.options.limits.line_max_bytes} bytes"
         if kind == "INVALID ENCODING":
-            return "it is not UTF-8; say which encoding the file has, for example encoding=latin-1"
+            return NOT_UTF_8
         if kind == "UNQUOTED VALUE":
             return "a quoted field does not end, or goes on after its closing quote"
         return message.splitlines()[0][:120]
@@ -176,20 +187,6 @@ class CsvSource:
 def table_exists(cursor: Connection, name: str) -> bool:
     found = cursor.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [name])
     return found.fetchone() is not None
-
-
-def record_number(number: int, malformed: Sequence[int]) -> int:
-    """Return which record of the file, the header being the first, is row `number` of the good.
-
-    Args:
-        malformed: the numbers of the records that were left out, ascending.
-    """
-    record = number + 1
-    for each in malformed:
-        if each > record:
-            break
-        record += 1
-    return record
 
 
 def line_at(path: Path, position: int | None) -> int | None:

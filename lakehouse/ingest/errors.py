@@ -27,10 +27,7 @@ class InvalidFileError(InvalidInputError):
 
 class UnknownFormatError(UnsupportedError):
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"the format of {what} is not known; say `format=` csv, tsv, ndjson or parquet "
-            "(each plain, gzip or zstd)"
-        )
+        super().__init__(f"{what}; we read CSV, TSV, NDJSON and Parquet, plain, gzip or zstd")
 
 
 class BadRowsError(InvalidInputError):

