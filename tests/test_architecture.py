@@ -217,3 +217,15 @@ def test_what_the_layers_allow_is_not_named(tmp_path: Path) -> None:
         path.write_text(source + "\n")
 
     assert violations(tmp_path / "lakehouse") == []
+
+
+def test_the_page_says_of_each_package_what_its_docstring_says() -> None:
+    said = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE))
+    files = {path.stem: path for path in (ROOT / "lakehouse").glob("[a-z]*.py")}
+    files |= {path.parent.name: path for path in (ROOT / "lakehouse").glob("*/__init__.py")}
+
+    sentences = {
+        name: (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+        for name, path in files.items()
+    }
+    assert said == {name: text.replace("\n", " ") for name, text in sentences.items()}
