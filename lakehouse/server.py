@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 LISTENING = "0A"  # as /proc/net/tcp says it
 BACKLOG = 1024
-CONNECTIONS_MAX = 1024
+CONNECTIONS_MAX = 16_384
+"""Open ones, idle ones too: granian takes no further one, not even for /health."""
 FILES_MAX = 65_536
 
 INTERRUPT_WAIT_S = 4.0
@@ -286,13 +287,18 @@ def limit_memory(max_bytes: int, available_bytes: int) -> None:
     """Let the kernel refuse what DuckDB's own limit does not see.
 
     One call of a function can ask for many gigabytes and look at no limit: `security.md`, The SQL
-    gate. The engine lives when the kernel says no. The limit is the budget and room for what is
-    only reserved, but less than there is: beyond that the kernel would kill the process instead.
+    gate. The engine lives when the kernel says no, and the statement gets the error.
     """
-    limit = max_bytes + MEMORY_ROOM_BYTES
-    if max_bytes <= available_bytes * MEMORY_LIMIT_SHARE:
-        limit = min(limit, int(available_bytes * MEMORY_LIMIT_SHARE))
-    set_soft_limit(resource.RLIMIT_DATA, limit)
+    set_soft_limit(resource.RLIMIT_DATA, data_limit_bytes(max_bytes, available_bytes))
+
+
+def data_limit_bytes(max_bytes: int, available_bytes: int) -> int:
+    """Return the budget and room for what is only reserved, but less than there is at all.
+
+    Beyond that the kernel would kill the process instead of telling it.
+    """
+    most = max(int(available_bytes * MEMORY_LIMIT_SHARE), max_bytes)
+    return min(max_bytes + MEMORY_ROOM_BYTES, most)
 
 
 def allow_files() -> None:
