@@ -35,6 +35,8 @@ def decoded(body: bytes) -> Any:
         return DECODER.decode(body)
     except RecursionError:
         raise MalformedJsonError("the body is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise MalformedJsonError(f"the body is not UTF-8: {error.reason}") from error
     except msgspec.DecodeError as error:
         said = str(error).removeprefix("JSON is malformed: ")
         raise MalformedJsonError(

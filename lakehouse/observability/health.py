@@ -1,5 +1,6 @@
 """Whether each part of the process works, by name."""
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable
@@ -38,34 +39,31 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Asked:
-    """A check, asked in a thread of its own: one that hangs takes no second thread."""
+    """A check, asked in a thread: one that hangs takes no second one, however often we ask."""
 
     def __init__(self, name: str, ask: Callable[[], list[str]]) -> None:
         self.name = name
         self._ask = ask
         self._since = 0.0
-        self._limiter = anyio.CapacityLimiter(1)
+        self._answer: asyncio.Future[list[str]] | None = None
 
     async def answer(self) -> list[str]:
         """Return what is wrong; that it does not answer is wrong too."""
-        answers: list[list[str]] = []
-
-        def on_thread() -> None:
+        if self._answer is None or self._answer.done():
             self._since = time.monotonic()
-            answers.append(self._ask())
+            self._answer = asyncio.ensure_future(self._on_thread())
+        await asyncio.wait([self._answer], timeout=CHECK_MAX_S)
+        if self._answer.done():
+            return self._answer.result()
+        return [f"{self.name} has not answered for {time.monotonic() - self._since:.0f} s"]
 
-        begun = time.monotonic()
+    async def _on_thread(self) -> list[str]:
         try:
-            with anyio.move_on_after(CHECK_MAX_S):
-                await anyio.to_thread.run_sync(
-                    on_thread, abandon_on_cancel=True, limiter=self._limiter
-                )
+            return await anyio.to_thread.run_sync(
+                self._ask, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+            )
         except Exception as error:  # a part that cannot even be asked does not work
             return [f"{type(error).__name__}: {error}"]
-        if answers:
-            return answers[0]
-        since = time.monotonic() - min(self._since or begun, begun)
-        return [f"{self.name} has not answered for {since:.0f} s"]
 
 
 class Health:

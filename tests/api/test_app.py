@@ -1,0 +1,143 @@
+"""The app as a whole, in this process: its routes, its document, its own view of its health."""
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lakehouse.app import Lakehouse, create_app, open_lakehouse, unwritable
+from lakehouse.config import BODY_MAX_BYTES, Config
+from lakehouse.state import DataDirectory
+from tests.services import client_of
+
+JSON_ROUTES = ["/v1/sql", "/v1/tables", "/v1/namespaces", "/v1/catalog/register"]
+
+
+async def test_health_is_open_and_says_who_it_is(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/health", headers={"Host": "anything"})
+
+    assert answer.status_code == 200
+    assert answer.json()["service"] == "lakehouse"
+
+
+async def test_ready_answers_for_every_part_by_name(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/ready")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["ready"] is True
+    assert set(body["parts"]) == {
+        "database",
+        "state",
+        "catalog",
+        "storage",
+        "ingest",
+        "query",
+        "disk",
+    }
+    assert body["disk"]["free_bytes"] > 0
+    assert body["warnings"] == []
+
+
+async def test_ready_names_the_part_that_does_not_work(
+    client: httpx.AsyncClient, lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake.health, "_checks", list(lake.health._checks))
+    lake.health.add("moon", lambda: "it is not full")
+
+    answer = await client.get("/ready")
+
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["moon"] == {"ok": False, "reason": "it is not full"}
+    assert answer.json()["parts"]["catalog"] == {"ok": True, "reason": None}
+
+
+async def test_ready_names_a_damaged_table_and_serves_the_others(data_dir: Path) -> None:
+    with DataDirectory.open(data_dir) as directory:
+        async with (
+            open_lakehouse(Config(), directory) as lake,
+            client_of(create_app(lake)) as client,
+        ):
+            for name in ("whole", "broken"):
+                columns = [{"name": "a", "type": "long"}]
+                await client.post("/v1/tables", json={"name": name, "columns": columns})
+                rows = await client.post(f"/v1/tables/{name}/rows", json={"rows": [{"a": 1}]})
+                assert rows.status_code == 201, rows.text
+            (broken,) = [name for name in lake.catalog.names() if name.name == "broken"]
+            folder = lake.catalog.describe(broken).location.removeprefix("file://")
+            shutil.rmtree(f"{folder}/data")
+
+            answer = await client.get("/ready")
+
+            assert answer.status_code == 200
+            (warning,) = answer.json()["warnings"]
+            assert warning.startswith("the table main.broken: ")
+            assert (await client.get("/v1/tables/whole")).status_code == 200
+
+
+async def test_metrics_are_in_the_text_format_and_hold_what_was_promised(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.post("/v1/sql", json={"sql": "SELECT 1"})
+
+    answer = await client.get("/metrics")
+
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    for name in (
+        'lakehouse_requests_total{method="POST",route="/v1/sql",status="200"}',
+        "lakehouse_request_seconds_bucket",
+        "lakehouse_requests_inside",
+        'lakehouse_statements_total{outcome="ok"}',
+        "lakehouse_statement_rows_total",
+        "lakehouse_loaded_rows_total",
+        "lakehouse_loaded_bytes_total",
+        "lakehouse_tables",
+        "process_resident_memory_bytes",
+        'lakehouse_build_info{version="0.1.0"}',
+    ):
+        assert name in answer.text, name
+
+
+async def test_every_field_of_the_lakehouse_is_there(lake: Lakehouse) -> None:
+    assert all(getattr(lake, field.name) is not None for field in fields(lake))
+
+
+@pytest.mark.parametrize("path", JSON_ROUTES)
+async def test_every_json_route_guards_its_body(path: str, client: httpx.AsyncClient) -> None:
+    large = await client.post(path, content=b'{"x": "' + b"x" * BODY_MAX_BYTES + b'"}')
+    unknown = await client.post(path, json={"not_a_field": 1})
+    cut_off = await client.post(path, content=b'{"name": ')
+    empty = await client.post(path)
+
+    assert large.status_code == 413
+    for answer in (unknown, cut_off, empty):
+        assert answer.status_code == 400, answer.text
+    assert "not_a_field" in unknown.json()["detail"]
+    for answer in (large, unknown, cut_off, empty):
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["trace_id"] == answer.headers["X-Lakehouse-Trace-Id"]
+
+
+async def test_the_openapi_document_names_every_route_with_words(
+    client: httpx.AsyncClient,
+) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+
+    assert document["info"] == {"title": "Lakehouse", "version": "0.1.0"}
+    operations = [
+        operation
+        for methods in document["paths"].values()
+        for method, operation in methods.items()
+        if method in {"get", "put", "post", "delete"}
+    ]
+    assert len(operations) > 20
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    for operation in operations:
+        assert operation["description"], operation["operationId"]
+
+
+def test_a_folder_that_is_gone_cannot_be_written(tmp_path: Path) -> None:
+    assert unwritable(tmp_path) is None
+    assert unwritable(tmp_path / "gone") == "the folder gone cannot be written"
