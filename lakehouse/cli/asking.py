@@ -136,6 +136,7 @@ def show(result: Result, rows_max: int) -> None:
     """Print the rows as a table, at most `rows_max` (0: all), and how many there are."""
     columns = [(column.name, column.type) for column in result.columns]
     rows = list(islice(result, rows_max + 1)) if rows_max else result.rows
+    result.close()
     shown = rows[:rows_max] if rows_max else rows
     output.show(columns, shown)
     note = output.plural(len(shown), "row")

@@ -1,7 +1,7 @@
 """The client: what a caller can say to a server, one method a noun."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -33,6 +33,7 @@ from lakehouse.client.objects import Datasets, Storage
 from lakehouse.client.results import Result
 from lakehouse.client.transport import Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
+from lakehouse.errors import NotFoundError
 
 if TYPE_CHECKING:  # 100 MB of memory that most callers of this module never need
     import pyarrow as pa
@@ -222,7 +223,7 @@ class Client:
             json=statement(sql, parameters, as_of, timeout_s),
             headers={"Accept": "application/json"},
         )
-        return Result(value_of(response, ResultPage), self._page)
+        return Result(value_of(response, ResultPage), self._page, self._drop_result)
 
     @contextmanager
     def export(
@@ -330,6 +331,10 @@ class Client:
 
     def _page(self, path: str) -> ResultPage:
         return value_of(self._transport.send("GET", path), ResultPage)
+
+    def _drop_result(self, path: str) -> None:
+        with suppress(NotFoundError):  # forgotten already
+            self._transport.send("DELETE", path)
 
 
 def table_path(table: str) -> str:

@@ -17,9 +17,15 @@ class Result:
     minutes after they were last read; then reading on raises `NotFoundError`.
     """
 
-    def __init__(self, first: ResultPage, fetch: Callable[[str], ResultPage]) -> None:
+    def __init__(
+        self,
+        first: ResultPage,
+        fetch: Callable[[str], ResultPage],
+        drop: Callable[[str], None],
+    ) -> None:
         self._first = first
         self._fetch = fetch
+        self._drop = drop
 
     @property
     def columns(self) -> list[Column]:
@@ -56,3 +62,8 @@ class Result:
         names = [column.name for column in self.columns]
         for row in self:
             yield dict(zip(names, row, strict=True))
+
+    def close(self) -> None:
+        """Let the server forget the later pages now, when nobody will read them."""
+        if self._first.next is not None:
+            self._drop(self._first.next.partition("?")[0])

@@ -1,5 +1,6 @@
 """Straight on a data directory: its lock is taken, the same app answers, the lock is given back."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.cli.conftest import Shell
-from tests.services import ServerProcess, environment
+from tests.services import ServerProcess, answers, environment
 
 PEOPLE = "name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
@@ -28,7 +29,7 @@ def test_a_directory_is_made_loaded_read_and_given_back_without_a_server(alone: 
     with subprocess.Popen(
         command, cwd=alone.folder, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
-        wait_until_held(alone.folder / "lake" / "lock")
+        wait_until_it_works(alone.folder / "lake" / "lock")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
 
@@ -62,9 +63,10 @@ def test_an_option_goes_before_the_variable_that_names_a_server(alone: Shell) ->
     assert done.code == 3
 
 
-def wait_until_held(lock: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not lock.read_bytes():
-        assert time.monotonic() < deadline, "nobody took the lock"
+def wait_until_it_works(lock: Path) -> None:
+    """Return when the process that holds the directory serves, and its statement is on its way."""
+    deadline = time.monotonic() + 30
+    while not (lock.read_bytes() and answers(f"{json.loads(lock.read_bytes())['address']}/health")):
+        assert time.monotonic() < deadline, "nobody serves the directory"
         time.sleep(0.05)
-    time.sleep(1.0)  # the statement is on its way
+    time.sleep(0.5)

@@ -149,6 +149,10 @@ def test_a_long_result_comes_in_pages_of_one_snapshot(lake: Client) -> None:
     assert result.truncated
     assert first[0] == 1
     assert sum(1 for _ in rows) == 99_999
+    result.close()
+    with pytest.raises(NotFoundError):
+        list(result)
+    result.close()
 
 
 def test_arrow_keeps_exact_types(lake: Client) -> None:
