@@ -23,6 +23,7 @@ class Served:
     """A running app."""
 
     lakehouse: Lakehouse
+    app: Any
     client: httpx.AsyncClient
     data_dir: Path
     loop: asyncio.AbstractEventLoop
@@ -73,9 +74,10 @@ class Served:
         return {column["name"]: column["type"] for column in answer.json()["columns"]}
 
     def files(self) -> set[str]:
-        """Return every file of data and metadata, and whatever lies in the spool."""
-        roots = (self.data_dir / "warehouse", self.data_dir / "spool")
-        return {str(path) for root in roots for path in root.rglob("*") if path.is_file()}
+        """Return every file of tables, and every upload that lies in the spool."""
+        tables = (self.data_dir / "warehouse" / "tables").rglob("*")
+        uploads = (self.data_dir / "spool").glob("upload-*")
+        return {str(path) for path in (*tables, *uploads) if path.is_file()}
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def serving(data_dir: Path, config: Config) -> Iterator[Served]:
                 async with httpx.AsyncClient(
                     transport=transport, base_url=base, timeout=TIMEOUT_S
                 ) as client:
-                    await ready.put(Served(lakehouse, client, data_dir, loop))
+                    await ready.put(Served(lakehouse, app, client, data_dir, loop))
                     await stop.wait()
 
     living = asyncio.run_coroutine_threadsafe(live(), loop)

@@ -1,0 +1,277 @@
+"""Loads as a whole: modes, the same content twice, keys, limits, a dry run, what is left behind."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from lakehouse.config import Config, IngestConfig
+from tests.ingest.served import Served, serving
+
+CSV = "id,city\n1,Oslo\n2,Bergen\n"
+
+
+def test_an_answer_says_what_the_contract_names(lake: Served, name: str) -> None:
+    answer = lake.loaded(name, CSV)
+
+    manifest = lake.send("GET", f"/v1/catalog/manifest/{name}").json()
+    assert answer["dataset_id"] == manifest["dataset_id"]
+    assert answer["schema_fingerprint"] == manifest["schema_fingerprint"]
+    assert answer["snapshot_id"] == manifest["snapshot_id"]
+    assert [each["key"] for each in answer["objects"]] == [o["key"] for o in manifest["objects"]]
+    assert (answer["name"], answer["existing"], answer["row_count"]) == (name, False, 2)
+    assert (answer["added_rows"], answer["rejected"]) == (2, {"count": 0, "rows": []})
+
+
+def test_the_content_that_made_the_rows_adds_nothing_when_it_comes_again(
+    lake: Served, name: str
+) -> None:
+    first = lake.loaded(name, CSV)
+    again = lake.loaded(name, CSV)
+    packed = lake.loaded(name, gzip.compress(CSV.encode()))
+
+    for answer in (again, packed):
+        assert (answer["existing"], answer["added_rows"], answer["row_count"]) == (True, 0, 2)
+        assert answer["snapshot_id"] == first["snapshot_id"]
+    other = lake.loaded(name, CSV + "3,Moss\n")
+    assert (other["existing"], other["row_count"]) == (False, 3)
+    back = lake.loaded(name, CSV)
+    assert (back["existing"], back["row_count"]) == (False, 2)
+
+
+def test_modes(lake: Served, name: str) -> None:
+    assert lake.loaded(name, CSV, mode="create")["row_count"] == 2
+    assert lake.ingest(name, CSV, mode="create").status_code == 409
+    assert lake.loaded(name, "id,city\n3,Moss\n", mode="append")["row_count"] == 3
+    assert lake.loaded(name, "id,city\n4,Voss\n", mode="overwrite")["row_count"] == 1
+    assert lake.loaded(name, CSV)["row_count"] == 2
+
+
+def test_a_key_goes_before_the_content(lake: Served, name: str) -> None:
+    lake.loaded(name, CSV)
+    key = {"Idempotency-Key": name}
+
+    first = lake.ingest(name, CSV, headers=key, mode="append")
+    again = lake.ingest(name, CSV, headers=key, mode="append")
+    other = lake.ingest(name, CSV + "3,Moss\n", headers=key, mode="append")
+
+    assert first.status_code == 200 and first.json()["row_count"] == 4
+    assert again.content == first.content
+    assert other.status_code == 422
+    assert len(lake.rows(name)) == 4
+
+
+def test_a_key_in_use_is_a_conflict(lake: Served, name: str) -> None:
+    with lake.lakehouse.catalog.in_flight(name):
+        answer = lake.ingest(name, CSV, headers={"Idempotency-Key": name})
+
+    assert answer.status_code == 409
+    assert "still running" in answer.json()["detail"]
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(lake: Served, name: str) -> None:
+    lake.loaded(name, CSV)
+    before = lake.files()
+
+    answer = lake.ingest(name, "id,town,score\nx,Moss,0.5\n", dry_run="true").json()
+
+    assert answer["exists"] is True
+    assert answer["columns"] == [
+        {"name": "id", "type": "string"},
+        {"name": "town", "type": "string"},
+        {"name": "score", "type": "double"},
+    ]
+    assert answer["differences"] == [
+        {"column": "id", "in_file": "string", "in_table": "long"},
+        {"column": "town", "in_file": "string", "in_table": None},
+        {"column": "score", "in_file": "double", "in_table": None},
+        {"column": "city", "in_file": None, "in_table": "string"},
+    ]
+    assert answer["sample"] == [{"id": "x", "town": "Moss", "score": 0.5}]
+    assert lake.files() == before
+    assert len(lake.rows(name)) == 2
+
+
+def test_a_namespace_and_partitions(lake: Served, name: str) -> None:
+    lake.send("POST", "/v1/namespaces", json={"name": "sales"})
+    params = {"namespace": "sales", "partition_by": "city, bucket(4, id)", "sort_by": "id desc"}
+    lake.loaded(name, CSV, **params)
+
+    table = lake.send("GET", f"/v1/tables/sales.{name}").json()
+    assert table["partition_by"] == ["city", "bucket(4, id)"]
+    assert table["row_count"] == 2
+
+
+def test_a_registered_dataset_gets_its_columns_from_the_first_load(lake: Served, name: str) -> None:
+    lake.send("POST", "/v1/catalog/register", json={"name": name, "schema_fingerprint": "x"})
+    lake.loaded(name, CSV)
+
+    assert lake.rows(name) == [[1, "Oslo"], [2, "Bergen"]]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "filename", "content"),
+    [
+        ("text/csv", "a.csv", CSV.encode()),
+        ("application/octet-stream", "a.csv.gz", gzip.compress(CSV.encode())),
+        ("application/octet-stream", "data", CSV.encode()),
+        ("application/octet-stream", "a.jsonl", b'{"id": 1, "city": "Oslo"}\n{"id": 2}\n'),
+        ("application/octet-stream", "data", b'{"id": 1, "city": "Oslo"}\n{"id": 2}\n'),
+    ],
+)
+def test_multipart_with_one_file(
+    lake: Served, name: str, content_type: str, filename: str, content: bytes
+) -> None:
+    answer = lake.send(
+        "POST",
+        "/v1/ingest",
+        params={"name": name},
+        files={"file": (filename, content, content_type)},
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert [row[0] for row in lake.rows(name)] == [1, 2]
+
+
+def test_zstd_and_the_content_alone_say_what_a_body_is(lake: Served, name: str) -> None:
+    lake.loaded(name, pa.compress(b'{"id": 1}\n', codec="zstd", asbytes=True), None)
+
+    assert lake.rows(name) == [[1]]
+
+
+async def sparse(
+    size_bytes: int, piece: bytes, first: bytes = b"id,filler\n"
+) -> AsyncIterator[bytes]:
+    yield first
+    for _ in range(size_bytes // len(piece)):
+        yield piece
+
+
+def test_eleven_megabytes_pass_where_the_framework_would_stop_at_ten(
+    lake: Served, name: str
+) -> None:
+    row = b"1," + b"x" * 1021 + b"\n"
+    body = sparse(11 * 1024**2, row * 64)
+
+    answer = lake.ingest(name, body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["row_count"] == 11 * 1024
+
+    content = b"id,filler\n" + row * 11 * 1024
+    files = {"file": ("a.csv", content, "text/csv")}
+    answer = lake.send("POST", "/v1/ingest", params={"name": f"{name}_m"}, files=files)
+    assert answer.status_code == 200, answer.text
+
+
+def test_five_gigabytes_that_nobody_announced_stop_at_the_limit(tmp_path: Path) -> None:
+    config = Config(ingest=IngestConfig(max_bytes=64 * 1024**2))
+    with serving(tmp_path / "data", config) as served:
+        before = served.files()
+        answer = served.ingest("sparse", sparse(5 * 1024**3, bytes(8 * 1024**2)))
+
+        assert answer.status_code == 413
+        assert served.files() == before
+
+
+@pytest.mark.slow
+def test_five_gigabytes_go_through_the_spool(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", Config()) as served:
+        before = served.files()
+        # It says that it is Parquet and is not, so the answer comes as soon as all was received.
+        answer = served.ingest("sparse", sparse(5 * 1024**3, bytes(8 * 1024**2), b"PAR1"), None)
+
+        assert answer.status_code == 400
+        assert "footer" in answer.json()["detail"]
+        assert served.files() == before
+
+
+def test_a_load_over_the_limit_of_loads_waits_and_is_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakehouse.ingest.ingest.SLOT_WAIT_S", 0.05)
+    config = Config(ingest=IngestConfig(concurrency_max=1))
+    with serving(tmp_path / "data", config) as served:
+        slots = served.lakehouse.ingest._slots
+        served.run(slots.acquire())
+        refused = served.ingest("t", CSV)
+        served.loop.call_soon_threadsafe(slots.release)
+        taken = served.ingest("t", CSV)
+
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert taken.status_code == 200
+
+
+def test_a_client_that_leaves_leaves_nothing_behind(lake: Served, name: str) -> None:
+    before = lake.files()
+    messages = [
+        {"type": "http.request", "body": b"id\n" + b"1\n" * 2**20, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/ingest",
+        "raw_path": b"/v1/ingest",
+        "query_string": f"name={name}".encode(),
+        "headers": [(b"host", b"127.0.0.1:3110"), (b"content-type", b"text/csv")],
+        "client": ("127.0.0.1", 5000),
+        "server": ("127.0.0.1", 3110),
+    }
+    lake.run(lake.app(scope, receive, send))
+
+    assert [message["status"] for message in sent if "status" in message] in ([], [400])
+    assert lake.files() == before
+    assert lake.send("GET", f"/v1/tables/{name}").status_code == 404
+
+
+def test_loads_that_arrive_together_are_all_there(lake: Served, name: str) -> None:
+    async def send(number: int) -> httpx.Response:
+        return await lake.client.post(
+            "/v1/ingest",
+            params={"name": name, "mode": "append"},
+            content=f"id\n{number}\n".encode(),
+            headers={"Content-Type": "text/csv"},
+        )
+
+    async def together() -> list[httpx.Response]:
+        return list(await asyncio.gather(*(send(number) for number in range(8))))
+
+    lake.loaded(name, "id\n-1\n")
+    answers = lake.run(together())
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(row[0] for row in lake.rows(name)) == [-1, *range(8)]
+
+
+def test_a_listener_hears_of_each_load(lake: Served, name: str) -> None:
+    def counted() -> float:
+        text = lake.send("GET", "/metrics").text
+        found = [
+            line for line in text.splitlines() if line.startswith("lakehouse_loaded_rows_total")
+        ]
+        return float(found[0].split()[1]) if found else 0.0
+
+    before = counted()
+    lake.loaded(name, CSV)
+
+    assert counted() == before + 2
+
+
+def test_the_spool_is_empty_in_the_end(lake: Served) -> None:
+    assert list(lake.lakehouse.ingest.spool.glob("upload-*")) == []

@@ -1,0 +1,86 @@
+"""Parquet over REST: types as Iceberg holds them, and nothing cut on the way."""
+
+import io
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ingest.served import Served
+
+TYPE = "application/vnd.apache.parquet"
+MOMENT = datetime(2024, 1, 5, 10, tzinfo=UTC)
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_each_type_is_stored_as_the_table_of_types_says(lake: Served, name: str) -> None:
+    body = parquet(
+        i8=pa.array([1], pa.int8()),
+        u32=pa.array([2**32 - 1], pa.uint32()),
+        u64=pa.array([2**64 - 1], pa.uint64()),
+        f=pa.array([1.5], pa.float32()),
+        day=[date(2024, 1, 5)],
+        at=pa.array([MOMENT.replace(tzinfo=None)], pa.timestamp("ns")),
+        zoned=pa.array([MOMENT], pa.timestamp("ns", "Europe/Berlin")),
+        word=pa.array(["a"]).dictionary_encode(),
+        nested=[{"a": [1]}],
+        data=[b"x"],
+        price=[Decimal("1.20")],
+        clock=[time(10)],
+        nothing=pa.array([None], pa.null()),
+    )
+    lake.loaded(name, body, TYPE)
+
+    assert lake.types(name) == {
+        "i8": "long",
+        "u32": "long",
+        "u64": "decimal(20,0)",
+        "f": "float",
+        "day": "date",
+        "at": "timestamp",
+        "zoned": "timestamptz",
+        "word": "string",
+        "nested": "struct<a: list<long>>",
+        "data": "binary",
+        "price": "decimal(3,2)",
+        "clock": "time",
+        "nothing": "string",
+    }
+    assert lake.loaded(name, body, TYPE, mode="append")["row_count"] == 2
+
+
+@pytest.mark.parametrize("column", [[1.5], ["x"], [Decimal("1.5")], [2.0**70]])
+def test_a_value_that_the_table_would_change_is_drift(
+    lake: Served, name: str, column: list[object]
+) -> None:
+    lake.loaded(name, parquet(id=[1]), TYPE)
+
+    answer = lake.ingest(name, parquet(id=column), TYPE, mode="append")
+
+    assert answer.status_code == 409
+    assert "'id'" in answer.json()["detail"]
+    assert lake.rows(name) == [[1]]
+
+
+def test_a_value_that_the_table_keeps_is_taken(lake: Served, name: str) -> None:
+    lake.loaded(name, parquet(id=[1]), TYPE)
+    lake.loaded(name, parquet(ID=[2.0]), TYPE, mode="append")
+
+    assert lake.rows(name) == [[1], [2]]
+
+
+def test_reject_leaves_out_what_does_not_fit(lake: Served, name: str) -> None:
+    lake.loaded(name, parquet(id=[1]), TYPE)
+
+    answer = lake.loaded(name, parquet(id=[2.0, 2.5, 3.0]), TYPE, mode="append", on_error="reject")
+
+    assert answer["rejected"]["count"] == 1
+    assert lake.rows(name) == [[1], [2], [3]]
