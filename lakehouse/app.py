@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar
+from litestar.datastructures import State as AppState
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 
@@ -51,6 +52,8 @@ class Lakehouse:
     datasets: Datasets
     ingest: Ingest
     queries: Query
+    stop: Callable[[], None]
+    """Ends the process in good order: something broke that a new start mends."""
 
 
 @asynccontextmanager
@@ -113,6 +116,7 @@ async def open_lakehouse(
                 listener=partial(count_load, metrics),
             ),
             queries=queries,
+            stop=stop,
         )
 
 
@@ -215,6 +219,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         logging_config=None,
         request_class=JsonRequest,
         request_max_body_size=BODY_MAX_BYTES,
+        state=AppState({"stop": lakehouse.stop}),
         openapi_config=OpenAPIConfig(
             title="Lakehouse", version=__version__, use_handler_docstrings=True
         ),

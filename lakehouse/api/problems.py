@@ -22,6 +22,7 @@ from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
 from lakehouse.api.streams import ClientGoneError
+from lakehouse.database import EngineFatalError
 from lakehouse.observability import trace_id
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,13 @@ class OutOfMemoryError(errors.UnavailableError):
 
     def __init__(self) -> None:
         super().__init__("the server is out of memory for now; try again, or ask for less at once")
+
+
+class EngineBrokenError(errors.UnavailableError):
+    """The engine met a fault of its own and takes no more work; the server ends to start again."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine broke, and the server stops; try again when it is back")
 
 
 class ProblemNotFoundError(errors.NotFoundError):
@@ -182,6 +190,10 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
     if isinstance(error, MemoryError):
         log.warning("out of memory on %s %s", request.method, request.url.path, exc_info=error)
         return on_our_error(request, OutOfMemoryError())
+    if isinstance(error, EngineFatalError):
+        log.critical("the engine broke on %s", request.url.path, exc_info=error)
+        request.app.state.stop()
+        return on_our_error(request, EngineBrokenError())
     log.error("unhandled error on %s %s", request.method, request.url.path, exc_info=error)
     return plain(500, "This is a bug in the server. It has been logged under the trace id.")
 

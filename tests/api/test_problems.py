@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar, get, post
+from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
@@ -16,6 +17,7 @@ from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.edge import Edge
 from lakehouse.api.problems import EXCEPTION_HANDLERS, STATUS, get_problem, kinds, slug, status_of
 from lakehouse.api.streams import ClientGoneError
+from lakehouse.database import EngineFatalError
 from lakehouse.observability import Metrics
 from tests.services import client_of
 
@@ -64,12 +66,15 @@ def list_things(
     return limit
 
 
+STOPPED: list[int] = []
+
 APP = Edge(
     Litestar(
         [raise_it, make_thing, make_small, list_things, get_problem],
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=JsonRequest,
         logging_config=None,
+        state=State({"stop": lambda: STOPPED.append(1)}),
     ),
     Metrics("test"),
 )
@@ -148,6 +153,14 @@ async def test_no_memory_is_the_servers_limit_and_may_be_tried_again() -> None:
     assert problem_of(answer)["type"] == "/problems/out-of-memory"
     assert answer.status_code == 503
     assert answer.json()["retryable"] is True
+
+
+async def test_a_broken_engine_ends_the_server() -> None:
+    answer = await raised(EngineFatalError("database has been invalidated"))
+
+    assert problem_of(answer)["type"] == "/problems/engine-broken"
+    assert answer.status_code == 503
+    assert STOPPED == [1]
 
 
 async def test_a_client_that_left_is_no_error_of_the_server() -> None:
