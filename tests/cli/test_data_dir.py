@@ -7,12 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Shell
 from tests.services import ServerProcess, answers, environment
 
 PEOPLE = "name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
 
+@pytest.mark.slow
 def test_a_directory_is_made_loaded_read_and_given_back_without_a_server(alone: Shell) -> None:
     alone.write("people.csv", PEOPLE)
 

@@ -19,6 +19,7 @@ from tests.services import environment, free_port
 DATA = Path(str(files("lakehouse.cli") / "demo_data"))
 
 
+@pytest.mark.slow
 def test_the_demo_runs_to_its_end_and_shows_each_way(alone: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -44,6 +45,7 @@ def test_the_demo_runs_to_its_end_and_shows_each_way(alone: Shell) -> None:
     assert "is not empty" in again.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopped(
     alone: Shell,
 ) -> None:
