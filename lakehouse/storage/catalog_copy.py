@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import uuid
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def copy_catalog(state: State, store: LocalStore, spool: Path) -> None:
     Args:
         spool: a folder on this machine for the copy on its way.
     """
-    path = spool / "catalog.db.copy"
-    path.unlink(missing_ok=True)
+    # A name of its own: a stop starts the last copy while the one before may still be under way.
+    path = spool / f"catalog-{uuid.uuid4().hex}.db"
     try:
         state.copy_to(path)
         with path.open("rb") as source, store.writing(KEY) as target:
