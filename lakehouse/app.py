@@ -18,7 +18,7 @@ from litestar.openapi.config import OpenAPIConfig
 from lakehouse import __version__
 from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.edge import Edge
-from lakehouse.api.problems import EXCEPTION_HANDLERS, get_problem
+from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, get_problem
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -224,6 +224,9 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             title="Lakehouse", version=__version__, use_handler_docstrings=True
         ),
     )
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):  # for all at once there is no option
+            handler.responses = {**RESPONSES, **(handler.responses or {})}
     return Edge(app, lakehouse.metrics, lakehouse.config.server.allowed_hosts)
 
 

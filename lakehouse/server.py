@@ -76,6 +76,7 @@ async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) 
     host, port = config.server.host, config.server.port
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     with (
+        unwrapped(),
         Ending.on_signals() as ending,
         bound(host, port) as listener,
         DataDirectory.open(data_dir, address=address) as directory,
@@ -108,6 +109,18 @@ async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) 
         raise BrokenOffError
 
 
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise an error of ours as itself, not in the group of a task group that it went through."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        ours = [each for each in group.exceptions if isinstance(each, LakehouseError)]
+        if len(group.exceptions) == len(ours) == 1:
+            raise ours[0] from group
+        raise
+
+
 async def drain(lakehouse: Lakehouse, edge: Edge, grace_s: float) -> None:
     """Take nothing new, let what was accepted finish, and interrupt what takes too long."""
     lakehouse.health.draining = edge.stopping = True
@@ -116,15 +129,18 @@ async def drain(lakehouse: Lakehouse, edge: Edge, grace_s: float) -> None:
     if await emptied(edge, grace_s):
         return
     log.warning("stopping: %d requests are interrupted", edge.inside)
-    lakehouse.queries.cancel_all()
-    if not await emptied(edge, INTERRUPT_WAIT_S):
+    # Again and again: a statement may begin only now, in a request that was let in before.
+    if not await emptied(edge, INTERRUPT_WAIT_S, meanwhile=lakehouse.queries.cancel_all):
         log.warning("stopping: %d requests did not end", edge.inside)
 
 
-async def emptied(edge: Edge, within_s: float) -> bool:
+async def emptied(
+    edge: Edge, within_s: float, meanwhile: Callable[[], None] = lambda: None
+) -> bool:
     """Return whether all requests were answered in time."""
     deadline = time.monotonic() + within_s
-    while edge.inside and time.monotonic() < deadline:  # noqa: ASYNC110 - a poll is enough here
+    while edge.inside and time.monotonic() < deadline:
+        meanwhile()
         await asyncio.sleep(0.02)
     return not edge.inside
 

@@ -28,6 +28,7 @@ from lakehouse.server import (
     listen,
     owner_of,
     serve,
+    unwrapped,
 )
 from lakehouse.state import lease
 from tests.services import ROOT, ServerProcess, environment, free_port, lakehouse_server
@@ -395,6 +396,13 @@ def test_a_port_is_free_again_right_after_a_stop(free_port: int) -> None:
             with socket.create_connection(("127.0.0.1", free_port)):
                 accepted = listener.accept()[0]
                 accepted.close()  # we close first: the port is left in TIME_WAIT
+
+
+def test_an_error_that_went_through_a_task_group_is_raised_as_itself() -> None:
+    with pytest.raises(CannotStartError), unwrapped():
+        raise ExceptionGroup("tasks", [CannotStartError("no")])
+    with pytest.raises(ExceptionGroup), unwrapped():
+        raise ExceptionGroup("tasks", [CannotStartError("no"), ValueError()])
 
 
 def test_a_port_that_may_not_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

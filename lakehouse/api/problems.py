@@ -17,6 +17,8 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 from litestar.params import FromPath
 from litestar.types import ExceptionHandlersMap
 
@@ -34,6 +36,23 @@ LISTED_MAX = 12
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 Headers: TypeAlias = dict[str, str]
 Body: TypeAlias = dict[str, object]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request was not done, by RFC 9457."""
+
+    type: str
+    """A path of this server that explains the error; `about:blank` when the status says it all."""
+    title: str
+    status: int
+    detail: str
+    """What was wrong this time, in one sentence."""
+    retryable: bool
+    """Whether the same request may succeed later."""
+    context: dict[str, Any]
+    """Facts for a program; which ones depends on the type."""
+    trace_id: str | None
+    """Find the request in the log by it; `X-Lakehouse-Trace-Id` says the same."""
 
 
 class RouteNotFoundError(errors.NotFoundError):
@@ -152,6 +171,37 @@ def encoded(body: Body) -> bytes:
         plain = repr(body["context"]).encode("ascii", "backslashreplace").decode()
         detail = str(body["detail"]).encode("ascii", "backslashreplace").decode()
         return msgspec.json.encode({**body, "detail": detail, "context": {"as_text": plain}})
+
+
+def documented(description: str, example: errors.LakehouseError) -> ResponseSpec:
+    """Describe what an error leaves as, for the OpenAPI document."""
+    return ResponseSpec(
+        Problem,
+        description=description,
+        media_type=MEDIA_TYPE,
+        generate_examples=False,
+        examples=[Example(value=msgspec.json.decode(problem_of(example)[2]))],
+    )
+
+
+RESPONSES = {
+    400: documented(
+        "The request is wrong as it stands; a wrong field is named.",
+        InvalidRequestError(
+            [{"field": "nam", "message": "the field 'nam' is unknown", "in": "body"}]
+        ),
+    ),
+    403: documented(
+        "The Host or the Origin is not this server's.",
+        errors.PermissionDeniedError("the Host 'evil.example' is not this server's"),
+    ),
+    413: documented("Over a limit, which the problem names.", BodyTooLargeError(4 * 1024 * 1024)),
+    503: documented(
+        "A limit of the server is in use, or it is stopping; see `Retry-After`.",
+        OutOfMemoryError(),
+    ),
+}
+"""What every route may answer."""
 
 
 def on_our_error(request: AnyRequest, error: errors.LakehouseError) -> Response[bytes]:

@@ -126,16 +126,20 @@ async def test_the_openapi_document_names_every_route_with_words(
     document = (await client.get("/schema/openapi.json")).json()
 
     assert document["info"] == {"title": "Lakehouse", "version": "0.1.0"}
-    operations = [
-        operation
-        for methods in document["paths"].values()
+    operations = {
+        f"{method} {path}": operation
+        for path, methods in document["paths"].items()
         for method, operation in methods.items()
         if method in {"get", "put", "post", "delete"}
-    ]
+    }
     assert len(operations) > 20
-    assert len({each["operationId"] for each in operations}) == len(operations)
-    for operation in operations:
-        assert operation["description"], operation["operationId"]
+    assert len({each["operationId"] for each in operations.values()}) == len(operations)
+    for name, operation in operations.items():
+        assert operation["description"], name
+        for status in ("400", "403", "413", "503"):
+            (media_type,) = operation["responses"][status]["content"]
+            ours = name == "get /ready" and status == "503"
+            assert media_type == "application/json" if ours else "application/problem+json"
 
 
 def test_a_folder_that_is_gone_cannot_be_written(tmp_path: Path) -> None:
