@@ -1,5 +1,6 @@
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -68,21 +69,26 @@ async def test_a_copy_follows_a_change_and_nothing_else(
         await anyio.sleep(0.15)
         return file.stat().st_ino != inode
 
+    async def until(happened: Callable[[], bool]) -> None:
+        with anyio.fail_after(20):
+            while not happened():
+                await anyio.sleep(0.01)
+
     async with anyio.create_task_group() as tasks:
 
         async def keep() -> None:
             await keep_copies(state, store, spool, interval_s=0.03)
 
         tasks.start_soon(keep)
-        await anyio.sleep(0.2)
-        assert count_in_copy(store) == 0  # the first start makes one
+        await until(file.exists)  # the first start makes one
+        assert count_in_copy(store) == 0
         first = file.stat().st_ino
 
         assert not await changes_of(first)
         state.write(lambda tx: tx.execute("DELETE FROM lease"), notable=False)
         assert not await changes_of(first)
         add(state, 1)
-        assert await changes_of(first)
+        await until(lambda: file.stat().st_ino != first)
         assert count_in_copy(store) == 2
         tasks.cancel_scope.cancel()
 
@@ -96,7 +102,9 @@ async def test_the_stop_copies_what_the_last_interval_has_not(
             await keep_copies(state, store, spool, interval_s=3600)
 
         tasks.start_soon(keep)
-        await anyio.sleep(0.2)
+        with anyio.fail_after(20):
+            while not (store.root / "_catalog" / "catalog.db").exists():
+                await anyio.sleep(0.01)
         add(state, 1)
         assert count_in_copy(store) == 0
         tasks.cancel_scope.cancel()
