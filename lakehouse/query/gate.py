@@ -383,7 +383,7 @@ class Walk:
         name = call["function_name"]
         if folded(call.get("schema") or DEFAULT_NAMESPACE) != DEFAULT_NAMESPACE:
             raise FunctionNotAllowedError(f"{call['schema']}.{name}", "write it without a schema")
-        if call.get("catalog") not in (None, "", "system"):
+        if call.get("catalog"):
             raise FunctionNotAllowedError(name, "write it without a catalog")
         judged = judge(kind, name)
         if judged.verdict == "refused":

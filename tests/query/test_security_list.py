@@ -1,0 +1,232 @@
+"""Every hole of SQL that we know of stays closed, line by line.
+
+Each statement is refused before it runs; nothing is written and nothing outside is read.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse.catalog import Catalog, Column, Rows, TableName, parse_table_name
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, Database, DatabaseSettings, EngineError
+from lakehouse.errors import LakehouseError
+from lakehouse.query.gate import May, prepare
+from lakehouse.state import State
+from lakehouse.storage import LocalStore
+
+REFUSED = [
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_csv_auto('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('/etc/passwd')",
+    "SELECT * FROM read_json('/etc/passwd')",
+    "SELECT * FROM read_parquet('x.parquet')",
+    "SELECT * FROM glob('/*')",
+    "SELECT * FROM sniff_csv('/etc/passwd')",
+    "SELECT * FROM parquet_metadata('x.parquet')",
+    "SELECT * FROM iceberg_scan('x')",
+    "SELECT * FROM query('SELECT 1')",
+    "SELECT * FROM query_table('people')",
+    "SELECT * FROM duckdb_secrets()",
+    "SELECT * FROM duckdb_databases()",
+    "SELECT * FROM duckdb_settings()",
+    "SELECT * FROM duckdb_views()",
+    "SELECT * FROM pragma_version()",
+    "SELECT * FROM pragma_table_info('people')",
+    "FROM '/etc/passwd'",
+    "FROM 'x.parquet'",
+    "FROM 'x.lance'",
+    "FROM 's3://bucket/x?s3_endpoint=127.0.0.1&s3_use_ssl=false'",
+    "FROM python_variable",
+    'FROM "/etc/passwd"',
+    "COPY (SELECT 1) TO '/tmp/lakehouse-gate'",
+    "COPY people TO 'x.parquet'",
+    "WITH x AS (COPY (SELECT 1) TO 'x.csv') SELECT 1",
+    "WITH x AS (INSERT INTO people VALUES (1)) SELECT 1",
+    "EXPLAIN ANALYZE INSERT INTO people VALUES (1)",
+    "EXPLAIN ANALYZE SELECT 1",
+    "EXPLAIN (ANALYZE) SELECT 1",
+    "ATTACH ':memory:' AS x",
+    "DETACH lake",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "EXPORT DATABASE 'x'",
+    "IMPORT DATABASE 'x'",
+    "CHECKPOINT",
+    "SET threads = 1",
+    "RESET threads",
+    "PRAGMA version",
+    "PRAGMA database_list",
+    "CREATE SECRET s (TYPE s3)",
+    "CREATE MACRO f() AS 1",
+    "CREATE TEMP TABLE t AS SELECT 1",
+    "CREATE VIEW v AS SELECT 1",
+    "DROP TABLE people",
+    "INSERT INTO people VALUES (1)",
+    "DELETE FROM people",
+    "UPDATE people SET id = 1",
+    "PREPARE p AS SELECT 1",
+    "EXECUTE p",
+    "CALL range(1)",
+    "BEGIN",
+    "SELECT 1; SELECT 2",
+    "SELECT 1; DROP TABLE people",
+    "SELECT 1 /* ; */; COPY people TO 'x'",
+    "/* SELECT */ COPY people TO 'x'",
+    "-- SELECT\nCOPY people TO 'x'",
+    "\u00a0COPY people TO 'x'",
+    "SELECT current_setting('threads')",
+    "SELECT getvariable('x')",
+    "SELECT nextval('x')",
+    "SELECT json_execute_serialized_sql('x')",
+    "SELECT json_serialize_sql('SELECT 1')",
+    "SELECT pg_sleep(60)",
+    "SELECT sleep_ms(60000)",
+    "SELECT lake.main.nothing()",
+    "SELECT system.main.repeat('x', 3)",
+    "SELECT (SELECT count(*) FROM read_text('/etc/passwd'))",
+    "SELECT * FROM people WHERE id IN (SELECT 1 FROM read_text('/etc/passwd'))",
+    "SELECT * FROM people, LATERAL (SELECT * FROM read_text('/etc/passwd'))",
+    "WITH x AS (SELECT * FROM read_text('/etc/passwd')) SELECT * FROM x",
+    "SELECT * FROM (PIVOT (FROM read_text('/etc/passwd')) ON size IN (1) USING count(*))",
+    "SELECT 1 ORDER BY (SELECT count(*) FROM read_text('/etc/passwd'))",
+    "SELECT 1 LIMIT (SELECT count(*) FROM read_text('/etc/passwd'))",
+    "SELECT list_transform([1], lambda x: (SELECT count(*) FROM read_text('/etc/passwd')))",
+    "SELECT repeat((SELECT content FROM read_text('/etc/passwd')), 2)",
+    "SELECT sum(1) FILTER (WHERE (SELECT true FROM read_text('/etc/passwd')))",
+    "SELECT * FROM range((SELECT count(*) FROM read_text('/etc/passwd')))",
+    "SELECT * FROM information_schema.views",
+    "SELECT * FROM pg_catalog.pg_tables",
+    "SELECT * FROM duckdb_tables",
+    "SELECT * FROM sqlite_master",
+    "SELECT * FROM memory.main.people",
+    "SELECT * FROM hidden.secrets",
+    "WITH a AS (SELECT * FROM hidden.secrets) SELECT * FROM a",
+    "SELECT (SELECT max(id) FROM hidden.secrets)",
+    "SELECT * FROM people, LATERAL (SELECT * FROM hidden.secrets)",
+    "",
+    "   ",
+    ";",
+    "SELECT '\0'",
+    "SELECT '\ud800'",
+    "SELECT " + "+".join("1" * 20_000),
+    "SELECT " + "1," * 200_000 + "1",
+    "SELECT repeat('x', 1500000000) || repeat('y', 1500000000)",
+    "SELECT len(range(500000000))",
+    "SELECT lpad('x', 2000000000, 'y')",
+    "SELECT str_split(repeat('a,', 200000000), ',')",
+    "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))",
+]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Catalog, Path]]:
+    root = tmp_path_factory.mktemp("gate")
+    (root / "warehouse").mkdir()
+    settings = DatabaseSettings(
+        directories=(root,),
+        temp_dir=root / "spill",
+        memory_max_bytes=1 << 30,
+        temp_max_bytes=1 << 30,
+    )
+    rows = Rows("SELECT i AS id FROM range(3) t(i)", (Column("id", "long"),))
+    with (
+        Database.open(settings) as database,
+        State.open(root / "catalog.db") as state,
+        database.cursor() as cursor,
+    ):
+        catalog = Catalog(state, LocalStore(root / "warehouse"))
+        catalog.namespaces.create("hidden")
+        for name in ("people", "hidden.secrets"):
+            catalog.write(cursor, parse_table_name(name), rows, mode="create")
+        yield database, catalog, root
+
+
+def everybody_but_hidden(action: str, table: TableName) -> bool:
+    return table.namespace != "hidden"
+
+
+def run(cursor: Connection, catalog: Catalog, sql: str, may: May) -> list[tuple[object, ...]]:
+    limits = QueryConfig()
+    statement = prepare(cursor, sql, catalog=catalog, may=may, as_of={}, limits=limits)
+    return cursor.execute(statement.sql).fetchall()
+
+
+@pytest.mark.parametrize("sql", REFUSED, ids=lambda sql: ascii(sql[:60]))
+def test_a_statement_of_the_list_is_refused(lake: tuple[Database, Catalog, Path], sql: str) -> None:
+    database, catalog, root = lake
+    before = sorted(root.rglob("*"))
+
+    with database.cursor() as cursor, pytest.raises((LakehouseError, EngineError)) as refusal:
+        run(cursor, catalog, sql, everybody_but_hidden)
+
+    assert "root:" not in str(refusal.value), "what it says must hold nothing of the file"
+    assert str(root) not in str(refusal.value)
+    assert sorted(root.rglob("*")) == before
+    assert not Path("/tmp/lakehouse-gate").exists()
+
+
+def test_a_hidden_table_is_the_same_answer_as_one_that_is_not_there(
+    lake: tuple[Database, Catalog, Path],
+) -> None:
+    database, catalog, _ = lake
+    said = []
+    for name in ("hidden.secrets", "hidden.nothing"):
+        with database.cursor() as cursor, pytest.raises(LakehouseError) as refusal:
+            run(cursor, catalog, f"SELECT * FROM {name}", everybody_but_hidden)
+        said.append(str(refusal.value).replace(name, "NAME"))
+
+    assert said[0] == said[1]
+    with database.cursor() as cursor:
+        for sql in ("SHOW TABLES", "SELECT table_name FROM information_schema.tables"):
+            assert run(cursor, catalog, sql, everybody_but_hidden) == [("people",)]
+        columns = "SELECT DISTINCT table_name FROM information_schema.columns"
+        assert run(cursor, catalog, columns, everybody_but_hidden) == [("people",)]
+
+
+def test_a_plan_shows_no_path_and_no_relation(lake: tuple[Database, Catalog, Path]) -> None:
+    database, catalog, root = lake
+    with database.cursor() as cursor:
+        rows = run(cursor, catalog, "EXPLAIN SELECT * FROM people", everybody_but_hidden)
+
+    assert "READ_PARQUET" in str(rows)
+    assert str(root) not in str(rows)
+    assert "r_" not in str(rows)
+
+
+def test_a_relation_cannot_be_named(lake: tuple[Database, Catalog, Path]) -> None:
+    database, catalog, _ = lake
+    with database.cursor() as cursor:
+        statement = prepare(
+            cursor,
+            "SELECT * FROM hidden.secrets",
+            catalog=catalog,
+            may=lambda action, table: True,
+            as_of={},
+            limits=QueryConfig(),
+        )
+        relation = statement.tables[0].relation
+        for sql in (
+            f"SELECT * FROM {relation}",
+            f"SELECT * FROM main.{relation}",
+            f"SELECT * FROM lake.main.{relation}",
+            f"WITH {relation} AS (SELECT * FROM {relation}) SELECT * FROM {relation}",
+            f"WITH RECURSIVE {relation} AS (SELECT * FROM {relation} UNION ALL SELECT 1) "
+            f"SELECT * FROM {relation}",
+            f"SELECT (SELECT max(id) FROM {relation})",
+        ):
+            with pytest.raises(LakehouseError):
+                run(cursor, catalog, sql, everybody_but_hidden)
+
+
+def test_permission_is_asked_again_for_a_statement_that_ran_before(
+    lake: tuple[Database, Catalog, Path],
+) -> None:
+    database, catalog, _ = lake
+    sql = "SELECT count(*) FROM hidden.secrets"
+    with database.cursor() as cursor:
+        assert run(cursor, catalog, sql, lambda action, table: True) == [(3,)]
+        with pytest.raises(LakehouseError):
+            run(cursor, catalog, sql, everybody_but_hidden)
