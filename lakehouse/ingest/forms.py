@@ -27,9 +27,7 @@ ZONE_TEXT = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 UTC_TEXT = r"(Z|[+-]00(:?00)?)"
 SLASHED_TEXT = "[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}"
 INTEGER_TEXT = r"\s*[+-]?[0-9]+(\.0*)?\s*"
-FRACTION_TEXT = (
-    r"-?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(0|[1-9][0-9]*)[eE][+-]?[0-9]+"
-)
+DOUBLE_TEXT = r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
 DECLARED_TIMES = {
     "date": rf"{DATE_TEXT}([ T]00:00(:00(\.0+)?)?)?",
     "time": TIME_TEXT,
@@ -81,10 +79,11 @@ def cast_to(target: str) -> Callable[[str], str]:
     return lambda x: f"TRY_CAST({x} AS {target})"
 
 
-def inferred_form(type_: str, layout: str | None) -> Form | None:
+def inferred_form(type_: str, layout: str | None, *, is_json: bool = False) -> Form | None:
     """Return the form of a column whose type comes from a sample; None for text.
 
     Args:
+        is_json: whether the text is that of a JSON value: then fewer things can be wrong.
         layout: how its dates are written (a format of strptime), or how most of its times are (a
             pattern of LIKE); None where there is one way.
     """
@@ -93,7 +92,7 @@ def inferred_form(type_: str, layout: str | None) -> Form | None:
     if type_ == "long":
         return Form(cast_to("BIGINT"), prints_the_same)
     if type_ == "double":
-        return Form(cast_to("DOUBLE"), plain_double, unusual_double)
+        return Form(cast_to("DOUBLE"), json_double if is_json else large_double, written_double)
     if type_ == "boolean":
         return Form(spelled_boolean, has_value)
     if type_ == "date" and layout is None:
@@ -146,8 +145,10 @@ def declared_form(
 
 
 def spelled_boolean(x: str) -> str:
-    words = {word: word.lower() for name in ("true", "false") for word in spellings(name)}
-    return f"CASE {x} {' '.join(f'WHEN {literal(w)} THEN {b}' for w, b in words.items())} END"
+    pairs = zip(spellings("true"), spellings("false"), strict=True)
+    words = [word for pair in pairs for word in pair]  # the usual spelling is asked for first
+    whens = " ".join(f"WHEN {literal(word)} THEN {word.lower()}" for word in words)
+    return f"CASE {x} {whens} END"
 
 
 def spellings(word: str) -> tuple[str, str, str]:
@@ -159,16 +160,22 @@ def iso_date(x: str, v: str) -> str:
     return f"strlen({x}) = 10 AND CAST({v} AS VARCHAR) = {x}"
 
 
-def plain_double(x: str, v: str) -> str:
-    """No sign or space in front, no zero that a number would not have, few digits."""
-    zeros = " AND ".join(f"NOT ({x} >= '{sign}00' AND {x} < '{sign}0:')" for sign in ("", "-"))
-    plain = f"isfinite({v}) AND {x} >= '-' AND {zeros} AND NOT contains({x}, '_')"
-    return f"{plain} AND strlen({x}) <= {EXACT_DIGITS_MAX}"
+def large_double(x: str, v: str) -> str:
+    """A number of few digits that begins with one from 1 to 9: most do."""
+    few = f"strlen({x}) <= {EXACT_DIGITS_MAX}"
+    return f"isfinite({v}) AND {x} >= '1' AND {few} AND NOT contains({x}, '_')"
 
 
-def unusual_double(x: str, v: str) -> str:
-    written = f"regexp_full_match({x}, {literal(FRACTION_TEXT)})"
-    return f"{v} IS NOT NULL AND (isfinite({v}) AND {written} OR {x} IN {NOT_FINITE})"
+def written_double(x: str, v: str) -> str:
+    """A number as one is written: no sign or zero in front that it would not have."""
+    written = f"isfinite({v}) AND regexp_full_match({x}, {literal(DOUBLE_TEXT)})"
+    whole = f"regexp_full_match({x}, '-?[0-9]{{{EXACT_DIGITS_MAX + 1},}}')"
+    return f"{v} IS NOT NULL AND ({written} AND NOT {whole} OR {x} IN {NOT_FINITE})"
+
+
+def json_double(x: str, v: str) -> str:
+    """JSON has no other way to write a number than the plain one."""
+    return f"isfinite({v}) AND strlen({x}) <= {EXACT_DIGITS_MAX}"
 
 
 def strptime(target: str, date_format: str) -> Callable[[str], str]:

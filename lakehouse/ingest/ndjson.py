@@ -130,7 +130,8 @@ class NdjsonSource:
         found = self.sample.get(column.name, STRING)
         layout = found.layout if found.type == column.type else None
         if self.options.table is None and column.name not in self.options.types:
-            return TextColumn(column, text, inferred_form(column.type, layout))
+            form = inferred_form(column.type, layout, is_json=True)
+            return TextColumn(column, text, form)
         if column.type.startswith(QUOTED_NUMBERS):
             text = f"trim({text}, '\"')"
         form = declared_form(column.type, self.options.date_format, layout)
