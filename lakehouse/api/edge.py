@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
-from lakehouse.api.problems import MEDIA_TYPE, STATUS, problem_of
+from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
 from lakehouse.errors import (
-    InvalidInputError,
     LakehouseError,
     PermissionDeniedError,
     UnavailableError,
@@ -49,21 +48,11 @@ class ForeignOriginError(PermissionDeniedError):
         super().__init__(f"requests from the origin {origin[:80]!r} are refused")
 
 
-class HeadersTooLargeError(InvalidInputError):
-    """All header fields together are over what the server reads."""
-
-    def __init__(self) -> None:
-        super().__init__(f"the headers are over {HEADERS_MAX_BYTES:,} bytes")
-
-
 class StoppingError(UnavailableError):
     """The server finishes what it accepted before, and takes nothing new."""
 
     def __init__(self) -> None:
         super().__init__("the server is stopping; try again when it is back")
-
-
-STATUS[HeadersTooLargeError] = 431
 
 
 class Edge:
@@ -86,6 +75,13 @@ class Edge:
         trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)
         token = trace_id.set(trace)
         started, status, sent_bytes = time.perf_counter(), CLIENT_LEFT, 0
+        unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+        async def receive_counted() -> ReceiveMessage:
+            nonlocal unread
+            message = await receive()
+            unread = unread and bool(message.get("more_body"))
+            return message
 
         async def send_traced(message: Message) -> None:
             nonlocal status, sent_bytes
@@ -93,6 +89,8 @@ class Edge:
                 status = message["status"]
                 message.setdefault("headers", [])
                 MutableScopeHeaders(message)[TRACE_HEADER] = trace
+                if unread:  # the rest of the body still comes: no request can follow it
+                    MutableScopeHeaders(message)["Connection"] = "close"
             elif message["type"] == "http.response.body":
                 sent_bytes += len(message["body"])
             await send(message)
@@ -103,7 +101,7 @@ class Edge:
         try:
             refusal = self._refusal(scope, headers)
             if refusal is None:
-                await self._app(scope, receive, send_traced)
+                await self._app(scope, receive_counted, send_traced)
             else:
                 await send_problem(send_traced, refusal, close=self.stopping)
         except Exception:
@@ -140,7 +138,7 @@ class Edge:
         if self.stopping and scope["path"] not in OPERATIONS:
             return StoppingError()
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEADERS_MAX_BYTES:
-            return HeadersTooLargeError()
+            return HeadersTooLargeError(HEADERS_MAX_BYTES)
         return next(foreign(scope["scheme"], headers, self._hosts), None)
 
 

@@ -91,6 +91,13 @@ class BodyTooLargeError(errors.TooLargeError):
         super().__init__(f"the body is over {limit}", max_bytes=max_bytes)
 
 
+class HeadersTooLargeError(errors.TooLargeError):
+    """All header fields together are over what the server reads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"the headers are over {max_bytes:,} bytes", max_bytes=max_bytes)
+
+
 class BodyCutOffError(errors.InvalidInputError):
     """The client left before the end of the body."""
 
@@ -122,6 +129,7 @@ class ProblemNotFoundError(errors.NotFoundError):
 STATUS: dict[type[Exception], int] = {
     ClientGoneError: 499,  # nginx's: nobody reads it, but the log and the metrics tell it apart
     MethodNotAllowedError: 405,
+    HeadersTooLargeError: 431,
     errors.InvalidInputError: 400,
     errors.UnauthenticatedError: 401,
     errors.PermissionDeniedError: 403,

@@ -153,6 +153,15 @@ async def test_a_stopping_server_answers_its_watchers_and_nobody_new() -> None:
     assert (await got("/ready", edge=edge)).status_code == 200
 
 
+async def test_a_connection_ends_with_an_answer_that_did_not_wait_for_the_body() -> None:
+    async with client_of(app()) as client:
+        unread = await client.post("/wait", content=b"never read")
+        bodiless = await client.post("/wait")
+
+    assert unread.headers["Connection"] == "close"
+    assert "Connection" not in bodiless.headers
+
+
 async def test_it_knows_how_many_requests_are_inside() -> None:
     edge = app()
     async with client_of(edge) as client:
