@@ -15,10 +15,9 @@ from lakehouse.ingest.errors import (
     UploadTooLargeError,
 )
 from lakehouse.ingest.models import Format
-from lakehouse.ingest.spool import SpoolFile, Upload
+from lakehouse.ingest.spool import HEAD_BYTES, SpoolFile, Upload
 
 COPY_BYTES = 4 * 1024 * 1024
-HEAD_BYTES = 4096
 SEED_ROOM_BYTES = 64 * 1024
 """Left free in front of NDJSON, for the rows that tell DuckDB what to expect."""
 RATIO_MAX = 200

@@ -16,6 +16,8 @@ import anyio.to_thread
 from lakehouse.ingest.errors import DiskFullError, UploadTooLargeError
 
 BUFFER_BYTES = 2 * 1024 * 1024
+HEAD_BYTES = 4096
+"""What says which format a file has."""
 RESERVE_SHARE = 0.1
 RESERVE_MAX_BYTES = 2 * 1024**3
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,21 +87,23 @@ class SpoolFile:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def write(self, data: bytes) -> None:
-        """Append `data`.
+    def write(self, *pieces: bytes) -> None:
+        """Append the pieces, without joining them first.
 
         Raises:
             UploadTooLargeError: the file would be over its limit.
             DiskFullError: the disk would be below its reserve.
         """
-        self.size_bytes += len(data)
+        size = sum(map(len, pieces))
+        self.size_bytes += size
         if self.size_bytes > self._max_bytes:
             raise UploadTooLargeError("the file is too large", self._max_bytes)
-        if len(data) > free_bytes(self._path.parent):
+        if size > free_bytes(self._path.parent):
             raise DiskFullError
-        self._digest.update(data)
         with filling_the_disk():
-            self._file.write(data)
+            for piece in pieces:
+                self._digest.update(piece)
+                self._file.write(piece)
 
     def close(self) -> None:
         with filling_the_disk():
@@ -117,7 +121,7 @@ async def spooled(
     One piece is written and hashed on a thread while the next one arrives.
 
     Args:
-        room_for: given the first piece, the bytes to leave free in front of it.
+        room_for: given the first bytes, how many to leave free in front of them.
 
     Raises:
         UploadTooLargeError, DiskFullError: there is too much of it.
@@ -128,13 +132,13 @@ async def spooled(
 
     async def flush() -> None:
         nonlocal file, writing, waiting, waiting_bytes
-        data = b"".join(waiting)
-        waiting, waiting_bytes = [], 0
+        pieces, waiting, waiting_bytes = waiting, [], 0
         if writing is not None:
             await writing
         if file is None:
-            file = await anyio.to_thread.run_sync(SpoolFile, path, max_bytes, room_for(data))
-        writing = asyncio.ensure_future(anyio.to_thread.run_sync(file.write, data))
+            room = room_for(b"".join(pieces)[:HEAD_BYTES])
+            file = await anyio.to_thread.run_sync(SpoolFile, path, max_bytes, room)
+        writing = asyncio.ensure_future(anyio.to_thread.run_sync(file.write, *pieces))
 
     try:
         async for chunk in chunks:
