@@ -331,9 +331,11 @@ def get_problem(name: FromPath[str]) -> str:
 
 
 def kinds(error: type[errors.LakehouseError]) -> Iterator[type[errors.LakehouseError]]:
+    """Yield the errors below `error`, but not those that our client makes of answers."""
     for child in error.__subclasses__():
-        yield child
-        yield from kinds(child)
+        if not child.__module__.startswith("lakehouse.client"):
+            yield child
+            yield from kinds(child)
 
 
 def words_of(error: type[errors.LakehouseError]) -> str:
