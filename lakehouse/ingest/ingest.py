@@ -287,7 +287,7 @@ class Ingest:
 
     def _answer_existing(self, table: TableState) -> IngestAnswer:
         return IngestAnswer(
-            dataset_id=dataset_id(table.name.name),
+            dataset_id=dataset_id_of(table.name),
             name=table.name.name,
             namespace=table.name.namespace,
             existing=True,
@@ -405,7 +405,7 @@ class Loading:
         table = written.table
         return msgspec.json.encode(
             IngestAnswer(
-                dataset_id=dataset_id(table.name.name),
+                dataset_id=dataset_id_of(table.name),
                 name=table.name.name,
                 namespace=table.name.namespace,
                 existing=False,
@@ -418,6 +418,11 @@ class Loading:
                 rejected=self.rejected,
             )
         )
+
+
+def dataset_id_of(name: TableName) -> str:
+    """Return the id of a table: of a dataset, which lies in `main`, that of its name alone."""
+    return dataset_id(name.name if name.namespace == "main" else str(name))
 
 
 def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
