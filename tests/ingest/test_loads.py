@@ -124,6 +124,7 @@ def test_a_registered_dataset_gets_its_columns_from_the_first_load(lake: Served,
         ("application/octet-stream", "a.jsonl", b'{"id": 1, "city": "Oslo"}\n{"id": 2}\n'),
         ("application/octet-stream", "data", b'{"id": 1, "city": "Oslo"}\n{"id": 2}\n'),
     ],
+    ids=["csv", "csv.gz", "csv by content", "jsonl", "jsonl by content"],
 )
 def test_multipart_with_one_file(
     lake: Served, name: str, content_type: str, filename: str, content: bytes
