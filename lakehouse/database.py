@@ -187,8 +187,9 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "enable_external_access": False,
         "lock_configuration": True,
     }
+    # GLOBAL, or the setting ends with this connection: a cursor would have the host's time zone.
     for name, value in values.items():
-        connection.execute(f"SET {name} = {setting(value)}")
+        connection.execute(f"SET GLOBAL {name} = {setting(value)}")
 
 
 def setting(value: object) -> str:
