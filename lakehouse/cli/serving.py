@@ -1,6 +1,7 @@
 """`serve`: the settings of this start, then the server until it is told to stop."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 from rich.text import Text
@@ -34,6 +35,8 @@ def serve(
         if as_json:
             output.emit({"url": url, "data_dir": str(directory)})
             return
+        if not sys.stderr.isatty():
+            return  # the log says it: one JSON line, and nothing else between such lines
         said = Text.assemble("Serving at ", (url, "bold green"), f"; data in {directory}")
         output.stderr().print(said, soft_wrap=True)
 
