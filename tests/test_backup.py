@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.services import lakehouse_server
 
 SCRIPT = Path(__file__).parents[1] / "deploy" / "backup.py"
 LOADS = 12
+
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

@@ -161,6 +161,7 @@ def test_no_page_names_an_absolute_path_of_this_checkout() -> None:
         assert str(ROOT) not in page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("name", ["quickstart", "rest"])
 def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
