@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 import shutil
+import time
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
@@ -298,6 +299,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         columns = [{"name": name, "type": type_} for name, type_ in KNOWN.items()]
         made = served.send("POST", "/v1/tables", json={"name": "known", "columns": columns})
         assert made.status_code == 201, made.text
+        # The first copy of the catalog is made in the background; until then files come and go.
+        deadline = time.monotonic() + 30
+        copied = served.data_dir / "warehouse" / "_catalog" / "catalog.db"
+        while not copied.exists() or any("spool/catalog-" in name for name in tree(served)):
+            assert time.monotonic() < deadline, "the catalog was not copied"
+            time.sleep(0.02)
         yield served
 
 
