@@ -114,7 +114,7 @@ class Amplifiers:
         tree = copy.deepcopy(self._template(cursor, text))
         fill(tree, arguments)
         tree["else_expr"] = dict(call)
-        tree["alias"] = call["alias"] or name
+        tree["alias"] = call["alias"]
         call.clear()
         call.update(tree)
 

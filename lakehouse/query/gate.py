@@ -324,6 +324,8 @@ class Walk:
             scope |= {name}
         if node.get("sample") is not None:
             self.volatile = True
+        for column in node.get("select_list", ()):
+            name_column(column)
         if node["type"] == "RECURSIVE_CTE_NODE":
             itself = scope | {folded(node["cte_name"])}
             below.append((node["left"], scope))  # the anchor cannot see what it begins
@@ -405,6 +407,17 @@ class Walk:
 
 
 AMPLIFIERS = Amplifiers()
+
+
+def name_column(column: Tree) -> None:
+    """Name a column after the capped call that it is: else it would be called after the check.
+
+    Only a column: as an argument, an alias is the name of a parameter.
+    """
+    if column.get("class") == "FUNCTION" and not column["alias"]:
+        name = column["function_name"]
+        if judge("value", name).verdict == "capped":
+            column["alias"] = name
 
 
 def pin(

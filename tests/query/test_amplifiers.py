@@ -1,0 +1,161 @@
+"""Each function that makes much out of little runs at its cap, and is refused one step beyond it.
+
+`security.md`, The SQL gate: one such call looks neither at `memory_limit` nor at an interrupt.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse.catalog import Catalog
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, Database, DatabaseSettings, EngineError
+from lakehouse.errors import LakehouseError
+from lakehouse.query.amplifiers import TOO_LARGE
+from lakehouse.query.gate import prepare
+from lakehouse.state import State
+from lakehouse.storage import LocalStore
+
+# By name and count of arguments: a call at its cap, and the same one step larger.
+CASES = {
+    "repeat 2": ("repeat('x', 1000000)", "repeat('x', 1000001)"),
+    "repeat 2, of two letters": ("repeat('xy', 500000)", "repeat('xy', 500001)"),
+    "lpad 3": ("lpad('x', 1000000, 'y')", "lpad('x', 1000001, 'y')"),
+    "rpad 3": ("rpad('x', 1000000, 'y')", "rpad('x', 1000001, 'y')"),
+    "range 1": ("range(1000000)", "range(1000001)"),
+    "range 2": ("range(5, 1000005)", "range(5, 1000006)"),
+    "range 3": ("range(0, 10000000, 10)", "range(0, 10000010, 10)"),
+    "range 3, downwards": ("range(0, -10000000, -10)", "range(0, -10000010, -10)"),
+    "range 3, of times": (
+        "range(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01 00:00:01', INTERVAL 1 MICROSECOND)",
+        "range(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01 00:00:02', INTERVAL 1 MICROSECOND)",
+    ),
+    "generate_series 1": ("generate_series(1000000)", "generate_series(1000001)"),
+    "generate_series 2": ("generate_series(5, 1000005)", "generate_series(5, 1000006)"),
+    "generate_series 3": ("generate_series(0, 2000000, 2)", "generate_series(0, 2000002, 2)"),
+    "list_resize 2": ("list_resize([1], 1000000)", "list_resize([1], 1000001)"),
+    "list_resize 3": ("list_resize([1], 1000000, 7)", "list_resize([1], 1000001, 7)"),
+    "array_resize 2": ("array_resize([1], 1000000)", "array_resize([1], 1000001)"),
+    "array_resize 3": ("array_resize([1], 1000000, 7)", "array_resize([1], 1000001, 7)"),
+    "bitstring 2": ("bitstring('1', 1000000)", "bitstring('1', 1000001)"),
+    "bar 4": ("bar(5, 0, 10, 1000)", "bar(5, 0, 10, 10001)"),
+    "to_base 3": ("to_base(5, 2, 64)", "to_base(5, 2, 10001)"),
+    "equi_width_bins 4": (
+        "equi_width_bins(0, 1000000, 1000000, false)",
+        "equi_width_bins(0, 1000000, 1000001, false)",
+    ),
+    "printf 2": ("printf('%9999d', 5)", "printf('%10000d', 5)"),
+    "printf 2, a width from a value": ("printf('%d', 5)", "printf('%*d', 100000000, 5)"),
+    "format 2": ("format('{:9999d}', 5)", "format('{:10000d}', 5)"),
+    "format 3, a width from a value": ("format('{} {}', 5, 6)", "format('{:{}}', 5, 100000000)"),
+    "replace 3": (
+        "replace(repeat('a', 1000), 'a', repeat('b', 64000))",
+        "replace(repeat('a', 1000), 'a', repeat('b', 64001))",
+    ),
+    "regexp_replace 3": (
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64000))",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64001))",
+    ),
+    "regexp_replace 4": (
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64000), 'g')",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64001), 'g')",
+    ),
+    "array_to_string 2": (
+        f"array_to_string(range(1000), '{'b' * 64_000}')",  # a constant, says the engine
+        f"array_to_string(range(1000), '{'b' * 64_001}')",
+    ),
+    "array_to_string_comma_default 2": (
+        f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",  # a constant, says the engine
+        f"array_to_string_comma_default(range(1000), '{'b' * 64_001}')",
+    ),
+    **{
+        f"{name} 2": (
+            f"{name}(repeat('a', {length}), repeat('b', {length}))",
+            f"{name}(repeat('a', 5000), repeat('b', 5001))",
+        )
+        # At the cap itself damerau_levenshtein takes seconds.
+        for name, length in {
+            "levenshtein": 5000,
+            "editdist3": 5000,
+            "damerau_levenshtein": 1000,
+            "jaro_similarity": 5000,
+            "jaro_winkler_similarity": 5000,
+        }.items()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalog, Connection]]:
+    root: Path = tmp_path_factory.mktemp("amplifiers")
+    (root / "warehouse").mkdir()
+    settings = DatabaseSettings(
+        directories=(root,),
+        temp_dir=root / "spill",
+        memory_max_bytes=1 << 30,
+        temp_max_bytes=1 << 30,
+    )
+    with (
+        Database.open(settings) as database,
+        State.open(root / "catalog.db") as state,
+        database.cursor() as cursor,
+    ):
+        yield Catalog(state, LocalStore(root / "warehouse")), cursor
+
+
+def answer(gate: tuple[Catalog, Connection], call: str) -> object:
+    catalog, cursor = gate
+    sql = f"SELECT {call} IS NOT NULL"
+    limits = QueryConfig()
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+    return cursor.execute(statement.sql).fetchall()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_call_runs_at_its_cap_and_is_refused_beyond_it(
+    gate: tuple[Catalog, Connection], name: str
+) -> None:
+    at_cap, beyond = CASES[name]
+
+    assert answer(gate, at_cap) == [(True,)]
+    with pytest.raises((EngineError, LakehouseError), match="more than one call may"):
+        answer(gate, beyond)
+
+
+def test_every_capped_function_has_its_case() -> None:
+    assert {name.partition(" ")[0] for name in CASES} == set(TOO_LARGE)
+
+
+def test_a_capped_call_takes_no_argument_that_is_another_one_each_time(
+    gate: tuple[Catalog, Connection],
+) -> None:
+    with pytest.raises(LakehouseError, match="may not be random"):
+        answer(gate, "repeat('x', CAST(random() * 2000000 AS BIGINT))")
+
+
+def test_a_capped_call_is_an_argument_like_any_other(gate: tuple[Catalog, Connection]) -> None:
+    assert answer(gate, "array_to_string(range(3), ',')") == [(True,)]
+    assert answer(gate, "struct_pack(a := repeat('x', 3)).a = 'xxx'") == [(True,)]
+
+
+def test_a_column_is_called_after_the_capped_call_that_it_is(
+    gate: tuple[Catalog, Connection],
+) -> None:
+    catalog, cursor = gate
+    statement = prepare(
+        cursor,
+        "SELECT repeat('x', 2), repeat('y', 2) AS twice",
+        catalog=catalog,
+        may=lambda *_: True,
+        as_of={},
+        limits=QueryConfig(),
+    )
+    cursor.execute(statement.sql)
+
+    assert [each[0] for each in cursor.description or ()] == ["repeat", "twice"]
+
+
+def test_calls_nested_in_each_other_are_each_checked(gate: tuple[Catalog, Connection]) -> None:
+    with pytest.raises((EngineError, LakehouseError), match="more than one call may"):
+        answer(gate, "repeat(repeat('x', 1000), 1001)")
