@@ -448,5 +448,29 @@ def test_a_call_beyond_the_limit_gets_an_error_and_the_process_lives() -> None:
     assert done.stdout == "refused\n", done.stderr
 
 
+@pytest.mark.slow
+def test_a_statement_that_asks_for_more_than_there_is_ends_alone(tmp_path: Path) -> None:
+    """None of them is stopped by DuckDB's own limit: what refuses is `RLIMIT_DATA`."""
+    max_bytes = 512 * 1024**2
+    megabyte = "repeat('x', 1000000)"
+    hostile = [
+        "SELECT len(list_transform(range(3000), lambda x: repeat('y', 1000000) || x))",
+        f"SELECT len(concat_ws('', {', '.join([megabyte] * 2000)}))",
+        f"SELECT len(list({megabyte} || i)) FROM range(3000) t(i)",
+    ]
+    with (
+        lakehouse_server(tmp_path / "data", LAKEHOUSE_MEMORY__MAX_BYTES=str(max_bytes)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        for sql in hostile:
+            answer = client.post("/v1/sql", json={"sql": sql})
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["type"] == "/problems/memory-pressure"
+            assert client.post("/v1/sql", json={"sql": "SELECT 1"}).json()["rows"] == [[1]]
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        assert int(peak) * 1024 < max_bytes + MEMORY_ROOM_BYTES
+
+
 def test_a_port_that_nobody_has_has_no_owner() -> None:
     assert owner_of(free_port()) == "a process of another user"

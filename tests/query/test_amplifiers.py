@@ -17,7 +17,8 @@ from lakehouse.query.gate import prepare
 from lakehouse.state import State
 from lakehouse.storage import LocalStore
 
-# By name and count of arguments: a call at its cap, and the same one step larger.
+# By name and count of arguments: a call at its cap, and the same one step larger. The separator of
+# `array_to_string` must be a constant.
 CASES = {
     "repeat 2": ("repeat('x', 1000000)", "repeat('x', 1000001)"),
     "repeat 2, of two letters": ("repeat('xy', 500000)", "repeat('xy', 500001)"),
@@ -62,11 +63,11 @@ CASES = {
         "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64001), 'g')",
     ),
     "array_to_string 2": (
-        f"array_to_string(range(1000), '{'b' * 64_000}')",  # a constant, says the engine
+        f"array_to_string(range(1000), '{'b' * 64_000}')",
         f"array_to_string(range(1000), '{'b' * 64_001}')",
     ),
     "array_to_string_comma_default 2": (
-        f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",  # a constant, says the engine
+        f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",
         f"array_to_string_comma_default(range(1000), '{'b' * 64_001}')",
     ),
     **{
