@@ -81,6 +81,7 @@ async def open_lakehouse(
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         store = LocalStore(directory.warehouse)
+        store.remove_unfinished()
         catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
         local_objects = LocalObjects(store)
         copies = partial(

@@ -67,8 +67,10 @@ class DatabaseSettings:
 class Session:
     """One cursor that lives over several thread hops; what `cursor.register` adds dies with it."""
 
-    def __init__(self, cursor: Connection, limiter: anyio.CapacityLimiter) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: Connection, limiter: anyio.CapacityLimiter) -> None:
+        self._connection = connection
+        self._cursor: Connection | None = None
+        """Opened on the first thread: under load it takes milliseconds, which the loop has not."""
         self._limiter = limiter
         self._abandoned = False
 
@@ -84,6 +86,8 @@ class Session:
             if not claim.acquire(blocking=False):
                 raise RuntimeError("the caller left before the work began")
             try:
+                if self._cursor is None:
+                    self._cursor = new_cursor(self._connection)
                 return work(self._cursor)
             finally:
                 done.set()
@@ -97,17 +101,19 @@ class Session:
             if not claim.acquire(blocking=False):
                 with anyio.CancelScope(shield=True), anyio.move_on_after(ABANDON_AFTER_S):
                     while not done.is_set():
-                        self._cursor.interrupt()  # one that falls between two calls is lost
+                        self.interrupt()  # one that falls between two calls is lost
                         await anyio.sleep(INTERRUPT_EVERY_S)
                 self._abandoned = not done.is_set()
             raise
 
     def interrupt(self) -> None:
         """Stop what runs now, from any thread; it raises `EngineInterruptError` there."""
-        self._cursor.interrupt()
+        if self._cursor is not None:
+            self._cursor.interrupt()
 
     def close(self) -> None:
-        if not self._abandoned:  # closing under a running statement would wait for it
+        # Closing under a running statement would wait for it.
+        if self._cursor is not None and not self._abandoned:
             self._cursor.close()
 
 
@@ -133,15 +139,12 @@ class Database:
     @contextmanager
     def cursor(self) -> Iterator[Connection]:
         """A cursor for blocking work that is on a worker thread already."""
-        with self._connection.cursor() as cursor:
-            cursor.execute("USE lake")
+        with new_cursor(self._connection) as cursor:
             yield cursor
 
     @asynccontextmanager
     async def session(self, lane: Lane = Lane.SHORT) -> AsyncIterator[Session]:
-        cursor = self._connection.cursor()
-        cursor.execute("USE lake")
-        session = Session(cursor, self._lanes[lane])
+        session = Session(self._connection, self._lanes[lane])
         try:
             yield session
         finally:
@@ -155,6 +158,12 @@ class Database:
     async def call(self, work: Callable[[], T], lane: Lane = Lane.SHORT) -> T:
         """Return `work()`, run on a worker thread of `lane`: for what blocks without DuckDB."""
         return await anyio.to_thread.run_sync(work, limiter=self._lanes[lane])
+
+
+def new_cursor(connection: Connection) -> Connection:
+    cursor = connection.cursor()
+    cursor.execute("USE lake")
+    return cursor
 
 
 def lock_down(connection: Connection, settings: DatabaseSettings) -> None:

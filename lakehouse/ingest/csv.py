@@ -80,8 +80,9 @@ class CsvSource:
             unfit, bad = self._unfit(cursor, numbers)
         if not count and not unfit:
             # A line of many buffers is passed over without a word.
-            lines = unreadable_lines(self.path, 0, self.options.limits.line_max_bytes)
-            malformed, count = [BadRow(line, None, why) for line, why in lines], len(lines)
+            limit = self.options.limits.line_max_bytes
+            lines, every = unreadable_lines(self.path, 0, limit, most)
+            malformed, count = [BadRow(line, None, why) for line, why in lines], len(every)
         rows = sorted([*malformed, *bad], key=lambda row: row.line or 0)
         return count + unfit, rows[:most]
 

@@ -76,6 +76,7 @@ UPLOADS_PER_SLOT = 8
 ATTEMPTS_MAX = 3
 READERS_MAX = 256
 """Tables whose rows are read without looking at their types again."""
+DAMAGED = "the file cannot be read as its format: it is damaged"
 NONE_REJECTED = Rejected(0, [])
 
 
@@ -226,7 +227,8 @@ class Ingest:
             file, spare = self._readable(stack, upload, options)
             source = self._open(cursor, file, spare, options, None)
             sql = f"SELECT * FROM ({source.good_rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
-            sample = cursor.execute(sql).to_arrow_table().to_pylist()
+            with whole_file():
+                sample = cursor.execute(sql).to_arrow_table().to_pylist()
         return DryRun(
             name=name.name,
             namespace=name.namespace,
@@ -349,35 +351,40 @@ class Loading:
         """Load `source`, and what does not fit as `on_error` says."""
         said = set(self.options.types) if self.options.on_error != "string" else set()
         if self.options.on_error == "reject":
-            if is_new:
-                source = source.widened(self.cursor, said)
-            self.rejected = Rejected(*source.bad_rows(self.cursor))
-            return self._write(source.good_rows() if self.rejected.count else source.rows())
+            with whole_file():
+                if is_new:
+                    source = source.widened(self.cursor, said)
+                self.rejected = Rejected(*source.bad_rows(self.cursor))
+            rows = source.good_rows() if self.rejected.count else source.rows()
+            return self._write_last(source, rows, is_new)
         try:
             return self._write(source.rows())
         except EngineError as error:
             if is_system_fault(error):
                 raise
             if is_new:
-                widened = source.widened(self.cursor, said)
+                with whole_file():
+                    widened = source.widened(self.cursor, said)
                 if widened.columns != source.columns:
-                    return self._second(widened)
+                    return self._write_last(widened, widened.rows(), is_new)
             raise self._failure(source, is_new, error) from error
 
-    def _second(self, source: Source) -> bytes:
+    def _write_last(self, source: Source, rows: Rows, is_new: bool) -> bytes:
+        """Write what there is no other way to read."""
         try:
-            return self._write(source.rows())
+            return self._write(rows)
         except EngineError as error:
             if is_system_fault(error):
                 raise
-            raise self._failure(source, True, error) from error
+            raise self._failure(source, is_new, error) from error
 
     def _failure(self, source: Source, is_new: bool, error: Exception) -> Exception:
         """Return what is wrong with the file: its first bad rows."""
-        count, rows = source.bad_rows(self.cursor)
+        with whole_file():
+            count, rows = source.bad_rows(self.cursor)
         if not rows:
             log.warning("a file could not be read", exc_info=error)
-            return InvalidFileError("the file cannot be read as its format: it is damaged")
+            return InvalidFileError(DAMAGED)
         if not is_new and all(row.column for row in rows):
             names = dict.fromkeys(row.column for row in rows)
             firsts = [next(row for row in rows if row.column == name) for name in names]
@@ -443,8 +450,20 @@ def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
 
 def identity(file: Readable, options: LoadOptions) -> str:
     """Return what identifies a load: the content, and how it was to be read."""
-    said = msgspec.json.encode(options)
+    said = msgspec.json.encode((file.format, options))
     return f"{file.sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+
+
+@contextmanager
+def whole_file() -> Iterator[None]:
+    """Read all of a file: what stops the engine there, and is not our fault, is damage."""
+    try:
+        yield
+    except EngineError as error:
+        if is_system_fault(error):
+            raise
+        log.warning("a file could not be read", exc_info=error)
+        raise InvalidFileError(DAMAGED) from error
 
 
 @contextmanager

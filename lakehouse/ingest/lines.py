@@ -3,6 +3,7 @@
 The engine counts records; a person looks for a line of the file, and quoted fields have several.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -71,24 +72,36 @@ def mixed_line_end(path: Path) -> int | None:
     return None
 
 
-def unreadable_lines(path: Path, offset: int, max_bytes: int) -> list[tuple[int, str]]:
-    """Return the lines after `offset` that are too long or not UTF-8, and why. 1 s for 300 MB."""
-    found: list[tuple[int, str]] = []
+def unreadable_lines(
+    path: Path, offset: int, max_bytes: int, shown_max: int
+) -> "tuple[list[tuple[int, str]], array[int]]":
+    """Return lines after `offset` that are too long or not UTF-8. 1 s for 300 MB.
+
+    Returns:
+        The first `shown_max` of them and why, and the numbers of all: 8 bytes for each.
+    """
+    found, every = list[tuple[int, str]](), array("Q")
+
+    def note(line: int, reason: str) -> None:
+        every.append(line)
+        if len(found) < shown_max:
+            found.append((line, reason))
+
     with path.open("rb") as file:
         file.seek(offset)
         line = 0
         while piece := file.readline(max_bytes + len(LINE_ENDS)):
             line += 1
             if len(piece.rstrip(LINE_ENDS)) > max_bytes:
-                found.append((line, f"it is longer than {max_bytes} bytes"))
+                note(line, f"it is longer than {max_bytes} bytes")
                 while piece and not piece.endswith(b"\n"):
                     piece = file.readline(max_bytes)
                 continue
             try:
                 piece.decode()
             except UnicodeDecodeError:
-                found.append((line, NOT_UTF_8))
-    return found
+                note(line, NOT_UTF_8)
+    return found, every
 
 
 def count_lines(path: Path, size: int) -> int:

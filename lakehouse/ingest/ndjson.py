@@ -93,9 +93,9 @@ class NdjsonSource:
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         most = self.options.limits.bad_rows_max
         limit = self.options.limits.line_max_bytes
-        unreadable = unreadable_lines(self.path, self.room_bytes, limit)
-        rows = [BadRow(line, None, reason) for line, reason in unreadable[:most]]
-        dropped = [line for line, _ in unreadable]  # the engine passes over these
+        # The engine passes over those that are dropped.
+        unreadable, dropped = unreadable_lines(self.path, self.room_bytes, limit, most)
+        rows = [BadRow(line, None, reason) for line, reason in unreadable]
         texts = [each for each in self._slow_columns() if each.form is not None]
         fits = " AND ".join(each.fits() for each in texts) or "true"
         good = f"{self._no_other_keys()} AND {fits}"
@@ -122,7 +122,7 @@ class NdjsonSource:
                     reason = f"{shown(value)} is no {each.column.type}"
                     rows.append(BadRow(line, each.column.name, reason))
         rows.sort(key=lambda row: row.line or 0)
-        return len(unreadable) + (int(counted[0]) if counted else 0), rows[:most]
+        return len(dropped) + (int(counted[0]) if counted else 0), rows[:most]
 
     def _column(self, column: Column, text: str) -> TextColumn:
         if is_nested(column.type):

@@ -22,6 +22,7 @@ from lakehouse.ingest.formats import Named, room_for
 from lakehouse.ingest.models import RowsAnswer
 from lakehouse.ingest.multipart import FilePart, file_of
 from lakehouse.ingest.spool import spooled
+from lakehouse.storage import steady
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
 KEY_MAX = 255
@@ -96,7 +97,7 @@ async def received(request: AnyRequest, path: Path, options: LoadOptions, max_by
     def room(head: bytes) -> int:
         return room_for(head, options.format, Named(part.filename, part.content_type))
 
-    file = await spooled(file_chunks(request, part), path, max_bytes, room)
+    file = await spooled(steady(file_chunks(request, part)), path, max_bytes, room)
     if file.size_bytes == 0:
         raise InvalidUploadError("there is no file: the body is empty")
     return Upload(

@@ -51,13 +51,15 @@ def free_bytes(directory: Path) -> int:
 def new_file(directory: Path) -> Iterator[Path]:
     """A path in the spool that nobody had before; what lies there is gone after the block.
 
-    Names are never used twice: DuckDB's caches would serve the old content.
+    So is what was put beside it under the same name with a suffix. Names are never used twice:
+    DuckDB's caches would serve the old content.
     """
     path = directory / f"upload-{uuid.uuid4().hex}"
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        for each in directory.glob(f"{path.name}*"):
+            each.unlink(missing_ok=True)
 
 
 @contextmanager

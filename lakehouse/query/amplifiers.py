@@ -51,13 +51,15 @@ SERIES = {
 }
 EDITS = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_MAX}"
 GROWS = f"CAST(strlen(a) AS HUGEINT) * greatest(strlen(c), 1) > {GROWTH_MAX}"
+LENGTH = "strlen(CAST(a AS VARCHAR))"
+"""Of a text, a blob or a list: `repeat` takes all of them."""
 JOINS = f"CAST(len(a) AS HUGEINT) * greatest(strlen(b), 1) > {GROWTH_MAX}"
 WIDTHS = r"regexp_matches(a, '[0-9]{5}|[*]|\{[^}]*\{')"
 
 # By name and by count of arguments, when a call is too large; a count that is not here is refused
 # by the engine itself, or harmless.
 TOO_LARGE: Mapping[str, Mapping[int, str]] = {
-    "repeat": {2: f"b > {TEXT_MAX} OR CAST(b AS HUGEINT) * greatest(len(a), 1) > {TEXT_MAX}"},
+    "repeat": {2: f"b > {TEXT_MAX} OR CAST(b AS HUGEINT) * greatest({LENGTH}, 1) > {TEXT_MAX}"},
     "lpad": {3: f"b > {TEXT_MAX}"},
     "rpad": {3: f"b > {TEXT_MAX}"},
     "range": SERIES,

@@ -29,7 +29,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError
-from lakehouse.query.amplifiers import Amplifiers, Tree
+from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of
 from lakehouse.query.catalog_views import VIEWS, register_view, shown_view
 from lakehouse.query.errors import (
     FunctionNotAllowedError,
@@ -63,6 +63,11 @@ MODIFIERS = frozenset(
 CLASSES = frozenset(["CONSTANT", "COLUMN_REF", "FUNCTION", "OPERATOR", "COMPARISON", "CONJUNCTION"])
 CLASSES |= {"CAST", "CASE", "BETWEEN", "STAR", "SUBQUERY", "PARAMETER", "WINDOW", "LAMBDA"}
 CLASSES |= {"LAMBDA_REF", "POSITIONAL_REFERENCE", "COLLATE", "TYPE"}
+# A deeply nested VARIANT ends the process (a crash at 60,000 levels), a product of long BIGNUMs
+# looks at no interrupt.
+REFUSED_TYPES = frozenset(["VARIANT", "BIGNUM"])
+OFFSET_MAX = 2**31
+"""Rows that `lag` and `lead` may look away; -2^63 ends the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ def prepare_one(
     for view, node in walk.views:
         replace_table(node, register_view(cursor, view, catalog, may))
     walk.shorten_columns()
+    if walk.capped:
+        name_columns(cursor, walk)
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
@@ -279,6 +286,7 @@ class Walk:
     views: list[tuple[str, Tree]] = field(default_factory=list)
     columns: list[Tree] = field(default_factory=list)
     capped: list[Tree] = field(default_factory=list)
+    selected: list[Tree] = field(default_factory=list)
     qualified: set[tuple[str, str]] = field(default_factory=set)
     volatile: bool = False
 
@@ -324,8 +332,7 @@ class Walk:
             scope |= {name}
         if node.get("sample") is not None:
             self.volatile = True
-        for column in node.get("select_list", ()):
-            name_column(column)
+        self.selected.extend(node.get("select_list", ()))
         if node["type"] == "RECURSIVE_CTE_NODE":
             itself = scope | {folded(node["cte_name"])}
             below.append((node["left"], scope))  # the anchor cannot see what it begins
@@ -375,7 +382,10 @@ class Walk:
             names = node["column_names"]
             self.volatile |= len(names) == 1 and folded(names[0]) in VOLATILE_NAMES
             self.columns.append(node)
+        elif class_ in ("CAST", "TYPE"):
+            check_types(node)
         elif class_ == "WINDOW":
+            check_offset(node)
             self.allowed("value", {**node, "function_name": node.get("function_name") or "rank"})
         elif class_ == "FUNCTION" and self.allowed("value", node) == "capped":
             self.capped.append(node)
@@ -409,15 +419,34 @@ class Walk:
 AMPLIFIERS = Amplifiers()
 
 
-def name_column(column: Tree) -> None:
-    """Name a column after the capped call that it is: else it would be called after the check.
+def check_types(node: Tree) -> None:
+    """Refuse a cast to a type that is not safe, however deep in the one that is written."""
+    for each in nodes_of({key: value for key, value in node.items() if key != "child"}):
+        if each.get("id") in REFUSED_TYPES:
+            raise StatementNotAllowedError(f"a statement cannot make values of type {each['id']}")
 
-    Only a column: as an argument, an alias is the name of a parameter.
-    """
-    if column.get("class") == "FUNCTION" and not column["alias"]:
-        name = column["function_name"]
-        if judge("value", name).verdict == "capped":
-            column["alias"] = name
+
+def check_offset(window: Tree) -> None:
+    offset = window.get("offset_expr")
+    if offset is None:
+        return
+    value = offset.get("value", {}).get("value") if offset.get("class") == "CONSTANT" else None
+    if not isinstance(value, int) or abs(value) > OFFSET_MAX:
+        raise FunctionNotAllowedError(
+            window["function_name"], f"its offset is a number written out, at most {OFFSET_MAX}"
+        )
+
+
+def name_columns(cursor: Connection, walk: Walk) -> None:
+    """Give columns made by capped calls the name they have without a check: their own text."""
+    capped = {id(call) for call in walk.capped}
+    tree = parse(cursor, "SELECT 1")
+    for column in walk.selected:
+        inside = list(nodes_of(column))
+        is_one_column = all(node.get("class") != "STAR" for node in inside)
+        if is_one_column and not column["alias"] and any(id(node) in capped for node in inside):
+            tree["statements"][0]["node"]["select_list"] = [column]
+            column["alias"] = written(cursor, tree).removeprefix("SELECT ")
 
 
 def pin(

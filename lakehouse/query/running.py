@@ -206,7 +206,7 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
         return InterruptedStatementError()
     if kind == "out of memory":
         return MemoryPressureError()
-    if kind == "fatal":
+    if kind in ("fatal", "internal"):  # after either the engine refuses every statement
         log.critical("the engine has failed", exc_info=error)
         return EngineDownError()
     if kind == "io":

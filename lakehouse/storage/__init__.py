@@ -4,7 +4,7 @@ from lakehouse.storage.catalog_copy import copy_catalog, keep_copies
 from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects, ObjectInfo
-from lakehouse.storage.objects import Objects
+from lakehouse.storage.objects import Objects, steady
 
 __all__ = [
     "InvalidKeyError",
@@ -15,4 +15,5 @@ __all__ = [
     "Objects",
     "copy_catalog",
     "keep_copies",
+    "steady",
 ]

@@ -181,7 +181,7 @@ class Objects:
 async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield what `stream` does; `BodyStalledError` when it pauses for `STALL_MAX_S`.
 
-    Four uploads that never end would keep everybody else from storing anything.
+    A few uploads that never end would keep everybody else from sending anything.
     """
     while True:
         try:

@@ -22,6 +22,17 @@ async def test_health_is_open_and_says_who_it_is(client: httpx.AsyncClient) -> N
     assert answer.json()["service"] == "lakehouse"
 
 
+async def test_what_a_killed_upload_left_half_written_is_gone_after_the_start(
+    tmp_path: Path,
+) -> None:
+    with DataDirectory.open(tmp_path / "data") as directory:
+        left = directory.warehouse / "_tmp" / "0123456789ab"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+        async with open_lakehouse(Config(), directory):
+            assert not left.exists()
+
+
 async def test_ready_answers_for_every_part_by_name(client: httpx.AsyncClient) -> None:
     answer = await client.get("/ready")
 

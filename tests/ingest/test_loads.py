@@ -67,6 +67,15 @@ def test_a_key_goes_before_the_content(lake: Served, name: str) -> None:
     assert len(lake.rows(name)) == 4
 
 
+def test_the_same_bytes_read_as_another_format_are_another_load(lake: Served, name: str) -> None:
+    body = '{"id": 1}\n{"id": 2}\n'
+    lake.loaded(name, body, "text/csv")
+
+    again = lake.ingest(name, body, "application/x-ndjson")
+
+    assert again.status_code == 409, "the column is another one, so it is not what is there"
+
+
 def test_a_key_in_use_is_a_conflict(lake: Served, name: str) -> None:
     with lake.lakehouse.catalog.in_flight(name):
         answer = lake.ingest(name, CSV, headers={"Idempotency-Key": name})
@@ -273,6 +282,15 @@ def test_a_listener_hears_of_each_load(lake: Served, name: str) -> None:
     lake.loaded(name, CSV)
 
     assert counted() == before + 2
+
+
+def test_keys_that_come_after_the_sample_leave_no_copy_behind(lake: Served, name: str) -> None:
+    rows = [f'{{"id": {number}}}' for number in range(1001)]
+    long_keys = ", ".join(f'"{"k" * 200}{number}": 1' for number in range(50))
+    lake.loaded(name, "\n".join([f"{{{long_keys}}}", *rows, '{"late": 1}']), "application/x-ndjson")
+
+    assert "late" in lake.types(name)
+    assert not list((lake.data_dir / "spool").glob("upload-*"))
 
 
 def test_the_spool_is_empty_in_the_end(lake: Served) -> None:

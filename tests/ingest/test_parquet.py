@@ -84,3 +84,17 @@ def test_reject_leaves_out_what_does_not_fit(lake: Served, name: str) -> None:
 
     assert answer["rejected"]["count"] == 1
     assert lake.rows(name) == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize("how", [{}, {"on_error": "reject"}, {"dry_run": "true"}])
+def test_a_damaged_page_is_said_whatever_is_asked_for(
+    lake: Served, name: str, how: dict[str, str]
+) -> None:
+    whole = parquet(id=pa.array(range(5000)), word=[f"word {n}" for n in range(5000)])
+    middle = len(whole) // 3
+    body = whole[:middle] + bytes(2000) + whole[middle + 2000 :]
+
+    answer = lake.ingest(name, body, TYPE, None, **how)
+
+    assert answer.status_code == 400, answer.text
+    assert "damaged" in answer.json()["detail"]

@@ -22,6 +22,8 @@ from lakehouse.storage import LocalStore
 CASES = {
     "repeat 2": ("repeat('x', 1000000)", "repeat('x', 1000001)"),
     "repeat 2, of two letters": ("repeat('xy', 500000)", "repeat('xy', 500001)"),
+    "repeat 2, of a blob": ("repeat('\\x41'::BLOB, 3)", "repeat('\\x41'::BLOB, 1000001)"),
+    "repeat 2, of a list": ("repeat([1], 3)", "repeat([1], 1000001)"),
     "lpad 3": ("lpad('x', 1000000, 'y')", "lpad('x', 1000001, 'y')"),
     "rpad 3": ("rpad('x', 1000000, 'y')", "rpad('x', 1000001, 'y')"),
     "range 1": ("range(1000000)", "range(1000001)"),
@@ -140,21 +142,31 @@ def test_a_capped_call_is_an_argument_like_any_other(gate: tuple[Catalog, Connec
     assert answer(gate, "struct_pack(a := repeat('x', 3)).a = 'xxx'") == [(True,)]
 
 
-def test_a_column_is_called_after_the_capped_call_that_it_is(
+def test_a_column_made_by_a_capped_call_has_the_name_that_the_engine_gives_it(
     gate: tuple[Catalog, Connection],
 ) -> None:
     catalog, cursor = gate
-    statement = prepare(
-        cursor,
-        "SELECT repeat('x', 2), repeat('y', 2) AS twice",
-        catalog=catalog,
-        may=lambda *_: True,
-        as_of={},
-        limits=QueryConfig(),
-    )
-    cursor.execute(statement.sql)
+    sql = "SELECT repeat('x', 2), len(repeat(a, 3)) + 1, repeat('y', 2) AS twice"
+    sql += ", * REPLACE (repeat(a, 2) AS a) FROM (SELECT 'b') t(a)"
+    cursor.execute(sql)
+    expected = [each[0] for each in cursor.description or ()]
+    limits = QueryConfig()
 
-    assert [each[0] for each in cursor.description or ()] == ["repeat", "twice"]
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+
+    cursor.execute(statement.sql)
+    assert [each[0] for each in cursor.description or ()] == expected
+
+
+def test_a_capped_call_can_be_grouped_and_sorted_by(gate: tuple[Catalog, Connection]) -> None:
+    catalog, cursor = gate
+    sql = "SELECT repeat(a, 2), count(*) FROM (VALUES ('x'), ('x'), ('y')) t(a)"
+    sql += " GROUP BY repeat(a, 2) ORDER BY repeat(a, 2)"
+    limits = QueryConfig()
+
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+
+    assert cursor.execute(statement.sql).fetchall() == [("xx", 2), ("yy", 1)]
 
 
 def test_calls_nested_in_each_other_are_each_checked(gate: tuple[Catalog, Connection]) -> None:

@@ -106,6 +106,18 @@ REFUSED = [
     "WITH a AS (SELECT * FROM hidden.secrets) SELECT * FROM a",
     "SELECT (SELECT max(id) FROM hidden.secrets)",
     "SELECT * FROM people, LATERAL (SELECT * FROM hidden.secrets)",
+    "SELECT json_structure(repeat('[', 400000) || repeat(']', 400000))",
+    "SELECT json_contains(repeat('[', 400000) || repeat(']', 400000), '1')",
+    "SELECT json_merge_patch('{}', '{}')",
+    "SELECT json_group_structure(id) FROM people",
+    "SELECT (repeat('[', 60000) || repeat(']', 60000))::JSON::VARIANT",
+    "SELECT CAST(NULL AS STRUCT(a VARIANT)[])",
+    "SELECT TRY_CAST(repeat('1', 250000) AS BIGNUM) * 1",
+    "SELECT lag(id, -9223372036854775808) OVER () FROM people",
+    "SELECT lead(id, 9223372036854775807) OVER () FROM people",
+    "SELECT lag(id, id) OVER () FROM people",
+    "SELECT switch(id, MAP{1: 2}, id) FROM people",
+    "SELECT reservoir_quantile(id, 0.5) FROM people",
     "",
     "   ",
     ";",
@@ -119,6 +131,10 @@ REFUSED = [
     "SELECT str_split(repeat('a,', 200000000), ',')",
     "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))",
 ]
+
+
+SIZED = REFUSED[-5:]
+"""They pass the gate behind a check: the engine says, before it begins, that they are too large."""
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +175,8 @@ def test_a_statement_of_the_list_is_refused(lake: tuple[Database, Catalog, Path]
     database, catalog, root = lake
     before = sorted(root.rglob("*"))
 
-    with database.cursor() as cursor, pytest.raises((LakehouseError, EngineError)) as refusal:
+    ours = (LakehouseError, EngineError) if sql in SIZED else LakehouseError
+    with database.cursor() as cursor, pytest.raises(ours) as refusal:
         run(cursor, catalog, sql, everybody_but_hidden)
 
     assert "root:" not in str(refusal.value), "what it says must hold nothing of the file"
