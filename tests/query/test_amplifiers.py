@@ -12,7 +12,8 @@ from lakehouse.catalog import Catalog
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, DatabaseSettings, EngineError
 from lakehouse.errors import LakehouseError
-from lakehouse.query.amplifiers import TOO_LARGE
+from lakehouse.query.amplifiers import RANDOM, TOO_LARGE
+from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
 from lakehouse.state import State
 from lakehouse.storage import LocalStore
@@ -50,6 +51,8 @@ CASES = {
     ),
     "printf 2": ("printf('%9999d', 5)", "printf('%10000d', 5)"),
     "printf 2, a width from a value": ("printf('%d', 5)", "printf('%*d', 100000000, 5)"),
+    "printf 2, a precision": ("printf('%.3d', 5)", "printf('%5.10000d', 5)"),
+    "format 3, of a position": ("format('{0:>9999}', 'x')", "format('{0:>10000}', 'x')"),
     "format 2": ("format('{:9999d}', 5)", "format('{:10000d}', 5)"),
     "format 3, a width from a value": ("format('{} {}', 5, 6)", "format('{:{}}', 5, 100000000)"),
     "replace 3": (
@@ -156,6 +159,27 @@ def test_a_column_made_by_a_capped_call_has_the_name_that_the_engine_gives_it(
 
     cursor.execute(statement.sql)
     assert [each[0] for each in cursor.description or ()] == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "printf('phone 12345: %s', 'x')",
+        "printf('order *%s*', 'x')",
+        "format('id-{}-10000', 1)",
+        "format('{:>12}', 'x')",
+        "generate_series(today() - INTERVAL 2 DAY, today(), INTERVAL 1 DAY)",
+        "repeat('x', CAST(extract('day' FROM now()) AS BIGINT))",
+    ],
+)
+def test_what_only_looks_large_or_random_passes(
+    gate: tuple[Catalog, Connection], call: str
+) -> None:
+    assert answer(gate, call) == [(True,)]
+
+
+def test_every_random_function_is_one_that_the_file_calls_volatile() -> None:
+    assert {judge("value", name).verdict for name in RANDOM} == {"volatile"}
 
 
 def test_a_capped_call_can_be_grouped_and_sorted_by(gate: tuple[Catalog, Connection]) -> None:
