@@ -76,6 +76,7 @@ async def open_lakehouse(
             # A statement holds a thread while the engine works for it: one that waits for a
             # thread behind long scans would wait for minutes.
             short_lane=config.query.concurrency_max + SPARE_THREADS,
+            long_lane=config.ingest.concurrency_max,
         )
         database = stack.enter_context(Database.open(settings))
         state = stack.enter_context(State.open(directory.catalog_file))

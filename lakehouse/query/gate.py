@@ -254,7 +254,9 @@ def parse(cursor: Connection, sql: str) -> Tree:
     try:
         tree: Tree = orjson.loads(row[0])
     except orjson.JSONDecodeError as error:
-        raise SqlSyntaxError("the statement is nested too deeply") from error
+        if "depth limit" in error.msg:
+            raise SqlSyntaxError("the statement is nested too deeply") from error
+        raise MemoryError from error  # the engine writes JSON: what was missing is room for it
     if tree.get("error"):
         message = str(tree.get("error_message", ""))
         if tree.get("error_type") == "not implemented":

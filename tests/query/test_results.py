@@ -361,7 +361,7 @@ class Pin:
         (OSError("INTERRUPT Error: Interrupted!"), InterruptedStatementError),
         (EngineError("FATAL Error: database has been invalidated"), EngineDownError),
         (EngineError("IO Error: Cannot open file '/srv/x.parquet'"), TableUnreadableError),
-        (EngineError("INTERNAL Error: a bug"), EngineError),
+        (EngineError("INTERNAL Error: a bug"), EngineDownError),
         (OSError(28, "No space left on device"), OSError),
     ],
 )
