@@ -132,14 +132,14 @@ class Amplifiers:
         return self._templates[text]
 
 
-def nodes_of(tree: Any) -> Iterator[Tree]:
-    """Yield every object of a tree, without recursion."""
+def nodes_of(tree: Any, but: str | None = None) -> Iterator[Tree]:
+    """Yield every object of a tree, without recursion; not what lies under the key `but`."""
     stack = [tree]
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
             yield node
-            stack.extend(node.values())
+            stack.extend(value for key, value in node.items() if key != but)
         elif isinstance(node, list):
             stack.extend(node)
 

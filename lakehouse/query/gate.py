@@ -134,12 +134,11 @@ def prepare_one(
     tree = parse(cursor, sql)
     walk = Walk(limits.nodes_max)
     walk.run(tree["statements"][0])
+    name_columns(cursor, walk)
     refs, pinned = pin(cursor, walk, catalog, may, {folded(k): v for k, v in as_of.items()})
     for view, node in walk.views:
         replace_table(node, register_view(cursor, view, catalog, may))
     walk.shorten_columns()
-    if walk.capped:
-        name_columns(cursor, walk)
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
@@ -440,13 +439,20 @@ def check_offset(window: Tree) -> None:
 
 
 def name_columns(cursor: Connection, walk: Walk) -> None:
-    """Give columns made by capped calls the name they have without a check: their own text."""
-    capped = {id(call) for call in walk.capped}
-    tree = parse(cursor, "SELECT 1")
+    """Give columns that are about to be rewritten the name they have as they were spelled.
+
+    The engine names a column without an alias after its text, which would hold a check of ours
+    or the name of a relation.
+    """
+    rewritten = {id(node) for node in (*walk.capped, *walk.tables)}
+    rewritten |= {id(node) for _, node in walk.views}
     for column in walk.selected:
-        inside = list(nodes_of(column))
-        is_one_column = all(node.get("class") != "STAR" for node in inside)
-        if is_one_column and not column["alias"] and any(id(node) in capped for node in inside):
+        if column["alias"] or column["class"] in ("COLUMN_REF", "CONSTANT"):
+            continue
+        if any(node.get("class") == "STAR" for node in nodes_of(column, but="subquery")):
+            continue  # it is several columns, each with a name of its own
+        if any(id(node) in rewritten for node in nodes_of(column)):
+            tree = parse(cursor, "SELECT 1")
             tree["statements"][0]["node"]["select_list"] = [column]
             column["alias"] = written(cursor, tree).removeprefix("SELECT ")
 

@@ -1,14 +1,17 @@
 """The app as a whole, in this process: its routes, its document, its own view of its health."""
 
 import shutil
+import threading
 from dataclasses import fields
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse, unwritable
-from lakehouse.config import BODY_MAX_BYTES, Config
+from lakehouse.config import BODY_MAX_BYTES, Config, IngestConfig
+from lakehouse.database import Lane
 from lakehouse.state import DataDirectory
 from tests.services import client_of
 
@@ -31,6 +34,20 @@ async def test_what_a_killed_upload_left_half_written_is_gone_after_the_start(
         left.write_bytes(b"half")
         async with open_lakehouse(Config(), directory):
             assert not left.exists()
+
+
+async def test_as_many_loads_run_at_once_as_the_setting_says(tmp_path: Path) -> None:
+    config = Config(ingest=IngestConfig(concurrency_max=6))
+    together = threading.Barrier(6, timeout=20)
+    with DataDirectory.open(tmp_path / "data") as directory:
+        async with (
+            open_lakehouse(config, directory) as lakehouse,
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(6):
+                tasks.start_soon(lakehouse.database.call, together.wait, Lane.LONG)
+
+    assert not together.broken
 
 
 async def test_ready_answers_for_every_part_by_name(client: httpx.AsyncClient) -> None:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.config import Config, IngestConfig
+from lakehouse.ingest.lines import unreadable_lines
+from lakehouse.storage import objects
 from tests.ingest.served import Served, serving
 
 CSV = "id,city\n1,Oslo\n2,Bergen\n"
@@ -284,6 +286,22 @@ def test_a_listener_hears_of_each_load(lake: Served, name: str) -> None:
     assert counted() == before + 2
 
 
+def test_an_upload_that_pauses_too_long_is_given_up(
+    lake: Served, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "STALL_MAX_S", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"id\n1\n"
+        await asyncio.sleep(5)
+        yield b"2\n"
+
+    answer = lake.ingest(name, stalled())
+
+    assert answer.status_code == 400, answer.text
+    assert "paused" in answer.json()["detail"]
+
+
 def test_keys_that_come_after_the_sample_leave_no_copy_behind(lake: Served, name: str) -> None:
     rows = [f'{{"id": {number}}}' for number in range(1001)]
     long_keys = ", ".join(f'"{"k" * 200}{number}": 1' for number in range(50))
@@ -291,6 +309,16 @@ def test_keys_that_come_after_the_sample_leave_no_copy_behind(lake: Served, name
 
     assert "late" in lake.types(name)
     assert not list((lake.data_dir / "spool").glob("upload-*"))
+
+
+def test_of_bad_lines_only_those_that_are_shown_are_described(tmp_path: Path) -> None:
+    path = tmp_path / "bad.ndjson"
+    path.write_bytes(b"\xff\n" * 1000 + b"{}\n" + b"x" * 50 + b"\n")
+
+    shown, every = unreadable_lines(path, 0, max_bytes=40, shown_max=20)
+
+    assert [line for line, _ in shown] == list(range(1, 21))
+    assert list(every) == [*range(1, 1001), 1002]
 
 
 def test_the_spool_is_empty_in_the_end(lake: Served) -> None:

@@ -10,13 +10,12 @@ import pytest
 
 from lakehouse.catalog import Catalog
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, DatabaseSettings, EngineError
+from lakehouse.database import Connection, EngineError
 from lakehouse.errors import LakehouseError
 from lakehouse.query.amplifiers import RANDOM, TOO_LARGE
 from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
-from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from tests.query.lake import open_lake
 
 # By name and count of arguments: a call at its cap, and the same one step larger. The separator of
 # `array_to_string` must be a constant.
@@ -95,19 +94,8 @@ CASES = {
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalog, Connection]]:
     root: Path = tmp_path_factory.mktemp("amplifiers")
-    (root / "warehouse").mkdir()
-    settings = DatabaseSettings(
-        directories=(root,),
-        temp_dir=root / "spill",
-        memory_max_bytes=1 << 30,
-        temp_max_bytes=1 << 30,
-    )
-    with (
-        Database.open(settings) as database,
-        State.open(root / "catalog.db") as state,
-        database.cursor() as cursor,
-    ):
-        yield Catalog(state, LocalStore(root / "warehouse")), cursor
+    with open_lake(root) as (database, catalog), database.cursor() as cursor:
+        yield catalog, cursor
 
 
 def answer(gate: tuple[Catalog, Connection], call: str) -> object:

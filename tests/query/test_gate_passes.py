@@ -8,10 +8,9 @@ import pytest
 
 from lakehouse.catalog import Catalog, Column, Rows, parse_table_name
 from lakehouse.config import QueryConfig
-from lakehouse.database import Database, DatabaseSettings
+from lakehouse.database import Database
 from lakehouse.query.gate import prepare
-from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from tests.query.lake import open_lake
 
 PEOPLE = "SELECT i AS id, 'n' || i AS name, i % 3 AS grp FROM range(10) t(i)"
 ORDERS = "SELECT i AS id, i * 2 AS person, (i * 1.5)::DOUBLE AS amount FROM range(8) t(i)"
@@ -86,26 +85,21 @@ STATEMENTS = [
     "SELECT /* a comment */ id -- another\nFROM people ORDER BY 1",
     'SELECT "id" AS "a ""b"" c", 1 AS "ü.😀" FROM people ORDER BY 1',
     "SELECT sum(DISTINCT grp), count(DISTINCT name), arg_max(name, id), mode(grp) FROM people",
+    "SELECT (SELECT max(id) FROM people), upper((SELECT max(name) FROM main.people)), 1 + 1",
+    "SELECT * REPLACE (repeat(name, 2) AS name) FROM people ORDER BY id",
+    "SELECT (SELECT count(*) FROM people), EXISTS (SELECT * FROM people)",
     "SELECT levenshtein('kitten', 'sitting'), replace('aaa', 'a', 'bb'), printf('%5.2f', 1.5)",
 ]
+
+
+SPELLED_OTHERWISE = ("lambda", "INTERVAL")
+"""The engine itself writes these in another way after a round trip through its tree."""
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Catalog]]:
     root: Path = tmp_path_factory.mktemp("passes")
-    (root / "warehouse").mkdir()
-    settings = DatabaseSettings(
-        directories=(root,),
-        temp_dir=root / "spill",
-        memory_max_bytes=1 << 30,
-        temp_max_bytes=1 << 30,
-    )
-    with (
-        Database.open(settings) as database,
-        State.open(root / "catalog.db") as state,
-        database.cursor() as cursor,
-    ):
-        catalog = Catalog(state, LocalStore(root / "warehouse"))
+    with open_lake(root) as (database, catalog), database.cursor() as cursor:
         catalog.namespaces.create("sales")
         people = (Column("id", "long"), Column("name", "string"), Column("grp", "long"))
         orders = (Column("id", "long"), Column("person", "long"), Column("amount", "double"))
@@ -130,6 +124,7 @@ def test_the_answer_is_duckdbs_own(
 ) -> None:
     database, catalog = lake
     expected = plain.execute(sql).fetchall()
+    names = [each[0] for each in plain.description or ()]
     for _ in range(2):  # the second time the gate has seen it before
         with database.cursor() as cursor:
             statement = prepare(
@@ -141,6 +136,8 @@ def test_the_answer_is_duckdbs_own(
                 limits=QueryConfig(),
             )
             found = cursor.execute(statement.sql).fetchall()
+            if not any(word in sql for word in SPELLED_OTHERWISE):
+                assert [each[0] for each in cursor.description or ()] == names
 
         ordered = "ORDER BY" in sql.upper()
         assert (found if ordered else sorted(found, key=repr)) == (

@@ -10,11 +10,10 @@ import pytest
 
 from lakehouse.catalog import Catalog, Column, Rows, TableName, parse_table_name
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, DatabaseSettings, EngineError
+from lakehouse.database import Connection, Database, EngineError
 from lakehouse.errors import LakehouseError
 from lakehouse.query.gate import May, prepare
-from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from tests.query.lake import open_lake
 
 REFUSED = [
     "SELECT * FROM read_csv('/etc/passwd')",
@@ -140,20 +139,8 @@ SIZED = REFUSED[-5:]
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Catalog, Path]]:
     root = tmp_path_factory.mktemp("gate")
-    (root / "warehouse").mkdir()
-    settings = DatabaseSettings(
-        directories=(root,),
-        temp_dir=root / "spill",
-        memory_max_bytes=1 << 30,
-        temp_max_bytes=1 << 30,
-    )
     rows = Rows("SELECT i AS id FROM range(3) t(i)", (Column("id", "long"),))
-    with (
-        Database.open(settings) as database,
-        State.open(root / "catalog.db") as state,
-        database.cursor() as cursor,
-    ):
-        catalog = Catalog(state, LocalStore(root / "warehouse"))
+    with open_lake(root) as (database, catalog), database.cursor() as cursor:
         catalog.namespaces.create("hidden")
         for name in ("people", "hidden.secrets"):
             catalog.write(cursor, parse_table_name(name), rows, mode="create")
