@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal, TypeAlias
 
+from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
     CommitStateUnknownError,
     EmptyTableError,
@@ -72,7 +73,7 @@ from lakehouse.catalog.tables import (
     now_ms,
 )
 from lakehouse.catalog.types import make_fields, to_columns
-from lakehouse.catalog.writing import Rows, snapshot_draft
+from lakehouse.catalog.writing import Rows
 from lakehouse.database import Connection, EngineInvalidInputError, EngineIOError
 from lakehouse.errors import InvalidInputError, LakehouseError
 from lakehouse.state import State, Transaction
@@ -395,9 +396,8 @@ class Catalog:
                     self._manifests,
                     self._store,
                     now,
+                    Edit(added=files),
                     base=apply(before, updates),
-                    added=files,
-                    replace=False,
                     summary={},
                     updates=updates,
                 )

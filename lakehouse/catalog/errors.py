@@ -82,6 +82,13 @@ class CommitFailedError(ConflictError):
         super().__init__(f"Requirement failed: {reason}")
 
 
+class InputsGoneError(CommitFailedError):
+    """Files that were rewritten are not the table's any more: begin anew with those that are."""
+
+    def __init__(self) -> None:
+        super().__init__("files that were to be replaced are not in the table any more")
+
+
 class CommitStateUnknownError(OutcomeUnknownError):
     def __init__(self, table: str) -> None:
         super().__init__(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import SchemaDriftError, TableExistsError, TableNotFoundError
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
@@ -18,7 +19,6 @@ from lakehouse.catalog.writing import (
     new_load_id,
     remove_load,
     schema_updates,
-    snapshot_draft,
 )
 from lakehouse.database import Connection
 from lakehouse.failpoints import reach
@@ -85,9 +85,8 @@ def load_draft(
             manifests,
             store,
             now,
+            Edit(added=load.files, replaces_all=load.replace),
             base=apply(now.metadata if now else load.base, load.updates),
-            added=load.files,
-            replace=load.replace,
             summary=load.summary,
             updates=load.updates,
         )

@@ -36,13 +36,14 @@ from pyiceberg.typedef import Record
 
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import UnreadableFileError
-from lakehouse.catalog.metadata import FORMAT_VERSION, Json
+from lakehouse.catalog.metadata import FORMAT_VERSION, Json, schema_of, spec_of
 from lakehouse.catalog.statistics import ColumnStatistics
 from lakehouse.storage import LocalStore, ObjectNotFoundError
 
-__all__ = ["DataFile", "LiveFile", "ManifestFile", "Manifests", "NewFile"]
+__all__ = ["DataFile", "LiveFile", "ManifestEntry", "ManifestFile", "Manifests", "NewFile"]
 
 COMPRESSION: Any = "gzip"
+EXISTING, DELETED = ManifestEntryStatus.EXISTING, ManifestEntryStatus.DELETED
 # Bounds of what is kept in memory, in things rather than bytes: measured 650 bytes for a manifest
 # of a list, 250 for its record, 530 for a file.
 LISTED_CACHED = 50_000
@@ -126,51 +127,63 @@ class Manifests:
         ]
 
     def write_added(
-        self, location: str, metadata: Json, snapshot_id: int, files: Sequence[NewFile]
+        self,
+        location: str,
+        metadata: Json,
+        snapshot_id: int,
+        files: Sequence[NewFile],
+        sequence_number: int | None = None,
     ) -> ManifestFile:
-        """Store a manifest at `location` that adds `files` to the table."""
-        return self._write(
-            location,
-            metadata,
-            snapshot_id,
-            (
-                ManifestEntry.from_args(
-                    status=ManifestEntryStatus.ADDED,
-                    snapshot_id=snapshot_id,
-                    data_file=data_file(new, spec_id=metadata["default-spec-id"]),
-                )
-                for new in files
-            ),
-        )
+        """Store a manifest at `location` that adds `files` to the table.
 
-    def write_deleted(
-        self, location: str, metadata: Json, snapshot_id: int, entries: Iterable[ManifestEntry]
-    ) -> ManifestFile:
-        """Store a manifest at `location` that takes the files of `entries` out of the table."""
-        return self._write(
-            location,
-            metadata,
-            snapshot_id,
-            (
-                ManifestEntry.from_args(
-                    status=ManifestEntryStatus.DELETED,
-                    snapshot_id=snapshot_id,
-                    sequence_number=entry.sequence_number,
-                    file_sequence_number=entry.file_sequence_number,
-                    data_file=entry.data_file,
-                )
-                for entry in entries
-            ),
+        Args:
+            sequence_number: the data sequence number of the files; None for the snapshot's own.
+        """
+        spec_id = metadata["default-spec-id"]
+        entries = (
+            ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=snapshot_id,
+                sequence_number=sequence_number,
+                data_file=data_file(new, spec_id),
+            )
+            for new in files
         )
+        return self._write(location, metadata, spec_id, snapshot_id, entries)
+
+    def write_rewritten(
+        self,
+        location: str,
+        metadata: Json,
+        spec_id: int,
+        snapshot_id: int,
+        stay: Iterable[ManifestEntry],
+        gone: Iterable[ManifestEntry],
+    ) -> ManifestFile:
+        """Store a manifest at `location` with entries of others: files that stay, and that go."""
+        entries = (
+            ManifestEntry.from_args(
+                status=status,
+                snapshot_id=entry.snapshot_id if status == EXISTING else snapshot_id,
+                sequence_number=entry.sequence_number,
+                file_sequence_number=entry.file_sequence_number,
+                data_file=entry.data_file if status == EXISTING else bare(entry.data_file),
+            )
+            for status, some in ((EXISTING, stay), (DELETED, gone))
+            for entry in some
+        )
+        return self._write(location, metadata, spec_id, snapshot_id, entries)
 
     def _write(
         self,
         location: str,
         metadata: Json,
+        spec_id: int,
         snapshot_id: int,
         entries: Iterable[ManifestEntry],
     ) -> ManifestFile:
-        schema, spec = iceberg_schema(metadata), iceberg_spec(metadata)
+        schema = Schema.model_validate(schema_of(metadata))
+        spec = PartitionSpec.model_validate(spec_of(metadata, spec_id))
         output = BytesOutput(location)
         with write_manifest(
             FORMAT_VERSION, spec, schema, output, snapshot_id, COMPRESSION
@@ -271,25 +284,37 @@ def with_sequence_number(manifest: ManifestFile, sequence_number: int) -> Manife
     return result
 
 
+def bare(file: DataFile) -> DataFile:
+    """Return a file as the manifest that takes it out names it: no bounds, which are its values."""
+    result = DataFile.from_args(
+        _table_format_version=FORMAT_VERSION,
+        content=file.content,
+        file_path=file.file_path,
+        file_format=file.file_format,
+        partition=file.partition,
+        record_count=file.record_count,
+        file_size_in_bytes=file.file_size_in_bytes,
+    )
+    result.spec_id = file.spec_id
+    return result
+
+
+def is_live(manifest: ManifestFile) -> bool:
+    """Whether it holds files; one that only says which files left is history."""
+    return manifest.has_added_files() or manifest.has_existing_files()
+
+
 def live(manifests: Iterable[ManifestFile]) -> Iterator[ManifestFile]:
-    """Yield those that hold files; what only says which files left is history."""
-    return (each for each in manifests if each.has_added_files() or each.has_existing_files())
+    return filter(is_live, manifests)
+
+
+def holds_data(manifest: ManifestFile) -> bool:
+    """Whether its files are rows of the table, and no deletes of rows."""
+    return manifest.content == ManifestContent.DATA
 
 
 def has_deletes(manifests: Iterable[ManifestFile]) -> bool:
-    return any(manifest.content == ManifestContent.DELETES for manifest in manifests)
-
-
-def iceberg_schema(metadata: Json) -> Schema:
-    wanted = metadata["current-schema-id"]
-    found = next(each for each in metadata["schemas"] if each["schema-id"] == wanted)
-    return Schema.model_validate(found)
-
-
-def iceberg_spec(metadata: Json) -> PartitionSpec:
-    wanted = metadata["default-spec-id"]
-    found = next(each for each in metadata["partition-specs"] if each["spec-id"] == wanted)
-    return PartitionSpec.model_validate(found)
+    return not all(map(holds_data, manifests))
 
 
 class BytesInput(InputFile):

@@ -5,22 +5,14 @@ Parquet writer calls no fsync (duckdb #12371).
 """
 
 import secrets
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lakehouse.catalog.manifests import ManifestFile, Manifests, NewFile, live
-from lakehouse.catalog.metadata import (
-    Json,
-    schema_of,
-    snapshot_of,
-    sort_order_of,
-    spec_of,
-)
+from lakehouse.catalog.manifests import NewFile
+from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of
 from lakehouse.catalog.models import Column
 from lakehouse.catalog.partitioning import partition_sql, sort_sql
 from lakehouse.catalog.statistics import column_statistics
-from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.storage import LocalStore
@@ -30,7 +22,6 @@ TARGET_FILE_BYTES = 128 * 1024 * 1024
 # bounds leave row groups out and both cores read; size and scans stay as they are.
 ROW_GROUP_ROWS = 61_440
 ASKED = ("binary", "timestamp")  # what becomes of them depends on the type that is given
-SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,109 +165,6 @@ def remove_load(store: LocalStore, metadata: Json, load_id: str) -> None:
 
 def new_load_id() -> str:
     return secrets.token_hex(8)
-
-
-def snapshot_draft(
-    manifests: Manifests,
-    store: LocalStore,
-    current: LoadedTable | None,
-    *,
-    base: Json,
-    added: Sequence[NewFile],
-    replace: bool,
-    summary: Mapping[str, str],
-    updates: Sequence[Json] = (),
-) -> Draft:
-    """Return the draft of one snapshot that adds files, or replaces all files by them.
-
-    Args:
-        base: the metadata that the snapshot goes on, `updates` applied.
-        updates: what comes before the snapshot in the same commit: properties, a schema.
-    """
-    metadata = base
-    parent = snapshot_of(metadata)
-    parent_id = parent["snapshot-id"] if parent else None
-    old = manifests.read_list(parent["manifest-list"]) if parent else ()
-    snapshot_id = secrets.randbits(SAFE_INTEGER_BITS - 1) + 1
-    folder = f"{metadata['location']}/metadata"
-    commit_id = uuid.uuid4()
-    new: list[ManifestFile] = []
-    files: list[str] = []
-
-    def location(name: str) -> str:
-        result = f"{folder}/{name}"
-        files.append(store.key(result))
-        return result
-
-    sequence_number = metadata["last-sequence-number"] + 1
-    removed = manifests.live_entries(old) if replace else []
-    try:
-        if added:
-            place = location(f"{commit_id}-m0.avro")
-            new.append(manifests.write_added(place, metadata, snapshot_id, added))
-        if removed:
-            place = location(f"{commit_id}-m1.avro")
-            new.append(manifests.write_deleted(place, metadata, snapshot_id, removed))
-        kept = () if replace else live(old)
-        list_location = location(f"snap-{snapshot_id}-{commit_id}.avro")
-        manifests.write_list(list_location, snapshot_id, parent_id, sequence_number, [*new, *kept])
-    except BaseException:
-        for key in files:
-            store.delete(key)
-        raise
-    snapshot = {
-        "snapshot-id": snapshot_id,
-        **({"parent-snapshot-id": parent_id} if parent_id is not None else {}),
-        "sequence-number": sequence_number,
-        "timestamp-ms": max(now_ms(), metadata["last-updated-ms"] + 1),
-        "manifest-list": list_location,
-        "summary": {
-            "operation": "overwrite" if removed else "append",
-            **totals(parent, added, [each.data_file for each in removed], replace=replace),
-            **summary,
-        },
-        "schema-id": metadata["current-schema-id"],
-    }
-    reference = {"ref-name": "main", "type": "branch", "snapshot-id": snapshot_id}
-    return Draft(
-        updates=[
-            *updates,
-            {"action": "add-snapshot", "snapshot": snapshot},
-            {"action": "set-snapshot-ref", **reference},
-        ],
-        requirements=[
-            {"type": "assert-table-uuid", "uuid": current.metadata["table-uuid"]},
-            {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": parent_id},
-        ]
-        if current
-        else [{"type": "assert-create"}],
-        base=None if current else base,
-        files=files,
-    )
-
-
-def totals(
-    parent: Json | None, added: Sequence[NewFile], removed: Sequence[object], *, replace: bool
-) -> dict[str, str]:
-    """Return the counts of a snapshot's summary, under the names of the specification."""
-    before = parent["summary"] if parent and not replace else {}
-    added_rows = sum(file.row_count for file in added)
-    added_bytes = sum(file.size_bytes for file in added)
-    counts = {
-        "added-data-files": len(added),
-        "added-records": added_rows,
-        "added-files-size": added_bytes,
-        "total-data-files": int(before.get("total-data-files", 0)) + len(added),
-        "total-records": int(before.get("total-records", 0)) + added_rows,
-        "total-files-size": int(before.get("total-files-size", 0)) + added_bytes,
-        "total-delete-files": int(before.get("total-delete-files", 0)),
-        "total-position-deletes": int(before.get("total-position-deletes", 0)),
-        "total-equality-deletes": int(before.get("total-equality-deletes", 0)),
-    }
-    if removed:
-        counts["deleted-data-files"] = len(removed)
-        counts["deleted-records"] = sum(getattr(each, "record_count") for each in removed)  # noqa: B009
-    return {key: str(value) for key, value in counts.items()}
 
 
 def schema_updates(columns: Sequence[Column]) -> list[Json]:

@@ -1,0 +1,257 @@
+"""One snapshot: these files in, those out, and the manifests that say so.
+
+An edit touches what it must: manifests without a file that goes out stay as they are, the others
+are written again, their files that stay as EXISTING with the numbers they had.
+Source: https://iceberg.apache.org/spec/#manifests
+"""
+
+import secrets
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, groupby
+
+from lakehouse.catalog.errors import InputsGoneError
+from lakehouse.catalog.manifests import (
+    ManifestEntry,
+    ManifestFile,
+    Manifests,
+    NewFile,
+    holds_data,
+    is_live,
+)
+from lakehouse.catalog.metadata import Json, snapshot_of
+from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
+from lakehouse.storage import LocalStore
+
+SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
+MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a snapshot does to the files of its table."""
+
+    added: Sequence[NewFile] = ()
+    removed: frozenset[str] = frozenset()
+    """Locations of data files that go out; each must still be live when this is committed."""
+    replaces_all: bool = False
+    """Every file goes out, also one that was committed since: an overwrite."""
+    merged: frozenset[str] = frozenset()
+    """Locations of manifests that become one, their files unchanged."""
+    keeps_rows: bool = False
+    """The rows are the same, only laid out anew: `replace`, in the words of the specification."""
+    drops_deletes: bool = False
+    """`added` was written with every delete applied and `removed` is all there was."""
+    sequence_number: int | None = None
+    """The data sequence number of `added`: that of the state that was rewritten, so that deletes
+    committed since still apply to them; None for the snapshot's own."""
+
+
+@dataclass(slots=True)
+class Sheets:
+    """Writes the manifests and the list of one snapshot, and remembers their keys."""
+
+    manifests: Manifests
+    store: LocalStore
+    metadata: Json
+    snapshot_id: int
+    commit_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    keys: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def place(self, name: str) -> str:
+        location = f"{self.metadata['location']}/metadata/{name}"
+        self.keys.append(self.store.key(location))
+        return location
+
+    def manifest_place(self) -> str:
+        return self.place(f"{self.commit_id}-m{next(self.numbers)}.avro")
+
+    def added(self, edit: Edit) -> list[ManifestFile]:
+        if not edit.added:
+            return []
+        return [
+            self.manifests.write_added(
+                self.manifest_place(),
+                self.metadata,
+                self.snapshot_id,
+                edit.added,
+                edit.sequence_number,
+            )
+        ]
+
+    def rewritten(
+        self, old: Iterable[ManifestFile], removed: frozenset[str] | None
+    ) -> tuple[list[ManifestFile], list[ManifestEntry]]:
+        """Write manifests again, one for each spec, and return them and the entries that go out.
+
+        Args:
+            removed: locations of the files that go out; None for all of them.
+        """
+        gone: list[ManifestEntry] = []
+        result: list[ManifestFile] = []
+        by_spec = sorted(old, key=lambda each: each.partition_spec_id)
+        for spec_id, group in groupby(by_spec, key=lambda each: each.partition_spec_id):
+            out: list[ManifestEntry] = []
+            stay: list[ManifestEntry] = []
+            for entry in self.manifests.live_entries(group):
+                is_out = removed is None or entry.data_file.file_path in removed
+                (out if is_out else stay).append(entry)
+            gone.extend(out)
+            if out or stay:
+                place = self.manifest_place()
+                result.append(
+                    self.manifests.write_rewritten(
+                        place, self.metadata, spec_id, self.snapshot_id, stay, out
+                    )
+                )
+        return result, gone
+
+    def discard(self) -> None:
+        for key in self.keys:
+            self.store.delete(key)
+
+
+def snapshot_draft(
+    manifests: Manifests,
+    store: LocalStore,
+    current: LoadedTable | None,
+    edit: Edit,
+    *,
+    base: Json,
+    summary: Mapping[str, str],
+    updates: Sequence[Json] = (),
+    branch: str = MAIN,
+) -> Draft:
+    """Return the draft of one snapshot that does `edit` to the newest state of `branch`.
+
+    Args:
+        base: the metadata that the snapshot goes on, `updates` applied.
+        updates: what comes before the snapshot in the same commit: properties, a schema.
+
+    Raises:
+        InputsGoneError: a file or a manifest that goes out is not there any more.
+        ObjectNotFoundError, UnreadableFileError: a list or a manifest is gone, or is none.
+    """
+    parent = branch_head(base, branch)
+    parent_id = parent["snapshot-id"] if parent else None
+    old = manifests.read_list(parent["manifest-list"]) if parent else ()
+    sheets = Sheets(manifests, store, base, secrets.randbits(SAFE_INTEGER_BITS - 1) + 1)
+    sequence_number = base["last-sequence-number"] + 1
+    try:
+        touched, kept = split(manifests, old, edit)
+        new = sheets.added(edit)
+        again, gone = sheets.rewritten(touched, None if edit.replaces_all else edit.removed)
+        place = sheets.place(f"snap-{sheets.snapshot_id}-{sheets.commit_id}.avro")
+        manifests.write_list(
+            place, sheets.snapshot_id, parent_id, sequence_number, [*new, *again, *kept]
+        )
+    except BaseException:
+        sheets.discard()
+        raise
+    snapshot = {
+        "snapshot-id": sheets.snapshot_id,
+        **({"parent-snapshot-id": parent_id} if parent_id is not None else {}),
+        "sequence-number": sequence_number,
+        "timestamp-ms": max(now_ms(), base["last-updated-ms"] + 1),
+        "manifest-list": place,
+        "summary": {
+            "operation": operation(edit, gone),
+            **totals(parent, edit, gone),
+            **summary,
+        },
+        "schema-id": base["current-schema-id"],
+    }
+    reference = base["refs"].get(branch, {"type": "branch"})
+    return Draft(
+        updates=[
+            *updates,
+            {"action": "add-snapshot", "snapshot": snapshot},
+            {
+                "action": "set-snapshot-ref",
+                "ref-name": branch,
+                **reference,
+                "snapshot-id": sheets.snapshot_id,
+            },
+        ],
+        requirements=[
+            {"type": "assert-table-uuid", "uuid": current.metadata["table-uuid"]},
+            {"type": "assert-ref-snapshot-id", "ref": branch, "snapshot-id": parent_id},
+        ]
+        if current
+        else [{"type": "assert-create"}],
+        base=None if current else base,
+        files=sheets.keys,
+    )
+
+
+def branch_head(metadata: Json, branch: str) -> Json | None:
+    """Return the snapshot that a branch is at; None for `main` before the first one."""
+    if branch == MAIN:
+        return snapshot_of(metadata)
+    return snapshot_of(metadata, metadata["refs"][branch]["snapshot-id"])
+
+
+def split(
+    manifests: Manifests, old: Sequence[ManifestFile], edit: Edit
+) -> tuple[list[ManifestFile], list[ManifestFile]]:
+    """Return the manifests that must be written again, and those that stay.
+
+    What only says which files left is history, and goes; so do deletes that nothing needs.
+    """
+    living = [each for each in old if is_live(each)]
+    data = [each for each in living if holds_data(each)]
+    deletes = [each for each in living if not holds_data(each)]
+    if edit.replaces_all:
+        return data, []
+    found: set[str] = set()
+    touched: list[ManifestFile] = []
+    for manifest in data:
+        files = manifests.live_files([manifest]) if edit.removed else []
+        here = edit.removed & {each.location for each in files}
+        found |= here
+        if here or manifest.manifest_path in edit.merged:
+            touched.append(manifest)
+    if found != edit.removed or not edit.merged <= {each.manifest_path for each in data}:
+        raise InputsGoneError
+    again = {each.manifest_path for each in touched}
+    kept = [each for each in data if each.manifest_path not in again]
+    return touched, kept if edit.drops_deletes else [*kept, *deletes]
+
+
+def operation(edit: Edit, gone: Sequence[ManifestEntry]) -> str:
+    if edit.keeps_rows:
+        return "replace"
+    if not gone:
+        return "append"
+    return "overwrite" if edit.added or edit.replaces_all else "delete"
+
+
+def totals(parent: Json | None, edit: Edit, gone: Sequence[ManifestEntry]) -> dict[str, str]:
+    """Return the counts of a snapshot's summary, under the names of the specification."""
+    before = parent.get("summary", {}) if parent and not edit.replaces_all else {}
+    added_rows = sum(file.row_count for file in edit.added)
+    added_bytes = sum(file.size_bytes for file in edit.added)
+    gone_rows = sum(each.data_file.record_count for each in gone)
+    gone_bytes = sum(each.data_file.file_size_in_bytes for each in gone)
+    counts = {
+        "added-data-files": len(edit.added),
+        "added-records": added_rows,
+        "added-files-size": added_bytes,
+    }
+    if gone:
+        counts["deleted-data-files"] = len(gone)
+        counts["deleted-records"] = gone_rows
+        counts["removed-files-size"] = gone_bytes
+    if edit.replaces_all:
+        gone, gone_rows, gone_bytes = [], 0, 0  # nothing of what was there counts
+    changes = {
+        "total-data-files": len(edit.added) - len(gone),
+        "total-records": added_rows - gone_rows,
+        "total-files-size": added_bytes - gone_bytes,
+    }
+    counts |= {key: int(before.get(key, 0)) + change for key, change in changes.items()}
+    for key in ("total-delete-files", "total-position-deletes", "total-equality-deletes"):
+        counts[key] = 0 if edit.drops_deletes else int(before.get(key, 0))
+    return {key: str(value) for key, value in counts.items()}
