@@ -59,7 +59,7 @@ def test_one_file_goes_out_and_the_others_stay_where_they_were(lake: Lake) -> No
     assert summary(table)["deleted-records"] == "1"
     assert len(set(manifest_paths(lake, "t")) & set(before)) == 2, "only one was written again"
     with lake.pyiceberg("t") as seen:
-        assert sorted(seen.scan().to_arrow()["id"].to_pylist()) == [0, 2]
+        assert {row["id"] for row in seen.scan().to_arrow().to_pylist()} == {0, 2}
 
 
 def test_manifests_become_one_and_their_files_keep_their_numbers(lake: Lake) -> None:
