@@ -144,11 +144,26 @@ def relation_sql(
     few = min(FILES_MAX + FILES_PER_MANIFEST * len(holding), FILES_LIMIT)
     if count <= few and not evolved and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
-        # A folder `k=v` anywhere above, the data directory's too, would become a column.
-        listed_files = f"[{', '.join(map(literal, files))}], hive_partitioning = false"
-        return f"SELECT {names} FROM read_parquet({listed_files})", len(files)
+        return files_sql(fields, files), len(files)
     scan = f"{literal(table.location)}, snapshot_from_id := {int(snapshot['snapshot-id'])}"
     return f"SELECT {names} FROM iceberg_scan({scan})", 1
+
+
+def files_sql(fields: Sequence[Field], files: Sequence[str], *, file_column: str = "") -> str:
+    """Return the SELECT that reads these data files, at least one, with these columns.
+
+    Args:
+        file_column: also a column of this name, with the location of each row's file, as DuckDB
+            spells it.
+    """
+    names = [quoted(each["name"]) for each in fields]
+    # A folder `k=v` anywhere above, the data directory's too, would become a column.
+    options = ["hive_partitioning = false"]
+    if file_column:
+        names.append(quoted(file_column))
+        options.append(f"filename = {literal(file_column)}")
+    listed = f"[{', '.join(map(literal, files))}]"
+    return f"SELECT {', '.join(names)} FROM read_parquet({', '.join([listed, *options])})"
 
 
 def empty_sql(fields: Sequence[Field]) -> str:
