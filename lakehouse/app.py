@@ -19,6 +19,7 @@ from lakehouse import __version__
 from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.edge import Edge
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, get_problem
+from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -219,6 +220,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
+        before_request=check_request,
         request_class=JsonRequest,
         request_max_body_size=BODY_MAX_BYTES,
         state=AppState({"stop": lakehouse.stop}),
@@ -229,6 +231,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):  # for all at once there is no option
             handler.responses = {**RESPONSES, **(handler.responses or {})}
+    read_signatures(app)
     return Edge(app, lakehouse.metrics, lakehouse.config.server.allowed_hosts)
 
 

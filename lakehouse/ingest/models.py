@@ -11,6 +11,11 @@ OnError: TypeAlias = Literal["fail", "reject", "string"]
 Format: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
 
 
+def said(words: str, example: str) -> msgspec.Meta:
+    """Describe a parameter, with a value as it is written in the query."""
+    return msgspec.Meta(description=words, examples=[example])
+
+
 class BadRow(msgspec.Struct, frozen=True):
     line: int | None
     """Counted from 1, the header included; null where the format has no lines."""
@@ -25,20 +30,40 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to read a file and what to do with its rows."""
+    """How to read a file and what to do with its rows: the query of `POST /v1/ingest`.
 
-    name: str
-    namespace: str = "main"
-    mode: Mode | None = None
-    """Left out: `create` for a new name, else the file replaces the rows."""
-    format: Format | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    types: dict[str, str] = {}
-    date_format: str | None = None
-    on_error: OnError = "fail"
-    partition_by: list[str] = []
-    sort_by: list[str] = []
+    The OpenAPI document shows these fields, with these words and examples.
+    """
+
+    name: Annotated[str, said("The table; made if it is not there.", "people")]
+    namespace: Annotated[str, said("Where the table lies.", "sales")] = "main"
+    mode: Annotated[
+        Mode | None,
+        said("Left out: `create` for a new name, else the file replaces the rows.", "append"),
+    ] = None
+    format: Annotated[
+        Format | None,
+        said("Where neither the file's name nor its first bytes say.", "csv"),
+    ] = None
+    delimiter: Annotated[str | None, said("Of CSV, instead of what is detected.", ";")] = None
+    encoding: Annotated[
+        str | None, said("Of a text file, instead of what is detected.", "latin-1")
+    ] = None
+    types: Annotated[
+        dict[str, str],
+        said("Types of columns, before what is inferred.", "zip:string,price:decimal(9,2)"),
+    ] = {}
+    date_format: Annotated[str | None, said("How dates are written.", "%d.%m.%Y")] = None
+    on_error: Annotated[
+        OnError,
+        said(
+            "`fail`: nothing is loaded, the first bad lines are named. `reject`: the good rows, "
+            "and a report. `string`: widen the column of a new table.",
+            "reject",
+        ),
+    ] = "fail"
+    partition_by: Annotated[list[str], said("Of a new table.", "day(at),city")] = []
+    sort_by: Annotated[list[str], said("Of a new table.", "at desc,city")] = []
 
 
 class IngestAnswer(msgspec.Struct, frozen=True):

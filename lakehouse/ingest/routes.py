@@ -1,8 +1,8 @@
 """`/v1/ingest` and `/v1/tables/{table}/rows`: files and rows in over HTTP."""
 
-import difflib
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,9 +11,11 @@ from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.exceptions import ClientException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromPath, HeaderParameter
 from multipart import parse_options_header
 
+from lakehouse.api.requests import QUERY
 from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
@@ -31,6 +33,9 @@ DATE_LETTERS = "dmYybBjHIMSfpz%"
 """Of strptime, those that Python and DuckDB read alike."""
 LISTS = frozenset(["partition_by", "sort_by"])
 
+DRY_RUN = "dry_run"
+PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN)
+
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
@@ -41,6 +46,42 @@ IdempotencyKey: TypeAlias = Annotated[
 ]
 
 
+def parameters() -> list[Parameter]:
+    """Describe the query of a load for the OpenAPI document: what `LoadOptions` says of it."""
+    schema = msgspec.json.schema(LoadOptions)["$defs"]["LoadOptions"]
+    dry = {
+        "type": "boolean",
+        "default": False,
+        "description": "Only say what would happen: the schema, what differs, a sample.",
+        "examples": [True],
+    }
+    fields = {**schema["properties"], DRY_RUN: dry}
+    return [parameter(name, each, name in schema["required"]) for name, each in fields.items()]
+
+
+def parameter(name: str, field: dict[str, Any], required: bool) -> Parameter:
+    """Describe one parameter; lists and types of columns are text here."""
+    options = field.get("anyOf", [field])
+    values = next((each["enum"] for each in options if "enum" in each), None)
+    kind = OpenAPIType.BOOLEAN if field.get("type") == "boolean" else OpenAPIType.STRING
+    return Parameter(
+        name=name,
+        param_in="query",
+        required=required,
+        description=field["description"],
+        schema=Schema(type=kind, enum=values, default=field.get("default") or None),
+        example=field["examples"][0],
+    )
+
+
+@dataclass
+class IngestOperation(Operation):
+    """The operation with its query, which no signature lists."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*parameters(), *(self.parameters or [])]
+
+
 class IngestController(Controller):
     tags = ["ingest"]
 
@@ -48,6 +89,8 @@ class IngestController(Controller):
         "/v1/ingest",
         status_code=200,
         request_max_body_size=None,
+        opt={QUERY: PARAMETERS},
+        operation_class=IngestOperation,
         responses={200: ResponseSpec(IngestAnswer, description="What the load did.")},
     )
     async def ingest_file(
@@ -144,21 +187,12 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     """Return what the query string says of the load, and whether it is a dry run.
 
     Raises:
-        InvalidLoadError: a parameter is unknown, missing, twice there or wrong.
+        InvalidLoadError: a parameter is missing or wrong.
     """
-    known = [*LoadOptions.__struct_fields__, "dry_run"]
-    values: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-            raise InvalidLoadError(f"the parameter {name[:80]!r} is unknown{hint}")
-        if name in values:
-            raise InvalidLoadError(f"the parameter {name!r} is there twice")
-        values[name] = value
+    values: dict[str, Any] = dict(request.query_params.multi_items())
     if not values.get("name"):
         raise InvalidLoadError("the parameter 'name' is missing: which table is it for?")
-    dry_run = values.pop("dry_run", "false").lower()
+    dry_run = values.pop(DRY_RUN, "false").lower()
     if dry_run not in ("true", "false"):
         raise InvalidLoadError("dry_run is true or false")
     for name in LISTS & values.keys():

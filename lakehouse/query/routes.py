@@ -24,7 +24,6 @@ MEDIA_TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
-GET_FIELDS = ("sql", "timeout_s", "format")
 EXAMPLES = [
     Example(
         summary="a statement with bound values",
@@ -103,12 +102,6 @@ class SqlController(Controller):
         the statement is volatile (`now()`, `random()`) or the answer has a `next`; sent back as
         `If-None-Match` it gives 304 while no table has changed, without running the statement.
         """
-        unknown = [name for name in request.query_params if name not in GET_FIELDS]
-        if unknown:
-            raise BadRequestFieldError(
-                f"the field {unknown[0][:80]!r} is unknown; there are {', '.join(GET_FIELDS)}",
-                field=unknown[0],
-            )
         if sql is None:
             raise BadRequestFieldError("the field 'sql' is missing", field="sql")
         data = SqlRequest(sql=sql, timeout_s=timeout_s)
