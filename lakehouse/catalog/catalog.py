@@ -11,9 +11,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal, TypeAlias
 
+from lakehouse.catalog.dropped import DroppedTables
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
     CommitStateUnknownError,
+    DroppedTableNotFoundError,
     EmptyTableError,
     TableDamagedError,
     TableExistsError,
@@ -94,6 +96,7 @@ class Catalog:
         self._tables = Tables(state, store)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
+        self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
         self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self._damages = Damages(self._check_all)
 
@@ -480,9 +483,45 @@ class Catalog:
         return self.describe(to)
 
     def drop(self, name: TableName) -> None:
-        """Take a table out of the catalog; `TableNotFoundError` when there is none."""
-        if not self._tables.drop(name):
+        """Take a table out of the catalog; `undrop` brings it back until it is purged.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+        """
+        if not self.dropped.drop(name):
             raise TableNotFoundError(str(name), self.nearest(name))
+
+    def undrop(
+        self, name: TableName, *, uuid: str | None = None, to: TableName | None = None
+    ) -> Table:
+        """Bring a dropped table back, as it was, and return it.
+
+        Args:
+            uuid: which of those of this name; None for the one dropped last.
+            to: the name that it comes back under; None for the old one.
+
+        Raises:
+            DroppedTableNotFoundError: there is none, or it was purged.
+            TableExistsError: the name is taken.
+            NamespaceNotFoundError: the namespace was dropped too; create it, or give another name.
+        """
+        return self.describe(self.dropped.undrop(name, uuid, to))
+
+    def purge(self, name: TableName, *, uuid: str | None = None) -> None:
+        """Drop a table if it is not yet dropped, and delete its files. There is no way back.
+
+        Args:
+            uuid: which one; None for the table that is there, else the one dropped last.
+
+        Raises:
+            TableNotFoundError: no table, there or dropped, has that name and UUID.
+            TableInUseError: a statement reads it; it is dropped.
+        """
+        try:
+            dropped = self.dropped.drop(name, uuid) or self.dropped.find(name, uuid).uuid
+        except DroppedTableNotFoundError as error:
+            raise TableNotFoundError(str(name), self.nearest(name)) from error
+        self.dropped.purge(dropped)
 
     # Idempotency keys, for whoever answers requests.
 

@@ -16,6 +16,26 @@ class TableNotFoundError(NotFoundError):
         super().__init__(f"no table is named {name!r}{hint}", table=name)
 
 
+class DroppedTableNotFoundError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"no dropped table {name!r} can be brought back; `GET /v1/tables?dropped=true` lists "
+            "those that can",
+            table=name,
+        )
+
+
+class TableInUseError(ConflictError):
+    """The table is dropped, but its files stay while a statement reads them; purge it later."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a statement still reads the table {name!r}: it is dropped, and can be purged once "
+            "that has ended",
+            table=name,
+        )
+
+
 class NamespaceNotFoundError(NotFoundError):
     def __init__(self, name: str) -> None:
         super().__init__(f"no namespace is named {name!r}", namespace=name)

@@ -38,6 +38,13 @@ class TableRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Text
 
 
+class TableUndrop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    uuid: Text | None = None
+    """Which of the dropped tables of this name; without it the one dropped last."""
+    as_: Text | None = msgspec.field(default=None, name="as")
+    """The name that it comes back under; without it the old one."""
+
+
 class NamespaceCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Text
 
@@ -81,6 +88,18 @@ class TablePage(msgspec.Struct, frozen=True):
     """`next_cursor` is null on the last page, here and in every list."""
 
     items: list[TableSummary]
+    next_cursor: str | None = None
+
+
+class DroppedTable(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    uuid: str
+    dropped_at: datetime
+
+
+class DroppedPage(msgspec.Struct, frozen=True):
+    items: list[DroppedTable]
     next_cursor: str | None = None
 
 

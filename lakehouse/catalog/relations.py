@@ -61,7 +61,7 @@ class Relations:
         """
         snapshot_id = snapshot["snapshot-id"] if snapshot else 0
         schema_id = schema_of_snapshot(table.metadata, snapshot)["schema-id"]
-        name = f"r_{table.metadata['table-uuid'].replace('-', '')}_{snapshot_id}_{schema_id}"
+        name = f"{relation_prefix(table.metadata['table-uuid'])}{snapshot_id}_{schema_id}"
         found = self._find(name)
         if found:
             return found
@@ -77,6 +77,15 @@ class Relations:
                 self._weight += self._kept[name].weight
         self._drop_old(cursor)
         return made
+
+    def is_read(self, table_uuid: str) -> bool:
+        """Return whether a statement that runs now reads any snapshot of a table."""
+        prefix = relation_prefix(table_uuid)
+        with self._lock:
+            return any(
+                name.startswith(prefix) and kept.held() is not None
+                for name, kept in self._kept.items()
+            )
 
     def _find(self, name: str) -> Relation | None:
         with self._lock:
@@ -110,6 +119,10 @@ class Relations:
                     del self._kept[name]
                     self._weight -= kept.weight
                 drop_quietly(cursor, name)
+
+
+def relation_prefix(table_uuid: str) -> str:
+    return f"r_{table_uuid.replace('-', '')}_"
 
 
 def schema_of_snapshot(metadata: Json, snapshot: Json | None) -> Json:

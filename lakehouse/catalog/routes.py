@@ -11,6 +11,8 @@ from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets
 from lakehouse.catalog.models import (
     DatasetRegister,
+    DroppedPage,
+    DroppedTable,
     Manifest,
     ManifestList,
     NamespaceCreate,
@@ -22,9 +24,11 @@ from lakehouse.catalog.models import (
     TablePage,
     TableRename,
     TableSummary,
+    TableUndrop,
 )
 from lakehouse.catalog.names import parse_table_name
 from lakehouse.database import Database
+from lakehouse.errors import InvalidInputError
 
 SEQUENCE_MAX = 2**63
 
@@ -39,13 +43,20 @@ class TablesController(Controller):
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
         namespace: FromQuery[str | None] = None,
+        dropped: FromQuery[bool] = False,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
-    ) -> TablePage:
-        """List tables by name, all or those of one namespace; damaged ones say why."""
+    ) -> TablePage | DroppedPage:
+        """List tables by name, all or those of one namespace; damaged ones say why.
 
-        def work() -> TablePage:
+        With `dropped=true` those that were dropped and can be brought back.
+        """
+
+        def work() -> TablePage | DroppedPage:
             wanted = catalog.namespaces.get(namespace) if namespace is not None else None
+            if dropped:
+                tables = dropped_tables(catalog, wanted)
+                return DroppedPage(*page_of(tables, dropped_last, limit, cursor))
             names = [each for each in catalog.names() if wanted in (None, each.namespace)]
             names.sort(key=str)
             chosen, following = page_of(names, str, limit, cursor)
@@ -90,9 +101,33 @@ class TablesController(Controller):
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
         table: FromPath[str],
+        purge: FromQuery[bool] = False,
+        uuid: FromQuery[str | None] = None,
     ) -> None:
-        """Take a table out of the catalog."""
-        await database.call(lambda: catalog.drop(parse_table_name(table)))
+        """Take a table out of the catalog. It can be brought back until it is purged.
+
+        `purge=true` deletes its files now, and with `uuid` those of the table that has it, dropped
+        or not; without, a table that is there goes before one that was dropped.
+        """
+        name = parse_table_name(table)
+        if uuid is not None and not purge:
+            raise InvalidInputError("uuid says what to purge; it goes with purge=true")
+        work = partial(catalog.purge, name, uuid=uuid) if purge else partial(catalog.drop, name)
+        await database.call(work)
+
+    @post("/{table:str}/undrop", status_code=200)
+    async def undrop_table(
+        self,
+        catalog: NamedDependency[Catalog],
+        database: NamedDependency[Database],
+        table: FromPath[str],
+        data: JSONBody[TableUndrop | None] = None,
+    ) -> Table:
+        """Bring a dropped table back, as it was."""
+        asked = data or TableUndrop()
+        to = parse_table_name(asked.as_) if asked.as_ is not None else None
+        work = partial(catalog.undrop, parse_table_name(table), uuid=asked.uuid, to=to)
+        return await database.call(work)
 
     @post("/{table:str}/rename", status_code=200)
     async def rename_table(
@@ -122,6 +157,21 @@ class TablesController(Controller):
             return SnapshotPage(*page_of(snapshots, newest_first, limit, cursor))
 
         return await database.call(work)
+
+
+def dropped_tables(catalog: Catalog, namespace: str | None) -> list[DroppedTable]:
+    """Return the dropped tables in the order of their pages."""
+    found = [
+        DroppedTable(each.name.name, each.name.namespace, each.uuid, each.dropped_at)
+        for each in catalog.dropped.list()
+        if namespace in (None, each.name.namespace)
+    ]
+    return sorted(found, key=dropped_last)
+
+
+def dropped_last(table: DroppedTable) -> str:
+    since = SEQUENCE_MAX - int(table.dropped_at.timestamp() * 1000)
+    return f"{table.namespace}.{table.name}\0{since:020}{table.uuid}"
 
 
 def newest_first(snapshot: Snapshot) -> str:

@@ -247,7 +247,7 @@ class Tables:
                 if find_pointer(tx, table.name) is not None:  # the same name in another case
                     raise LostError
                 check_namespace_there(tx, table.name)
-                tx.execute(INSERT, (CATALOG_NAME, *table.name, table.location))
+                insert_pointer(tx, Pointer(table.name, table.location))
             elif before is not table:
                 keys = (CATALOG_NAME, *before.name, before.location)
                 moved = tx.execute(MOVE, (table.location, before.location, *keys))
@@ -284,31 +284,15 @@ class Tables:
                 " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
                 (*to, CATALOG_NAME, *found.name),
             )
+            # A dropped table of the same name keeps its own.
             tx.execute(
-                "UPDATE registered_object SET dataset = ? WHERE dataset = ?",
+                "UPDATE registered_object SET dataset = ? WHERE dataset = ?"
+                " AND table_uuid NOT IN (SELECT table_uuid FROM dropped_table)",
                 (str(to), str(found.name)),
             )
 
         with self.locked([name, to]):
             self._state.write(work)
-
-    def drop(self, name: TableName) -> bool:
-        """Take a table out of the catalog and return whether it was there; its files stay."""
-
-        def work(tx: Transaction) -> bool:
-            found = find_pointer(tx, name)
-            if found is None:
-                return False
-            tx.execute(
-                "DELETE FROM iceberg_tables"
-                " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
-                (CATALOG_NAME, *found.name),
-            )
-            tx.execute("DELETE FROM registered_object WHERE dataset = ?", (str(found.name),))
-            return True
-
-        with self.locked([name]):
-            return self._state.write(work)
 
 
 def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:
@@ -324,6 +308,10 @@ def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:
         if not found:
             raise InvalidNameError("table name", str(name), "two tables differ from it by case")
     return found[0] if found else None
+
+
+def insert_pointer(tx: Transaction, pointer: Pointer) -> None:
+    tx.execute(INSERT, (CATALOG_NAME, *pointer.name, pointer.location))
 
 
 def find_namespace(tx: Transaction, name: str) -> str | None:

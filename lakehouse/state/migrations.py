@@ -62,6 +62,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX idempotency_key_created_at ON idempotency_key (created_at)",
         "CREATE INDEX registered_object_table_uuid ON registered_object (table_uuid)",
     ),
+    (
+        """
+        CREATE TABLE dropped_table (
+            table_uuid TEXT PRIMARY KEY,
+            table_namespace TEXT NOT NULL,
+            table_name TEXT NOT NULL,
+            metadata_location TEXT NOT NULL,
+            dropped_at REAL NOT NULL,
+            purging INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

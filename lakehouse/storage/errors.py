@@ -54,11 +54,15 @@ class ObjectRegisteredError(ConflictError):
 
     retryable = False
 
-    def __init__(self, key: str, dataset: str) -> None:
+    def __init__(self, key: str, dataset: str, dropped_uuid: str | None = None) -> None:
+        held = f"the dataset {dataset!r}; drop that first"
+        if dropped_uuid:
+            held = (
+                f"the dropped dataset {dataset!r}, which can still be brought back; purge it "
+                f"first: DELETE /v1/tables/{dataset}?purge=true&uuid={dropped_uuid}"
+            )
         super().__init__(
-            f"the object {key[:SHOWN_MAX]!r} is part of the dataset {dataset!r}; drop that first",
-            key=key,
-            dataset=dataset,
+            f"the object {key[:SHOWN_MAX]!r} is part of {held}", key=key, dataset=dataset
         )
 
 

@@ -3,8 +3,9 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,6 +132,14 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         self.path(key).unlink(missing_ok=True)
+
+    def delete_folder(self, key: str) -> None:
+        """Remove the folder `key` and every object under it, if it is there."""
+        path = self.path(key)
+        assert path != self.root, "the warehouse itself is nobody's folder"
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+            sync_directory(path.parent)
 
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()

@@ -196,7 +196,10 @@ async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def refuse_registered(key: str, tx: Transaction) -> None:
     row = tx.execute(
-        "SELECT dataset FROM registered_object WHERE object_key = ? ORDER BY dataset", (key,)
+        "SELECT dataset, dropped_table.table_uuid FROM registered_object"
+        " LEFT JOIN dropped_table USING (table_uuid)"
+        " WHERE object_key = ? ORDER BY dropped_table.table_uuid IS NOT NULL, dataset",
+        (key,),
     ).fetchone()
     if row:
-        raise ObjectRegisteredError(key, row[0])
+        raise ObjectRegisteredError(key, row[0], dropped_uuid=row[1])

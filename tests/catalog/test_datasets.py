@@ -359,7 +359,9 @@ def registered(lake: Lake) -> list[tuple[str, str]]:
     return rows
 
 
-def test_what_a_dataset_holds_follows_its_name_and_ends_with_it(lake: Lake, bucket: Bucket) -> None:
+def test_what_a_dataset_holds_follows_its_name_until_it_is_purged(
+    lake: Lake, bucket: Bucket
+) -> None:
     bucket.put("a", PEOPLE)
     bucket.register("people", "a")
     assert registered(lake) == [("a", "main.people")]
@@ -367,8 +369,26 @@ def test_what_a_dataset_holds_follows_its_name_and_ends_with_it(lake: Lake, buck
     assert registered(lake) == [("a", "main.folk")]
     assert [each.key for each in bucket.datasets.manifest("folk").objects] == ["a"]
     lake.catalog.drop(main("folk"))
+    assert registered(lake) == [("a", "main.folk")], "it can still be brought back"
+    lake.catalog.purge(main("folk"))
     assert registered(lake) == []
     assert bucket.keys["a"] in lake.tree(), "the object belongs to its user"
+
+
+def test_a_dropped_dataset_comes_back_with_its_objects_under_a_new_name(
+    lake: Lake, bucket: Bucket
+) -> None:
+    for key in "ab":
+        bucket.put(key, PEOPLE)
+    bucket.register("people", "a")
+    lake.catalog.drop(main("people"))
+    bucket.register("people", "b")
+    lake.catalog.rename(main("people"), main("others"))
+    assert registered(lake) == [("a", "main.people"), ("b", "main.others")]
+    lake.catalog.undrop(main("people"), to=main("folk"))
+    assert registered(lake) == [("a", "main.folk"), ("b", "main.others")]
+    assert [each.key for each in bucket.datasets.manifest("folk").objects] == ["a"]
+    assert lake.rows("folk") == [(1, "a"), (2, None)]
 
 
 def test_datasets_are_listed(lake: Lake, bucket: Bucket) -> None:
