@@ -27,6 +27,7 @@ click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {"name": "Run it", "commands": ["serve", "demo", "doctor", "config"]},
         {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "history"]},
+        {"name": "Undo it", "commands": ["drop", "undrop"]},
     ]
 }
 
@@ -262,6 +263,7 @@ def sql(**options: Any) -> None:
 )
 @click.option("--namespace", metavar="NAME", help="Only the tables of this namespace.")
 @click.option("--names", is_flag=True, help="Only names, one a line.")
+@click.option("--dropped", is_flag=True, help="Those that were dropped and can be brought back.")
 @somewhere
 @json_option
 def tables(**options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.cli import output
+from lakehouse.cli import output, past
 from lakehouse.cli.where import connected
 from lakehouse.client import Client
 from lakehouse.errors import LakehouseError
@@ -14,7 +14,10 @@ DETAILED_MAX = 500
 """Tables that are looked at one by one; of more only the names are listed."""
 
 
-def tables(namespace: str | None, names: bool, as_json: bool, **where: Any) -> None:
+def tables(namespace: str | None, names: bool, dropped: bool, as_json: bool, **where: Any) -> None:
+    if dropped:
+        past.dropped(namespace, names, as_json, **where)
+        return
     rows = connected(lambda lake: listed(lake, namespace, detailed=not names), **where)
     if as_json:
         output.emit({"tables": rows})

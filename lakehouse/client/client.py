@@ -12,6 +12,8 @@ import httpx
 
 from lakehouse.client.answers import value_of
 from lakehouse.client.models import (
+    DroppedPage,
+    DroppedTable,
     DryRun,
     ExportFormat,
     FileFormat,
@@ -309,8 +311,49 @@ class Client:
         self._transport.send("POST", "/v1/namespaces", json={"name": name}, again=False)
 
     def drop(self, table: str) -> None:
-        """Take the table out of the catalog; `NotFoundError`: no such table."""
+        """Take the table out of the catalog; `undrop` brings it back. `NotFoundError`: none."""
         self._transport.send("DELETE", table_path(table), again=False)
+
+    def dropped(self, namespace: str | None = None) -> Iterator[DroppedTable]:
+        """Yield the tables that can be brought back, by name, of one name the newest first."""
+        cursor: str | None = None
+        while True:
+            params = {"dropped": "true", "namespace": namespace, "cursor": cursor}
+            page = value_of(self._transport.send("GET", "/v1/tables", params=params), DroppedPage)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def undrop(self, table: str, *, uuid: str | None = None, to: str | None = None) -> Table:
+        """Bring a dropped table back, as it was.
+
+        Args:
+            table: the name it had.
+            uuid: which one, of several of that name; None for the one dropped last.
+            to: the name that it comes back under; None for the old one.
+
+        Raises:
+            NotFoundError: no table of that name was dropped, or it was purged.
+            ConflictError: the name is taken.
+        """
+        body = {key: value for key, value in {"uuid": uuid, "as": to}.items() if value is not None}
+        path = f"{table_path(table)}/undrop"
+        return value_of(self._transport.send("POST", path, json=body, again=False), Table)
+
+    def purge(self, table: str, *, uuid: str | None = None) -> None:
+        """Drop the table if it is there, and delete its files: there is no way back.
+
+        Args:
+            table: its name; one that is there goes before one that was dropped.
+            uuid: which one, there or dropped; None for any.
+
+        Raises:
+            NotFoundError: no such table, there or dropped.
+            ConflictError: a statement reads it; it is dropped, and can be purged later.
+        """
+        params = {"purge": "true", "uuid": uuid}
+        self._transport.send("DELETE", table_path(table), params=params, again=False)
 
     def _send_file(
         self, upload: Upload, params: Params, progress: Progress, key: str | None

@@ -75,6 +75,18 @@ class TablePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class DroppedTable(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    uuid: str
+    dropped_at: datetime
+
+
+class DroppedPage(msgspec.Struct, frozen=True):
+    items: list[DroppedTable]
+    next_cursor: str | None = None
+
+
 class NamespacePage(msgspec.Struct, frozen=True):
     items: list[str]
     next_cursor: str | None = None
