@@ -18,7 +18,7 @@ from litestar.openapi.config import OpenAPIConfig
 from lakehouse import __version__
 from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.edge import Edge
-from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, get_problem
+from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
@@ -27,6 +27,8 @@ from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memor
 from lakehouse.database import Database, DatabaseSettings
 from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
+from lakehouse.jobs import Job, Jobs
+from lakehouse.jobs.routes import JobsController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
 from lakehouse.query import Allowance, Query, Spool, StatementEnded
@@ -47,6 +49,7 @@ class Lakehouse:
     config: Config
     health: Health
     metrics: Metrics
+    jobs: Jobs
     database: Database
     objects: Objects
     catalog: Catalog
@@ -101,12 +104,19 @@ async def open_lakehouse(
             on_fatal=stop,
         )
         await stack.enter_async_context(queries.open())
+        jobs = Jobs(
+            state, config.jobs, partial(as_problem, stop=stop), listener=partial(count_job, metrics)
+        )
+        await stack.enter_async_context(jobs.open())
+        metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
+        metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
         add_checks(health, directory, database, state, catalog)
         metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
         yield Lakehouse(
             config=config,
             health=health,
             metrics=metrics,
+            jobs=jobs,
             database=database,
             objects=Objects(local_objects, state, config.storage),
             catalog=catalog,
@@ -202,6 +212,10 @@ def count_load(metrics: Metrics, ended: LoadEnded) -> None:
     metrics.loaded_bytes.inc(ended.size_bytes)
 
 
+def count_job(metrics: Metrics, ended: Job) -> None:
+    metrics.jobs.labels(ended.kind, ended.state).inc()
+
+
 def create_app(lakehouse: Lakehouse) -> Edge:
     """Return the ASGI app over an open lakehouse."""
     app = Litestar(
@@ -212,6 +226,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             NamespacesController,
             DatasetsController,
             IngestController,
+            JobsController,
             SqlController,
             StorageController,
         ],

@@ -124,25 +124,35 @@ def unwrapped() -> Iterator[None]:
 async def drain(lakehouse: Lakehouse, edge: Edge, grace_s: float) -> None:
     """Take nothing new, let what was accepted finish, and interrupt what takes too long."""
     lakehouse.health.draining = edge.stopping = True
-    if edge.inside:
-        log.info("stopping: %d requests get %g s to finish", edge.inside, grace_s)
-    if await emptied(edge, grace_s):
+    lakehouse.jobs.refuse_new()
+
+    def busy() -> str:
+        inside, running = edge.inside, lakehouse.jobs.running
+        return f"{inside} requests and {running} jobs" if inside or running else ""
+
+    def interrupt() -> None:
+        lakehouse.queries.cancel_all()
+        lakehouse.jobs.interrupt_all()
+
+    if busy():
+        log.info("stopping: %s get %g s to finish", busy(), grace_s)
+    if await ended(busy, grace_s):
         return
-    log.warning("stopping: %d requests are interrupted", edge.inside)
+    log.warning("stopping: %s are interrupted", busy())
     # Again and again: a statement may begin only now, in a request that was let in before.
-    if not await emptied(edge, INTERRUPT_WAIT_S, meanwhile=lakehouse.queries.cancel_all):
-        log.warning("stopping: %d requests did not end", edge.inside)
+    if not await ended(busy, INTERRUPT_WAIT_S, meanwhile=interrupt):
+        log.warning("stopping: %s did not end", busy())
 
 
-async def emptied(
-    edge: Edge, within_s: float, meanwhile: Callable[[], None] = lambda: None
+async def ended(
+    busy: Callable[[], str], within_s: float, meanwhile: Callable[[], None] = lambda: None
 ) -> bool:
-    """Return whether all requests were answered in time."""
+    """Return whether all that was accepted ended in time."""
     deadline = time.monotonic() + within_s
-    while edge.inside and time.monotonic() < deadline:
+    while busy() and time.monotonic() < deadline:
         meanwhile()
         await asyncio.sleep(0.02)
-    return not edge.inside
+    return not busy()
 
 
 class Granian(Server):

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from lakehouse.observability import trace_id
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+BUG = "This is a bug in the server. It has been logged under the trace id."
 SHOWN_MAX = 200
 LISTED_MAX = 12
 
@@ -253,12 +254,36 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
         request.app.state.stop()
         return on_our_error(request, EngineBrokenError())
     log.error("unhandled error on %s %s", request.method, request.url.path, exc_info=error)
-    return plain(500, "This is a bug in the server. It has been logged under the trace id.")
+    return plain(500, BUG)
+
+
+def as_problem(error: Exception, stop: Callable[[], None]) -> bytes:
+    """Return what `error` would have left as, of work that nobody waits for.
+
+    Args:
+        stop: called when the engine broke: only a new start mends that.
+    """
+    match error:
+        case errors.LakehouseError():
+            return problem_of(error)[2]
+        case MemoryError():
+            return problem_of(OutOfMemoryError())[2]
+        case EngineFatalError():
+            log.critical("the engine broke under a job", exc_info=error)
+            stop()
+            return problem_of(EngineBrokenError())[2]
+    log.error("unhandled error in a job", exc_info=error)
+    return encoded(unnamed(500, BUG))
 
 
 def plain(status: int, detail: str, headers: Headers | None = None) -> Response[bytes]:
     """Answer a problem that has no type of its own: what the status says is all there is."""
-    body: Body = {
+    body = encoded(unnamed(status, detail))
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def unnamed(status: int, detail: str) -> Body:
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -267,7 +292,6 @@ def plain(status: int, detail: str, headers: Headers | None = None) -> Response[
         "context": {},
         "trace_id": trace_id.get(),
     }
-    return Response(encoded(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

@@ -159,6 +159,17 @@ class QueryConfig(Section, frozen=True):
             )
 
 
+class JobsConfig(Section, frozen=True):
+    """Long work that was asked for with `Prefer: respond-async`: `/v1/jobs`."""
+
+    concurrency_max: Positive = 4
+    """Jobs that run at once; the others wait."""
+    waiting_max: Positive = 100
+    """Jobs that wait; one more gets 503."""
+    keep_days: Positive = 7
+    """Days that a job that ended is listed."""
+
+
 class LogConfig(Section, frozen=True):
     """What is written to stderr: JSON lines, or words when it is a terminal."""
 
@@ -175,6 +186,7 @@ class Config(Section, frozen=True):
     catalog: CatalogConfig = CatalogConfig()
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
+    jobs: JobsConfig = JobsConfig()
     log: LogConfig = LogConfig()
 
     def broken_rules(self) -> Iterator[Rule]:

@@ -44,6 +44,7 @@ class Metrics:
         self.loads = self._counter("loads", "Loads committed.", "mode")
         self.loaded_rows = self._counter("loaded_rows", "Rows that loads committed.")
         self.loaded_bytes = self._counter("loaded_bytes", "Bytes of the files and rows taken in.")
+        self.jobs = self._counter("jobs", "Jobs ended.", "kind", "state")
         self.gauge("started_seconds", "When the process started, Unix time.", time.time())
         Gauge(
             "lakehouse_build_info", "Which version runs.", ["version"], registry=self._registry

@@ -74,6 +74,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        """
+        CREATE TABLE job (
+            id TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            subject TEXT,
+            state TEXT NOT NULL,
+            phase TEXT,
+            done INTEGER,
+            total INTEGER,
+            unit TEXT,
+            created_at REAL NOT NULL,
+            started_at REAL,
+            ended_at REAL,
+            trace_id TEXT,
+            error BLOB,
+            result BLOB
+        ) STRICT
+        """,
+        "CREATE INDEX job_ended_at ON job (ended_at)",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.
