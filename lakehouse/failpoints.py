@@ -10,6 +10,7 @@ from collections import Counter
 
 VARIABLE = "LAKEHOUSE_FAILPOINT"
 NAMES = ("after-data-file", "after-metadata", "after-pointer", "before-answer")
+UPKEEP = ("after-expiry",)
 
 reached: Counter[str] = Counter()
 counting = threading.Lock()

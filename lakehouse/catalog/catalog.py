@@ -21,6 +21,7 @@ from lakehouse.catalog.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import Damages, damage_of, naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.loads import (
@@ -97,6 +98,7 @@ class Catalog:
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
         self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
+        self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
         self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self._damages = Damages(self._check_all)
 
@@ -156,6 +158,19 @@ class Catalog:
             TableDamagedError: its files are gone or unreadable.
             EmptyTableError: it has no columns yet.
         """
+        while True:
+            generation = self._relations.generation
+            try:
+                result = self._pin_all(cursor, refs)
+            except TableDamagedError:
+                if self._relations.generation == generation:
+                    raise
+                continue
+            # Held by now, so maintenance sees what we read, unless it looked before.
+            if self._relations.generation == generation:
+                return result
+
+    def _pin_all(self, cursor: Connection, refs: Sequence[TableRef]) -> list[Pinned]:
         names = [TableName(ref.namespace or DEFAULT_NAMESPACE, ref.name) for ref in refs]
         result = []
         for ref, name, pointer in zip(refs, names, self._tables.pointers(names), strict=True):

@@ -230,12 +230,42 @@ def set_snapshot_ref(metadata: Json, update: Json) -> None:
         metadata["snapshot-log"] = [*metadata["snapshot-log"], entry]
 
 
+def remove_snapshot_ref(metadata: Json, update: Json) -> None:
+    name = update["ref-name"]
+    metadata["refs"] = {key: value for key, value in metadata["refs"].items() if key != name}
+    if name == "main":
+        metadata["current-snapshot-id"] = NO_SNAPSHOT
+
+
+def remove_snapshots(metadata: Json, update: Json) -> None:
+    """Forget snapshots, and the references and statistics of those that go.
+
+    The log says what was current when, without a gap: it begins after the last that went.
+    """
+    gone = frozenset(update["snapshot-ids"])
+    metadata["snapshots"] = [
+        each for each in metadata["snapshots"] if each["snapshot-id"] not in gone
+    ]
+    log = metadata["snapshot-log"]
+    first = max((n + 1 for n, each in enumerate(log) if each["snapshot-id"] in gone), default=0)
+    metadata["snapshot-log"] = log[first:]
+    for name, reference in metadata["refs"].items():
+        if reference["snapshot-id"] in gone:
+            remove_snapshot_ref(metadata, {"ref-name": name})
+    for key in ("statistics", "partition-statistics"):
+        if key in metadata:
+            stay = [each for each in metadata[key] if each["snapshot-id"] not in gone]
+            metadata[key] = stay
+
+
 UPDATES: Mapping[str, Callable[[Json, Json], None]] = {
     "add-schema": add_schema,
     "set-current-schema": set_current_schema,
     "set-properties": set_properties,
     "add-snapshot": add_snapshot,
     "set-snapshot-ref": set_snapshot_ref,
+    "remove-snapshot-ref": remove_snapshot_ref,
+    "remove-snapshots": remove_snapshots,
 }
 
 

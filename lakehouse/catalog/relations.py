@@ -46,6 +46,8 @@ class Kept(NamedTuple):
 
 class Relations:
     def __init__(self, manifests: Manifests) -> None:
+        self.generation = 0
+        """Grows before files are deleted: who read a pointer before that looks again."""
         self._manifests = manifests
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
@@ -79,13 +81,28 @@ class Relations:
         return made
 
     def is_read(self, table_uuid: str) -> bool:
-        """Return whether a statement that runs now reads any snapshot of a table."""
+        """Return whether a statement reads any snapshot of a table whose files are to go."""
+        self.next_generation()
+        return bool(self.in_use(table_uuid))
+
+    def next_generation(self) -> None:
+        """Say that files of the past are about to go. Afterwards ask what is `in_use`.
+
+        A statement holds its relations before it looks at the generation a second time: it is
+        seen here, or it sees the new number.
+        """
+        with self._lock:
+            self.generation += 1
+
+    def in_use(self, table_uuid: str) -> set[int]:
+        """Return the snapshots of a table that statements read now."""
         prefix = relation_prefix(table_uuid)
         with self._lock:
-            return any(
-                name.startswith(prefix) and kept.held() is not None
+            return {
+                int(name.removeprefix(prefix).partition("_")[0])
                 for name, kept in self._kept.items()
-            )
+                if name.startswith(prefix) and kept.held() is not None
+            }
 
     def _find(self, name: str) -> Relation | None:
         with self._lock:

@@ -173,7 +173,15 @@ class Tables:
 
     def find(self, name: TableName) -> LoadedTable | None:
         (pointer,) = self.pointers([name])
-        return self.load(pointer) if pointer else None
+        while pointer:
+            try:
+                return self.load(pointer)
+            except TableDamagedError:  # gone, perhaps because the table is 100 commits further
+                (now,) = self.pointers([name])
+                if now == pointer:
+                    raise
+                pointer = now
+        return None
 
     def locked(self, names: Iterable[TableName]) -> AbstractContextManager[None]:
         return self._locks.hold(folded(str(name)) for name in names)

@@ -170,6 +170,35 @@ class JobsConfig(Section, frozen=True):
     """Days that a job that ended is listed."""
 
 
+class MaintenanceConfig(Section, frozen=True):
+    """What is done to tables in the background; properties of a table go before most of it."""
+
+    enabled: bool = True
+    """Whether it is done by itself; `lakehouse maintenance run` works either way."""
+    interval_s: Positive = 3600
+    """Seconds between two looks at every table. A commit has its own table looked at at once."""
+    snapshots_days: Annotated[int, msgspec.Meta(ge=0)] = 7
+    """Days that snapshots are kept: `history.expire.max-snapshot-age-ms` of a table."""
+    snapshots_min: Positive = 20
+    """Snapshots kept however old they are: `history.expire.min-snapshots-to-keep`."""
+    snapshots_max: Positive = 500
+    """Snapshots kept however young they are: `lakehouse.history.max-snapshots-to-keep`."""
+    target_file_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 128 * MIB
+    """Size that small files are written together to: `write.target-file-size-bytes`."""
+    files_min: Annotated[int, msgspec.Meta(ge=2)] = 5
+    """Small files of a partition that are worth it."""
+    manifests_min: Annotated[int, msgspec.Meta(ge=2)] = 50
+    """Manifests of a snapshot that are merged: `commit.manifest.min-count-to-merge`."""
+    orphans_days: Positive = 3
+    """Days after which a file that no table names is removed, by the clock of the disk."""
+    dropped_days: Annotated[int, msgspec.Meta(ge=0)] = 7
+    """Days that a dropped table can be brought back, before its files go."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.snapshots_max < self.snapshots_min:
+            yield ("snapshots_max", "is below maintenance.snapshots_min: it would never be kept")
+
+
 class LogConfig(Section, frozen=True):
     """What is written to stderr: JSON lines, or words when it is a terminal."""
 
@@ -187,6 +216,7 @@ class Config(Section, frozen=True):
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
     jobs: JobsConfig = JobsConfig()
+    maintenance: MaintenanceConfig = MaintenanceConfig()
     log: LogConfig = LogConfig()
 
     def broken_rules(self) -> Iterator[Rule]:

@@ -105,7 +105,7 @@ def toml_line(key: str, default: Any) -> str:
 
 
 def toml(value: Any) -> str:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:_}" if value >= 10_000 else str(value)
     return json.dumps(value)  # of texts and lists of texts TOML and JSON write the same
 
@@ -118,7 +118,7 @@ def remark(value: Any) -> str:
 def default_in_words(value: Any) -> str:
     if value is None or value == ():
         return "unset" if value is None else "none"
-    return in_units(value) or f"`{value}`"
+    return in_units(value) or f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def in_units(value: Any) -> str:

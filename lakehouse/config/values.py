@@ -43,6 +43,8 @@ def described(type_: Any) -> str:
             if least is not None and most is not None:
                 return f"{words} from {least:,} to {most:,}"
             return f"{words} from {least:,} on" if least is not None else words
+        case inspect.BoolType():
+            return "true or false"
         case inspect.LiteralType():
             return f"one of {', '.join(get_args(type_))}"  # msgspec would sort them
         case inspect.VarTupleType():

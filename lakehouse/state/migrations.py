@@ -95,6 +95,32 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX job_ended_at ON job (ended_at)",
     ),
+    (
+        """
+        CREATE TABLE expired_snapshot (
+            table_uuid TEXT NOT NULL,
+            snapshot_id INTEGER NOT NULL,
+            manifest_list TEXT NOT NULL,
+            expired_at REAL NOT NULL,
+            PRIMARY KEY (table_uuid, snapshot_id)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE maintenance_run (
+            run_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            table_uuid TEXT NOT NULL,
+            table_name TEXT NOT NULL,
+            task TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            reason TEXT,
+            item_count INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            started_at REAL NOT NULL,
+            duration_s REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX maintenance_run_table_uuid ON maintenance_run (table_uuid)",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -116,7 +116,7 @@ def test_an_unknown_requirement_is_refused_not_ignored(word: str) -> None:
         check(fresh(), [{"type": word}])
 
 
-@pytest.mark.parametrize("word", ["upgrade-format-version", "", "remove-snapshots"])
+@pytest.mark.parametrize("word", ["upgrade-format-version", "", "remove-snapshots "])
 def test_an_unknown_update_is_refused_and_the_others_are_not_done(word: str) -> None:
     assert word not in UPDATES
     before = fresh()
@@ -215,11 +215,30 @@ def test_apply_leaves_its_input_alone() -> None:
         {"action": "set-current-schema", "schema-id": -1},
         {"action": "set-properties", "updates": {"a": "1"}},
         *adding(8),
+        {"action": "remove-snapshot-ref", "ref-name": "main"},
+        {"action": "remove-snapshots", "snapshot-ids": [7]},
     ]
     assert {each["action"] for each in updates} == set(UPDATES), "every update is tried"
     after = with_log_entry(apply(before, updates), "file:///t/1", before, 9000)
     assert before == kept
     assert after != before
+
+
+def test_a_removed_snapshot_leaves_no_reference_no_statistics_and_no_gap_in_the_log() -> None:
+    metadata = apply(fresh(), [update for number in (1, 2, 3, 4) for update in adding(number)])
+    for name, number in (("old", 2), ("new", 4)):
+        reference = {"ref-name": name, "type": "tag", "snapshot-id": number}
+        metadata = apply(metadata, [{"action": "set-snapshot-ref", **reference}])
+    metadata["statistics"] = [{"snapshot-id": 2}, {"snapshot-id": 4}]
+    after = apply(metadata, [{"action": "remove-snapshots", "snapshot-ids": [2]}])
+    assert [each["snapshot-id"] for each in after["snapshots"]] == [1, 3, 4]
+    assert [each["snapshot-id"] for each in after["snapshot-log"]] == [3, 4]
+    assert set(after["refs"]) == {"main", "new"}
+    assert after["statistics"] == [{"snapshot-id": 4}]
+    none = apply(after, [{"action": "remove-snapshots", "snapshot-ids": [1, 3, 4]}])
+    assert current_snapshot_id(none) is None
+    assert none["refs"] == {} and none["snapshot-log"] == []
+    TableMetadataV2.model_validate(none)
 
 
 def test_the_metadata_log_is_complete_and_bounded() -> None:
