@@ -185,6 +185,7 @@ class DroppedTables:
                 raise TableInUseError(str(dropped_of(row).name))
             tx.execute("UPDATE dropped_table SET purging = 1 WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM registered_object WHERE table_uuid = ?", (table_uuid,))
+            tx.execute("DELETE FROM expired_snapshot WHERE table_uuid = ?", (table_uuid,))
             return self._own_folder(tx, dropped_of(row))
 
         folder = self._state.write(begin)
