@@ -22,6 +22,7 @@ from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, ge
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
+from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
 from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
 from lakehouse.database import Database, DatabaseSettings
@@ -223,6 +224,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             HealthController,
             get_problem,
             TablesController,
+            PastController,
             NamespacesController,
             DatasetsController,
             IngestController,

@@ -23,11 +23,12 @@ from lakehouse.catalog.names import (
     folded,
     parse_table_name,
 )
-from lakehouse.catalog.table import Pinned, TableRef, TableState, Written
+from lakehouse.catalog.table import AsOf, Pinned, TableRef, TableState, Written, read_as_of
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 
 __all__ = [
+    "AsOf",
     "Catalog",
     "Column",
     "DatasetObject",
@@ -57,4 +58,5 @@ __all__ = [
     "folded",
     "iceberg_type",
     "parse_table_name",
+    "read_as_of",
 ]

@@ -53,6 +53,7 @@ from lakehouse.catalog.partitioning import (
     sort_fields,
     sort_terms,
 )
+from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations, schema_of_snapshot
 from lakehouse.catalog.table import (
     CREATED_AT,
@@ -100,6 +101,7 @@ class Catalog:
         self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
         self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
         self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
+        self.refs = Refs(self._tables, self._keys, self.load)
         self._damages = Damages(self._check_all)
 
     # What is there.
@@ -146,7 +148,8 @@ class Catalog:
 
     def snapshots(self, name: TableName) -> list[Snapshot]:
         """Return the snapshots of a table, newest first."""
-        return [snapshot_model(each) for each in reversed(self.load(name).metadata["snapshots"])]
+        metadata = self.load(name).metadata
+        return [snapshot_model(metadata, each) for each in reversed(metadata["snapshots"])]
 
     # What a statement reads.
 

@@ -20,12 +20,15 @@ from lakehouse.catalog.manifests import (
     holds_data,
     is_live,
 )
-from lakehouse.catalog.metadata import Json, snapshot_of
+from lakehouse.catalog.metadata import MAIN, Json, snapshot_of
+from lakehouse.catalog.table import BY, TRACE_ID
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
+from lakehouse.observability import trace_id
 from lakehouse.storage import LocalStore
 
+LOCAL = "local"
+"""Who writes, while callers have no names."""
 SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
-MAIN = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ def snapshot_draft(
         "summary": {
             "operation": operation(edit, gone),
             **totals(parent, edit, gone),
+            **origin(),
             **summary,
         },
         "schema-id": base["current-schema-id"],
@@ -184,6 +188,12 @@ def snapshot_draft(
         base=None if current else base,
         files=sheets.keys,
     )
+
+
+def origin() -> dict[str, str]:
+    """Return who makes a snapshot, and in which request, as a summary says it."""
+    trace = trace_id.get()
+    return {BY: LOCAL, **({TRACE_ID: trace} if trace else {})}
 
 
 def branch_head(metadata: Json, branch: str) -> Json | None:

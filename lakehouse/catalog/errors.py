@@ -43,7 +43,52 @@ class NamespaceNotFoundError(NotFoundError):
 
 class SnapshotNotFoundError(NotFoundError):
     def __init__(self, table: str, asked: object) -> None:
-        super().__init__(f"the table {table!r} has no snapshot at {asked}", table=table)
+        named = f", tag or branch {asked[:80]!r}" if isinstance(asked, str) else f" at {asked}"
+        super().__init__(f"the table {table!r} has no snapshot{named}", table=table)
+
+
+class RefNotFoundError(NotFoundError):
+    def __init__(self, table: str, ref: str) -> None:
+        super().__init__(f"the table {table!r} has no tag or branch {ref[:80]!r}", table=table)
+
+
+class RefExistsError(ConflictError):
+    """A tag stays where it is unless the request says that it moves; no name changes its kind."""
+
+    retryable = False
+
+    def __init__(self, table: str, ref: str, what: str) -> None:
+        super().__init__(
+            f"{ref!r} of the table {table!r} {what}; say `move` to move a tag, or delete it first",
+            table=table,
+            ref=ref,
+        )
+
+
+class NotForwardError(ConflictError):
+    """The branch main is not an ancestor of the snapshot, so what it holds would be lost."""
+
+    retryable = False
+
+    def __init__(self, table: str, snapshot_id: int) -> None:
+        super().__init__(
+            f"the snapshot {snapshot_id} does not go on from what the table {table!r} is now; "
+            "POST .../rollback goes back to an earlier one",
+            table=table,
+        )
+
+
+class NotMainsPastError(ConflictError):
+    """The table never was at this snapshot: it belongs to a branch alone."""
+
+    retryable = False
+
+    def __init__(self, table: str, asked: object) -> None:
+        super().__init__(
+            f"the table {table!r} never was at {asked}; a branch that goes on from it becomes "
+            "the table by PUT .../refs/main",
+            table=table,
+        )
 
 
 class TableExistsError(ConflictError):

@@ -5,6 +5,7 @@ we do not know stay: nothing is parsed into objects and written back without the
 Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,7 @@ FORMAT_VERSION: Literal[2] = 2
 PREVIOUS_VERSIONS_MAX = 100
 NO_SNAPSHOT = -1
 LAST_ADDED = -1
+MAIN = "main"
 
 
 def new_metadata(
@@ -92,7 +94,7 @@ def read_metadata(data: bytes) -> Json:
     if missing := sorted(REQUIRED - found.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     snapshot_id = current_snapshot_id(found)
-    main = {} if snapshot_id is None else {"main": {"snapshot-id": snapshot_id, "type": "branch"}}
+    main = {} if snapshot_id is None else {MAIN: {"snapshot-id": snapshot_id, "type": "branch"}}
     return {
         "properties": {},
         "current-snapshot-id": NO_SNAPSHOT,
@@ -221,19 +223,19 @@ def set_snapshot_ref(metadata: Json, update: Json) -> None:
         raise InvalidInputError(f"there is no snapshot {update['snapshot-id']}")
     name = update["ref-name"]
     reference = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
+    if reference["type"] not in (("branch",) if name == MAIN else ("branch", "tag")):
+        raise InvalidInputError(f"{name!r} cannot be a {reference['type']}")
     if metadata["refs"].get(name) == reference:
         return
     metadata["refs"] = {**metadata["refs"], name: reference}
-    if name == "main":
-        entry = {"snapshot-id": update["snapshot-id"], "timestamp-ms": metadata["last-updated-ms"]}
+    if name == MAIN:
         metadata["current-snapshot-id"] = update["snapshot-id"]
-        metadata["snapshot-log"] = [*metadata["snapshot-log"], entry]
 
 
 def remove_snapshot_ref(metadata: Json, update: Json) -> None:
     name = update["ref-name"]
-    metadata["refs"] = {key: value for key, value in metadata["refs"].items() if key != name}
-    if name == "main":
+    metadata["refs"] = {key: ref for key, ref in metadata["refs"].items() if key != name}
+    if name == MAIN:
         metadata["current-snapshot-id"] = NO_SNAPSHOT
 
 
@@ -274,7 +276,20 @@ def apply(metadata: Json, updates: Iterable[Json]) -> Json:
     result = dict(metadata)
     for update in updates:
         known(UPDATES, update["action"], "update")(result, update)
+    log_current(metadata, result)
     return result
+
+
+def log_current(before: Json, after: Json) -> None:
+    """Add to the log where `main` went: when its snapshot was made, or now, if it was there."""
+    snapshot_id = current_snapshot_id(after)
+    if snapshot_id in (None, current_snapshot_id(before)):
+        return
+    if snapshot_of(before, snapshot_id) is not None:
+        now_ms = time.time_ns() // 1_000_000
+        after["last-updated-ms"] = max(now_ms, before["last-updated-ms"] + 1)
+    entry = {"snapshot-id": snapshot_id, "timestamp-ms": after["last-updated-ms"]}
+    after["snapshot-log"] = [*after["snapshot-log"], entry]
 
 
 def known(table: Mapping[str, Any], name: str, what: str) -> Any:

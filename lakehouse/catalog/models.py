@@ -1,11 +1,12 @@
 """Tables as they cross the wire and the package border."""
 
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class TableName(NamedTuple):
@@ -45,6 +46,26 @@ class TableUndrop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The name that it comes back under; without it the old one."""
 
 
+class RefPut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["tag", "branch"]
+    snapshot_id: int | Text | None = None
+    """What it names: a snapshot id, a time, or another tag or branch. Without it what it named
+    before, and a new one the table as it is now."""
+    move: bool = False
+    """A tag that is there goes to another snapshot."""
+    max_ref_age_ms: PositiveInt | None = None
+    """How long it is kept after its snapshot was committed; without it for ever."""
+    min_snapshots_to_keep: PositiveInt | None = None
+    """Of a branch."""
+    max_snapshot_age_ms: PositiveInt | None = None
+    """Of a branch: how long its snapshots are kept."""
+
+
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    to: int | Text
+    """A snapshot id, a tag, a branch, or a time."""
+
+
 class NamespaceCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Text
 
@@ -82,6 +103,39 @@ class Snapshot(msgspec.Struct, frozen=True):
     added_rows: int
     deleted_rows: int
     summary: dict[str, str]
+    refs: list[str] = []
+    """Tags and branches that name it."""
+    by: str | None = None
+    """Who made it, where that is known."""
+    trace_id: str | None = None
+    """Of the request that made it: what to look for in the log."""
+
+
+class Ref(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+    snapshot_id: int
+    committed_at: datetime | None
+    """When that snapshot was committed."""
+    max_ref_age_ms: int | None = None
+    min_snapshots_to_keep: int | None = None
+    max_snapshot_age_ms: int | None = None
+
+
+class RefPage(msgspec.Struct, frozen=True):
+    items: list[Ref]
+    next_cursor: str | None = None
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    snapshot_id: int
+    committed_at: datetime
+    """When the snapshot was committed that the table is at now."""
+    row_count: int
+    previous_snapshot_id: int | None
+    """What the table was at; a rollback to it undoes this one."""
 
 
 class TablePage(msgspec.Struct, frozen=True):

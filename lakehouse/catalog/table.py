@@ -17,10 +17,13 @@ from lakehouse.catalog.models import Column, DatasetObject, Snapshot, TableName
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import to_columns
 
-AsOf: TypeAlias = int | datetime
+AsOf: TypeAlias = int | datetime | str
+"""A snapshot id, a moment (aware): what was current then, or the name of a tag or a branch."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CREATED_AT = "lakehouse.created-at-ms"
+BY = "lakehouse.by"
+TRACE_ID = "lakehouse.trace-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,6 @@ class TableRef:
     namespace: str | None
     name: str
     as_of: AsOf | None = None
-    """A snapshot id, or a moment (aware): the snapshot that was current then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def moment(milliseconds: int) -> datetime:
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def snapshot_model(snapshot: Json) -> Snapshot:
+def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
     summary = snapshot.get("summary", {})
     return Snapshot(
         snapshot_id=snapshot["snapshot-id"],
@@ -116,21 +118,46 @@ def snapshot_model(snapshot: Json) -> Snapshot:
         added_rows=int(summary.get("added-records", 0)),
         deleted_rows=int(summary.get("deleted-records", 0)),
         summary=summary,
+        refs=sorted(
+            name
+            for name, ref in metadata["refs"].items()
+            if ref["snapshot-id"] == snapshot["snapshot-id"]
+        ),
+        by=summary.get(BY),
+        trace_id=summary.get(TRACE_ID),
     )
+
+
+def read_as_of(asked: int | str) -> AsOf:
+    """Return what a caller means: digits are a snapshot id, ISO 8601 is a time, the rest a name.
+
+    A time without a zone is UTC. Ids may come as text: JavaScript has no numbers that large.
+    """
+    if isinstance(asked, int):
+        return asked
+    if asked.isascii() and asked.isdigit():
+        return int(asked)
+    try:
+        at = datetime.fromisoformat(asked)
+    except ValueError:
+        return asked
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     """Return the snapshot that `as_of` means, the current one without.
 
     Raises:
-        SnapshotNotFoundError: the table has none of that id, or had none at that time.
+        SnapshotNotFoundError: the table has none of that id or name, or had none at that time.
     """
+    metadata = table.metadata
     if as_of is None:
-        return snapshot_of(table.metadata)
-    if isinstance(as_of, int):
-        found = snapshot_of(table.metadata, as_of)
+        return snapshot_of(metadata)
+    if isinstance(as_of, datetime):
+        found = snapshot_at(metadata, (as_of - EPOCH) // timedelta(milliseconds=1))
     else:
-        found = snapshot_at(table.metadata, (as_of - EPOCH) // timedelta(milliseconds=1))
+        ref = metadata["refs"].get(as_of, {}) if isinstance(as_of, str) else {}
+        found = snapshot_of(metadata, ref.get("snapshot-id", as_of))
     if found is None:
         raise SnapshotNotFoundError(str(table.name), as_of)
     return found

@@ -27,7 +27,7 @@ click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {"name": "Run it", "commands": ["serve", "demo", "doctor", "config"]},
         {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "history"]},
-        {"name": "Undo it", "commands": ["drop", "undrop"]},
+        {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
     ]
 }
 
@@ -217,7 +217,7 @@ def ingest(**options: Any) -> None:
     "--as-of",
     multiple=True,
     metavar="TABLE=WHEN",
-    help="Read the table as it was: a snapshot id, or a time. May be repeated.",
+    help="Read the table as it was: a snapshot id, a tag, a branch, or a time. May be repeated.",
 )
 @click.option(
     "--format",

@@ -1,13 +1,16 @@
-"""`drop` and `undrop`: tables that leave, and come back."""
+"""Going back: tables that leave and come back, and the snapshots that they were."""
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import rich_click as click
 
 from lakehouse.cli import output
 from lakehouse.cli.where import connected
+from lakehouse.client import Ref
+
+DAY_MS = 86_400_000
 
 
 def drop(table: str, purge: bool, uuid: str | None, yes: bool, as_json: bool, **where: Any) -> None:
@@ -53,3 +56,69 @@ def dropped(namespace: str | None, names: bool, as_json: bool, **where: Any) -> 
         [("table", ""), ("dropped", ""), ("uuid", "")],
         [(f"{each.namespace}.{each.name}", each.dropped_at, each.uuid) for each in found],
     )
+
+
+def rollback(table: str, to: str, as_json: bool, **where: Any) -> None:
+    done = connected(lambda lake: lake.rollback(table, to), **where)
+    if as_json:
+        output.emit(done)
+        return
+    name = output.visible(f"{done.namespace}.{done.name}")
+    rows = output.plural(done.row_count, "row")
+    at = f"snapshot {done.snapshot_id} of {output.moment(done.committed_at)}"
+    output.stdout().print(f"{name} is at {at}, with {rows}", soft_wrap=True)
+    if done.previous_snapshot_id not in (None, done.snapshot_id):
+        undo = f"`lakehouse rollback {table} {done.previous_snapshot_id}` undoes it"
+        output.stderr().print(output.visible(undo), style="dim", soft_wrap=True)
+
+
+def name_snapshot(
+    kind: Literal["tag", "branch"],
+    table: str,
+    name: str | None,
+    at: str | None,
+    move: bool,
+    keep_days: float | None,
+    delete_it: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    if name is None:
+        if at or move or keep_days or delete_it:
+            raise click.UsageError(f"give the name of the {kind}")
+        show_names(table, as_json, **where)
+        return
+    if delete_it:
+        connected(lambda lake: lake.refs.delete(table, name), **where)
+        if as_json:
+            output.emit({"table": table, "name": name, "deleted": True})
+        else:
+            output.stdout().print(f"{output.visible(name)} is removed", soft_wrap=True)
+        return
+    retention = {"max_ref_age_ms": int(keep_days * DAY_MS)} if keep_days else {}
+    found = connected(
+        lambda lake: lake.refs.put(table, name, kind, at=at, move=move, **retention), **where
+    )
+    if as_json:
+        output.emit(found)
+        return
+    line = f"{found.name} is a {found.type} of {table} at snapshot {found.snapshot_id}"
+    output.stdout().print(output.visible(line), soft_wrap=True)
+
+
+def show_names(table: str, as_json: bool, **where: Any) -> None:
+    found = connected(lambda lake: list(lake.refs.list(table)), **where)
+    if as_json:
+        output.emit({"table": table, "refs": msgspec.to_builtins(found)})
+        return
+    output.show(
+        [("name", ""), ("type", ""), ("snapshot", "long"), ("committed", ""), ("kept", "")],
+        [
+            (each.name, each.type, str(each.snapshot_id), each.committed_at or "", kept(each))
+            for each in found
+        ],
+    )
+
+
+def kept(ref: Ref) -> str:
+    return f"{ref.max_ref_age_ms / DAY_MS:g} days" if ref.max_ref_age_ms else "for ever"

@@ -52,3 +52,89 @@ def undrop(**options: Any) -> None:
     from lakehouse.cli import past
 
     past.undrop(**options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse rollback orders 4719273645120034",
+        "lakehouse rollback orders month-end",
+        "lakehouse rollback orders 2026-01-31T12:00:00Z",
+        "lakehouse history orders          where it can go",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.argument("to")
+@somewhere
+@json_option
+def rollback(**options: Any) -> None:
+    """Make a table what it was.
+
+    TO is a snapshot id, a tag or a time. Nothing is deleted: a rollback to what came after undoes
+    this one, until that expires.
+    """
+    from lakehouse.cli import past
+
+    past.rollback(**options)
+
+
+at_option = click.option(
+    "--at",
+    metavar="WHEN",
+    help="A snapshot id, a time, or another tag or branch. Default: the table as it is now.",
+)
+delete_option = click.option("--delete", "delete_it", is_flag=True, help="Remove it.")
+keep_option = click.option(
+    "--keep-days",
+    type=click.FloatRange(0, min_open=True),
+    metavar="DAYS",
+    help="How long it is kept. Default: until it is removed.",
+)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse tag orders                          list tags and branches",
+        "lakehouse tag orders month-end",
+        "lakehouse tag orders before-import --at 2026-01-31T12:00:00Z --keep-days 30",
+        "lakehouse tag orders month-end --delete",
+        'lakehouse sql "FROM orders" --as-of orders=month-end',
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.argument("name", required=False)
+@at_option
+@click.option("--move", is_flag=True, help="Move a tag that is there.")
+@keep_option
+@delete_option
+@somewhere
+@json_option
+def tag(**options: Any) -> None:
+    """Name a snapshot of a table; it is kept for as long as it has a name."""
+    from lakehouse.cli import past
+
+    past.name_snapshot("tag", **options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse branch orders audit                 begin one at what the table is now",
+        "lakehouse branch orders audit --at month-end",
+        "lakehouse branch orders main --at audit       the table goes forward to the branch",
+        "lakehouse branch orders audit --delete",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.argument("name", required=False)
+@at_option
+@keep_option
+@delete_option
+@somewhere
+@json_option
+def branch(**options: Any) -> None:
+    """Name a line of snapshots of a table, for engines that write to branches."""
+    from lakehouse.cli import past
+
+    past.name_snapshot("branch", move=False, **options)

@@ -115,6 +115,8 @@ def history(table: str, limit: int, as_json: bool, **where: Any) -> None:
             ("rows", "long"),
             ("added", "long"),
             ("deleted", "long"),
+            ("by", ""),
+            ("names", ""),
         ],
         [
             (
@@ -124,6 +126,8 @@ def history(table: str, limit: int, as_json: bool, **where: Any) -> None:
                 number(each.row_count),
                 number(each.added_rows),
                 number(each.deleted_rows),
+                each.by or "",
+                ", ".join(each.refs),
             )
             for each in snapshots
         ],

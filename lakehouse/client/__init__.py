@@ -3,10 +3,13 @@
 from lakehouse.client.answers import RemoteError
 from lakehouse.client.client import DEFAULT_URL, Client
 from lakehouse.client.models import (
+    DroppedTable,
     DryRun,
     IngestReport,
     Problem,
+    Ref,
     Rejected,
+    RolledBack,
     RowsReport,
     Snapshot,
     Table,
@@ -16,12 +19,15 @@ from lakehouse.client.results import Result
 __all__ = [
     "DEFAULT_URL",
     "Client",
+    "DroppedTable",
     "DryRun",
     "IngestReport",
     "Problem",
+    "Ref",
     "Rejected",
     "RemoteError",
     "Result",
+    "RolledBack",
     "RowsReport",
     "Snapshot",
     "Table",

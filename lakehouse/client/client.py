@@ -24,6 +24,7 @@ from lakehouse.client.models import (
     OnError,
     Readiness,
     ResultPage,
+    RolledBack,
     RowsReport,
     Snapshot,
     SnapshotPage,
@@ -32,6 +33,7 @@ from lakehouse.client.models import (
     TableSummary,
 )
 from lakehouse.client.objects import Datasets, Storage
+from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
 from lakehouse.client.transport import Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
@@ -72,6 +74,7 @@ class Client:
         self._transport = Transport(url, timeout_s=timeout_s, retry_max_s=retry_max_s)
         self.storage = Storage(self._transport)
         self.datasets = Datasets(self._transport)
+        self.refs = Refs(self._transport)
 
     @property
     def url(self) -> str:
@@ -212,7 +215,7 @@ class Client:
         Args:
             sql: one SELECT, or DESCRIBE, SHOW TABLES, SUMMARIZE, EXPLAIN.
             parameters: values for `?`, in order, or for `$name`, by name.
-            as_of: for a table, the snapshot to read: its id, or a time.
+            as_of: for a table, the snapshot to read: its id, a tag, a branch, or a time.
             timeout_s: seconds it may run; at most what the server allows.
 
         Raises:
@@ -294,6 +297,27 @@ class Client:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def rollback(
+        self, table: str, to: int | str | datetime, *, idempotency_key: str | None = None
+    ) -> RolledBack:
+        """Make the table what it was; a rollback to what came after undoes it.
+
+        Args:
+            to: a snapshot id, a tag, or a time.
+            idempotency_key: the same key never rolls back twice; one is made when None.
+
+        Raises:
+            NotFoundError: no such table, or no such snapshot (any more).
+            ConflictError: the table never was at that snapshot.
+        """
+        response = self._transport.send(
+            "POST",
+            f"{table_path(table)}/rollback",
+            json={"to": to},
+            headers={"Idempotency-Key": idempotency_key or uuid4().hex},
+        )
+        return value_of(response, RolledBack)
 
     def namespaces(self) -> Iterator[str]:
         """Yield the namespaces by name."""
@@ -378,10 +402,6 @@ class Client:
     def _drop_result(self, path: str) -> None:
         with suppress(NotFoundError):  # forgotten already
             self._transport.send("DELETE", path)
-
-
-def table_path(table: str) -> str:
-    return f"/v1/tables/{quote(table, safe='')}"
 
 
 def load_params(

@@ -101,11 +101,40 @@ class Snapshot(msgspec.Struct, frozen=True):
     added_rows: int
     deleted_rows: int
     summary: dict[str, str] = {}
+    refs: list[str] = []
+    by: str | None = None
+    trace_id: str | None = None
 
 
 class SnapshotPage(msgspec.Struct, frozen=True):
     items: list[Snapshot]
     next_cursor: str | None = None
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """A tag or a branch."""
+
+    name: str
+    type: str
+    snapshot_id: int
+    committed_at: datetime | None = None
+    max_ref_age_ms: int | None = None
+    min_snapshots_to_keep: int | None = None
+    max_snapshot_age_ms: int | None = None
+
+
+class RefPage(msgspec.Struct, frozen=True):
+    items: list[Ref]
+    next_cursor: str | None = None
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str
+    snapshot_id: int
+    committed_at: datetime
+    row_count: int
+    previous_snapshot_id: int | None = None
 
 
 class ResultPage(msgspec.Struct, frozen=True):

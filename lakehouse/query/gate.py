@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from lakehouse.catalog import (
+    AsOf,
     Catalog,
     Pinned,
     SnapshotNotFoundError,
@@ -91,13 +92,13 @@ def prepare(
     *,
     catalog: Catalog,
     may: May,
-    as_of: Mapping[str, int | datetime],
+    as_of: Mapping[str, AsOf],
     limits: QueryConfig,
 ) -> Statement:
     """Return `sql` as it may run, over exactly the current snapshots or those of `as_of`.
 
     Args:
-        as_of: by table as the caller spells it, a snapshot id or a moment.
+        as_of: by table as the caller spells it, what to read of it.
 
     Raises:
         SqlError: it is not one plain SELECT (or one of its kin), or names what is not there.
@@ -121,13 +122,13 @@ def prepare_one(
     sql: str,
     catalog: Catalog,
     may: May,
-    as_of: Mapping[str, int | datetime],
+    as_of: Mapping[str, AsOf],
     limits: QueryConfig,
 ) -> Statement:
     asked = (sql, *sorted(as_of.items(), key=str))
     plan = PLANS.find(asked)
     if plan and all(may("select", name_of(ref)) for ref in plan.refs):
-        with suppress(TableNotFoundError):  # the long way says it better
+        with suppress(TableNotFoundError, SnapshotNotFoundError):  # the long way says it better
             pinned = catalog.pin(cursor, plan.refs)
             if plan.relations == tuple(each.relation for each in pinned):
                 return Statement(plan.text, tuple(pinned), plan.volatile)
@@ -462,7 +463,7 @@ def pin(
     walk: Walk,
     catalog: Catalog,
     may: May,
-    as_of: Mapping[str, int | datetime],
+    as_of: Mapping[str, AsOf],
 ) -> tuple[list[TableRef], list[Pinned]]:
     """Replace every table of the walk by its relation, all of them as of one moment."""
     refs = [reference(node, as_of) for node in walk.tables]
@@ -502,25 +503,32 @@ def asked_names(node: Tree) -> tuple[str, ...]:
     )
 
 
-def reference(node: Tree, as_of: Mapping[str, int | datetime]) -> TableRef:
+def reference(node: Tree, as_of: Mapping[str, AsOf]) -> TableRef:
     moment = next((as_of[name] for name in asked_names(node) if name in as_of), None)
     if node["at_clause"] is not None:
         moment = at_moment(node["at_clause"])
     return TableRef(node["schema_name"] or None, node["table_name"], moment)
 
 
-def at_moment(clause: Tree) -> int | datetime:
-    """Return what `AT (VERSION => ..)` or `AT (TIMESTAMP => ..)` says; without a zone it is UTC."""
+def at_moment(clause: Tree) -> AsOf:
+    """Return what `AT (VERSION => ..)` or `AT (TIMESTAMP => ..)` says; without a zone it is UTC.
+
+    A version is a snapshot id, or a text: the name of a tag or a branch, whatever it looks like.
+    """
     expression = clause["expr"]
     while expression.get("class") == "CAST":
         expression = expression["child"]
     try:
-        text = str(expression["value"]["value"])
+        value = expression["value"]["value"]
         if clause["unit"].upper() == "VERSION":
-            return int(text)
-        moment = datetime.fromisoformat(text)
-    except (KeyError, ValueError) as error:
-        raise SqlError("AT takes (VERSION => id) or (TIMESTAMP => 'ISO 8601 time')") from error
+            is_id = not isinstance(value, str) or (value.isascii() and value.isdigit())
+            return int(value) if is_id else str(value)
+        moment = datetime.fromisoformat(str(value))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SqlError(
+            "AT takes (VERSION => id), (VERSION => 'tag or branch') or "
+            "(TIMESTAMP => 'ISO 8601 time')"
+        ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

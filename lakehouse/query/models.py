@@ -13,7 +13,8 @@ class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: list[Any] | dict[str, Any] | None = None
     """Values for `?`, in order, or for `$name`, by name."""
     as_of: dict[str, int | str] = {}
-    """For a table, the snapshot to read: its id, or an ISO 8601 time (without a zone: UTC)."""
+    """For a table, the snapshot to read: its id, a tag, a branch, or an ISO 8601 time (without a
+    zone: UTC)."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Seconds it may run. The server's `query.timeout_s` is the most and the default."""
 

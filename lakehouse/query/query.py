@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,7 +13,7 @@ import anyio
 import msgspec
 import pyarrow as pa
 
-from lakehouse.catalog import Catalog, TableName
+from lakehouse.catalog import Catalog, TableName, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
@@ -23,7 +22,6 @@ from lakehouse.query.models import Format, SqlRequest
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
-    BadRequestFieldError,
     EngineDownError,
     MemoryPressureError,
     UnencodableResultError,
@@ -211,7 +209,7 @@ class Query:
     # Below: on a worker thread.
 
     def _prepare(self, cursor: Connection, running: Running, request: SqlRequest) -> Statement:
-        as_of = moments(request.as_of)
+        as_of = {table: read_as_of(asked) for table, asked in request.as_of.items()}
         try:
             statement = prepare(
                 cursor,
@@ -377,26 +375,3 @@ def etag_of(statement: Statement, request: SqlRequest, format_name: Format) -> s
     parts = (statement.etag_parts, request.sql, request.parameters, format_name)
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
     return f'W/"{digest[:32]}"'
-
-
-def moments(as_of: Mapping[str, int | str]) -> dict[str, int | datetime]:
-    return {table: moment(table, asked) for table, asked in as_of.items()}
-
-
-def moment(table: str, asked: int | str) -> int | datetime:
-    """Return a snapshot id, or a time: without a zone it is UTC.
-
-    Ids may come as text: JavaScript has no numbers that large.
-    """
-    if isinstance(asked, int):
-        return asked
-    if asked.isascii() and asked.isdigit():
-        return int(asked)
-    try:
-        at = datetime.fromisoformat(asked)
-    except ValueError:
-        raise BadRequestFieldError(
-            f"as_of of {table!r} is {asked[:80]!r}, neither a snapshot id nor an ISO 8601 time",
-            field="as_of",
-        ) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

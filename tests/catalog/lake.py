@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as PyIcebergTable
 
 from lakehouse.catalog import (
+    AsOf,
     Catalog,
     Column,
     Idempotency,
@@ -60,16 +60,14 @@ class Lake:
             sort_by=sort_by,
         )
 
-    def arrow(
-        self, table: str, as_of: int | datetime | None = None, where: str = "true"
-    ) -> pa.Table:
+    def arrow(self, table: str, as_of: AsOf | None = None, where: str = "true") -> pa.Table:
         """Return what a statement over the table reads."""
         name = parse_table_name(table)
         (pinned,) = self.catalog.pin(self.cursor, [TableRef(name.namespace, name.name, as_of)])
         sql = f'SELECT * FROM "{pinned.relation}" WHERE {where}'
         return self.cursor.execute(sql).to_arrow_table()
 
-    def rows(self, table: str, as_of: int | datetime | None = None) -> list[tuple[Any, ...]]:
+    def rows(self, table: str, as_of: AsOf | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a table, sorted."""
         columns = self.arrow(table, as_of).to_pydict().values()
         return sorted(zip(*columns, strict=True), key=repr)

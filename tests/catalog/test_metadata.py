@@ -313,4 +313,35 @@ def test_after_a_rollback_time_travel_reads_what_was_current_then() -> None:
     metadata = apply({**metadata, "last-updated-ms": 4000}, [back])
     assert current_snapshot_id(metadata) == 7
     assert snapshot_at(metadata, 3500) == snapshot(8, 3000)
-    assert snapshot_at(metadata, 4000) == snapshot(7, 2000)
+    back_ms = metadata["last-updated-ms"]
+    assert abs(back_ms / 1000 - datetime.now(UTC).timestamp()) < 60
+    assert snapshot_at(metadata, back_ms - 1) == snapshot(8, 3000)
+    assert snapshot_at(metadata, back_ms) == snapshot(7, 2000)
+
+
+def test_a_branch_becomes_the_table_when_main_goes_there() -> None:
+    branch = {"action": "set-snapshot-ref", "ref-name": "b", "type": "branch", "snapshot-id": 8}
+    before = apply(apply(fresh(), adding(7)), [adding(8)[0], branch])
+    assert current_snapshot_id(before) == 7
+    after = apply(before, [{**branch, "ref-name": "main"}])
+    assert after["snapshot-log"][-1]["timestamp-ms"] > snapshot(8)["timestamp-ms"]
+    assert snapshot_at(after, after["last-updated-ms"] - 1) == snapshot(7)
+    assert TableMetadataV2.model_validate(after).current_snapshot_id == 8
+
+
+def test_main_is_a_branch_and_a_reference_of_another_kind_is_refused() -> None:
+    metadata = apply(fresh(), adding(7))
+    for ref, type_ in (("main", "tag"), ("x", "bookmark")):
+        with pytest.raises(InvalidInputError):
+            apply(
+                metadata,
+                [{"action": "set-snapshot-ref", "ref-name": ref, "type": type_, "snapshot-id": 7}],
+            )
+
+
+def test_without_main_a_table_has_no_current_snapshot() -> None:
+    metadata = apply(fresh(), adding(7))
+    without = apply(metadata, [{"action": "remove-snapshot-ref", "ref-name": "main"}])
+    assert current_snapshot_id(without) is None
+    assert without["refs"] == {}
+    assert apply(metadata, [{"action": "remove-snapshot-ref", "ref-name": "x"}]) == metadata

@@ -114,3 +114,126 @@ def test_an_object_is_kept_while_a_dropped_dataset_may_come_back(http: httpx.Cli
     assert http.delete(path).status_code == 204
     assert http.get("/v1/storage/get/raw/it.parquet").content == parquet
     assert http.delete("/v1/storage/delete/raw/it.parquet").status_code == 204
+
+
+def test_a_tag_is_made_read_moved_and_removed(http: httpx.Client) -> None:
+    first = load(http, "tagged", "1,a\n")
+    second = load(http, "tagged", "2,b\n", "append")
+    path = "/v1/tables/tagged/refs/month-end"
+    made = http.put(path, json={"type": "tag", "snapshot_id": str(first), "max_ref_age_ms": 5000})
+    assert made.status_code == 200, made.text
+    assert made.json() == http.get(path).json()
+    assert (made.json()["snapshot_id"], made.json()["max_ref_age_ms"]) == (first, 5000)
+    for said in (
+        rows(http, "FROM tagged", as_of={"tagged": "month-end"}),
+        rows(http, "FROM tagged AT (VERSION => 'month-end')"),
+        rows(http, f"FROM tagged AT (VERSION => {first})"),
+    ):
+        assert said == [[1, "a"]]
+    tag = "FROM tagged AT (VERSION => 'month-end')"
+    both = f"SELECT (SELECT count(*) FROM tagged), (SELECT count(*) {tag})"
+    assert rows(http, both) == [[2, 1]]
+    listed = http.get("/v1/tables/tagged/refs?limit=1").json()
+    assert [each["name"] for each in listed["items"]] == ["main"]
+    cursor = listed["next_cursor"]
+    more = http.get(f"/v1/tables/tagged/refs?limit=1&cursor={cursor}").json()
+    assert [each["name"] for each in more["items"]] == ["month-end"]
+
+    elsewhere = {"type": "tag", "snapshot_id": second}
+    assert problem(http.put(path, json=elsewhere), 409) == "ref-exists"
+    assert problem(http.put(path, json={"type": "branch"}), 409) == "ref-exists"
+    assert http.put(path, json={**elsewhere, "move": True}).json()["snapshot_id"] == second
+    assert http.delete(path).status_code == 204
+    assert problem(http.get(path), 404) == "ref-not-found"
+    assert problem(http.delete(path), 404) == "ref-not-found"
+    answer = http.post("/v1/sql", json={"sql": "FROM tagged", "as_of": {"tagged": "month-end"}})
+    assert "no snapshot, tag or branch 'month-end'" in answer.json()["detail"]
+    assert problem(answer, 400)
+
+
+@pytest.mark.parametrize(
+    ("ref", "body", "status"),
+    [
+        ("main", {"type": "tag"}, 400),
+        ("20260131", {"type": "tag"}, 400),
+        ("x", {"type": "bookmark"}, 400),
+        ("x", {}, 400),
+        ("x", {"type": "tag", "snapshot_id": 5}, 404),
+        ("x", {"type": "tag", "snapshot_id": "nothing"}, 404),
+        ("x", {"type": "tag", "max_ref_age_ms": 0}, 400),
+        ("x", {"type": "tag", "colour": "red"}, 400),
+    ],
+)
+def test_a_reference_that_cannot_be_is_refused(
+    http: httpx.Client, ref: str, body: dict[str, Any], status: int
+) -> None:
+    load(http, "unnamed", "1,a\n")
+    assert problem(http.put(f"/v1/tables/unnamed/refs/{ref}", json=body), status)
+    names = [each["name"] for each in http.get("/v1/tables/unnamed/refs").json()["items"]]
+    assert names == ["main"]
+
+
+def test_main_stays(http: httpx.Client) -> None:
+    load(http, "stays", "1,a\n")
+    assert problem(http.delete("/v1/tables/stays/refs/main"), 400) == "invalid-input"
+    assert problem(http.get("/v1/tables/nothing/refs"), 404) == "table-not-found"
+    put = http.put("/v1/tables/nothing/refs/x", json={"type": "tag"})
+    assert problem(put, 404) == "table-not-found"
+
+
+def test_a_rollback_happens_once_under_its_key(http: httpx.Client) -> None:
+    first = load(http, "back", "1,a\n")
+    second = load(http, "back", "2,b\n", "append")
+    key = {"Idempotency-Key": "back-1"}
+    path = "/v1/tables/back/rollback"
+    done = http.post(path, json={"to": first}, headers=key)
+    assert done.status_code == 200, done.text
+    assert done.json()["snapshot_id"] == first
+    assert done.json()["previous_snapshot_id"] == second
+    assert rows(http, "FROM back") == [[1, "a"]]
+    load(http, "back", "3,c\n", "append")
+    again = http.post(path, json={"to": first}, headers=key)
+    assert again.content == done.content
+    assert rows(http, "FROM back ORDER BY id") == [[1, "a"], [3, "c"]], "it happened once"
+    other = http.post(path, json={"to": second}, headers=key)
+    assert problem(other, 422) == "idempotency-mismatch"
+    assert http.post(path, json={"to": str(second)}).json()["row_count"] == 2
+    assert rows(http, "FROM back ORDER BY id") == [[1, "a"], [2, "b"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"to": 5}, 404),
+        ({"to": "2020-01-01"}, 404),
+        ({"to": ""}, 400),
+        ({}, 400),
+        ({"to": 1.5}, 400),
+    ],
+)
+def test_a_rollback_to_nothing_changes_nothing(
+    http: httpx.Client, body: dict[str, Any], status: int
+) -> None:
+    snapshot = load(http, "firm", "1,a\n")
+    assert problem(http.post("/v1/tables/firm/rollback", json=body), status)
+    assert http.get("/v1/tables/firm").json()["snapshot_id"] == snapshot
+    gone = http.post("/v1/tables/nothing/rollback", json={"to": 1})
+    assert problem(gone, 404) == "table-not-found"
+
+
+def test_snapshots_say_who_and_in_which_request_and_what_names_them(http: httpx.Client) -> None:
+    trace = "0123456789abcdef0123456789abcdef"
+    headers = {"X-Lakehouse-Trace-Id": trace}
+    body = "id,name\n1,a\n2,b\n"
+    http.post("/v1/ingest?name=told&format=csv", content=body, headers=headers)
+    http.put("/v1/tables/told/refs/start", json={"type": "tag"})
+    load(http, "told", "3,c\n")
+    newest, oldest = http.get("/v1/tables/told/snapshots").json()["items"]
+    assert (newest["refs"], oldest["refs"]) == (["main"], ["start"])
+    assert (oldest["by"], oldest["trace_id"]) == ("local", trace)
+    assert (oldest["operation"], oldest["added_rows"], oldest["deleted_rows"]) == ("append", 2, 0)
+    assert (newest["operation"], newest["added_rows"], newest["deleted_rows"]) == (
+        "overwrite",
+        1,
+        2,
+    )

@@ -28,3 +28,28 @@ def test_a_purge_is_for_good(quick: Shell) -> None:
     assert quick.ok("drop", "purged", "--purge", "--json").json()["purged"] is True
     assert quick.run("undrop", "purged").code == 3
     assert "goes with --purge" in quick.run("drop", "purged", "--uuid", "x").stderr
+
+
+def test_snapshots_get_names_and_a_table_goes_back(quick: Shell) -> None:
+    loaded(quick, "named")
+    first = quick.ok("history", "named", "--json").json()["snapshots"][0]["snapshot_id"]
+    assert "named at snapshot" in quick.ok("tag", "named", "start", "--keep-days", "30").stdout
+    more = quick.write("more.csv", "id,name\n3,c\n")
+    quick.ok("ingest", "named", more, "--mode", "append")
+    assert "start" in quick.ok("history", "named").stdout
+    listed = quick.ok("tag", "named").stdout
+    assert "30 days" in listed and "for ever" in listed
+    counted = ["sql", "SELECT count(*) FROM named", "--json"]
+    assert quick.ok(*counted, "--as-of", "named=start").json()["rows"] == [[2]]
+
+    done = quick.ok("rollback", "named", "start", "--json").json()
+    assert (done["snapshot_id"], done["row_count"]) == (first, 2)
+    assert quick.ok(*counted).json()["rows"] == [[2]]
+    shown = quick.ok("rollback", "named", str(done["previous_snapshot_id"]))
+    assert "with 3 rows" in shown.stdout
+    assert f"`lakehouse rollback named {first}` undoes it" in shown.stderr
+
+    assert quick.ok("branch", "named", "audit", "--json").json()["type"] == "branch"
+    assert quick.ok("branch", "named", "audit", "--delete").stdout == "audit is removed\n"
+    assert quick.run("tag", "named", "nothing", "--delete").code == 3
+    assert quick.run("tag", "named", "--move").code == 2
