@@ -78,8 +78,11 @@ class DatabaseSettings:
 class Session:
     """One cursor that lives over several thread hops; what `cursor.register` adds dies with it."""
 
-    def __init__(self, connection: Connection, limiter: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self, connection: Connection, limiter: anyio.CapacityLimiter, *, measured: bool = False
+    ) -> None:
         self._connection = connection
+        self._measured = measured
         self._cursor: Connection | None = None
         """Opened on the first thread: under load it takes milliseconds, which the loop has not."""
         self._limiter = limiter
@@ -100,7 +103,7 @@ class Session:
                 raise RuntimeError("the caller left before the work began")
             try:
                 if self._cursor is None:
-                    self._cursor = new_cursor(self._connection)
+                    self._cursor = new_cursor(self._connection, measured=self._measured)
                 return work(self._cursor)
             except BaseException:
                 self._let_go()
@@ -128,6 +131,15 @@ class Session:
         with self._using:
             if self._cursor is not None:
                 self._cursor.interrupt()
+
+    def share_done(self) -> float | None:
+        """Return how much of the statement that runs is done, from 0 to 1, as the engine guesses.
+
+        None when none runs, when it cannot say, and of a session that is not `measured`.
+        """
+        with self._using:
+            percent = self._cursor.query_progress() if self._cursor is not None else -1.0
+        return percent / 100 if percent >= 0 else None
 
     def close(self) -> None:
         if not self._abandoned:  # closing under a running statement would wait for it
@@ -167,8 +179,11 @@ class Database:
             yield cursor
 
     @asynccontextmanager
-    async def session(self, lane: Lane = Lane.SHORT) -> AsyncIterator[Session]:
-        session = Session(self._connection, self._lanes[lane])
+    async def session(
+        self, lane: Lane = Lane.SHORT, *, measured: bool = False
+    ) -> AsyncIterator[Session]:
+        """A session; `measured` for one whose `share_done` will be asked for."""
+        session = Session(self._connection, self._lanes[lane], measured=measured)
         try:
             yield session
         finally:
@@ -199,9 +214,12 @@ def wait_for_room() -> None:
             return
 
 
-def new_cursor(connection: Connection) -> Connection:
+def new_cursor(connection: Connection, *, measured: bool = False) -> Connection:
     cursor = connection.cursor()
     cursor.execute("USE lake")
+    if measured:  # the bar is not drawn, but what it would show is counted
+        cursor.execute("SET enable_progress_bar_print = false")
+        cursor.execute("SET enable_progress_bar = true")
     return cursor
 
 
@@ -231,6 +249,8 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "threads": settings.threads,
         "temp_directory": str(settings.temp_dir),
         "max_temp_directory_size": f"{settings.temp_max_bytes}B",
+        # They belong to a cursor, and nothing else can be set for one before it is there.
+        "allowed_configs": ["enable_progress_bar", "enable_progress_bar_print"],
         "allowed_directories": [f"{path}/" for path in settings.directories],
         "enable_external_access": False,
         "lock_configuration": True,

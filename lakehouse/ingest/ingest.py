@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from lakehouse.catalog import (
     Catalog,
     Column,
     Idempotency,
+    IdempotencyInFlightError,
     Rows,
     SchemaDriftError,
     TableExistsError,
@@ -39,6 +40,7 @@ from lakehouse.database import (
     EngineInterruptError,
     EngineMemoryError,
     Lane,
+    Session,
 )
 from lakehouse.failpoints import reach
 from lakehouse.ingest.columns import differences
@@ -65,12 +67,15 @@ from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.rows import VIEW, RowReader, row_reader
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file
+from lakehouse.jobs import JobHandle
 
 log = logging.getLogger(__name__)
 
 CONTENT = "lakehouse.content-sha256"
 SAMPLE_ROWS_SHOWN = 20
 SLOT_WAIT_S = 30.0
+IN_FLIGHT_WAIT_S = 0.5
+LOADING = "loading rows"
 UPLOADS_PER_SLOT = 8
 """Uploads at once, for each load at once: a slow client holds no slot while it sends."""
 ATTEMPTS_MAX = 3
@@ -111,6 +116,8 @@ class Ingest:
         self._catalog = catalog
         self._listener = listener
         self._slots = anyio.Semaphore(config.concurrency_max)
+        # One slot is always left for loads that somebody waits for.
+        self._background_slots = anyio.Semaphore(max(config.concurrency_max - 1, 1))
         self._uploads = 0
         self._readers: dict[tuple[Column, ...], RowReader] = {}
 
@@ -145,6 +152,30 @@ class Ingest:
         async with self._slot():
             return await self._database.run(work, Lane.LONG)
 
+    async def load_in_background(
+        self, job: JobHandle, *, upload: Upload, options: LoadOptions, key: str | None
+    ) -> bytes:
+        """Do what `load` does as the work of a job: nobody waits, so it may for its slot.
+
+        It waits for another load under the same key too, and returns that one's answer.
+        """
+        job.progress(0, upload.size_bytes, "waiting for other loads")
+        work = partial(self._load, upload=upload, options=options, key=key, job=job)
+        while True:
+            async with (
+                self._background_slots,
+                self._slots,
+                self._database.session(Lane.LONG, measured=True) as session,
+            ):
+                measure = partial(tell_progress, job, session, upload.size_bytes)
+                with (
+                    suppress(IdempotencyInFlightError),
+                    job.stopped_by(session.interrupt),
+                    job.measured_by(measure),
+                ):
+                    return await session.run(work)
+            await anyio.sleep(IN_FLIGHT_WAIT_S)
+
     async def dry_run(self, upload: Upload, options: LoadOptions) -> DryRun:
         """Return what `load` would do: the schema, how it differs, and a sample."""
         work = partial(self._dry_run, upload=upload, options=options)
@@ -175,16 +206,27 @@ class Ingest:
     # Below: on a worker thread.
 
     def _load(
-        self, cursor: Connection, *, upload: Upload, options: LoadOptions, key: str | None
+        self,
+        cursor: Connection,
+        *,
+        upload: Upload,
+        options: LoadOptions,
+        key: str | None,
+        job: JobHandle | None = None,
     ) -> bytes:
         name = check_table_name(options.namespace, options.name)
         with ExitStack() as stack:
             if key is not None:
                 stack.enter_context(self._catalog.in_flight(key))
+            if job is not None:
+                job.progress(phase="reading the file")
             file, spare = self._readable(stack, upload, options)
             content = identity(file, options)
             if key is not None and (answer := self._catalog.replay(key, content)) is not None:
                 return answer
+            if job is not None:
+                job.check_cancelled()
+                job.progress(phase=LOADING)
             for attempt in range(1, ATTEMPTS_MAX + 1):
                 try:
                     given, load = self._into(cursor, name, file, spare, options, content, key)
@@ -452,6 +494,13 @@ def identity(file: Readable, options: LoadOptions) -> str:
     """Return what identifies a load: the content, and how it was to be read."""
     said = msgspec.json.encode((file.format, options))
     return f"{file.sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+
+
+def tell_progress(job: JobHandle, session: Session, size_bytes: int) -> None:
+    """Tell how much of the file the engine has read; a second pass does not take it back."""
+    share, told = session.share_done(), job.told
+    if share is not None and told.phase == LOADING:
+        job.progress(max(told.done or 0, int(size_bytes * share)))
 
 
 @contextmanager

@@ -15,15 +15,18 @@ from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromPath, HeaderParameter
 from multipart import parse_options_header
 
+from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.requests import QUERY
 from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
+from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import Named, room_for
 from lakehouse.ingest.models import RowsAnswer
 from lakehouse.ingest.multipart import FilePart, file_of
 from lakehouse.ingest.spool import spooled
+from lakehouse.jobs import Jobs
 from lakehouse.storage import steady
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -91,26 +94,39 @@ class IngestController(Controller):
         request_max_body_size=None,
         opt={QUERY: PARAMETERS},
         operation_class=IngestOperation,
-        responses={200: ResponseSpec(IngestAnswer, description="What the load did.")},
+        responses={
+            200: ResponseSpec(IngestAnswer, description="What the load did."),
+            202: ACCEPTED,
+        },
     )
     async def ingest_file(
-        self, request: AnyRequest, ingest: NamedDependency[Ingest], key: IdempotencyKey = None
+        self,
+        request: AnyRequest,
+        ingest: NamedDependency[Ingest],
+        jobs: NamedDependency[Jobs],
+        key: IdempotencyKey = None,
     ) -> Response[bytes]:
         """Load a file into a table: CSV, TSV, NDJSON or Parquet, plain, gzip or zstd.
 
         The body is multipart with one file, or the file itself. `name` is the table; `mode` is
         create, append or overwrite (left out: a new name is created, an existing table's rows are
         replaced). Once this is answered, the next SELECT reads the rows. `dry_run=true` says what
-        would happen and writes nothing.
+        would happen and writes nothing. With `Prefer: respond-async` the load is a job, which
+        begins once the body was received.
         """
         options, dry_run = read_options(request)
         check_key(key)
+        as_job = wants_job(request.headers) and not dry_run
+        if as_job:
+            jobs.check_room()
         check_length(request, ingest.config.max_bytes)
         with ingest.uploading() as path:
             upload = await received(request, path, options, ingest.config.max_bytes)
             if dry_run:
                 work = ingest.dry_run(upload, options)
                 return Response(msgspec.json.encode(await unless_gone(request.receive, work)))
+            if as_job:
+                return accepted(await start_load(jobs, ingest, upload, options, key))
             body = await unless_gone(request.receive, ingest.load(upload, options, key))
         return Response(body, media_type="application/json")
 

@@ -31,6 +31,7 @@ class JobHandle:
         """Set once the job has ended and its row says so."""
         self._job = job
         self._interrupts: list[Callable[[], None]] = []
+        self._measures: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     @property
@@ -40,6 +41,13 @@ class JobHandle:
     @property
     def now(self) -> Job:
         """The job as it is now."""
+        for measure in list(self._measures):
+            measure()
+        return self._job
+
+    @property
+    def told(self) -> Job:
+        """The job as its work last told it, without asking what `measured_by` named."""
         return self._job
 
     def progress(
@@ -76,6 +84,19 @@ class JobHandle:
                 yield
             finally:
                 self._interrupts.remove(interrupt)
+
+    @contextmanager
+    def measured_by(self, measure: Callable[[], None]) -> Iterator[None]:
+        """In this block `measure` is called whenever somebody looks: it tells `progress`.
+
+        Args:
+            measure: takes no time; called on the event loop.
+        """
+        self._measures.append(measure)
+        try:
+            yield
+        finally:
+            self._measures.remove(measure)
 
     # Below: for `Jobs`.
 

@@ -203,9 +203,10 @@ class Jobs:
         try:
             told, told_at = 0, time.monotonic()
             while not handle.over.is_set():
+                job = handle.now
                 if handle.version != told:
                     told, told_at = handle.version, time.monotonic()
-                    yield told, handle.now
+                    yield told, job
                 elif time.monotonic() - told_at > HEARTBEAT_S:
                     told_at = time.monotonic()
                     yield None
@@ -270,7 +271,9 @@ class Jobs:
                     await self._call(partial(self._ledger.put, job))
                     handle.change(**begun)
                     value = await self._result(work, handle)
-                    return {"state": "succeeded", "result": plain(value), "phase": None}
+                    ended = {"state": "succeeded", "result": plain(value), "phase": None}
+                    total = handle.told.total
+                    return ended if total is None else {**ended, "done": total}
         except Exception as error:
             return self._unfinished(handle, error)
         return self._unfinished(handle, handle.stopped())
@@ -337,14 +340,15 @@ class Jobs:
 
     async def _save_progress(self) -> None:
         changed = [
-            (handle, handle.version, handle.now)
+            (handle, job, version)
             for handle in self._live.values()
-            if handle.version != handle.saved
+            for job, version in [(handle.now, handle.version)]
+            if version != handle.saved
         ]
         if changed:
-            jobs = [job for *_, job in changed]
+            jobs = [job for _, job, _ in changed]
             await self._call(partial(self._ledger.save_progress, jobs))
-        for handle, version, _ in changed:
+        for handle, _, version in changed:
             handle.saved = version
 
     async def _call(self, work: Callable[[], T]) -> T:
