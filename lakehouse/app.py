@@ -34,6 +34,7 @@ from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
 from lakehouse.query import Allowance, Query, Spool, StatementEnded
 from lakehouse.query.routes import SqlController
+from lakehouse.query.table_routes import TableRowsController
 from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
 from lakehouse.storage import LocalObjects, LocalStore, Objects, keep_copies
 from lakehouse.storage.routes import StorageController
@@ -230,6 +231,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             IngestController,
             JobsController,
             SqlController,
+            TableRowsController,
             StorageController,
         ],
         dependencies={

@@ -1,6 +1,7 @@
 """Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
 
 from lakehouse.catalog.catalog import Catalog
+from lakehouse.catalog.differences import Differing
 from lakehouse.catalog.errors import (
     EmptyTableError,
     IdempotencyInFlightError,
@@ -32,6 +33,7 @@ __all__ = [
     "Catalog",
     "Column",
     "DatasetObject",
+    "Differing",
     "EmptyTableError",
     "Idempotency",
     "IdempotencyInFlightError",

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal, TypeAlias
 
+from lakehouse.catalog.differences import Differences
 from lakehouse.catalog.dropped import DroppedTables
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
@@ -102,6 +103,7 @@ class Catalog:
         self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
         self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self.refs = Refs(self._tables, self._keys, self.load)
+        self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self._damages = Damages(self._check_all)
 
     # What is there.
@@ -150,6 +152,15 @@ class Catalog:
         """Return the snapshots of a table, newest first."""
         metadata = self.load(name).metadata
         return [snapshot_model(metadata, each) for each in reversed(metadata["snapshots"])]
+
+    def snapshot_id(self, name: TableName, as_of: AsOf | None) -> int | None:
+        """Return the snapshot that `as_of` means, the current one without; None before the first.
+
+        Raises:
+            TableNotFoundError, SnapshotNotFoundError: there is no such table or snapshot.
+        """
+        snapshot = chosen_snapshot(self.load(name), as_of)
+        return snapshot["snapshot-id"] if snapshot else None
 
     # What a statement reads.
 

@@ -91,6 +91,33 @@ class NotMainsPastError(ConflictError):
         )
 
 
+class ChangesExpiredError(NotFoundError):
+    """Snapshots in between are gone, so nobody knows all that changed."""
+
+    def __init__(self, table: str, oldest: int) -> None:
+        super().__init__(
+            f"the changes of the table {table!r} before the snapshot {oldest} have expired; export "
+            "the table and go on from the snapshot that was exported",
+            table=table,
+            oldest_snapshot_id=oldest,
+        )
+
+
+class NotInPastError(ConflictError):
+    """The table went back since, so what came after is not what changed."""
+
+    retryable = False
+
+    def __init__(self, table: str, since: int, until: int) -> None:
+        super().__init__(
+            f"the snapshot {until} of the table {table!r} does not go on from {since}: it was "
+            f"rolled back; GET .../diff/rows?from={since}&to={until} says what differs",
+            table=table,
+            since=since,
+            until=until,
+        )
+
+
 class TableExistsError(ConflictError):
     retryable = False
 

@@ -8,7 +8,7 @@ silently replaces `People`: `iceberg.md`, Reading.)
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +39,14 @@ class Relation:
     name: str
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Lease:
+    """Files of these snapshots are read without a relation; they stay while somebody holds it."""
+
+    table_uuid: str
+    snapshot_ids: frozenset[int]
+
+
 class Kept(NamedTuple):
     weight: int
     held: "weakref.ReferenceType[Relation]"
@@ -51,6 +59,7 @@ class Relations:
         self._manifests = manifests
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
+        self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._lock = threading.Lock()
         # Who makes or drops a view holds the lock of its name: two writers of one view fail.
         self._making = [threading.Lock() for _ in range(MAKERS)]
@@ -98,11 +107,19 @@ class Relations:
         """Return the snapshots of a table that statements read now."""
         prefix = relation_prefix(table_uuid)
         with self._lock:
+            leased = [each for each in self._leases if each.table_uuid == table_uuid]
             return {
                 int(name.removeprefix(prefix).partition("_")[0])
                 for name, kept in self._kept.items()
                 if name.startswith(prefix) and kept.held() is not None
-            }
+            }.union(*(each.snapshot_ids for each in leased))
+
+    def lease(self, table_uuid: str, snapshot_ids: Iterable[int]) -> Lease:
+        """Return what keeps the files of snapshots while it is held; look at `generation` after."""
+        lease = Lease(table_uuid, frozenset(snapshot_ids))
+        with self._lock:
+            self._leases.add(lease)
+        return lease
 
     def _find(self, name: str) -> Relation | None:
         with self._lock:

@@ -107,6 +107,10 @@ def moment(milliseconds: int) -> datetime:
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
+def epoch_ms(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
 def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
     summary = snapshot.get("summary", {})
     return Snapshot(
@@ -154,7 +158,7 @@ def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     if as_of is None:
         return snapshot_of(metadata)
     if isinstance(as_of, datetime):
-        found = snapshot_at(metadata, (as_of - EPOCH) // timedelta(milliseconds=1))
+        found = snapshot_at(metadata, epoch_ms(as_of))
     else:
         ref = metadata["refs"].get(as_of, {}) if isinstance(as_of, str) else {}
         found = snapshot_of(metadata, ref.get("snapshot-id", as_of))

@@ -156,10 +156,22 @@ def write_json(result: Result, out: BinaryIO) -> None:
     out.write(b'\n],"row_count":%d}\n' % count)
 
 
+def as_document(result: Result) -> dict[str, Any]:
+    """Return all rows, in memory, as `write_json` writes them."""
+    rows = result.rows
+    return {"columns": result.columns, "rows": rows, "row_count": len(rows)}
+
+
 def export(
     lake: Client, text: str, format_: Any, asked: Mapping[str, Any], path: Path | None
 ) -> None:
-    with lake.export(text, format_, **asked) as pieces, target(path) as out:
+    with lake.export(text, format_, **asked) as pieces:
+        save(pieces, path)
+
+
+def save(pieces: Iterable[bytes], path: Path | None) -> None:
+    """Write the pieces to a file, or to stdout."""
+    with target(path) as out:
         if path is None:
             copy(pieces, out, lambda done, total: None)
             return

@@ -26,7 +26,8 @@ click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {"name": "Run it", "commands": ["serve", "demo", "doctor", "config"]},
-        {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "history"]},
+        {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export"]},
+        {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
     ]
 }

@@ -1,14 +1,15 @@
 """Going back: tables that leave and come back, and the snapshots that they were."""
 
 import sys
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import msgspec
 import rich_click as click
 
-from lakehouse.cli import output
+from lakehouse.cli import asking, output
 from lakehouse.cli.where import connected
-from lakehouse.client import Ref
+from lakehouse.client import Client, Ref
 
 DAY_MS = 86_400_000
 
@@ -122,3 +123,58 @@ def show_names(table: str, as_json: bool, **where: Any) -> None:
 
 def kept(ref: Ref) -> str:
     return f"{ref.max_ref_age_ms / DAY_MS:g} days" if ref.max_ref_age_ms else "for ever"
+
+
+def diff(
+    table: str,
+    before: str | None,
+    to: str | None,
+    rows_max: int | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    def work(lake: Client) -> None:
+        found = lake.diff(table, before, to)
+        if as_json:
+            rows = asking.as_document(lake.diff_rows(table, before, to)) if rows_max else {}
+            output.emit({"table": table, **msgspec.to_builtins(found), **rows})
+            return
+        output.facts(
+            [
+                ("from", str(found.from_snapshot_id or "nothing")),
+                ("to", str(found.to_snapshot_id or "nothing")),
+                ("inserted", f"{found.inserted_rows:,}"),
+                ("deleted", f"{found.deleted_rows:,}"),
+            ]
+        )
+        if rows_max:
+            asking.show(lake.diff_rows(table, before, to), rows_max)
+
+    connected(work, **where)
+
+
+def changes(
+    table: str, since: str | None, until: str | None, rows_max: int, as_json: bool, **where: Any
+) -> None:
+    def work(lake: Client) -> None:
+        rows, last = lake.changes(table, since, until)
+        if as_json:
+            output.emit({"table": table, "until": last, **asking.as_document(rows)})
+        else:
+            asking.show(rows, rows_max)
+
+    connected(work, **where)
+
+
+def export(
+    table: str, format_: str | None, as_of: str | None, path: Path | None, **where: Any
+) -> None:
+    chosen = asking.format_of(format_ or ("csv" if path is None else None), path, as_json=False)
+    if chosen == "json":
+        raise click.UsageError("a table is written as csv, ndjson, arrow or parquet")
+
+    def work(lake: Client) -> None:
+        with lake.export_table(table, cast(Any, chosen), as_of=as_of) as pieces:
+            asking.save(pieces, path)
+
+    connected(work, **where)

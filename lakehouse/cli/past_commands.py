@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from lakehouse.cli.commands import lakehouse
-from lakehouse.cli.options import WHERE, after, json_option, somewhere
+from lakehouse.cli.options import FILE, WHERE, after, json_option, somewhere
 
 
 @lakehouse.command(
@@ -138,3 +138,91 @@ def branch(**options: Any) -> None:
     from lakehouse.cli import past
 
     past.name_snapshot("branch", move=False, **options)
+
+
+rows_option = click.option(
+    "--rows",
+    "rows_max",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Rows that are shown; 0 is all of them.",
+)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse diff orders                          what the last commit changed",
+        "lakehouse diff orders month-end --rows 20      since a tag",
+        "lakehouse diff orders 2026-01-01 2026-02-01 --json",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.argument("before", required=False, metavar="[FROM]")
+@click.argument("to", required=False, metavar="[TO]")
+@click.option(
+    "--rows", "rows_max", type=click.IntRange(1), metavar="N", help="Show this many of them."
+)
+@somewhere
+@json_option
+def diff(**options: Any) -> None:
+    """Show how many rows differ between two snapshots of a table, and which.
+
+    FROM and TO are snapshot ids, tags, branches or times; left out they are the last snapshot but
+    one, and the table as it is now.
+    """
+    from lakehouse.cli import past
+
+    past.diff(**options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse changes orders --since month-end",
+        "lakehouse changes orders --since 2026-01-31T12:00:00Z --rows 0",
+        "lakehouse changes orders --since 4719273645120034 --json   with where to go on",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.option(
+    "--since", metavar="WHEN", help="A snapshot id, a tag or a time. Default: the beginning."
+)
+@click.option("--until", metavar="WHEN", help="The last snapshot. Default: the current one.")
+@rows_option
+@somewhere
+@json_option
+def changes(**options: Any) -> None:
+    """Show the rows that were added and deleted, snapshot by snapshot."""
+    from lakehouse.cli import past
+
+    past.changes(**options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse export orders > orders.csv",
+        "lakehouse export orders -o orders.parquet",
+        "lakehouse export orders --as-of month-end -o orders.ndjson",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "ndjson", "arrow", "parquet"]),
+    help="Default: csv, or what the name of the output file says.",
+)
+@click.option("--as-of", metavar="WHEN", help="A snapshot id, a tag, a branch, or a time.")
+@click.option(
+    "-o", "--output", "path", type=FILE, metavar="FILE", help="Write the rows to this file."
+)
+@somewhere
+def export(**options: Any) -> None:
+    """Write a whole table as a file: CSV, NDJSON, Arrow or Parquet."""
+    from lakehouse.cli import past
+
+    past.export(**options)

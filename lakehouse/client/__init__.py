@@ -3,6 +3,7 @@
 from lakehouse.client.answers import RemoteError
 from lakehouse.client.client import DEFAULT_URL, Client
 from lakehouse.client.models import (
+    Difference,
     DroppedTable,
     DryRun,
     IngestReport,
@@ -19,6 +20,7 @@ from lakehouse.client.results import Result
 __all__ = [
     "DEFAULT_URL",
     "Client",
+    "Difference",
     "DroppedTable",
     "DryRun",
     "IngestReport",

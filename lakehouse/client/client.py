@@ -12,10 +12,12 @@ import httpx
 
 from lakehouse.client.answers import value_of
 from lakehouse.client.models import (
+    Difference,
     DroppedPage,
     DroppedTable,
     DryRun,
     ExportFormat,
+    FileExportFormat,
     FileFormat,
     Health,
     IngestReport,
@@ -43,7 +45,9 @@ if TYPE_CHECKING:  # 100 MB of memory that most callers of this module never nee
     import pyarrow as pa
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
-AsOf: TypeAlias = Mapping[str, int | str | datetime]
+When: TypeAlias = int | str | datetime
+"""A snapshot id, the name of a tag or a branch, or a time."""
+AsOf: TypeAlias = Mapping[str, When]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
 COMMIT_TIMEOUT_S = 3600.0
@@ -228,7 +232,7 @@ class Client:
             json=statement(sql, parameters, as_of, timeout_s),
             headers={"Accept": "application/json"},
         )
-        return Result(value_of(response, ResultPage), self._page, self._drop_result)
+        return self._result(response)
 
     @contextmanager
     def export(
@@ -298,9 +302,7 @@ class Client:
             if cursor is None:
                 return
 
-    def rollback(
-        self, table: str, to: int | str | datetime, *, idempotency_key: str | None = None
-    ) -> RolledBack:
+    def rollback(self, table: str, to: When, *, idempotency_key: str | None = None) -> RolledBack:
         """Make the table what it was; a rollback to what came after undoes it.
 
         Args:
@@ -318,6 +320,64 @@ class Client:
             headers={"Idempotency-Key": idempotency_key or uuid4().hex},
         )
         return value_of(response, RolledBack)
+
+    def changes(
+        self, table: str, since: When | None = None, until: When | None = None
+    ) -> tuple[Result, int | None]:
+        """Return the rows added and deleted since, the oldest first, and where to go on.
+
+        Each row ends with `_change_type` (`insert` or `delete`), `_snapshot_id` and
+        `_committed_at`. Call it again with the second value until that stays the same: one answer
+        covers 500 snapshots at most.
+
+        Args:
+            since: a snapshot id, a tag or a time; None for all there are.
+            until: the last snapshot; None for the current one.
+
+        Raises:
+            NotFoundError: no such table or snapshot, or what was in between has expired.
+            ConflictError: the table was rolled back since; `diff_rows` says what differs.
+        """
+        params = {"since": text_of(since), "until": text_of(until), "format": "json"}
+        response = self._transport.send("GET", f"{table_path(table)}/changes", params=params)
+        last = response.headers.get("X-Lakehouse-Snapshot-Id")
+        return self._result(response), int(last) if last else None
+
+    def diff(self, table: str, before: When | None = None, after: When | None = None) -> Difference:
+        """Count the rows by which two snapshots differ.
+
+        Args:
+            before: a snapshot id, a tag, a branch or a time; None for the one before `after`.
+            after: None for the current one.
+
+        Raises:
+            NotFoundError: no such table or snapshot.
+        """
+        params = {"from": text_of(before), "to": text_of(after)}
+        response = self._transport.send("GET", f"{table_path(table)}/diff", params=params)
+        return value_of(response, Difference)
+
+    def diff_rows(
+        self, table: str, before: When | None = None, after: When | None = None
+    ) -> Result:
+        """Return the rows by which two snapshots differ, as `changes` does; see `diff`."""
+        params = {"from": text_of(before), "to": text_of(after), "format": "json"}
+        path = f"{table_path(table)}/diff/rows"
+        return self._result(self._transport.send("GET", path, params=params))
+
+    @contextmanager
+    def export_table(
+        self, table: str, format: FileExportFormat = "csv", *, as_of: When | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """Read a whole table as bytes of a format, in pieces, as it is or as it was.
+
+        Raises:
+            NotFoundError: no such table or snapshot.
+        """
+        params = {"format": format, "as_of": text_of(as_of)}
+        path = f"{table_path(table)}/export"
+        with self._transport.stream("GET", path, params=params) as pieces:
+            yield pieces
 
     def namespaces(self) -> Iterator[str]:
         """Yield the namespaces by name."""
@@ -396,12 +456,20 @@ class Client:
             timeout_s=COMMIT_TIMEOUT_S,
         )
 
+    def _result(self, response: httpx.Response) -> Result:
+        return Result(value_of(response, ResultPage), self._page, self._drop_result)
+
     def _page(self, path: str) -> ResultPage:
         return value_of(self._transport.send("GET", path), ResultPage)
 
     def _drop_result(self, path: str) -> None:
         with suppress(NotFoundError):  # forgotten already
             self._transport.send("DELETE", path)
+
+
+def text_of(when: When | None) -> str | None:
+    """Return what a query string says: a snapshot id, a name, or an ISO 8601 time."""
+    return when.isoformat() if isinstance(when, datetime) else None if when is None else str(when)
 
 
 def load_params(

@@ -8,7 +8,8 @@ import msgspec
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
 FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
-ExportFormat: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+FileExportFormat: TypeAlias = Literal["ndjson", "csv", "arrow", "parquet"]
+ExportFormat: TypeAlias = Literal["json"] | FileExportFormat
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -135,6 +136,15 @@ class RolledBack(msgspec.Struct, frozen=True):
     committed_at: datetime
     row_count: int
     previous_snapshot_id: int | None = None
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """How many rows differ between two snapshots; an updated row is one of each."""
+
+    from_snapshot_id: int | None
+    to_snapshot_id: int | None
+    inserted_rows: int
+    deleted_rows: int
 
 
 class ResultPage(msgspec.Struct, frozen=True):

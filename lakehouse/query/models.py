@@ -38,3 +38,12 @@ class SqlResult(msgspec.Struct, frozen=True):
     next: str | None
     """The path of the next page, or null. Pages are of one snapshot, and kept 15 minutes."""
     query_id: str
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """How many rows differ between two snapshots; an updated row is one of each."""
+
+    from_snapshot_id: int | None
+    to_snapshot_id: int | None
+    inserted_rows: int
+    deleted_rows: int

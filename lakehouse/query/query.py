@@ -48,6 +48,17 @@ def authorise(action: str, table: TableName) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRequest:
+    """Rows of a table that no SELECT names: its changes, say. In all else a statement like any."""
+
+    prepare: Callable[[Connection], Statement]
+    """On a worker thread: what runs, and what it holds while it does."""
+    sql: str = ""
+    parameters: None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotModified:
     etag: str
 
@@ -99,7 +110,7 @@ class Query:
 
     async def answer(
         self,
-        request: SqlRequest,
+        request: SqlRequest | TableRequest,
         *,
         query_id: str | None = None,
         with_etag: bool = False,
@@ -121,7 +132,7 @@ class Query:
             StatementTimeoutError, StatementCancelledError, TooManyStatementsError,
             MemoryPressureError, ResultTooLargeError, SpoolFullError
         """
-        with self._statements.admit(request, query_id, "json") as running:
+        with self._statements.admit(request.timeout_s, query_id, "json") as running:
             async with self._database.session(Lane.SHORT) as session:
                 work = partial(
                     self._answer_json, running, request, with_etag or bool(known_etags), known_etags
@@ -130,7 +141,7 @@ class Query:
 
     async def stream(
         self,
-        request: SqlRequest,
+        request: SqlRequest | TableRequest,
         format_name: Format,
         *,
         query_id: str | None = None,
@@ -143,7 +154,9 @@ class Query:
         Arguments and errors are those of `answer`.
         """
         async with AsyncExitStack() as stack:
-            running = stack.enter_context(self._statements.admit(request, query_id, format_name))
+            running = stack.enter_context(
+                self._statements.admit(request.timeout_s, query_id, format_name)
+            )
             session = await stack.enter_async_context(self._database.session(Lane.SHORT))
             work = partial(
                 self._start_stream, running, request, with_etag or bool(known_etags), known_etags
@@ -208,26 +221,34 @@ class Query:
 
     # Below: on a worker thread.
 
-    def _prepare(self, cursor: Connection, running: Running, request: SqlRequest) -> Statement:
-        as_of = {table: read_as_of(asked) for table, asked in request.as_of.items()}
+    def _prepare(
+        self, cursor: Connection, running: Running, request: SqlRequest | TableRequest
+    ) -> Statement:
         try:
-            statement = prepare(
-                cursor,
-                request.sql,
-                catalog=self._catalog,
-                may=authorise,
-                as_of=as_of,
-                limits=self._config,
+            statement = (
+                request.prepare(cursor)
+                if isinstance(request, TableRequest)
+                else self._prepare_sql(cursor, request)
             )
         except ENGINE_ERRORS as error:  # the gate names what the caller did; this is our side
             raise translated(error) from error
         running.tables = tuple(str(pinned.table) for pinned in statement.tables)
         return statement
 
+    def _prepare_sql(self, cursor: Connection, request: SqlRequest) -> Statement:
+        return prepare(
+            cursor,
+            request.sql,
+            catalog=self._catalog,
+            may=authorise,
+            as_of={table: read_as_of(asked) for table, asked in request.as_of.items()},
+            limits=self._config,
+        )
+
     def _answer_json(
         self,
         running: Running,
-        request: SqlRequest,
+        request: SqlRequest | TableRequest,
         with_etag: bool,
         known_etags: frozenset[str],
         cursor: Connection,
@@ -263,7 +284,7 @@ class Query:
     def _start_stream(
         self,
         running: Running,
-        request: SqlRequest,
+        request: SqlRequest | TableRequest,
         with_etag: bool,
         known_etags: frozenset[str],
         cursor: Connection,
@@ -368,7 +389,9 @@ def twice(build: Callable[[], T]) -> T:
         return build()
 
 
-def etag_of(statement: Statement, request: SqlRequest, format_name: Format) -> str | None:
+def etag_of(
+    statement: Statement, request: SqlRequest | TableRequest, format_name: Format
+) -> str | None:
     """Return a weak ETag: the text that runs names the snapshots it reads."""
     if statement.volatile:
         return None

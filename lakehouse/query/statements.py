@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 
 from lakehouse.config import QueryConfig
-from lakehouse.query.models import Format, SqlRequest
+from lakehouse.query.models import Format
 from lakehouse.query.run_errors import (
     BadRequestFieldError,
     InterruptedStatementError,
@@ -109,7 +109,7 @@ class Statements:
 
     @contextmanager
     def admit(
-        self, request: SqlRequest, query_id: str | None, format_name: Format
+        self, timeout_s: float | None, query_id: str | None, format_name: Format
     ) -> Iterator[Running]:
         """Count a statement in while the block runs; the listener hears how it ended.
 
@@ -123,7 +123,7 @@ class Statements:
         if len(self._running) >= self._config.concurrency_max:
             raise TooManyStatementsError(self._config.concurrency_max)
         most = float(self._config.timeout_s)
-        running = Running(query_id, format_name, min(request.timeout_s or most, most))
+        running = Running(query_id, format_name, min(timeout_s or most, most))
         self._running[query_id] = running
         outcome = "ok"
         try:

@@ -1,9 +1,12 @@
 """What a table was, over HTTP: dropped tables, references, rollback, changes, exports."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.services import ServerProcess, lakehouse_server
@@ -237,3 +240,93 @@ def test_snapshots_say_who_and_in_which_request_and_what_names_them(http: httpx.
         1,
         2,
     )
+
+
+@pytest.mark.parametrize("format_name", ["csv", "ndjson", "arrow", "parquet"])
+def test_a_table_is_exported_as_it_is_and_as_it_was(http: httpx.Client, format_name: str) -> None:
+    table = f"out {format_name} ü"
+    first = load(http, table, "1,a\n2,b\n")
+    http.put(f"/v1/tables/{table}/refs/start", json={"type": "tag"})
+    second = load(http, table, "3,c\n", "append")
+    for as_of, snapshot, count in ((None, second, 3), ("start", first, 2), (str(first), first, 2)):
+        params = {"format": format_name} | ({"as_of": as_of} if as_of else {})
+        answer = http.get(f"/v1/tables/{table}/export", params=params)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["X-Lakehouse-Snapshot-Id"] == str(snapshot)
+        named = answer.headers["Content-Disposition"]
+        assert named.startswith(f'attachment; filename="out_{format_name}_.')
+        assert f"filename*=UTF-8''out%20{format_name}%20%C3%BC." in named
+        assert len(decoded(answer.content, format_name)) == count
+
+
+def decoded(content: bytes, format_name: str) -> list[Any]:
+    if format_name == "csv":
+        return content.decode().splitlines()[1:]
+    if format_name == "ndjson":
+        return content.decode().splitlines()
+    if format_name == "arrow":
+        return list(pa.ipc.open_stream(content).read_all().to_pylist())
+    return list(pq.read_table(io.BytesIO(content)).to_pylist())
+
+
+def test_an_export_that_cannot_be_is_refused(http: httpx.Client) -> None:
+    load(http, "unsent", "1,a\n")
+    assert problem(http.get("/v1/tables/nothing/export"), 404) == "table-not-found"
+    assert problem(http.get("/v1/tables/unsent/export?as_of=x"), 404) == "snapshot-not-found"
+    assert problem(http.get("/v1/tables/unsent/export?format=xml"), 400) == "invalid-input"
+    pictures = http.get("/v1/tables/unsent/export", headers={"Accept": "image/png"})
+    assert problem(pictures, 406)
+
+
+def test_a_consumer_follows_a_table_by_its_changes(http: httpx.Client) -> None:
+    load(http, "followed", "1,a\n2,b\n")
+    exported = http.get("/v1/tables/followed/export")
+    since = exported.headers["X-Lakehouse-Snapshot-Id"]
+    load(http, "followed", "3,c\n", "append")
+    load(http, "followed", "2,b\n3,c\n", "overwrite")
+
+    answer = http.get(f"/v1/tables/followed/changes?since={since}")
+
+    assert [(row[0], row[2]) for row in answer.json()["rows"]] == [(3, "insert"), (1, "delete")]
+    names = [each["name"] for each in answer.json()["columns"]]
+    assert names == ["id", "name", "_change_type", "_snapshot_id", "_committed_at"]
+    until = answer.headers["X-Lakehouse-Snapshot-Id"]
+    again = http.get(f"/v1/tables/followed/changes?since={until}")
+    assert again.json()["rows"] == []
+    assert again.headers["X-Lakehouse-Snapshot-Id"] == until
+    for format_name in ("csv", "ndjson", "arrow", "parquet"):
+        params = {"since": since, "format": format_name}
+        streamed = http.get("/v1/tables/followed/changes", params=params)
+        assert len(decoded(streamed.content, format_name)) == 2
+    assert problem(http.get("/v1/tables/followed/changes?since=5"), 404) == "snapshot-not-found"
+    assert problem(http.get("/v1/tables/nothing/changes"), 404) == "table-not-found"
+    wrong = http.get("/v1/tables/followed/changes?from=5")
+    assert problem(wrong, 400) == "invalid-request"
+
+
+def test_two_snapshots_are_compared(http: httpx.Client) -> None:
+    first = load(http, "compared", "1,a\n2,b\n")
+    second = load(http, "compared", "2,b\n3,c\n4,d\n", "overwrite")
+    counted = http.get("/v1/tables/compared/diff")
+    assert counted.json() == {
+        "from_snapshot_id": first,
+        "to_snapshot_id": second,
+        "inserted_rows": 2,
+        "deleted_rows": 1,
+    }
+    back = http.get(f"/v1/tables/compared/diff?from={second}&to={first}").json()
+    assert (back["inserted_rows"], back["deleted_rows"]) == (1, 2)
+    shown = http.get(f"/v1/tables/compared/diff/rows?from={first}").json()["rows"]
+    assert sorted(row[:3] for row in shown) == [
+        [1, "a", "delete"],
+        [3, "c", "insert"],
+        [4, "d", "insert"],
+    ]
+    same = http.get("/v1/tables/compared/diff?from=main").json()
+    assert (same["inserted_rows"], same["deleted_rows"]) == (0, 0)
+    assert problem(http.get("/v1/tables/compared/diff?from=x"), 404) == "snapshot-not-found"
+    http.post("/v1/tables/compared/rollback", json={"to": first})
+    since = http.get(f"/v1/tables/compared/changes?since={second}")
+    assert problem(since, 409) == "not-in-past"
+    path = since.json()["detail"].partition("GET ...")[2].partition(" says")[0]
+    assert http.get(f"/v1/tables/compared{path}").status_code == 200

@@ -53,3 +53,32 @@ def test_snapshots_get_names_and_a_table_goes_back(quick: Shell) -> None:
     assert quick.ok("branch", "named", "audit", "--delete").stdout == "audit is removed\n"
     assert quick.run("tag", "named", "nothing", "--delete").code == 3
     assert quick.run("tag", "named", "--move").code == 2
+
+
+def test_what_changed_is_shown_counted_and_exported(quick: Shell) -> None:
+    loaded(quick, "moved")
+    quick.ok("tag", "moved", "start")
+    quick.ok("ingest", "moved", quick.write("moved.csv", "id,name\n2,b\n3,c\n"))
+
+    counted = quick.ok("diff", "moved", "--json").json()
+    assert (counted["inserted_rows"], counted["deleted_rows"]) == (1, 1)
+    rows = quick.ok("diff", "moved", "start", "main", "--rows", "5", "--json").json()["rows"]
+    assert sorted(row[:3] for row in rows) == [[1, "a", "delete"], [3, "c", "insert"]]
+    assert "insert" in quick.ok("diff", "moved", "--rows", "1").stdout
+
+    changed = quick.ok("changes", "moved", "--since", "start", "--json").json()
+    assert [row[2] for row in changed["rows"]] == ["delete", "insert"]
+    assert changed["until"] == counted["to_snapshot_id"]
+    assert "4 rows" in quick.ok("changes", "moved").stderr
+
+    quick.ok("export", "moved", "--as-of", "start", "-o", "out.ndjson")
+    lines = (quick.folder / "out.ndjson").read_text().splitlines()
+    assert lines == ['{"id":1,"name":"a"}', '{"id":2,"name":"b"}']
+    assert quick.run("export", "moved", "-o", "out.json").code == 2
+    assert quick.run("export", "nothing", "-o", "no.csv").code == 3
+    assert not (quick.folder / "no.csv").exists()
+
+
+def test_an_export_goes_to_a_pipe(shell: Shell) -> None:
+    loaded(shell, "piped")
+    assert shell.ok("export", "piped").stdout.splitlines() == ["id,name", "1,a", "2,b"]

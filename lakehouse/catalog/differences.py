@@ -1,0 +1,306 @@
+"""What differs between two snapshots, and what each snapshot of a line of them changed.
+
+Only the files that are not common to both are read. Where a file was rewritten, the rows that it
+kept are in the old one and in the new one: EXCEPT ALL leaves them out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lakehouse.catalog.errors import ChangesExpiredError, EmptyTableError, NotInPastError
+from lakehouse.catalog.health import naming_damage
+from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
+from lakehouse.catalog.metadata import Json, schema_of, snapshot_at, snapshot_of
+from lakehouse.catalog.models import TableName
+from lakehouse.catalog.relations import (
+    Lease,
+    Relations,
+    empty_sql,
+    files_sql,
+    relation_prefix,
+    schema_of_snapshot,
+)
+from lakehouse.catalog.table import AsOf, Pinned, chosen_snapshot, epoch_ms
+from lakehouse.catalog.tables import LoadedTable
+from lakehouse.catalog.types import Field, duckdb_type, to_columns
+from lakehouse.database import Connection, quoted
+
+SNAPSHOTS_MAX = 500
+"""Of one answer of `changes`: each is a SELECT of its own, 0.5 ms to bind."""
+
+Pin = Callable[[Connection, LoadedTable, AsOf | None], Pinned]
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A SELECT of the rows that differ, and what it reads.
+
+    Its columns are those of the table at the later snapshot, then `_change_type` (`insert` or
+    `delete`), `_snapshot_id` and `_committed_at` of the snapshot that changed the row.
+    """
+
+    sql: str
+    pinned: tuple[Pinned, ...]
+    before: int | None
+    until: int | None
+    """The last snapshot that it covers: where the next `changes` goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """SELECTs of the rows that are only in the one or only in the other snapshot."""
+
+    deleted: str | None
+    inserted: str | None
+
+
+class Differences:
+    def __init__(
+        self,
+        manifests: Manifests,
+        relations: Relations,
+        load: Callable[[TableName], LoadedTable],
+        pin: Pin,
+    ) -> None:
+        self._manifests = manifests
+        self._relations = relations
+        self._load = load
+        self._pin = pin
+
+    def changes(
+        self, cursor: Connection, name: TableName, since: AsOf | None, until: AsOf | None
+    ) -> Differing:
+        """Return the rows that each snapshot after `since` added and deleted, the oldest first.
+
+        Args:
+            since: its own changes are not among them; None, or a time before the first snapshot:
+                all there are.
+            until: the last one; None for the current. `SNAPSHOTS_MAX` at most are looked at.
+
+        Raises:
+            TableNotFoundError, SnapshotNotFoundError: there is no such table or snapshot.
+            ChangesExpiredError: snapshots in between are gone.
+            NotInPastError: `until` does not go on from `since`.
+            EmptyTableError: the table has no columns.
+        """
+
+        def read(table: LoadedTable) -> tuple[Json | None, list[Json]]:
+            before = None if is_before_all(table, since) else chosen_snapshot(table, since)
+            last = chosen_snapshot(table, until)
+            line = line_of(table, before, last)[:SNAPSHOTS_MAX] if last else []
+            return before, line
+
+        return self._differing(cursor, name, read)
+
+    def between(
+        self, cursor: Connection, name: TableName, before: AsOf | None, after: AsOf | None
+    ) -> Differing:
+        """Return the rows by which the snapshot `after` differs from `before`.
+
+        Args:
+            before: None for the one that `after` was made from.
+            after: None for the current one.
+
+        Raises:
+            TableNotFoundError, SnapshotNotFoundError: there is no such table or snapshot.
+            EmptyTableError: the table has no columns.
+        """
+
+        def read(table: LoadedTable) -> tuple[Json | None, list[Json]]:
+            last = chosen_snapshot(table, after)
+            if last is None:
+                return None, []
+            if before is not None:
+                return chosen_snapshot(table, before), [last]
+            parent_id = last.get("parent-snapshot-id")
+            return (None if parent_id is None else chosen_snapshot(table, parent_id)), [last]
+
+        return self._differing(cursor, name, read)
+
+    def _differing(
+        self,
+        cursor: Connection,
+        name: TableName,
+        read: Callable[[LoadedTable], tuple[Json | None, list[Json]]],
+    ) -> Differing:
+        while True:
+            generation = self._relations.generation
+            table = self._load(name)
+            before, line = read(table)
+            states = [each for each in (before, *line) if each is not None]
+            lease = self._relations.lease(
+                table.metadata["table-uuid"], [each["snapshot-id"] for each in states]
+            )
+            # Held by now, so maintenance sees what we read, unless it looked before.
+            if self._relations.generation == generation:
+                return self._select(cursor, table, before, line, lease)
+
+    def _select(
+        self,
+        cursor: Connection,
+        table: LoadedTable,
+        before: Json | None,
+        line: Sequence[Json],
+        lease: Lease,
+    ) -> Differing:
+        last = line[-1] if line else before
+        fields = schema_of_snapshot(table.metadata, last)["fields"]
+        if not fields:
+            raise EmptyTableError(str(table.name))
+        pinned = [pinned_by(table, last, fields, lease)]
+        parts: list[str] = []
+        previous = before
+        for snapshot in line:
+            with naming_damage(table.name):
+                sides = self._sides(cursor, table, fields, previous, snapshot, pinned)
+            parts.extend(labelled(sides, snapshot))
+            previous = snapshot
+        if not parts:
+            nothing = Sides(None, empty_sql(fields))
+            parts.extend(labelled(nothing, {"snapshot-id": 0, "timestamp-ms": 0}))
+        return Differing(
+            " UNION ALL ".join(parts),
+            tuple(pinned),
+            before["snapshot-id"] if before else None,
+            last["snapshot-id"] if last else None,
+        )
+
+    def _sides(
+        self,
+        cursor: Connection,
+        table: LoadedTable,
+        fields: Sequence[Field],
+        before: Json | None,
+        after: Json,
+        pinned: list[Pinned],
+    ) -> Sides:
+        is_next = before is None or after.get("parent-snapshot-id") == before["snapshot-id"]
+        if is_next and after.get("summary", {}).get("operation") == "replace":
+            return Sides(None, None)  # the same rows, laid out anew
+        old = self._listed(before)
+        new = self._listed(after)
+        if has_evolved(table.metadata) or has_deletes(old) or has_deletes(new):
+            return both(
+                self._whole(cursor, table, fields, before, pinned),
+                self._whole(cursor, table, fields, after, pinned),
+            )
+        return both(
+            *(
+                files_sql(fields, files) if files else None
+                for files in self._changed_files(old, new)
+            )
+        )
+
+    def _listed(self, snapshot: Json | None) -> Sequence[ManifestFile]:
+        return self._manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
+
+    def _changed_files(
+        self, old: Sequence[ManifestFile], new: Sequence[ManifestFile]
+    ) -> tuple[list[str], list[str]]:
+        """Return the files that left and those that came; common manifests are not read."""
+        before = {each.manifest_path: each for each in live(old)}
+        after = {each.manifest_path: each for each in live(new)}
+
+        def files(these: dict[str, ManifestFile], those: dict[str, ManifestFile]) -> set[str]:
+            changed = [each for path, each in these.items() if path not in those]
+            return {each.location for each in self._manifests.live_files(changed)}
+
+        left, came = files(before, after), files(after, before)
+        return sorted(left - came), sorted(came - left)
+
+    def _whole(
+        self,
+        cursor: Connection,
+        table: LoadedTable,
+        fields: Sequence[Field],
+        snapshot: Json | None,
+        pinned: list[Pinned],
+    ) -> str | None:
+        """Return the SELECT of all rows of a snapshot, in the columns that `fields` are now."""
+        if snapshot is None:
+            return None
+        pinned.append(self._pin(cursor, table, snapshot["snapshot-id"]))
+        there = {
+            each["id"]: each for each in schema_of_snapshot(table.metadata, snapshot)["fields"]
+        }
+        columns = ", ".join(column_sql(each, there.get(each["id"])) for each in fields)
+        return f"SELECT {columns} FROM {quoted(pinned[-1].relation)}"
+
+
+def both(before: str | None, after: str | None) -> Sides:
+    """Return what is only in one of two SELECTs, each row as often as it is there more often."""
+    if before is None or after is None:
+        return Sides(before, after)
+    return Sides(f"({before}) EXCEPT ALL ({after})", f"({after}) EXCEPT ALL ({before})")
+
+
+def labelled(sides: Sides, snapshot: Json) -> Iterator[str]:
+    snapshot_id, at_ms = int(snapshot["snapshot-id"]), int(snapshot["timestamp-ms"])
+    for change, rows in (("delete", sides.deleted), ("insert", sides.inserted)):
+        if rows is not None:
+            yield (
+                f"SELECT *, '{change}' AS _change_type, CAST({snapshot_id} AS BIGINT) AS "
+                f"_snapshot_id, make_timestamptz({at_ms * 1000}) AS _committed_at FROM ({rows})"
+            )
+
+
+def column_sql(field: Field, old: Field | None) -> str:
+    """Return the expression of a column as it was read then, for what it is now."""
+    type_ = duckdb_type(field["type"])
+    if old is None:
+        return f"CAST(NULL AS {type_}) AS {quoted(field['name'])}"
+    if old["type"] == field["type"]:
+        return f"{quoted(old['name'])} AS {quoted(field['name'])}"
+    return f"CAST({quoted(old['name'])} AS {type_}) AS {quoted(field['name'])}"
+
+
+def has_evolved(metadata: Json) -> bool:
+    """Whether files may have been written with other columns; a dataset may begin without any."""
+    return sum(1 for each in metadata["schemas"] if each["fields"]) > 1
+
+
+def is_before_all(table: LoadedTable, since: AsOf | None) -> bool:
+    """Whether nothing was there yet at `since`."""
+    if since is None:
+        return True
+    return isinstance(since, datetime) and snapshot_at(table.metadata, epoch_ms(since)) is None
+
+
+def line_of(table: LoadedTable, before: Json | None, last: Json) -> list[Json]:
+    """Return the snapshots after `before` up to `last`, the oldest first.
+
+    Raises:
+        ChangesExpiredError: some of them are gone.
+        NotInPastError: `last` does not go on from `before`.
+    """
+    wanted = before["snapshot-id"] if before else None
+    line: list[Json] = []
+    each: Json | None = last
+    while each is not None and each["snapshot-id"] != wanted:
+        line.append(each)
+        parent_id = each.get("parent-snapshot-id")
+        if parent_id is None:
+            if wanted is not None:
+                raise NotInPastError(str(table.name), wanted, last["snapshot-id"])
+            break
+        each = snapshot_of(table.metadata, parent_id)
+        if each is None:
+            raise ChangesExpiredError(str(table.name), line[-1]["snapshot-id"])
+    return line[::-1]
+
+
+def pinned_by(
+    table: LoadedTable, snapshot: Json | None, fields: Sequence[Field], lease: Lease
+) -> Pinned:
+    """Return what tells errors and ETags which state is read, and keeps its files."""
+    snapshot_id = snapshot["snapshot-id"] if snapshot else None
+    schema_id = schema_of(table.metadata)["schema-id"]
+    return Pinned(
+        table=table.name,
+        uuid=lease.table_uuid,
+        snapshot_id=snapshot_id,
+        columns=to_columns(fields),
+        relation=f"{relation_prefix(lease.table_uuid)}{snapshot_id or 0}_{schema_id}",
+        holds=lease,
+    )
