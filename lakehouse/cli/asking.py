@@ -169,22 +169,22 @@ def export(
         save(pieces, path)
 
 
-def save(pieces: Iterable[bytes], path: Path | None) -> None:
-    """Write the pieces to a file, or to stdout."""
+def save(pieces: Iterable[bytes], path: Path | None) -> int:
+    """Write the pieces to a file, or to stdout, and return how many bytes they were."""
     with target(path) as out:
         if path is None:
-            copy(pieces, out, lambda done, total: None)
-            return
+            return copy(pieces, out, lambda done, total: None)
         with output.transfer(f"writing {path}") as advance:
-            copy(pieces, out, advance)
+            return copy(pieces, out, advance)
 
 
-def copy(pieces: Iterable[bytes], out: BinaryIO, advance: Callable[[int, None], None]) -> None:
+def copy(pieces: Iterable[bytes], out: BinaryIO, advance: Callable[[int, None], None]) -> int:
     done = 0
     for piece in pieces:
         out.write(piece)
         done += len(piece)
         advance(done, None)
+    return done
 
 
 @contextmanager

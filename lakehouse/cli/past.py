@@ -167,14 +167,24 @@ def changes(
 
 
 def export(
-    table: str, format_: str | None, as_of: str | None, path: Path | None, **where: Any
+    table: str,
+    format_: str | None,
+    as_of: str | None,
+    path: Path | None,
+    as_json: bool,
+    **where: Any,
 ) -> None:
+    if as_json and path is None:
+        raise click.UsageError("--json goes with -o FILE: the rows have stdout")
     chosen = asking.format_of(format_ or ("csv" if path is None else None), path, as_json=False)
     if chosen == "json":
         raise click.UsageError("a table is written as csv, ndjson, arrow or parquet")
 
     def work(lake: Client) -> None:
         with lake.export_table(table, cast(Any, chosen), as_of=as_of) as pieces:
-            asking.save(pieces, path)
+            size_bytes = asking.save(pieces, path)
+        if as_json:
+            file = str(path)
+            output.emit({"table": table, "file": file, "format": chosen, "size_bytes": size_bytes})
 
     connected(work, **where)

@@ -221,6 +221,7 @@ def changes(**options: Any) -> None:
     "-o", "--output", "path", type=FILE, metavar="FILE", help="Write the rows to this file."
 )
 @somewhere
+@json_option
 def export(**options: Any) -> None:
     """Write a whole table as a file: CSV, NDJSON, Arrow or Parquet."""
     from lakehouse.cli import past

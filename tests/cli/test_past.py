@@ -71,10 +71,12 @@ def test_what_changed_is_shown_counted_and_exported(quick: Shell) -> None:
     assert changed["until"] == counted["to_snapshot_id"]
     assert "4 rows" in quick.ok("changes", "moved").stderr
 
-    quick.ok("export", "moved", "--as-of", "start", "-o", "out.ndjson")
+    said = quick.ok("export", "moved", "--as-of", "start", "-o", "out.ndjson", "--json").json()
+    assert said["size_bytes"] == (quick.folder / "out.ndjson").stat().st_size
     lines = (quick.folder / "out.ndjson").read_text().splitlines()
     assert lines == ['{"id":1,"name":"a"}', '{"id":2,"name":"b"}']
     assert quick.run("export", "moved", "-o", "out.json").code == 2
+    assert quick.run("export", "moved", "--json").code == 2
     assert quick.run("export", "nothing", "-o", "no.csv").code == 3
     assert not (quick.folder / "no.csv").exists()
 
