@@ -26,7 +26,7 @@ click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {"name": "Run it", "commands": ["serve", "demo", "doctor", "config"]},
-        {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export"]},
+        {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export", "jobs"]},
         {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
     ]
@@ -169,6 +169,11 @@ def demo(**options: Any) -> None:
     "--dry-run",
     is_flag=True,
     help="Show the schema, what differs from the table, and a sample; write nothing.",
+)
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Return once the file was sent; `lakehouse jobs wait ID` follows the load.",
 )
 @somewhere
 @json_option

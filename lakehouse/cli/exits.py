@@ -45,6 +45,8 @@ NEXT_STEPS = {
     "table-not-found": "`lakehouse tables` lists what is there",
     "table-exists": "--mode append adds to it, --mode overwrite replaces its rows",
     "schema-drift": "`lakehouse describe TABLE` shows columns; --on-error reject loads the rest",
+    "job-not-found": "`lakehouse jobs list` lists them",
+    "too-many-jobs": "`lakehouse jobs list --state queued` shows what waits",
     "snapshot-not-found": "`lakehouse history TABLE` lists the snapshots",
     "statement-timeout": "--timeout asks for more time",
     "bad-rows": "--on-error reject loads the good rows, --on-error string widens the columns",

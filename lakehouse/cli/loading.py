@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lakehouse.cli import output
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, DryRun, IngestReport, Rejected
+from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
 
 STDIN = "-"
@@ -26,9 +26,11 @@ def ingest(
     partition_by: Sequence[str],
     format_: str | None,
     dry_run: bool,
+    background: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
+    check_background(background, dry_run, where["data_dir"])
     loads = loads_of(arguments)
     options: dict[str, Any] = {
         "on_error": on_error,
@@ -36,8 +38,9 @@ def ingest(
         "partition_by": list(partition_by),
         "format": format_,
         "dry_run": dry_run,
+        "background": background,
     }
-    reports: list[IngestReport | DryRun] = []
+    reports: list[IngestReport | DryRun | Job] = []
 
     def work(lake: Client) -> None:
         if not dry_run:
@@ -111,13 +114,22 @@ def make_namespaces(lake: Client, tables: Sequence[str]) -> None:
         output.stderr().print(f"made the namespace {output.visible(name)}", style="dim")
 
 
+def check_background(background: bool, dry_run: bool, data_dir: Path | None) -> None:
+    if background and dry_run:
+        raise click.UsageError("--background and --dry-run exclude each other")
+    if background and data_dir is not None:
+        raise click.UsageError("--background needs a server: --data is open for this command alone")
+
+
 def load(
-    lake: Client, table: str, file: str, dry_run: bool, **options: Any
-) -> IngestReport | DryRun:
+    lake: Client, table: str, file: str, dry_run: bool, background: bool, **options: Any
+) -> IngestReport | DryRun | Job:
     source = sys.stdin.buffer if file == STDIN else Path(file)
     label = f"{'stdin' if file == STDIN else Path(file).name} → {table}"
     with output.transfer(label, then="the server commits") as progress:
-        send = lake.try_ingest if dry_run else lake.ingest
+        send: Callable[..., IngestReport | DryRun | Job] = (
+            lake.try_ingest if dry_run else lake.ingest_later if background else lake.ingest
+        )
         try:
             return send(source, table, progress=progress, **options)
         except LakehouseError as error:
@@ -125,9 +137,13 @@ def load(
             raise
 
 
-def tell(report: IngestReport | DryRun) -> None:
+def tell(report: IngestReport | DryRun | Job) -> None:
     if isinstance(report, DryRun):
         foretell(report)
+        return
+    if isinstance(report, Job):
+        line = Text.assemble((str(report.subject), "bold"), " is loaded by the job ", report.id)
+        output.stdout().print(line, soft_wrap=True)
         return
     name = f"{report.namespace}.{report.name}"
     line = Text("")

@@ -77,7 +77,11 @@ def problem_of(response: httpx.Response) -> Problem:
 
 def error_of(response: httpx.Response) -> RemoteError:
     """Return the error that `response` (read, status 4xx or 5xx) stands for."""
-    problem = problem_of(response)
+    return raised_of(problem_of(response))
+
+
+def raised_of(problem: Problem) -> RemoteError:
+    """Return the error that a problem stands for."""
     detail = problem.detail or problem.title or f"the server answered {problem.status}"
     error = REMOTE[kind_of(problem)](detail)
     error.context = problem.context

@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 
 from lakehouse.client.answers import value_of
+from lakehouse.client.jobs import Jobs
 from lakehouse.client.models import (
     Difference,
     DroppedPage,
@@ -21,6 +22,7 @@ from lakehouse.client.models import (
     FileFormat,
     Health,
     IngestReport,
+    Job,
     Mode,
     NamespacePage,
     OnError,
@@ -50,6 +52,7 @@ When: TypeAlias = int | str | datetime
 AsOf: TypeAlias = Mapping[str, When]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
+RESPOND_ASYNC = {"Prefer": "respond-async"}
 COMMIT_TIMEOUT_S = 3600.0
 """Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 
@@ -79,6 +82,7 @@ class Client:
         self.storage = Storage(self._transport)
         self.datasets = Datasets(self._transport)
         self.refs = Refs(self._transport)
+        self.jobs = Jobs(self._transport)
 
     @property
     def url(self) -> str:
@@ -165,6 +169,24 @@ class Client:
         )
         response = self._send_file(upload, params, progress, idempotency_key or uuid4().hex)
         return value_of(response, IngestReport)
+
+    def ingest_later(
+        self,
+        source: Source,
+        table: str,
+        *,
+        idempotency_key: str | None = None,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> Job:
+        """Send one file and return the job that loads it; arguments are those of `ingest`.
+
+        `lake.jobs.wait(job.id)` returns when the rows are there, and raises what `ingest` raises.
+        """
+        upload = upload_of(source)
+        key = idempotency_key or uuid4().hex
+        params = load_params(table, **options)
+        return value_of(self._send_file(upload, params, progress, key, RESPOND_ASYNC), Job)
 
     def try_ingest(
         self, source: Source, table: str, *, progress: Progress = silent, **options: Any
@@ -440,7 +462,12 @@ class Client:
         self._transport.send("DELETE", table_path(table), params=params, again=False)
 
     def _send_file(
-        self, upload: Upload, params: Params, progress: Progress, key: str | None
+        self,
+        upload: Upload,
+        params: Params,
+        progress: Progress,
+        key: str | None,
+        headers: Mapping[str, str] = {},
     ) -> httpx.Response:
         return self._transport.send(
             "POST",
@@ -450,6 +477,7 @@ class Client:
             headers={
                 "Content-Type": upload.media_type(),
                 **upload.headers(),
+                **headers,
                 **({"Idempotency-Key": key} if key else {}),
             },
             again=upload.again,

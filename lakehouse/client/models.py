@@ -7,6 +7,9 @@ import msgspec
 
 Mode: TypeAlias = Literal["create", "append", "overwrite"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
+JobState: TypeAlias = Literal[
+    "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
+]
 FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
 FileExportFormat: TypeAlias = Literal["ndjson", "csv", "arrow", "parquet"]
 ExportFormat: TypeAlias = Literal["json"] | FileExportFormat
@@ -233,6 +236,34 @@ class IngestReport(msgspec.Struct, frozen=True):
     snapshot_id: int | None
     columns: list[Column] = []
     rejected: Rejected = Rejected()
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Long work, as it is now."""
+
+    id: str
+    kind: str
+    state: JobState
+    created_at: datetime
+    subject: str | None = None
+    """What it works on: a table, a path."""
+    phase: str | None = None
+    done: int | None = None
+    total: int | None = None
+    unit: str | None = None
+    """What `done` and `total` count."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    trace_id: str | None = None
+    error: Problem | None = None
+    """Why it did not succeed."""
+    result: Any = None
+    """What the request would have answered."""
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    items: list[Job]
+    next_cursor: str | None = None
 
 
 class ColumnDifference(msgspec.Struct, frozen=True):
