@@ -56,6 +56,7 @@ from lakehouse.catalog.partitioning import (
 )
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations, schema_of_snapshot
+from lakehouse.catalog.row_changes import RowChanges
 from lakehouse.catalog.table import (
     CREATED_AT,
     AsOf,
@@ -105,6 +106,7 @@ class Catalog:
         self.refs = Refs(self._tables, self._keys, self.load)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self._damages = Damages(self._check_all)
+        self.rows = RowChanges(self._tables, self._manifests, store, self._keys)
 
     # What is there.
 

@@ -139,6 +139,26 @@ class NamespaceNotEmptyError(ConflictError):
         super().__init__(f"the namespace {name!r} still holds tables; drop them first")
 
 
+class InvalidKeyError(InvalidInputError):
+    """A column that a change names is not one that it can use."""
+
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(f"the column {column[:80]!r} is refused: {reason}", column=column[:255])
+
+
+class NullKeyError(UnprocessableError):
+    """Rows that are to be merged have no key. None was written."""
+
+    def __init__(self, column: str, count: int, first: int) -> None:
+        super().__init__(
+            f"{count} rows have no value in the key column {column!r}, the first is row {first};"
+            " a key is never null",
+            column=column,
+            count=count,
+            row=first,
+        )
+
+
 class InvalidNameError(InvalidInputError):
     def __init__(self, what: str, name: str, reason: str) -> None:
         super().__init__(f"the {what} {name[:80]!r} is refused: {reason}", reason=reason)

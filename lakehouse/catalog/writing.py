@@ -47,12 +47,7 @@ def copy_rows(
     store.prepare(directory)
     by_name = {column.name: column for column in rows.columns}
     assert set(by_name) == {each["name"] for each in fields}, "the caller compared the columns"
-    given = given_types(cursor, rows) if any(each["type"] in ASKED for each in fields) else {}
-    selected = ", ".join(
-        f"{stored_sql(each, given.get(each['name'], ''))} AS {quoted(each['name'])}"
-        for each in fields
-    )
-    select = f"SELECT {selected} FROM ({rows.sql})"
+    select = stored_select(cursor, fields, rows)
     options = [
         "FORMAT parquet",
         "COMPRESSION zstd",
@@ -76,6 +71,16 @@ def copy_rows(
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
     store.sync(store.key(file.location) for file in files)
     return files
+
+
+def stored_select(cursor: Connection, fields: Sequence[Field], rows: Rows) -> str:
+    """Return the SELECT of these columns of `rows`, as the table stores them."""
+    given = given_types(cursor, rows) if any(each["type"] in ASKED for each in fields) else {}
+    selected = ", ".join(
+        f"{stored_sql(each, given.get(each['name'], ''))} AS {quoted(each['name'])}"
+        for each in fields
+    )
+    return f"SELECT {selected} FROM ({rows.sql})"
 
 
 def given_types(cursor: Connection, rows: Rows) -> dict[str, str]:
