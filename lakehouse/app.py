@@ -33,6 +33,8 @@ from lakehouse.jobs.routes import JobsController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
 from lakehouse.query import Allowance, Query, Spool, StatementEnded
+from lakehouse.query.change_routes import ChangesController
+from lakehouse.query.changes import TableChanges
 from lakehouse.query.routes import SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
@@ -58,6 +60,7 @@ class Lakehouse:
     datasets: Datasets
     ingest: Ingest
     queries: Query
+    changes: TableChanges
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -131,6 +134,7 @@ async def open_lakehouse(
                 listener=partial(count_load, metrics),
             ),
             queries=queries,
+            changes=TableChanges(database, catalog, config.query),
             stop=stop,
         )
 
@@ -232,6 +236,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             JobsController,
             SqlController,
             TableRowsController,
+            ChangesController,
             StorageController,
         ],
         dependencies={

@@ -24,6 +24,7 @@ from lakehouse.catalog.names import (
     folded,
     parse_table_name,
 )
+from lakehouse.catalog.row_changes import Changed, RowCounts
 from lakehouse.catalog.table import AsOf, Pinned, TableRef, TableState, Written, read_as_of
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
@@ -31,6 +32,7 @@ from lakehouse.catalog.writing import Rows
 __all__ = [
     "AsOf",
     "Catalog",
+    "Changed",
     "Column",
     "DatasetObject",
     "Differing",
@@ -41,6 +43,7 @@ __all__ = [
     "InvalidNameError",
     "NamespaceNotFoundError",
     "Pinned",
+    "RowCounts",
     "Rows",
     "SchemaDriftError",
     "SnapshotNotFoundError",

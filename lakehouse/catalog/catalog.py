@@ -56,7 +56,7 @@ from lakehouse.catalog.partitioning import (
 )
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations, schema_of_snapshot
-from lakehouse.catalog.row_changes import RowChanges
+from lakehouse.catalog.row_changes import Changed, RowChanges, RowCounts
 from lakehouse.catalog.table import (
     CREATED_AT,
     AsOf,
@@ -388,6 +388,58 @@ class Catalog:
                 for file in load.files
             ),
         )
+
+    def upsert(
+        self,
+        cursor: Connection,
+        name: TableName,
+        rows: Rows,
+        key: Sequence[str],
+        *,
+        idempotency: Idempotency[Changed] | None = None,
+        summary: Mapping[str, str] | None = None,
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> Changed:
+        """Merge `rows` by key into a table, as `RowChanges.merge`; it is made when it is not there.
+
+        Raises:
+            As `RowChanges.merge` and `write`.
+        """
+        current = self._tables.find(name)
+        if current and schema_of(current.metadata)["fields"]:
+            check_layout(current, partition_by, sort_by)
+            return self.rows.merge(
+                cursor, name, rows, key, idempotency=idempotency, summary=summary
+            )
+
+        def changed(written: Written) -> Changed:
+            counts = RowCounts(inserted=written.added_rows)
+            created, at = written.created, written.snapshot_id
+            return Changed(written.table, at, counts, 0, written.objects, created)
+
+        sealed: Idempotency[Written] | None = (
+            Idempotency(
+                idempotency.key,
+                idempotency.request_hash,
+                lambda written: idempotency.answer(changed(written)),
+            )
+            if idempotency
+            else None
+        )
+        with self.rows.last_of_each(cursor, rows, key) as single:
+            return changed(
+                self.write(
+                    cursor,
+                    name,
+                    single,
+                    mode="create",
+                    idempotency=sealed,
+                    summary=summary,
+                    partition_by=partition_by,
+                    sort_by=sort_by,
+                )
+            )
 
     def add_files(
         self,

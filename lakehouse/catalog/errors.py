@@ -146,6 +146,11 @@ class InvalidKeyError(InvalidInputError):
         super().__init__(f"the column {column[:80]!r} is refused: {reason}", column=column[:255])
 
 
+class OneRowEachError(InvalidInputError):
+    def __init__(self) -> None:
+        super().__init__("an expression makes several rows of one (unnest); it has one value a row")
+
+
 class NullKeyError(UnprocessableError):
     """Rows that are to be merged have no key. None was written."""
 

@@ -20,6 +20,7 @@ from lakehouse.catalog.errors import (
     InputsGoneError,
     InvalidKeyError,
     NullKeyError,
+    OneRowEachError,
     SchemaDriftError,
     TableNotFoundError,
 )
@@ -34,7 +35,7 @@ from lakehouse.catalog.partitioning import find_field
 from lakehouse.catalog.scans import Scan, free_name, same_deletes
 from lakehouse.catalog.table import TableState, moment, table_state
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Locks, Tables
-from lakehouse.catalog.types import Field, duckdb_type
+from lakehouse.catalog.types import Field, duckdb_type, make_fields
 from lakehouse.catalog.writing import Rows, copy_rows, new_load_id, remove_load, stored_select
 from lakehouse.database import Connection, EngineError, quoted
 from lakehouse.failpoints import reach
@@ -76,6 +77,7 @@ class Changed:
     rewritten_files: int
     objects: tuple[DatasetObject, ...] = ()
     """The files that it added."""
+    created: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Replacement:
     sql: str
     """A SELECT of the table's columns."""
     rows: RowCounts
+    row_count: int | None = None
+    """How many rows must come in; None where that is known by construction."""
 
 
 Plan: TypeAlias = Callable[[Connection, Scan], Replacement]
@@ -169,12 +173,27 @@ class RowChanges:
             SchemaDriftError: `rows` has other columns than the table.
         """
         table = self._load(name)
-        fields = key_fields(table, key)
+        fields = key_fields(schema_of(table.metadata)["fields"], key)
         if not deletes:
             check_columns(name, table.metadata, rows.columns)
-        with staged(cursor, table, rows, fields, only_key=deletes) as given:
+        schema = schema_of(table.metadata)
+        with staged(cursor, schema, rows, fields, only_key=deletes) as given:
             plan = removal(given) if deletes else merging(given)
             return self.run(cursor, name, plan, idempotency=idempotency, summary=summary)
+
+    @contextmanager
+    def last_of_each(self, cursor: Connection, rows: Rows, key: Sequence[str]) -> Iterator[Rows]:
+        """Yield `rows`, of each key the last one only: for a table that has no rows yet.
+
+        Raises:
+            NullKeyError, InvalidKeyError: as `merge`.
+        """
+        fields, _ = make_fields(rows.columns)
+        schema = {"fields": fields}
+        with staged(cursor, schema, rows, key_fields(fields, key), only_key=False) as given:
+            names = ", ".join(quoted(each["name"]) for each in fields)
+            ordered = f"SELECT {names} FROM {given.table} ORDER BY {given.number}"
+            yield Rows(ordered, rows.columns)
 
     def run(
         self,
@@ -234,7 +253,10 @@ class RowChanges:
         load_id = new_load_id()
         rows = Rows(replacement.sql, scan.columns)
         try:
-            return copy_rows(cursor, self._store, table.metadata, rows, load_id)
+            files = copy_rows(cursor, self._store, table.metadata, rows, load_id)
+            if replacement.row_count not in (None, sum(each.row_count for each in files)):
+                raise OneRowEachError
+            return files
         except BaseException:
             remove_load(self._store, table.metadata, load_id)
             raise
@@ -305,20 +327,36 @@ def transaction(cursor: Connection) -> Iterator[None]:
         cursor.rollback()
 
 
-def matching(cursor: Connection, scan: Scan, where: str) -> tuple[list[str], int]:
-    """Return the files with rows of which `where` is true, and the number of those rows."""
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The files that hold rows of a condition."""
+
+    files: Sequence[str]
+    row_count: int
+    """Of all rows in them."""
+    matched: int
+
+
+def matching(cursor: Connection, scan: Scan, where: str) -> Matching:
+    """Return the files with rows of which `where` is true, and how many those are."""
     found = cursor.execute(
-        f"SELECT {quoted(scan.file_column)}, count(*) FROM ({scan.rows(with_file=True)})"
-        f" AS {scan.alias} WHERE ({where}) GROUP BY ALL"
+        f"SELECT {quoted(scan.file_column)}, count(*), count(*) FILTER ({where})"
+        f" FROM ({scan.rows(with_file=True)}) AS {scan.alias} GROUP BY 1"
     ).fetchall()
-    return scan.touched(path for path, _ in found), sum(count for _, count in found)
+    hits = [row for row in found if row[2]]
+    files = scan.touched(path for path, _, _ in hits)
+    return Matching(files, sum(row[1] for row in hits), sum(row[2] for row in hits))
 
 
 def deletion(where: str) -> Plan:
     def plan(cursor: Connection, scan: Scan) -> Replacement:
-        files, count = matching(cursor, scan, where)
-        rest = f"SELECT {scan.names} FROM ({scan.rows(files)}) AS {scan.alias}"
-        return Replacement(files, f"{rest} WHERE ({where}) IS NOT TRUE", RowCounts(deleted=count))
+        found = matching(cursor, scan, where)
+        sql = (
+            f"SELECT {scan.names} FROM ({scan.rows(found.files)}) AS {scan.alias}"
+            f" WHERE ({where}) IS NOT TRUE"
+        )
+        left = found.row_count - found.matched
+        return Replacement(found.files, sql, RowCounts(deleted=found.matched), left)
 
     return plan
 
@@ -326,15 +364,15 @@ def deletion(where: str) -> Plan:
 def updating(values: Mapping[str, str], where: str) -> Plan:
     def plan(cursor: Connection, scan: Scan) -> Replacement:
         new = {known_field(scan.fields, name)["name"]: sql for name, sql in values.items()}
-        files, count = matching(cursor, scan, where)
+        found = matching(cursor, scan, where)
         selected = ", ".join(
             updated_sql(each, new[each["name"]], where)
             if each["name"] in new
             else quoted(each["name"])
             for each in scan.fields
         )
-        sql = f"SELECT {selected} FROM ({scan.rows(files)}) AS {scan.alias}"
-        return Replacement(files, sql, RowCounts(updated=count))
+        sql = f"SELECT {selected} FROM ({scan.rows(found.files)}) AS {scan.alias}"
+        return Replacement(found.files, sql, RowCounts(updated=found.matched), found.row_count)
 
     return plan
 
@@ -367,7 +405,7 @@ class Given:
 
 @contextmanager
 def staged(
-    cursor: Connection, table: LoadedTable, rows: Rows, key: Sequence[Field], *, only_key: bool
+    cursor: Connection, schema: Json, rows: Rows, key: Sequence[Field], *, only_key: bool
 ) -> Iterator[Given]:
     """Put the rows into a temporary table: cast, numbered, the last one of each key.
 
@@ -376,7 +414,6 @@ def staged(
     Raises:
         NullKeyError: a row has no value in a column of the key.
     """
-    schema = schema_of(table.metadata)
     number = quoted(free_name(schema["fields"], "row_number"))
     given = Given(f"staged_{secrets.token_hex(8)}", number, key, schema)
     stored = stored_select(cursor, key if only_key else schema["fields"], rows)
@@ -469,17 +506,17 @@ def removal(given: Given) -> Plan:
     return plan
 
 
-def key_fields(table: LoadedTable, key: Sequence[str]) -> list[Field]:
+def key_fields(fields: Sequence[Field], key: Sequence[str]) -> list[Field]:
     """Return the fields of a key.
 
     Raises:
         InvalidKeyError: a column is not there, or cannot be compared for equality.
     """
-    fields = [known_field(schema_of(table.metadata)["fields"], name) for name in key]
-    for field in fields:
+    chosen = [known_field(fields, name) for name in key]
+    for field in chosen:
         if not isinstance(field["type"], str) or field["type"] in NO_KEY_TYPES:
             raise InvalidKeyError(field["name"], "a key is of a type with exact equality")
-    return fields
+    return chosen
 
 
 def known_field(fields: Sequence[Field], name: str) -> Field:

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from litestar import Controller, Request, Response, post
@@ -12,9 +12,10 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ClientException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
-from litestar.params import FromPath, HeaderParameter
+from litestar.params import FromPath
 from multipart import parse_options_header
 
+from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.requests import QUERY
 from lakehouse.api.streams import unless_gone
@@ -30,7 +31,6 @@ from lakehouse.jobs import Jobs
 from lakehouse.storage import steady
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
-KEY_MAX = 255
 MULTIPART_ROOM_BYTES = 16 * 1024
 DATE_LETTERS = "dmYybBjHIMSfpz%"
 """Of strptime, those that Python and DuckDB read alike."""
@@ -40,13 +40,6 @@ DRY_RUN = "dry_run"
 PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN)
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
-IdempotencyKey: TypeAlias = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        description="The same request under the same key has one effect and one answer.",
-    ),
-]
 
 
 def parameters() -> list[Parameter]:
@@ -252,11 +245,6 @@ def split_outside(text: str) -> list[str]:
         else:
             parts[-1] += char
     return [part.strip() for part in parts if part.strip()]
-
-
-def check_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= KEY_MAX and key.isprintable()):
-        raise InvalidLoadError(f"Idempotency-Key is 1 to {KEY_MAX} printable characters")
 
 
 def check_length(request: AnyRequest, max_bytes: int) -> None:

@@ -1,0 +1,134 @@
+"""Expressions over one table's columns: what a delete or an update says, through the gate.
+
+A condition is parsed in the place of one, `SELECT * FROM t WHERE ..`, and the tree must be that of
+`WHERE true` but for the condition: whatever else the text opens or closes shows there. What runs
+is the tree's own text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from lakehouse.catalog import TableName
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, literal, quoted
+from lakehouse.query.amplifiers import RANDOM, Tree, nodes_of
+from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongError
+from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+PARAMETERS_MAX = 1_000
+ONE_TABLE = "it reads the columns of its own table and nothing else"
+
+
+@dataclass(slots=True)
+class Expressions:
+    """Reads the expressions of one change; `?` are counted through all of them."""
+
+    cursor: Connection
+    table: TableName
+    limits: QueryConfig
+    parameters: Parameters
+    used: set[str] = field(default_factory=set)
+    counted: int = 0
+
+    def read(self, text: str, what: str) -> str:
+        """Return `text` as it may run over the table, parameters in their places.
+
+        Args:
+            what: which one it is, for the error: `where`, `set.price`.
+
+        Raises:
+            SqlError: it is not one expression, or uses what is not allowed or not there.
+            StatementTooLongError: it is over the limits of a statement.
+        """
+        if not text.strip():
+            raise SqlSyntaxError(f"{what} is empty; `true` means every row")
+        if len(text.encode(errors="surrogatepass")) > self.limits.sql_max_bytes:
+            raise StatementTooLongError("bytes", self.limits.sql_max_bytes)
+        expression = self._parsed(text, what)
+        self._bind(expression, what)
+        walk = Walk(self.limits.nodes_max)
+        walk.run(expression)
+        for node in nodes_of(expression):
+            if node.get("class") in ("SUBQUERY", "WINDOW"):
+                raise SqlError(f"{what} has a {str(node['class']).lower()}: {ONE_TABLE}")
+            if str(node.get("function_name")).lower() in RANDOM:
+                raise SqlError(f"{what} is random: it would not choose the same rows twice")
+        walk.qualified.add((self.table.namespace.lower(), self.table.name.lower()))
+        walk.shorten_columns()
+        for call in reversed(walk.capped):
+            AMPLIFIERS.check(self.cursor, call, self.limits.nodes_max)
+        return self._text(expression)
+
+    def check_used(self) -> None:
+        """Refuse values that no expression has a place for."""
+        given = names_of(self.parameters)
+        if unused := sorted(given - self.used):
+            raise SqlError(f"the parameter {unused[0][:80]!r} is given, and no expression uses it")
+
+    def _parsed(self, text: str, what: str) -> Tree:
+        select = f"SELECT * FROM {quoted(self.table.name)} WHERE "
+        # A line of its own, so that a comment at the end of the text takes nothing with it.
+        tree = parse(self.cursor, f"{select}{text}\n")
+        node = tree["statements"][0]["node"]
+        expression = node.get("where_clause")
+        plain = parse(self.cursor, f"{select}true\n")["statements"][0]["node"]
+        if not isinstance(expression, dict):
+            raise SqlError(f"{what} is not one expression")
+        if {**node, "where_clause": plain["where_clause"]} != plain:
+            raise SqlError(f"{what} is not one expression: {ONE_TABLE}")
+        return expression
+
+    def _bind(self, expression: Tree, what: str) -> None:
+        """Put the parameters into their places, as constants."""
+        positions = 0
+        for node in list(nodes_of(expression)):
+            if node.get("class") != "PARAMETER":
+                continue
+            name = str(node["identifier"])
+            if name.isdecimal():
+                positions = max(positions, int(name))
+                name = str(int(name) + self.counted)
+            value = parameter(self.parameters, name, what)
+            self.used.add(name)
+            tree = parse(self.cursor, f"SELECT {constant(value, name)}")
+            alias = node.get("alias", "")
+            node.clear()
+            node.update(tree["statements"][0]["node"]["select_list"][0], alias=alias)
+        self.counted += positions
+
+    def _text(self, expression: Tree) -> str:
+        tree = parse(self.cursor, "SELECT 1")
+        tree["statements"][0]["node"]["select_list"] = [expression]
+        return written(self.cursor, tree).removeprefix("SELECT ")
+
+
+def names_of(parameters: Parameters) -> set[str]:
+    if isinstance(parameters, Mapping):
+        return set(parameters)
+    return {str(number) for number in range(1, len(parameters) + 1)}
+
+
+def parameter(parameters: Parameters, name: str, what: str) -> Any:
+    if isinstance(parameters, Mapping):
+        if name in parameters:
+            return parameters[name]
+    elif name.isdecimal() and 1 <= int(name) <= len(parameters):
+        return parameters[int(name) - 1]
+    raise SqlError(f"{what} uses the parameter {name[:80]!r}, and `parameters` has no value for it")
+
+
+def constant(value: Any, name: str) -> str:
+    """Return a value of JSON as SQL writes it."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"CAST({literal(repr(value))} AS DOUBLE)"
+    if isinstance(value, str) and "\0" not in value:
+        return literal(value)
+    raise SqlError(f"the parameter {name[:80]!r} is a number, a text, true, false or null")

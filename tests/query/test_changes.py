@@ -1,0 +1,209 @@
+"""Rows changed by SQL over HTTP, and what is no condition of one table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.services import ServerProcess, lakehouse_server
+
+ROWS = [
+    {"id": 1, "city": "Bern", "price": 10.5},
+    {"id": 2, "city": "Basel", "price": 20.0},
+    {"id": 3, "city": None, "price": 30.0},
+]
+COLUMNS = [
+    {"name": "id", "type": "long"},
+    {"name": "city", "type": "string"},
+    {"name": "price", "type": "double"},
+]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with lakehouse_server(tmp_path_factory.mktemp("changes") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def client(lake: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=lake.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def shop(client: httpx.Client) -> Iterator[httpx.Client]:
+    """A client beside a table `shop` of three rows, and one named `other`."""
+    for name in ("shop", "other"):
+        made = client.post("/v1/tables", json={"name": name, "columns": COLUMNS})
+        assert made.status_code == 201, made.text
+        assert client.post(f"/v1/tables/{name}/rows", json={"rows": ROWS}).status_code == 201
+    yield client
+    for name in ("shop", "other", "made"):
+        client.delete(f"/v1/tables/{name}", params={"purge": "true"})
+
+
+def change(client: httpx.Client, what: str, expect: int = 200, **body: Any) -> dict[str, Any]:
+    answer = client.post(f"/v1/tables/shop/{what}", json=body)
+    assert answer.status_code == expect, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def rows(client: httpx.Client, sql: str = "SELECT * FROM shop ORDER BY id") -> list[list[Any]]:
+    answer = client.post("/v1/sql", json={"sql": sql})
+    assert answer.status_code == 200, answer.text
+    found: list[list[Any]] = answer.json()["rows"]
+    return found
+
+
+def test_a_delete_is_seen_by_the_next_statement(shop: httpx.Client) -> None:
+    done = change(shop, "delete", where="city = 'Bern' AND shop.price < 11")
+    assert (done["deleted_rows"], done["row_count"], done["rewritten_files"]) == (1, 2, 1)
+    assert [row[0] for row in rows(shop)] == [2, 3]
+
+
+def test_values_are_bound_by_place_and_by_name(shop: httpx.Client) -> None:
+    change(
+        shop,
+        "update",
+        set={"city": "coalesce(city, ?)", "price": "price + ?"},
+        where="id >= ?",
+        parameters=["O'Hara", 0.5, 2],
+    )
+    assert rows(shop)[1:] == [[2, "Basel", 20.5], [3, "O'Hara", 30.5]]
+    done = change(
+        shop, "delete", where="city = $city OR id = $id", parameters={"city": "x", "id": 1}
+    )
+    assert done["deleted_rows"] == 1
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "1=1) OR (SELECT 1",
+        "1=1) OR (SELECT count(*) FROM other) > 0 OR (1=1",
+        "id IN (SELECT id FROM other)",
+        "EXISTS (SELECT 1 FROM other)",
+        "(SELECT max(id) FROM shop) = id",
+        "true; DROP TABLE shop",
+        "true; SELECT 1",
+        "true UNION SELECT * FROM other",
+        "true GROUP BY ALL",
+        "true ORDER BY id",
+        "true LIMIT 1",
+        "true QUALIFY true",
+        "true HAVING true",
+        "true USING SAMPLE 1",
+        "row_number() OVER () = 1",
+        "random() < 0.5",
+        "read_text('/etc/passwd') = ''",
+        "getenv('HOME') = ''",
+        "other.id = 1",
+        "count(*) > 1",
+        "unnest([true, false])",
+        "id, id",
+        "/*",
+        "",
+        "  ",
+        "-- nothing",
+        "*",
+        "id = ?",
+        "repeat('x', 1000000000) = ''",
+    ],
+)
+def test_what_is_no_condition_of_the_table_is_refused(shop: httpx.Client, where: str) -> None:
+    problem = change(shop, "delete", expect=400, where=where)
+    assert problem["detail"]
+    assert len(rows(shop)) == len(rows(shop, "SELECT * FROM other")) == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["(SELECT 1)", "max(id)", "1 FROM other", "1, city", "random()", "unnest([1, 2])"],
+)
+def test_what_is_no_value_of_the_row_is_refused(shop: httpx.Client, value: str) -> None:
+    change(shop, "update", expect=400, set={"price": value}, where="true")
+    assert rows(shop) == rows(shop, "SELECT * FROM other ORDER BY id")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [([1, 2], "the parameter '2' is given"), ({"x": 1}, "the parameter '1'"), ([[1]], "a number")],
+)
+def test_parameters_that_do_not_fit_are_refused(
+    shop: httpx.Client, parameters: Any, words: str
+) -> None:
+    problem = change(shop, "delete", expect=400, where="id = ?", parameters=parameters)
+    assert words in problem["detail"]
+    assert len(rows(shop)) == 3
+
+
+def test_comments_and_keywords_as_names_are_no_trouble(shop: httpx.Client) -> None:
+    done = change(shop, "delete", where="id = 1 -- the first\n OR main.shop.id = 2 /* and */")
+    assert done["deleted_rows"] == 2
+
+
+def test_an_unknown_column_is_named(shop: httpx.Client) -> None:
+    assert "town" in change(shop, "delete", expect=400, where="town = 'Bern'")["detail"]
+    assert "town" in change(shop, "update", expect=400, set={"town": "1"}, where="true")["detail"]
+
+
+def test_an_unknown_table_and_unknown_fields(shop: httpx.Client) -> None:
+    answer = shop.post("/v1/tables/shopp/delete", json={"where": "true"})
+    assert answer.status_code == 404
+    assert shop.post("/v1/tables/shop/delete", json={"were": "true"}).status_code == 400
+    assert shop.post("/v1/tables/shop/update", json={"set": {}, "where": "true"}).status_code == 400
+
+
+def test_a_change_sent_again_under_its_key_happens_once(shop: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "raise-prices"}
+    body = {"set": {"price": "price * 2"}, "where": "true"}
+    first = shop.post("/v1/tables/shop/update", json=body, headers=headers)
+    again = shop.post("/v1/tables/shop/update", json=body, headers=headers)
+    assert first.status_code == again.status_code == 200
+    assert first.content == again.content
+    assert rows(shop)[0] == [1, "Bern", 21.0]
+    other = {**body, "where": "id = 1"}
+    assert shop.post("/v1/tables/shop/update", json=other, headers=headers).status_code == 422
+
+
+def test_a_table_is_made_from_a_query_and_merged_into_by_another(shop: httpx.Client) -> None:
+    url = "/v1/tables/made/from-query"
+    sql = "SELECT city, sum(price) AS total, count(*) AS n FROM shop GROUP BY city ORDER BY city"
+    made = shop.post(url, json={"sql": sql})
+    assert made.status_code == 200, made.text
+    assert made.json()["created"] is True
+    assert made.json()["columns"] == [
+        {"name": "city", "type": "string"},
+        {"name": "total", "type": "double"},
+        {"name": "n", "type": "long"},
+    ]
+    assert shop.post(url, json={"sql": sql}).status_code == 409
+    sql = "SELECT 'Bern' AS city, 1.0::DOUBLE AS total, 7 AS n UNION ALL SELECT 'Chur', 2, 1"
+    merged = shop.post(url, json={"sql": sql, "mode": "upsert", "key": ["city"]})
+    assert merged.status_code == 200, merged.text
+    assert (merged.json()["added_rows"], merged.json()["updated_rows"]) == (1, 1)
+    found = rows(shop, "SELECT * FROM made ORDER BY city NULLS LAST")
+    assert found == [["Basel", 20.0, 1], ["Bern", 1.0, 7], ["Chur", 2.0, 1], [None, 30.0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"sql": "SELECT 1 AS a, 2 AS a"}, "a"),
+        ({"sql": "SELECT * FROM nowhere"}, "nowhere"),
+        ({"sql": "DELETE FROM shop"}, "SELECT"),
+        ({"sql": "SELECT 1 AS a", "mode": "upsert"}, "key"),
+        ({"sql": "SELECT 1 AS a", "key": ["a"]}, "key"),
+        ({"sql": "SELECT union_value(a := 1) AS a"}, "a"),
+    ],
+)
+def test_a_query_that_makes_no_table_is_refused(
+    shop: httpx.Client, body: dict[str, Any], words: str
+) -> None:
+    answer = shop.post("/v1/tables/made/from-query", json=body)
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["detail"]
+    assert shop.get("/v1/tables/made").status_code == 404
