@@ -23,6 +23,7 @@ from lakehouse.catalog import (
     check_column_names,
     folded,
     iceberg_type,
+    read_as_of,
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane
@@ -35,7 +36,7 @@ from lakehouse.query.change_models import (
 )
 from lakehouse.query.conditions import Expressions
 from lakehouse.query.gate import prepare
-from lakehouse.query.query import authorise, moments
+from lakehouse.query.query import authorise
 from lakehouse.query.run_errors import ENGINE_ERRORS, BadRequestFieldError, TableBusyError
 from lakehouse.query.running import PinnedTable, translated
 
@@ -129,7 +130,7 @@ class TableChanges:
             request.sql,
             catalog=self._catalog,
             may=authorise,
-            as_of=moments(request.as_of),
+            as_of={table: read_as_of(asked) for table, asked in request.as_of.items()},
             limits=self._config,
         )
         with in_our_words(statement.tables):
