@@ -17,13 +17,14 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency
-from lakehouse.catalog.models import Column, DatasetObject, TableName
+from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, TableName
 from lakehouse.catalog.names import (
     check_column_names,
     check_table_name,
     folded,
     parse_table_name,
 )
+from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.row_changes import Changed, RowCounts
 from lakehouse.catalog.table import AsOf, Pinned, TableRef, TableState, Written, read_as_of
 from lakehouse.catalog.types import duckdb_type, iceberg_type
@@ -43,6 +44,8 @@ __all__ = [
     "InvalidNameError",
     "NamespaceNotFoundError",
     "Pinned",
+    "Rebuild",
+    "RebuildReport",
     "RowCounts",
     "Rows",
     "SchemaDriftError",

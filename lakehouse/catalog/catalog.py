@@ -71,6 +71,7 @@ from lakehouse.catalog.table import (
 )
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
+    NAME,
     Change,
     Draft,
     LoadedTable,
@@ -514,7 +515,7 @@ class Catalog:
             last_column_id=last_id,
             partition_fields=partition_fields(partition_by, fields),
             sort_fields=sort_fields(sort_by, fields),
-            properties={**properties, CREATED_AT: str(created)},
+            properties={**properties, CREATED_AT: str(created), NAME: str(name)},
             now_ms=created,
         )
 

@@ -208,3 +208,36 @@ class Manifest(msgspec.Struct, frozen=True):
     columns: list[Column]
     format: str = "iceberg/2"
     existing: bool = True
+
+
+class RebuildTable(msgspec.Struct, frozen=True):
+    """What a rebuild of the catalog does for one table."""
+
+    table: str
+    action: str
+    """`keep`, `forward`, `add`, `back` (its last file is gone); or left alone: `skip` (dropped),
+    `gone`, `clash` (another has the name)."""
+    commits: int
+    """How many the pointer moves forward."""
+    row_count: int | None
+    metadata_file: str | None
+    note: str | None
+
+
+class RebuildFork(msgspec.Struct, frozen=True):
+    """Metadata files that follow the same one. All of them stay where they are."""
+
+    folder: str
+    follow: str
+    chosen: str
+    others: list[str]
+    reason: str
+
+
+class RebuildReport(msgspec.Struct, frozen=True):
+    copied_at: str | None
+    """When the copy of the catalog was made; None when there was none to begin with."""
+    tables: list[RebuildTable]
+    forks: list[RebuildFork]
+    unreadable: dict[str, str]
+    """Metadata files that are none, and why."""

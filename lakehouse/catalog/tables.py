@@ -27,12 +27,14 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.metadata import Json, apply, check, read_metadata, with_log_entry
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.names import folded
-from lakehouse.errors import InsufficientStorageError, UnavailableError
+from lakehouse.errors import InsufficientStorageError, LakehouseError, UnavailableError
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 CATALOG_NAME = "lakehouse"
+NAME = "lakehouse.name"
+"""A property: how the catalog names the table, for the day when only the files are left."""
 ATTEMPTS_MAX = 10
 METADATA_CACHED = 50_000  # snapshots in all, 1.8 KB each
 NOT_COMMITTED = (UnavailableError, InsufficientStorageError)  # what `State.write` is sure of
@@ -45,6 +47,11 @@ FIND = """
 """
 MOVE = """
     UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ?
+    WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?
+"""
+RENAME = """
+    UPDATE iceberg_tables SET table_namespace = ?, table_name = ?, metadata_location = ?,
+                              previous_metadata_location = ?
     WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?
 """
 INSERT = """
@@ -271,36 +278,53 @@ class Tables:
                 self._store.delete(key)
 
     def rename(self, name: TableName, to: TableName) -> None:
-        """Give a table another name; its files stay where they are.
+        """Give a table another name; its files stay where they are, and its metadata says it.
 
         Raises:
             TableExistsError: the new name is taken.
             NamespaceNotFoundError: there is no such namespace any more.
             CommitFailedError: the table is gone or was renamed meanwhile.
         """
+        with self.locked([name, to]):
+            for number in range(ATTEMPTS_MAX):
+                try:
+                    return self._rename(name, to)
+                except LostError:
+                    time.sleep(random.uniform(0, BACKOFF_S * 2**number))
+        raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
+
+    def _rename(self, name: TableName, to: TableName) -> None:
+        before = self.find(name)
+        if before is None:
+            raise CommitFailedError(f"{name} is not there any more")
+        named = [{"action": "set-properties", "updates": {NAME: str(to)}}]
+        changed = apply(before.metadata, named)
+        changed = with_log_entry(changed, before.location, before.metadata, now_ms())
+        after = LoadedTable(to, metadata_location(changed, before.location), changed)
 
         def work(tx: Transaction) -> None:
-            found = find_pointer(tx, name)
-            if found is None:
-                raise CommitFailedError(f"{name} is not there any more")
             taken = find_pointer(tx, to)
-            if taken is not None and taken.name != found.name:
+            if taken is not None and taken.name != before.name:
                 raise TableExistsError(str(to))
             check_namespace_there(tx, to)
-            tx.execute(
-                "UPDATE iceberg_tables SET table_namespace = ?, table_name = ?"
-                " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
-                (*to, CATALOG_NAME, *found.name),
-            )
+            keys = (CATALOG_NAME, *before.name, before.location)
+            if tx.execute(RENAME, (*to, after.location, before.location, *keys)).rowcount != 1:
+                raise LostError
             # A dropped table of the same name keeps its own.
             tx.execute(
                 "UPDATE registered_object SET dataset = ? WHERE dataset = ?"
                 " AND table_uuid NOT IN (SELECT table_uuid FROM dropped_table)",
-                (str(to), str(found.name)),
+                (str(to), str(before.name)),
             )
 
-        with self.locked([name, to]):
+        key = self._store.key(after.location)
+        try:
+            self._store.write(key, orjson.dumps(after.metadata))
             self._state.write(work)
+        except (LakehouseError, LostError):  # of all others nobody knows whether they happened
+            self._discard(Attempt(keys=[key]))
+            raise
+        self._cache.put(after.location, after.metadata)
 
 
 def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:

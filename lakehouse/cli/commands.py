@@ -29,6 +29,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export", "jobs"]},
         {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
+        {"name": "Get it back", "commands": ["catalog"]},
     ]
 }
 
@@ -366,6 +367,44 @@ def config_check(**options: Any) -> None:
     from lakehouse.cli import settings
 
     settings.check(**options)
+
+
+@lakehouse.group(
+    epilog=after(
+        "lakehouse catalog rebuild --data ./lake",
+    ),
+)
+def catalog() -> None:
+    """Mend the catalog of a data directory that no server holds."""
+
+
+@catalog.command(
+    "rebuild",
+    epilog=after(
+        "lakehouse catalog rebuild --data ./lake             what it would do",
+        "lakehouse catalog rebuild --data ./lake --apply",
+    ),
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=DIRECTORY,
+    required=True,
+    metavar="DIR",
+    help="The data directory; no server may hold it.",
+)
+@click.option("--apply", is_flag=True, help="Do it; without this it is only shown.")
+@json_option
+def catalog_rebuild(**options: Any) -> None:
+    """Make catalog.db anew, from the warehouse alone.
+
+    Takes the copy of it that lies there, if one does, and moves every table forward to the last
+    metadata file that was written. Names every fork. Deletes nothing: the catalog that was there
+    stays beside the new one.
+    """
+    from lakehouse.cli import recovering
+
+    recovering.rebuild(**options)
 
 
 @lakehouse.command(

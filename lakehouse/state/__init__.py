@@ -1,6 +1,6 @@
 """The one door to `catalog.db`, and to the data directory that it lies in."""
 
-from lakehouse.state.data_directory import DataDirectory
+from lakehouse.state.data_directory import DataDirectory, held_as_it_is, replace_catalog
 from lakehouse.state.errors import (
     CatalogInUseError,
     DataDirectoryInUseError,
@@ -9,7 +9,7 @@ from lakehouse.state.errors import (
 )
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
 from lakehouse.state.lease import Lease, keep_lease
-from lakehouse.state.state import State, Transaction, UniqueViolationError
+from lakehouse.state.state import State, Transaction, UniqueViolationError, damage_in
 
 __all__ = [
     "CatalogInUseError",
@@ -21,7 +21,10 @@ __all__ = [
     "StateTooNewError",
     "Transaction",
     "UniqueViolationError",
+    "damage_in",
     "expire_idempotency_keys",
+    "held_as_it_is",
     "keep_expiring",
     "keep_lease",
+    "replace_catalog",
 ]

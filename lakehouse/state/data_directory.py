@@ -8,7 +8,7 @@ import socket
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,12 @@ from lakehouse import __version__
 from lakehouse.state.errors import (
     DataDirectoryInUseError,
     DataDirectoryUnusableError,
+    StateDamagedError,
     StateTooNewError,
 )
 from lakehouse.state.files import empty, sync_directory, write_whole
 from lakehouse.state.migrations import FORMAT
-from lakehouse.state.state import connect, copy_database, open_writer, step_of
+from lakehouse.state.state import connect, copy_database, merge_log, open_writer, step_of
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,43 @@ class DataDirectory:
             owner = owner_id(path)
             sync_directory(path)
             yield cls(path, owner)
+
+
+@contextmanager
+def held_as_it_is(path: Path) -> Iterator[None]:
+    """Lock a directory that is there; nothing in it is made, migrated or emptied.
+
+    Raises:
+        DataDirectoryInUseError: another process holds it; the message names that process.
+        DataDirectoryUnusableError: it is no directory of ours to write.
+        StateTooNewError: a newer lakehouse wrote it.
+    """
+    with locked(path, None):
+        with suppress(StateDamagedError):
+            read_format(path)
+        yield
+
+
+def replace_catalog(path: Path, new: Path) -> Path | None:
+    """Make `new` the catalog of a directory that we hold; return where the old one is now.
+
+    Args:
+        new: on the same file system, without a write-ahead log.
+    """
+    current = path / CATALOG
+    kept = None
+    if current.exists():
+        kept = path / f"{CATALOG}.before-{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}"
+        merge_log(current)
+        kept.hardlink_to(current)  # there is a catalog at every moment
+        for suffix in ("-wal", "-shm"):  # of one that is damaged; the new one must not read it
+            log_file = current.with_name(current.name + suffix)
+            if log_file.exists():
+                log_file.rename(kept.with_name(kept.name + suffix))
+        sync_directory(path)
+    new.replace(current)
+    sync_directory(path)
+    return kept
 
 
 def make_private(path: Path) -> None:

@@ -121,6 +121,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX maintenance_run_table_uuid ON maintenance_run (table_uuid)",
     ),
+    (
+        # In a copy of the catalog, one row: when it was begun, in seconds since 1970.
+        "CREATE TABLE catalog_copy (began_at REAL NOT NULL) STRICT",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -7,8 +7,9 @@ the one writer (WAL). Callers are on a worker thread already: a read takes micro
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
@@ -119,10 +120,16 @@ class State:
     def copy_to(self, path: Path) -> None:
         """Write one consistent state of the database to a new file, while others read and write.
 
-        The file stands alone: no write-ahead log belongs to it.
+        The file stands alone: no write-ahead log belongs to it. It says when it was made, and
+        nobody holds the lease in it.
         """
+        began_at = time.time()
         with self._reader() as source, translated():
             copy_database(source, path)
+        with closing(sqlite3.connect(path)) as copy, translated(), copy:
+            copy.execute("DELETE FROM lease")
+            copy.execute("DELETE FROM catalog_copy")
+            copy.execute("INSERT INTO catalog_copy (began_at) VALUES (?)", (began_at,))
 
     def close(self) -> None:
         """Close every connection, with the write-ahead log merged into the file.
@@ -191,6 +198,22 @@ def step_of(path: Path) -> int:
     """Return how many migrations the database at `path` has seen."""
     with readable(path), closing(connect(path)) as connection:
         return step(connection)
+
+
+def merge_log(path: Path) -> None:
+    """Merge the write-ahead log of a database that nobody has open, if it is one at all."""
+    with suppress(sqlite3.DatabaseError), closing(connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def damage_in(path: Path) -> str | None:
+    """Return why a database cannot be read; None when every page of it can."""
+    try:
+        with closing(connect(path)) as connection:
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else found
 
 
 @contextmanager

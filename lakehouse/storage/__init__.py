@@ -1,12 +1,13 @@
 """Objects by key: what every other part of the warehouse is made of."""
 
-from lakehouse.storage.catalog_copy import copy_catalog, keep_copies
+from lakehouse.storage.catalog_copy import COPY_KEY, copy_catalog, keep_copies
 from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
 from lakehouse.storage.local import LocalStore
-from lakehouse.storage.local_objects import LocalObjects, ObjectInfo
+from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, object_key
 from lakehouse.storage.objects import Objects, steady
 
 __all__ = [
+    "COPY_KEY",
     "InvalidKeyError",
     "LocalObjects",
     "LocalStore",
@@ -15,5 +16,6 @@ __all__ = [
     "Objects",
     "copy_catalog",
     "keep_copies",
+    "object_key",
     "steady",
 ]

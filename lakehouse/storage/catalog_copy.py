@@ -14,7 +14,7 @@ from lakehouse.storage.local import LocalStore
 
 log = logging.getLogger(__name__)
 
-KEY = "_catalog/catalog.db"
+COPY_KEY = "_catalog/catalog.db"
 
 
 def copy_catalog(state: State, store: LocalStore, spool: Path) -> None:
@@ -27,7 +27,7 @@ def copy_catalog(state: State, store: LocalStore, spool: Path) -> None:
     path = spool / f"catalog-{uuid.uuid4().hex}.db"
     try:
         state.copy_to(path)
-        with path.open("rb") as source, store.writing(KEY) as target:
+        with path.open("rb") as source, store.writing(COPY_KEY) as target:
             shutil.copyfileobj(source, target, 1024 * 1024)
     finally:
         path.unlink(missing_ok=True)

@@ -74,6 +74,20 @@ def path_of(key: str) -> str:
     return "/".join(folder_name(entry) for entry in entries_of(key.encode()))
 
 
+def key_at(path: str) -> str | None:
+    """Return the key whose object lies in the folders of `path`; None where none can."""
+    key = b""
+    for name in path.split("/"):
+        entry = entry_of(name)
+        if entry is None:
+            return None
+        key += entry.part
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None  # a folder made by hand
+
+
 def entries_of(key: bytes) -> Iterator[Entry]:
     *folders, last = key.split(b"/")
     for segment in folders:

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from lakehouse.storage.errors import DiskFullError, InvalidKeyError, ObjectNotFoundError
-from lakehouse.storage.keys import Entry, check_key, entries_of, entry_of, folder_name, path_of
+from lakehouse.storage.keys import (
+    Entry,
+    check_key,
+    entries_of,
+    entry_of,
+    folder_name,
+    key_at,
+    path_of,
+)
 from lakehouse.storage.local import LocalStore, make_directories, room, sync_directory, sync_file
 
 OBJECTS = "objects"
@@ -232,6 +240,13 @@ class LocalObjects:
             except FileNotFoundError:
                 continue
         return None
+
+
+def object_key(key: str) -> str | None:
+    """Return the user's key of what lies under `key` in the warehouse; None if no object does."""
+    folder, _, version = key.rpartition("/")
+    area, _, path = folder.partition("/")
+    return key_at(path) if area == OBJECTS and VERSION.fullmatch(version) else None
 
 
 def wanted(folder: Path, base: bytes, prefix: bytes, after: bytes, batch: int) -> Iterator[Entry]:

@@ -1,0 +1,62 @@
+"""`catalog.db` again, from the warehouse alone: its copy there, and the tables' own files."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from lakehouse.catalog import Rebuild, RebuildReport
+from lakehouse.recovery.errors import NoWarehouseError
+from lakehouse.state import State, damage_in, held_as_it_is, replace_catalog
+from lakehouse.storage import COPY_KEY, LocalStore
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    report: RebuildReport
+    copy: str
+    """What was begun from, in words."""
+    applied: bool
+    kept: str | None
+    """Where the catalog that was there before lies now."""
+
+
+def rebuild(path: Path, *, apply: bool) -> Rebuilt:
+    """Make the catalog of a data directory anew, or only say what that would do.
+
+    Args:
+        path: of the data directory; its warehouse is all that is read.
+
+    Raises:
+        NoWarehouseError: there is none in it.
+        DataDirectoryInUseError: a server holds it; stop that first.
+        StateTooNewError: a newer lakehouse wrote the directory, or the copy.
+    """
+    path = path.absolute()
+    if not (path / "warehouse").is_dir():
+        raise NoWarehouseError(path / "warehouse")
+    with held_as_it_is(path):
+        store = LocalStore(path / "warehouse")
+        (path / "spool").mkdir(mode=0o700, exist_ok=True)
+        with TemporaryDirectory(dir=path / "spool", prefix="rebuild-") as folder:
+            new = Path(folder) / "catalog.db"
+            words = begin(store, new)
+            with State.open(new) as state:
+                plan = Rebuild(state, store)
+                if apply:
+                    plan.apply()
+            kept = replace_catalog(path, new) if apply else None
+    return Rebuilt(plan.report(), words, apply, str(kept) if kept else None)
+
+
+def begin(store: LocalStore, path: Path) -> str:
+    """Put what the warehouse has as a copy of the catalog at `path`; say what that is."""
+    if not store.exists(COPY_KEY):
+        return "no copy of the catalog: there is none in the warehouse"
+    with store.open(COPY_KEY) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    damage = damage_in(path)
+    if damage is None:
+        return f"the copy in {store.path(COPY_KEY)}"
+    path.unlink()
+    return f"no copy of the catalog: that in {store.path(COPY_KEY)} is damaged ({damage})"

@@ -1,0 +1,14 @@
+"""One DuckDB for all tests of recovery; a data directory for each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lakehouse.database import Database
+from tests.catalog.lake import settings_for
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with Database.open(settings_for(tmp_path_factory.getbasetemp())) as database:
+        yield database
