@@ -24,6 +24,7 @@ from lakehouse.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
+from lakehouse.catalog.schema_routes import SchemaController
 from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
 from lakehouse.database import Database, DatabaseSettings
 from lakehouse.ingest import Ingest, LoadEnded
@@ -230,6 +231,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             get_problem,
             TablesController,
             PastController,
+            SchemaController,
             NamespacesController,
             DatasetsController,
             IngestController,

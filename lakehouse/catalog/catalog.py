@@ -55,8 +55,9 @@ from lakehouse.catalog.partitioning import (
     sort_terms,
 )
 from lakehouse.catalog.refs import Refs
-from lakehouse.catalog.relations import Relations, schema_of_snapshot
+from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.row_changes import Changed, RowChanges, RowCounts
+from lakehouse.catalog.schemas import Schemas
 from lakehouse.catalog.table import (
     CREATED_AT,
     AsOf,
@@ -66,6 +67,7 @@ from lakehouse.catalog.table import (
     Written,
     chosen_snapshot,
     moment,
+    read_schema,
     snapshot_model,
     table_state,
 )
@@ -106,6 +108,7 @@ class Catalog:
         self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self.refs = Refs(self._tables, self._keys, self.load)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
+        self.schemas = Schemas(self._tables, self._keys, self.load)
         self._damages = Damages(self._check_all)
         self.rows = RowChanges(self._tables, self._manifests, store, self._keys)
 
@@ -198,11 +201,11 @@ class Catalog:
 
     def _pin(self, cursor: Connection, table: LoadedTable, as_of: AsOf | None) -> Pinned:
         snapshot = chosen_snapshot(table, as_of)
-        fields = schema_of_snapshot(table.metadata, snapshot)["fields"]
-        if not fields:
+        schema = read_schema(table, snapshot, as_of)
+        if not schema["fields"]:
             raise EmptyTableError(str(table.name))
         try:
-            relation = self._relations.get(cursor, table, snapshot)
+            relation = self._relations.get(cursor, table, snapshot, schema)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):
@@ -214,7 +217,7 @@ class Catalog:
             table=table.name,
             uuid=table.metadata["table-uuid"],
             snapshot_id=snapshot["snapshot-id"] if snapshot else None,
-            columns=to_columns(fields),
+            columns=to_columns(schema["fields"]),
             relation=relation.name,
             holds=relation,
         )

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.errors import SchemaDriftError, TableDamagedError, TableNotFoundError
-from lakehouse.catalog.fingerprint import dataset_id, fingerprint
+from lakehouse.catalog.fingerprint import FINGERPRINT, dataset_id, fingerprint
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Manifest, TableName
 from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_table_name
@@ -23,7 +23,6 @@ from lakehouse.errors import ConflictError, InvalidInputError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import ObjectNotFoundError
 
-FINGERPRINT = "lakehouse.schema-fingerprint"
 REGISTERED_ROWS = "lakehouse.registered-row-count"
 
 

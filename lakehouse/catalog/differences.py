@@ -11,7 +11,7 @@ from datetime import datetime
 from lakehouse.catalog.errors import ChangesExpiredError, EmptyTableError, NotInPastError
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
-from lakehouse.catalog.metadata import Json, schema_of, snapshot_at, snapshot_of
+from lakehouse.catalog.metadata import Json, has_evolved, schema_of, snapshot_at, snapshot_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import (
     Lease,
@@ -19,9 +19,8 @@ from lakehouse.catalog.relations import (
     empty_sql,
     files_sql,
     relation_prefix,
-    schema_of_snapshot,
 )
-from lakehouse.catalog.table import AsOf, Pinned, chosen_snapshot, epoch_ms
+from lakehouse.catalog.table import AsOf, Pinned, chosen_snapshot, epoch_ms, read_schema
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type, to_columns
 from lakehouse.database import Connection, quoted
@@ -145,7 +144,9 @@ class Differences:
         lease: Lease,
     ) -> Differing:
         last = line[-1] if line else before
-        fields = schema_of_snapshot(table.metadata, last)["fields"]
+        current = snapshot_of(table.metadata)
+        as_of = last["snapshot-id"] if last is not None and last != current else None
+        fields = read_schema(table, last, as_of)["fields"]
         if not fields:
             raise EmptyTableError(str(table.name))
         pinned = [pinned_by(table, last, fields, lease)]
@@ -221,9 +222,8 @@ class Differences:
         if snapshot is None:
             return None
         pinned.append(self._pin(cursor, table, snapshot["snapshot-id"]))
-        there = {
-            each["id"]: each for each in schema_of_snapshot(table.metadata, snapshot)["fields"]
-        }
+        own = read_schema(table, snapshot, snapshot["snapshot-id"])["fields"]
+        there = {each["id"]: each for each in own}
         columns = ", ".join(column_sql(each, there.get(each["id"])) for each in fields)
         return f"SELECT {columns} FROM {quoted(pinned[-1].relation)}"
 
@@ -253,11 +253,6 @@ def column_sql(field: Field, old: Field | None) -> str:
     if old["type"] == field["type"]:
         return f"{quoted(old['name'])} AS {quoted(field['name'])}"
     return f"CAST({quoted(old['name'])} AS {type_}) AS {quoted(field['name'])}"
-
-
-def has_evolved(metadata: Json) -> bool:
-    """Whether files may have been written with other columns; a dataset may begin without any."""
-    return sum(1 for each in metadata["schemas"] if each["fields"]) > 1
 
 
 def is_before_all(table: LoadedTable, since: AsOf | None) -> bool:

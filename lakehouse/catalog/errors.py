@@ -1,5 +1,7 @@
 """What can go wrong with a table, a namespace or a commit."""
 
+from collections.abc import Sequence
+
 from lakehouse.errors import (
     ConflictError,
     InvalidInputError,
@@ -189,6 +191,39 @@ class SchemaDriftError(ConflictError):
         shown = "; ".join(differences[:20])
         super().__init__(
             f"the rows do not fit the table {table!r}: {shown}", table=table, columns=differences
+        )
+
+
+class SchemaChangeError(UnprocessableError):
+    """Changes of a schema that cannot be made. None of the request was.
+
+    `context.changes` names each one: `number` in the request, from 0, `name`, and why.
+    """
+
+    def __init__(self, refused: Sequence[tuple[int, str, str]]) -> None:
+        number, name, reason = refused[0]
+        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        super().__init__(
+            f"change {number}, of {name[:80]!r}, is refused: {reason}{more}; nothing was changed",
+            changes=[{"number": n, "name": name, "reason": why} for n, name, why in refused],
+        )
+
+
+class SchemaFixedError(UnprocessableError):
+    """The columns of this table cannot change."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class SchemaMovedError(ConflictError):
+    """The schema is not the one the request was made for. Read it again."""
+
+    def __init__(self, table: str, expected: int, found: int) -> None:
+        super().__init__(
+            f"the table {table!r} has the schema {found} now, not {expected}; read it again",
+            table=table,
+            schema_id=found,
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from lakehouse.catalog.models import Column
 
+FINGERPRINT = "lakehouse.schema-fingerprint"
+"""The property of a table that keeps what it was registered with."""
 DATASET_NAMESPACE = uuid.UUID("a8f3c1d2-4e5b-5a6c-9d8e-7f0a1b2c3d4e")
 
 

@@ -9,7 +9,7 @@ from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import SchemaDriftError, TableExistsError, TableNotFoundError
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import Json, apply, schema_of
+from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, has_evolved, schema_of
 from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.tables import Draft, LoadedTable
 from lakehouse.catalog.types import name_mapping
@@ -21,10 +21,9 @@ from lakehouse.catalog.writing import (
     schema_updates,
 )
 from lakehouse.database import Connection
+from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import reach
 from lakehouse.storage import LocalStore
-
-NAME_MAPPING = "schema.name-mapping.default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,16 @@ def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
 
 
 def map_names(metadata: Json) -> Json:
-    """Return the update that lets readers find columns by name in files without field ids."""
+    """Return the update that lets readers find columns by name in files without field ids.
+
+    Raises:
+        InvalidInputError: a name may have been another column's.
+    """
+    if has_evolved(metadata):
+        raise InvalidInputError(
+            "files without field ids cannot be added to this table, because its columns were "
+            "changed; ingest them instead"
+        )
     mapping = orjson.dumps(name_mapping(schema_of(metadata)["fields"])).decode()
     return {"action": "set-properties", "updates": {NAME_MAPPING: mapping}}
 

@@ -22,6 +22,7 @@ PREVIOUS_VERSIONS_MAX = 100
 NO_SNAPSHOT = -1
 LAST_ADDED = -1
 MAIN = "main"
+NAME_MAPPING = "schema.name-mapping.default"
 
 
 def new_metadata(
@@ -114,6 +115,11 @@ def schema_of(metadata: Json, schema_id: int | None = None) -> Json:
     return next(each for each in metadata["schemas"] if each["schema-id"] == wanted)
 
 
+def has_evolved(metadata: Json) -> bool:
+    """Whether files may have been written with other columns; a dataset may begin without any."""
+    return sum(1 for each in metadata["schemas"] if each["fields"]) > 1
+
+
 def spec_of(metadata: Json, spec_id: int | None = None) -> Json:
     wanted = metadata["default-spec-id"] if spec_id is None else spec_id
     return next(each for each in metadata["partition-specs"] if each["spec-id"] == wanted)
@@ -175,6 +181,9 @@ REQUIREMENTS: Mapping[str, Callable[[Json | None, Json], None]] = {
     "assert-ref-snapshot-id": assert_ref_snapshot_id,
     "assert-current-schema-id": assert_field(
         "current-schema-id", "current-schema-id", "current schema"
+    ),
+    "assert-last-assigned-field-id": assert_field(
+        "last-column-id", "last-assigned-field-id", "last assigned field id"
     ),
 }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lakehouse.catalog.manifests import Manifests, has_deletes, live
-from lakehouse.catalog.metadata import Json, schema_of
+from lakehouse.catalog.metadata import NAME_MAPPING, Json, has_evolved, schema_of, snapshot_of
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type
 from lakehouse.database import Connection, drop_quietly, literal, quoted
@@ -64,15 +64,20 @@ class Relations:
         # Who makes or drops a view holds the lock of its name: two writers of one view fail.
         self._making = [threading.Lock() for _ in range(MAKERS)]
 
-    def get(self, cursor: Connection, table: LoadedTable, snapshot: Json | None) -> Relation:
-        """Return the relation for this snapshot, made now if it is not there.
+    def get(
+        self, cursor: Connection, table: LoadedTable, snapshot: Json | None, schema: Json
+    ) -> Relation:
+        """Return the relation that reads this snapshot with `schema`, made now if it is not there.
+
+        Args:
+            schema: the snapshot's own; of the current snapshot also the current one.
 
         Raises:
             ObjectNotFoundError, EngineIOError: files of the snapshot are gone.
         """
         snapshot_id = snapshot["snapshot-id"] if snapshot else 0
-        schema_id = schema_of_snapshot(table.metadata, snapshot)["schema-id"]
-        name = f"{relation_prefix(table.metadata['table-uuid'])}{snapshot_id}_{schema_id}"
+        prefix = relation_prefix(table.metadata["table-uuid"])
+        name = f"{prefix}{snapshot_id}_{schema['schema-id']}"
         found = self._find(name)
         if found:
             return found
@@ -80,7 +85,7 @@ class Relations:
             found = self._find(name)
             if found:
                 return found
-            sql, file_count = relation_sql(self._manifests, table, snapshot)
+            sql, file_count = relation_sql(self._manifests, table, snapshot, schema)
             cursor.execute(f"CREATE VIEW IF NOT EXISTS {quoted(name)} AS {sql}")
             made = Relation(name)
             with self._lock:
@@ -159,53 +164,80 @@ def relation_prefix(table_uuid: str) -> str:
     return f"r_{table_uuid.replace('-', '')}_"
 
 
-def schema_of_snapshot(metadata: Json, snapshot: Json | None) -> Json:
-    """Return the schema that a snapshot is read with: its own, for an old one.
-
-    The current snapshot is read with the current schema, which may be younger than it.
-    """
-    if snapshot is None or snapshot["snapshot-id"] == metadata.get("current-snapshot-id"):
-        return schema_of(metadata)
-    return schema_of(metadata, snapshot.get("schema-id"))
-
-
 def relation_sql(
-    manifests: Manifests, table: LoadedTable, snapshot: Json | None
+    manifests: Manifests, table: LoadedTable, snapshot: Json | None, schema: Json
 ) -> tuple[str, int]:
     """Return the SELECT that reads exactly `snapshot` of `table`, and how many files it names.
 
-    `read_parquet` for few files, `iceberg_scan` for many and wherever there are deletes or an
-    evolved schema: it leaves files out by the bounds in the manifests.
+    `read_parquet` for few files, `iceberg_scan` for many and wherever there are deletes or nested
+    columns were changed: it leaves files out by the bounds in the manifests.
     """
-    metadata = table.metadata
-    fields = schema_of_snapshot(metadata, snapshot)["fields"]
+    fields = schema["fields"]
     listed = manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
     names = ", ".join(quoted(each["name"]) for each in fields)
     holding = list(live(listed))
     if not holding:
         return empty_sql(fields), 0
     assert snapshot is not None, "only a snapshot lists manifests"
-    evolved = len(metadata["schemas"]) > 1 and len(metadata["schemas"][0]["fields"]) > 0
     count = sum(m.added_files_count or 0 for m in holding)
     count += sum(m.existing_files_count or 0 for m in holding)
     few = min(FILES_MAX + FILES_PER_MANIFEST * len(holding), FILES_LIMIT)
-    if count <= few and not evolved and not has_deletes(listed):
+    found_by = matching(table.metadata, fields)
+    if count <= few and found_by is not None and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
-        return files_sql(fields, files), len(files)
-    scan = f"{literal(table.location)}, snapshot_from_id := {int(snapshot['snapshot-id'])}"
-    return f"SELECT {names} FROM iceberg_scan({scan})", 1
+        return files_sql(fields, files, found_by=found_by), len(files)
+    return f"SELECT {names} FROM iceberg_scan({scanned(table, snapshot, schema)})", 1
 
 
-def files_sql(fields: Sequence[Field], files: Sequence[str], *, file_column: str = "") -> str:
+def matching(metadata: Json, fields: Sequence[Field]) -> str | None:
+    """Return the option by which `read_parquet` finds columns in every file of the table, if any.
+
+    None when it cannot find them: what is inside structs it knows by name, never by id; and of
+    schemas that another engine has removed nobody knows what they were.
+    """
+    schemas = metadata["schemas"]
+    if len(schemas) <= max(each["schema-id"] for each in schemas):
+        return None
+    if not has_evolved(metadata):
+        return ""
+    if NAME_MAPPING in metadata["properties"]:
+        return None
+    types = {each["id"]: each["type"] for each in fields if not isinstance(each["type"], str)}
+    for field in (each for schema in schemas for each in schema["fields"]):
+        if types.get(field["id"], field["type"]) != field["type"]:
+            return None
+    entries = ", ".join(
+        f"{each['id']}: {{name: {literal(each['name'])}, "
+        f"type: {literal(duckdb_type(each['type']))}, default_value: NULL}}"
+        for each in fields
+    )
+    return f"schema = MAP {{{entries}}}"
+
+
+def scanned(table: LoadedTable, snapshot: Json, schema: Json) -> str:
+    """Return the arguments by which `iceberg_scan` reads `snapshot` with `schema`.
+
+    Asked for a snapshot, it takes the schema that this was made with; asked for none, the current.
+    """
+    if schema["schema-id"] == snapshot.get("schema-id", table.metadata["current-schema-id"]):
+        return f"{literal(table.location)}, snapshot_from_id := {int(snapshot['snapshot-id'])}"
+    assert snapshot == snapshot_of(table.metadata) and schema == schema_of(table.metadata)
+    return literal(table.location)
+
+
+def files_sql(
+    fields: Sequence[Field], files: Sequence[str], *, found_by: str = "", file_column: str = ""
+) -> str:
     """Return the SELECT that reads these data files, at least one, with these columns.
 
     Args:
+        found_by: what `matching` says of the table.
         file_column: also a column of this name, with the location of each row's file, as DuckDB
             spells it.
     """
     names = [quoted(each["name"]) for each in fields]
     # A folder `k=v` anywhere above, the data directory's too, would become a column.
-    options = ["hive_partitioning = false"]
+    options = ["hive_partitioning = false", *([found_by] if found_by else [])]
     if file_column:
         names.append(quoted(file_column))
         options.append(f"filename = {literal(file_column)}")

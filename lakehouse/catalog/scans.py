@@ -7,7 +7,7 @@ from functools import cached_property
 from lakehouse.catalog.manifests import Manifests, has_deletes, holds_data, live
 from lakehouse.catalog.metadata import Json, schema_of, snapshot_of
 from lakehouse.catalog.models import Column
-from lakehouse.catalog.relations import empty_sql, files_sql
+from lakehouse.catalog.relations import empty_sql, files_sql, matching, scanned
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, to_columns
 from lakehouse.database import literal, quoted
@@ -73,13 +73,26 @@ class Scan:
         if not chosen:
             file = f", CAST('' AS VARCHAR) AS {quoted(self.file_column)}" if with_file else ""
             return f"SELECT *{file} FROM ({empty_sql(self.fields)})"
+        column = self.file_column if with_file else ""
         if self.deletes:
-            snapshot = snapshot_of(self.table.metadata)
-            assert snapshot, "only a snapshot has deletes"
-            scan = f"{literal(self.table.location)}, snapshot_from_id := {snapshot['snapshot-id']}"
-            file = f", '' AS {quoted(self.file_column)}" if with_file else ""
-            return f"SELECT {self.names}{file} FROM iceberg_scan({scan})"
-        return files_sql(self.fields, chosen, file_column=self.file_column if with_file else "")
+            file = f", '' AS {quoted(column)}" if with_file else ""
+            return f"SELECT {self.names}{file} FROM {self._iceberg_scan()}"
+        found_by = matching(self.table.metadata, self.fields)
+        if found_by is not None:
+            return files_sql(self.fields, chosen, found_by=found_by, file_column=column)
+        named = f"filename := {literal(self.file_column)}"
+        file = f", {quoted(column)}" if with_file else ""
+        listed = ", ".join(map(literal, chosen))
+        return (
+            f"SELECT {self.names}{file} FROM {self._iceberg_scan(named)} "
+            f"WHERE {quoted(self.file_column)} IN ({listed})"
+        )
+
+    def _iceberg_scan(self, *options: str) -> str:
+        snapshot = snapshot_of(self.table.metadata)
+        assert snapshot, "only a snapshot has files"
+        what = scanned(self.table, snapshot, schema_of(self.table.metadata))
+        return f"iceberg_scan({', '.join([what, *options])})"
 
     def touched(self, found: Iterable[str]) -> list[str]:
         """Return the locations of the files that `file_column` named."""

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from lakehouse.catalog.errors import SnapshotNotFoundError
 from lakehouse.catalog.metadata import (
+    MAIN,
     Json,
     current_snapshot_id,
     schema_of,
@@ -165,3 +166,12 @@ def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     if found is None:
         raise SnapshotNotFoundError(str(table.name), as_of)
     return found
+
+
+def read_schema(table: LoadedTable, snapshot: Json | None, as_of: AsOf | None) -> Json:
+    """Return the schema that a snapshot is read with: its own, whenever it was asked for.
+
+    What the table is now has the current schema, which may be younger than the last snapshot.
+    """
+    own = snapshot.get("schema-id") if snapshot and as_of not in (None, MAIN) else None
+    return schema_of(table.metadata, own)

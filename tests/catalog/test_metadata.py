@@ -109,7 +109,7 @@ def test_a_table_that_is_not_there_meets_assert_create_alone() -> None:
             check(None, [requirement])
 
 
-@pytest.mark.parametrize("word", ["assert-last-assigned-field-id", "", "assert-create "])
+@pytest.mark.parametrize("word", ["assert-default-spec-id", "", "assert-create "])
 def test_an_unknown_requirement_is_refused_not_ignored(word: str) -> None:
     assert word not in REQUIREMENTS
     with pytest.raises(InvalidInputError, match="not known"):

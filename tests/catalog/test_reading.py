@@ -15,7 +15,7 @@ from lakehouse.catalog import (
     TableRef,
 )
 from lakehouse.catalog import relations as relations_module
-from lakehouse.catalog.metadata import snapshot_of
+from lakehouse.catalog.metadata import schema_of, snapshot_of
 from lakehouse.catalog.relations import relation_sql
 from lakehouse.catalog.table import moment
 from tests.catalog.lake import Lake, main, rows_of
@@ -25,7 +25,9 @@ ONE = "SELECT 1 AS id, 'a' AS name"
 
 def reads_by(lake: Lake, table: str) -> str:
     loaded = lake.catalog.load(main(table))
-    sql, _ = relation_sql(lake.catalog._manifests, loaded, snapshot_of(loaded.metadata))
+    metadata = loaded.metadata
+    read = (snapshot_of(metadata), schema_of(metadata))
+    sql, _ = relation_sql(lake.catalog._manifests, loaded, *read)
     return "iceberg_scan" if "iceberg_scan" in sql else "read_parquet"
 
 
