@@ -18,6 +18,7 @@ from litestar.openapi.config import OpenAPIConfig
 from lakehouse import __version__
 from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.edge import Edge
+from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.catalog import Catalog
@@ -242,7 +243,8 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             StorageController,
         ],
         dependencies={
-            field.name: provide(getattr(lakehouse, field.name)) for field in fields(Lakehouse)
+            "once": Provide(once_of),
+            **{field.name: provide(getattr(lakehouse, field.name)) for field in fields(Lakehouse)},
         },
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,

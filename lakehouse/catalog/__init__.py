@@ -16,7 +16,7 @@ from lakehouse.catalog.errors import (
     UnsupportedTypeError,
 )
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
-from lakehouse.catalog.idempotency import Idempotency
+from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, TableName
 from lakehouse.catalog.names import (
     check_column_names,
@@ -26,7 +26,15 @@ from lakehouse.catalog.names import (
 )
 from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.row_changes import Changed, RowCounts
-from lakehouse.catalog.table import AsOf, Pinned, TableRef, TableState, Written, read_as_of
+from lakehouse.catalog.table import (
+    AsOf,
+    Pinned,
+    TableRef,
+    TableState,
+    Written,
+    known_fingerprint,
+    read_as_of,
+)
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 
@@ -43,6 +51,7 @@ __all__ = [
     "IdempotencyMismatchError",
     "InvalidNameError",
     "NamespaceNotFoundError",
+    "Once",
     "Pinned",
     "Rebuild",
     "RebuildReport",
@@ -65,6 +74,7 @@ __all__ = [
     "fingerprint",
     "folded",
     "iceberg_type",
+    "known_fingerprint",
     "parse_table_name",
     "read_as_of",
 ]

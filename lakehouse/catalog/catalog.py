@@ -97,7 +97,8 @@ class Catalog:
     """Namespaces, tables and snapshots of one warehouse. Lives as long as the process."""
 
     def __init__(self, state: State, store: LocalStore, *, idempotency_keys_days: int = 30) -> None:
-        self.namespaces = Namespaces(state)
+        self.keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
+        self.namespaces = Namespaces(state, self.keys)
         self._state = state
         self._store = store
         self._tables = Tables(state, store)
@@ -105,12 +106,11 @@ class Catalog:
         self._relations = Relations(self._manifests)
         self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
         self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
-        self._keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
-        self.refs = Refs(self._tables, self._keys, self.load)
+        self.refs = Refs(self._tables, self.keys, self.load)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
-        self.schemas = Schemas(self._tables, self._keys, self.load)
+        self.schemas = Schemas(self._tables, self.keys, self.load)
         self._damages = Damages(self._check_all)
-        self.rows = RowChanges(self._tables, self._manifests, store, self._keys)
+        self.rows = RowChanges(self._tables, self._manifests, store, self.keys)
 
     # What is there.
 
@@ -254,7 +254,7 @@ class Catalog:
         partition_by: Sequence[str] = (),
         sort_by: Sequence[str] = (),
         properties: Mapping[str, str] | None = None,
-        seal: Callable[[Transaction, LoadedTable], None] | None = None,
+        idempotency: Idempotency[Table] | None = None,
     ) -> Table:
         """Create an empty table and return it; `TableExistsError` when the name is taken."""
         base = self._new_metadata(name, columns, partition_by, sort_by, properties or {})
@@ -267,7 +267,7 @@ class Catalog:
         self._store.prepare(self._store.key(base["location"]) + "/data")
         (table,) = self._tables.commit(
             [Change(self._placed(name), build)],
-            (lambda tx, tables: seal(tx, tables[0])) if seal else None,
+            lambda tx, tables: self.keys.record(tx, idempotency, table_model(tables[0])),
         )
         return table_model(table)
 
@@ -359,8 +359,7 @@ class Catalog:
         def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
             now = {table.metadata["table-uuid"]: table for table in tables}
             written[:] = [self._written(now[load.base["table-uuid"]], load) for load in loads]
-            if idempotency:
-                self._keys.record(tx, idempotency, written[0])
+            self.keys.record(tx, idempotency, written[0])
 
         try:
             changes = [
@@ -452,7 +451,7 @@ class Catalog:
         files: Sequence[NewFile],
         *,
         properties: Mapping[str, str],
-        seal: Callable[[Transaction, str], None],
+        seal: Callable[[Transaction, LoadedTable], None],
     ) -> TableState:
         """Add Parquet files that lie in the warehouse to a table by reference, and return it.
 
@@ -461,7 +460,7 @@ class Catalog:
 
         Args:
             columns: of the files and of the table; empty for a dataset without columns yet.
-            seal: called with the table's UUID inside the pointer's transaction.
+            seal: called with the table inside the pointer's transaction.
 
         Raises:
             InvalidInputError: the table is partitioned; nobody says where the files belong.
@@ -494,7 +493,7 @@ class Catalog:
 
         (table,) = self._tables.commit(
             [Change(current.name if current else self._placed(name), build)],
-            lambda tx, tables: seal(tx, tables[0].metadata["table-uuid"]),
+            lambda tx, tables: seal(tx, tables[0]),
         )
         return table_state(table)
 
@@ -530,9 +529,10 @@ class Catalog:
             TableDamagedError: its metadata or a manifest cannot be read.
         """
         table = self.load(name)
-        return table_state(table), self._objects(table)
+        return table_state(table), self.objects(table)
 
-    def _objects(self, table: LoadedTable) -> list[tuple[str, DatasetObject]]:
+    def objects(self, table: LoadedTable) -> list[tuple[str, DatasetObject]]:
+        """Return the data files of a table's current snapshot with their locations, by key."""
         snapshot = snapshot_of(table.metadata)
         if snapshot is None:
             return []
@@ -557,7 +557,9 @@ class Catalog:
         ]
         return sorted(found, key=lambda each: each[1].key)
 
-    def rename(self, name: TableName, to: TableName) -> Table:
+    def rename(
+        self, name: TableName, to: TableName, *, idempotency: Idempotency[Table] | None = None
+    ) -> Table:
         """Give a table another name; statements that run keep reading it.
 
         Raises:
@@ -566,20 +568,27 @@ class Catalog:
         """
         self.load(name)
         to = self._placed(to)
-        self._tables.rename(name, to)
-        return self.describe(to)
+        table = self._tables.rename(
+            name, to, lambda tx, moved: self.keys.record(tx, idempotency, table_model(moved))
+        )
+        return table_model(table)
 
-    def drop(self, name: TableName) -> None:
+    def drop(self, name: TableName, *, idempotency: Idempotency[None] | None = None) -> None:
         """Take a table out of the catalog; `undrop` brings it back until it is purged.
 
         Raises:
             TableNotFoundError: there is no such table.
         """
-        if not self.dropped.drop(name):
+        if not self.dropped.drop(name, seal=lambda tx: self.keys.record(tx, idempotency, None)):
             raise TableNotFoundError(str(name), self.nearest(name))
 
     def undrop(
-        self, name: TableName, *, uuid: str | None = None, to: TableName | None = None
+        self,
+        name: TableName,
+        *,
+        uuid: str | None = None,
+        to: TableName | None = None,
+        idempotency: Idempotency[Table] | None = None,
     ) -> Table:
         """Bring a dropped table back, as it was, and return it.
 
@@ -591,10 +600,23 @@ class Catalog:
             DroppedTableNotFoundError: there is none, or it was purged.
             TableExistsError: the name is taken.
             NamespaceNotFoundError: the namespace was dropped too; create it, or give another name.
+            TableDamagedError: its metadata cannot be read; it stays dropped.
         """
-        return self.describe(self.dropped.undrop(name, uuid, to))
+        table = self.dropped.undrop(
+            name,
+            uuid,
+            to,
+            lambda tx, back: self.keys.record(tx, idempotency, table_model(back)),
+        )
+        return table_model(table)
 
-    def purge(self, name: TableName, *, uuid: str | None = None) -> None:
+    def purge(
+        self,
+        name: TableName,
+        *,
+        uuid: str | None = None,
+        idempotency: Idempotency[None] | None = None,
+    ) -> None:
         """Drop a table if it is not yet dropped, and delete its files. There is no way back.
 
         Args:
@@ -608,17 +630,17 @@ class Catalog:
             dropped = self.dropped.drop(name, uuid) or self.dropped.find(name, uuid).uuid
         except DroppedTableNotFoundError as error:
             raise TableNotFoundError(str(name), self.nearest(name)) from error
-        self.dropped.purge(dropped)
+        self.dropped.purge(dropped, lambda tx: self.keys.record(tx, idempotency, None))
 
     # Idempotency keys, for whoever answers requests.
 
     def replay(self, key: str, request_hash: str) -> bytes | None:
         """Return the answer stored under `key`; `IdempotencyMismatchError` for another request."""
-        return self._keys.find(key, request_hash)
+        return self.keys.find(key, request_hash)
 
     def in_flight(self, key: str) -> AbstractContextManager[None]:
         """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
-        return self._keys.in_flight(key)
+        return self.keys.in_flight(key)
 
 
 def check_layout(table: LoadedTable, partition_by: Sequence[str], sort_by: Sequence[str]) -> None:

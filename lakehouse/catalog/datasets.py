@@ -6,19 +6,21 @@ can be neither replaced nor deleted through storage.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.errors import SchemaDriftError, TableDamagedError, TableNotFoundError
-from lakehouse.catalog.fingerprint import FINGERPRINT, dataset_id, fingerprint
+from lakehouse.catalog.fingerprint import FINGERPRINT, dataset_id
+from lakehouse.catalog.idempotency import Idempotency
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Manifest, TableName
 from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_table_name
 from lakehouse.catalog.parquet import ParquetFooter, read_footer
-from lakehouse.catalog.table import TableState
+from lakehouse.catalog.table import TableState, known_fingerprint, table_state
+from lakehouse.catalog.tables import LoadedTable
 from lakehouse.errors import ConflictError, InvalidInputError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import ObjectNotFoundError
@@ -97,7 +99,9 @@ class Datasets:
                 found.append(self._manifest(name))
         return found
 
-    def register(self, request: DatasetRegister) -> Manifest:
+    def register(
+        self, request: DatasetRegister, *, idempotency: Idempotency[Manifest] | None = None
+    ) -> Manifest:
         """Add the named objects to a dataset, which is made if it is not there.
 
         Raises:
@@ -118,10 +122,12 @@ class Datasets:
             columns = agreed_columns(name, table, adopted)
             if not there:
                 check_row_count(request.row_count, adopted)
-            existing = table is not None
             if table is None or adopted:
-                table = self._add(table, name, request, columns, adopted)
-            return self._manifest(table.name, existing=existing)
+                return self._add(table, name, request, columns, adopted, there, idempotency)
+            manifest = self._manifest(table.name)
+            if idempotency:
+                self._state.write(lambda tx: self._catalog.keys.record(tx, idempotency, manifest))
+            return manifest
 
     def _adopt(self, key: str) -> Adopted:
         stored = self._lookup.get(key)
@@ -136,12 +142,17 @@ class Datasets:
         request: DatasetRegister,
         columns: Sequence[Column],
         adopted: Sequence[Adopted],
-    ) -> TableState:
+        there: Mapping[str, str],
+        idempotency: Idempotency[Manifest] | None,
+    ) -> Manifest:
         properties = {FINGERPRINT: request.schema_fingerprint}
         if request.row_count is not None and not adopted:
             properties[REGISTERED_ROWS] = str(request.row_count)
 
-        def seal(tx: Transaction, uuid: str) -> None:
+        keys = {**there, **{each.stored.location: each.stored.key for each in adopted}}
+        manifests: list[Manifest] = []
+
+        def seal(tx: Transaction, now: LoadedTable) -> None:
             # Storage refuses to replace or delete an object in this same database's
             # transactions, so what was read above is still what is there, or we say it is not.
             for each in adopted:
@@ -150,20 +161,24 @@ class Datasets:
                 tx.execute(
                     "INSERT INTO registered_object (object_key, table_uuid, dataset)"
                     " VALUES (?, ?, ?)",
-                    (each.stored.key, uuid, str(name)),
+                    (each.stored.key, now.metadata["table-uuid"], str(name)),
                 )
+            files, existing = self._catalog.objects(now), table is not None
+            manifests[:] = [manifest_of(table_state(now), files, keys, existing)]
+            self._catalog.keys.record(tx, idempotency, manifests[0])
 
         files = [
             NewFile(each.stored.location, each.footer.row_count, each.stored.size_bytes)
             for each in adopted
         ]
-        return self._catalog.add_files(
+        self._catalog.add_files(
             table.name if table else name,
             columns,
             files,
             properties={} if table else properties,
             seal=seal,
         )
+        return manifests[0]
 
     def _registered(self, table: TableState) -> dict[str, str]:
         """Return the user's keys of a table's registered objects by their locations."""
@@ -179,31 +194,39 @@ class Datasets:
                 locations[self._lookup.get(key).location] = key
         return locations
 
-    def _manifest(self, name: TableName, *, existing: bool = True) -> Manifest:
+    def _manifest(self, name: TableName) -> Manifest:
         table, files = self._catalog.contents(name)
-        registered = self._registered(table)
-        objects = [
+        return manifest_of(table, files, self._registered(table), existing=True)
+
+
+def manifest_of(
+    table: TableState,
+    files: Sequence[tuple[str, DatasetObject]],
+    registered: Mapping[str, str],
+    existing: bool,
+) -> Manifest:
+    """Return what the Go contract says of a dataset.
+
+    Args:
+        files: its data files, each with its location.
+        registered: the user's keys of registered objects by their locations.
+    """
+    promised = int(table.properties.get(REGISTERED_ROWS, 0))
+    return Manifest(
+        dataset_id=dataset_id(table.name.name),
+        name=table.name.name,
+        schema_fingerprint=known_fingerprint(table),
+        objects=[
             DatasetObject(registered.get(location, each.key), each.size, each.created_at)
             for location, each in files
-        ]
-        promised = int(table.properties.get(REGISTERED_ROWS, 0))
-        return Manifest(
-            dataset_id=dataset_id(table.name.name),
-            name=table.name.name,
-            schema_fingerprint=known_fingerprint(table),
-            objects=objects,
-            row_count=promised if table.snapshot_id is None else table.row_count,
-            created_at=table.created_at,
-            updated_at=table.updated_at,
-            snapshot_id=table.snapshot_id,
-            columns=list(table.columns),
-            existing=existing,
-        )
-
-
-def known_fingerprint(table: TableState) -> str:
-    """Return the fingerprint a dataset was registered with, else that of its columns."""
-    return table.properties.get(FINGERPRINT) or fingerprint(table.columns)
+        ],
+        row_count=promised if table.snapshot_id is None else table.row_count,
+        created_at=table.created_at,
+        updated_at=table.updated_at,
+        snapshot_id=table.snapshot_id,
+        columns=list(table.columns),
+        existing=existing,
+    )
 
 
 def agreed_columns(

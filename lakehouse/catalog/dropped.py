@@ -19,6 +19,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
+    LoadedTable,
     Pointer,
     Tables,
     check_namespace_there,
@@ -92,11 +93,17 @@ class DroppedTables:
         sql = "SELECT table_uuid FROM dropped_table WHERE purging"
         return [row[0] for row in self._state.read(lambda tx: tx.execute(sql).fetchall())]
 
-    def drop(self, name: TableName, table_uuid: str | None = None) -> str | None:
+    def drop(
+        self,
+        name: TableName,
+        table_uuid: str | None = None,
+        seal: Callable[[Transaction], None] = lambda tx: None,
+    ) -> str | None:
         """Take a table out of the catalog and return its UUID; None when it was not there.
 
         Args:
             table_uuid: drop it only if it is this one.
+            seal: called inside the transaction, for what must be true with it.
         """
 
         def work(tx: Transaction) -> str | None:
@@ -116,6 +123,7 @@ class DroppedTables:
                 " metadata_location, dropped_at) VALUES (?, ?, ?, ?, ?)",
                 (known, *found.name, found.location, time.time()),
             )
+            seal(tx)
             return known
 
         with self._tables.locked([name]):
@@ -133,20 +141,28 @@ class DroppedTables:
             ).fetchone()
             return row[0] if row else str(uuid.uuid4())
 
-    def undrop(self, name: TableName, table_uuid: str | None, to: TableName | None) -> TableName:
-        """Put a dropped table back and return the name that it has now.
+    def undrop(
+        self,
+        name: TableName,
+        table_uuid: str | None,
+        to: TableName | None,
+        seal: Callable[[Transaction, LoadedTable], None],
+    ) -> LoadedTable:
+        """Put a dropped table back and return it under the name that it has now.
 
         Args:
             table_uuid: which of those of this name; None for the one dropped last.
             to: the name that it comes back under; None for the old one.
+            seal: called with the table inside the transaction.
 
         Raises:
             DroppedTableNotFoundError: there is none.
             TableExistsError: the name is taken.
             NamespaceNotFoundError: the namespace is gone.
+            TableDamagedError: its metadata cannot be read.
         """
 
-        def work(tx: Transaction) -> TableName:
+        def work(tx: Transaction) -> LoadedTable:
             found = find_dropped(tx, name, table_uuid)
             target = to or found.name
             taken = find_pointer(tx, target)
@@ -160,17 +176,19 @@ class DroppedTables:
                 "UPDATE registered_object SET dataset = ? WHERE table_uuid = ?",
                 (str(target), found.uuid),
             )
-            return target
+            back = self._tables.load(Pointer(target, found.location))
+            seal(tx, back)
+            return back
 
         with self._tables.locked([name, to or name]):
             return self._state.write(work)
 
-    def purge(self, table_uuid: str) -> None:
+    def purge(self, table_uuid: str, seal: Callable[[Transaction], None] = lambda tx: None) -> None:
         """Delete the files of a dropped table, and what is known of it. There is no way back.
 
         Only its own folder goes: registered objects belong to whoever put them there, and so do
         the files of a table that was adopted where it lay. A purge that was interrupted is not
-        undone: called again, it goes on.
+        undone: called again, it goes on. `seal` is called in the transaction that decides it.
 
         Raises:
             DroppedTableNotFoundError: no dropped table has this UUID.
@@ -186,6 +204,7 @@ class DroppedTables:
             tx.execute("UPDATE dropped_table SET purging = 1 WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM registered_object WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM expired_snapshot WHERE table_uuid = ?", (table_uuid,))
+            seal(tx)
             return self._own_folder(tx, dropped_of(row))
 
         folder = self._state.write(begin)

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
+
 from lakehouse.catalog.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from lakehouse.state import State, Transaction, UniqueViolationError
 
 T = TypeVar("T")
+K = TypeVar("K", bound=msgspec.Struct | None)
 DAY_S = 86_400
 
 
@@ -54,12 +57,14 @@ class IdempotencyKeys:
             raise IdempotencyMismatchError(key)
         return row[1]
 
-    def record(self, tx: Transaction, idempotency: Idempotency[T], result: T) -> None:
-        """Store the answer inside the transaction that makes it true.
+    def record(self, tx: Transaction, idempotency: Idempotency[T] | None, result: T) -> None:
+        """Store the answer, for a request that has a key, in the transaction that makes it true.
 
         Raises:
             IdempotencyInFlightError: another process was faster; its answer is there now.
         """
+        if idempotency is None:
+            return
         tx.execute(
             "DELETE FROM idempotency_key WHERE key = ? AND created_at <= ?",
             (idempotency.key, time.time() - self._keep_s),
@@ -85,3 +90,31 @@ class IdempotencyKeys:
         finally:
             with self._lock:
                 self._running.discard(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One request and its key, if it has one: who runs its work by this answers a retry alike."""
+
+    keys: IdempotencyKeys
+    key: str | None
+    request_hash: str
+
+    def run(self, kind: type[K], work: Callable[[Idempotency[K] | None], K]) -> K:
+        """Return what `work` returns, or what it returned when the request came before.
+
+        Args:
+            kind: of the answer, as JSON keeps it.
+            work: stores what it is given in the transaction of its effect, by `record`.
+
+        Raises:
+            IdempotencyMismatchError: the key came with another request.
+            IdempotencyInFlightError: the first request still runs.
+        """
+        if self.key is None:
+            return work(None)
+        with self.keys.in_flight(self.key):
+            answer = self.keys.find(self.key, self.request_hash)
+            if answer is not None:
+                return msgspec.json.decode(answer, type=kind)
+            return work(Idempotency(self.key, self.request_hash, msgspec.json.encode))

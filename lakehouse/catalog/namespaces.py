@@ -8,6 +8,8 @@ from lakehouse.catalog.errors import (
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
 )
+from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.models import NamespaceCreate
 from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace
 from lakehouse.catalog.tables import CATALOG_NAME, find_namespace
 from lakehouse.errors import InvalidInputError
@@ -23,8 +25,9 @@ INSERT = """
 class Namespaces:
     """`main` is always there; names are unique ignoring ASCII case."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, keys: IdempotencyKeys) -> None:
         self._state = state
+        self._keys = keys
         if self.find(DEFAULT_NAMESPACE) is None:
             with suppress(NamespaceExistsError):  # another process was faster
                 self.create(DEFAULT_NAMESPACE)
@@ -53,18 +56,23 @@ class Namespaces:
             raise NamespaceNotFoundError(name)
         return found
 
-    def create(self, name: str) -> None:
+    def create(
+        self, name: str, *, idempotency: Idempotency[NamespaceCreate] | None = None
+    ) -> NamespaceCreate:
         """Create an empty namespace; `NamespaceExistsError` when the name is taken."""
+        made = NamespaceCreate(name)
 
         def work(tx: Transaction) -> None:
             if find_namespace(tx, name) is not None:
                 raise NamespaceExistsError(name)
             tx.execute(INSERT, (CATALOG_NAME, name))
+            self._keys.record(tx, idempotency, made)
 
         check_namespace(name)
         self._state.write(work)
+        return made
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, *, idempotency: Idempotency[None] | None = None) -> None:
         """Drop an empty namespace.
 
         Raises:
@@ -88,6 +96,7 @@ class Namespaces:
                 "DELETE FROM iceberg_namespace_properties WHERE catalog_name = ? AND namespace = ?",
                 (CATALOG_NAME, found),
             )
+            self._keys.record(tx, idempotency, None)
 
         if name.lower() == DEFAULT_NAMESPACE:
             raise InvalidInputError(f"the namespace {DEFAULT_NAMESPACE!r} always exists")

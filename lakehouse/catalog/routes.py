@@ -1,6 +1,6 @@
 """`/v1/tables`, `/v1/namespaces` and the Go contract's `/v1/catalog` over HTTP."""
 
-from functools import partial
+from types import NoneType
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets
+from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.models import (
     DatasetRegister,
     DroppedPage,
@@ -71,19 +72,21 @@ class TablesController(Controller):
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         data: JSONBody[TableCreate],
     ) -> Table:
         """Create an empty table."""
 
-        def work() -> Table:
+        def work(idempotency: Idempotency[Table] | None) -> Table:
             return catalog.create_table(
                 parse_table_name(data.name),
                 data.columns,
                 partition_by=data.partition_by,
                 sort_by=data.sort_by,
+                idempotency=idempotency,
             )
 
-        return await database.call(work)
+        return await database.call(lambda: once.run(Table, work))
 
     @get("/{table:str}")
     async def describe_table(
@@ -100,6 +103,7 @@ class TablesController(Controller):
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         table: FromPath[str],
         purge: FromQuery[bool] = False,
         uuid: FromQuery[str | None] = None,
@@ -112,34 +116,50 @@ class TablesController(Controller):
         name = parse_table_name(table)
         if uuid is not None and not purge:
             raise InvalidInputError("uuid says what to purge; it goes with purge=true")
-        work = partial(catalog.purge, name, uuid=uuid) if purge else partial(catalog.drop, name)
-        await database.call(work)
+
+        def work(idempotency: Idempotency[None] | None) -> None:
+            if purge:
+                catalog.purge(name, uuid=uuid, idempotency=idempotency)
+            else:
+                catalog.drop(name, idempotency=idempotency)
+
+        await database.call(lambda: once.run(NoneType, work))
 
     @post("/{table:str}/undrop", status_code=200)
     async def undrop_table(
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         table: FromPath[str],
         data: JSONBody[TableUndrop | None] = None,
     ) -> Table:
         """Bring a dropped table back, as it was."""
         asked = data or TableUndrop()
         to = parse_table_name(asked.as_) if asked.as_ is not None else None
-        work = partial(catalog.undrop, parse_table_name(table), uuid=asked.uuid, to=to)
-        return await database.call(work)
+
+        def work(idempotency: Idempotency[Table] | None) -> Table:
+            name = parse_table_name(table)
+            return catalog.undrop(name, uuid=asked.uuid, to=to, idempotency=idempotency)
+
+        return await database.call(lambda: once.run(Table, work))
 
     @post("/{table:str}/rename", status_code=200)
     async def rename_table(
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         table: FromPath[str],
         data: JSONBody[TableRename],
     ) -> Table:
         """Give a table another name, in the same namespace or another one."""
-        work = partial(catalog.rename, parse_table_name(table), parse_table_name(data.to))
-        return await database.call(work)
+
+        def work(idempotency: Idempotency[Table] | None) -> Table:
+            name, to = parse_table_name(table), parse_table_name(data.to)
+            return catalog.rename(name, to, idempotency=idempotency)
+
+        return await database.call(lambda: once.run(Table, work))
 
     @get("/{table:str}/snapshots")
     async def list_snapshots(
@@ -199,21 +219,30 @@ class NamespacesController(Controller):
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         data: JSONBody[NamespaceCreate],
     ) -> NamespaceCreate:
         """Create an empty namespace."""
-        await database.call(lambda: catalog.namespaces.create(data.name))
-        return data
+
+        def work(idempotency: Idempotency[NamespaceCreate] | None) -> NamespaceCreate:
+            return catalog.namespaces.create(data.name, idempotency=idempotency)
+
+        return await database.call(lambda: once.run(NamespaceCreate, work))
 
     @delete("/{namespace:str}")
     async def drop_namespace(
         self,
         catalog: NamedDependency[Catalog],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         namespace: FromPath[str],
     ) -> None:
         """Drop an empty namespace."""
-        await database.call(lambda: catalog.namespaces.drop(namespace))
+
+        def work(idempotency: Idempotency[None] | None) -> None:
+            catalog.namespaces.drop(namespace, idempotency=idempotency)
+
+        await database.call(lambda: once.run(NoneType, work))
 
 
 class DatasetsController(Controller):
@@ -227,10 +256,15 @@ class DatasetsController(Controller):
         self,
         datasets: NamedDependency[Datasets],
         database: NamedDependency[Database],
+        once: NamedDependency[Once],
         data: JSONBody[DatasetRegister],
     ) -> Manifest:
         """Make Parquet objects of the storage API readable as a dataset, without a copy."""
-        return await database.call(lambda: datasets.register(data))
+
+        def work(idempotency: Idempotency[Manifest] | None) -> Manifest:
+            return datasets.register(data, idempotency=idempotency)
+
+        return await database.call(lambda: once.run(Manifest, work))
 
     @get("/manifest/{name:str}")
     async def get_manifest(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from lakehouse.catalog.errors import SnapshotNotFoundError
+from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.metadata import (
     MAIN,
     Json,
@@ -93,6 +94,11 @@ def table_state(table: LoadedTable) -> TableState:
         created_at=created_at(metadata),
         updated_at=moment(metadata["last-updated-ms"]),
     )
+
+
+def known_fingerprint(table: TableState) -> str:
+    """Return the fingerprint a dataset was registered with, else that of its columns."""
+    return table.properties.get(FINGERPRINT) or fingerprint(table.columns)
 
 
 def created_at(metadata: Json) -> datetime:

@@ -277,8 +277,10 @@ class Tables:
             with suppress(OSError):  # what stays is an orphan; the error that led here matters more
                 self._store.delete(key)
 
-    def rename(self, name: TableName, to: TableName) -> None:
-        """Give a table another name; its files stay where they are, and its metadata says it.
+    def rename(
+        self, name: TableName, to: TableName, seal: Callable[[Transaction, LoadedTable], None]
+    ) -> LoadedTable:
+        """Give a table another name, which its metadata says, and return it; its files stay.
 
         Raises:
             TableExistsError: the new name is taken.
@@ -288,12 +290,14 @@ class Tables:
         with self.locked([name, to]):
             for number in range(ATTEMPTS_MAX):
                 try:
-                    return self._rename(name, to)
+                    return self._rename(name, to, seal)
                 except LostError:
                     time.sleep(random.uniform(0, BACKOFF_S * 2**number))
         raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
 
-    def _rename(self, name: TableName, to: TableName) -> None:
+    def _rename(
+        self, name: TableName, to: TableName, seal: Callable[[Transaction, LoadedTable], None]
+    ) -> LoadedTable:
         before = self.find(name)
         if before is None:
             raise CommitFailedError(f"{name} is not there any more")
@@ -316,6 +320,7 @@ class Tables:
                 " AND table_uuid NOT IN (SELECT table_uuid FROM dropped_table)",
                 (str(to), str(before.name)),
             )
+            seal(tx, after)
 
         key = self._store.key(after.location)
         try:
@@ -325,6 +330,7 @@ class Tables:
             self._discard(Attempt(keys=[key]))
             raise
         self._cache.put(after.location, after.metadata)
+        return after
 
 
 def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:

@@ -414,11 +414,11 @@ class Client:
 
     def create_namespace(self, name: str) -> None:
         """Create an empty namespace; `ConflictError` when it is there."""
-        self._transport.send("POST", "/v1/namespaces", json={"name": name}, again=False)
+        self._transport.send("POST", "/v1/namespaces", json={"name": name}, headers=new_key())
 
     def drop(self, table: str) -> None:
         """Take the table out of the catalog; `undrop` brings it back. `NotFoundError`: none."""
-        self._transport.send("DELETE", table_path(table), again=False)
+        self._transport.send("DELETE", table_path(table), headers=new_key())
 
     def dropped(self, namespace: str | None = None) -> Iterator[DroppedTable]:
         """Yield the tables that can be brought back, by name, of one name the newest first."""
@@ -445,7 +445,7 @@ class Client:
         """
         body = {key: value for key, value in {"uuid": uuid, "as": to}.items() if value is not None}
         path = f"{table_path(table)}/undrop"
-        return value_of(self._transport.send("POST", path, json=body, again=False), Table)
+        return value_of(self._transport.send("POST", path, json=body, headers=new_key()), Table)
 
     def purge(self, table: str, *, uuid: str | None = None) -> None:
         """Drop the table if it is there, and delete its files: there is no way back.
@@ -459,7 +459,7 @@ class Client:
             ConflictError: a statement reads it; it is dropped, and can be purged later.
         """
         params = {"purge": "true", "uuid": uuid}
-        self._transport.send("DELETE", table_path(table), params=params, again=False)
+        self._transport.send("DELETE", table_path(table), params=params, headers=new_key())
 
     def _send_file(
         self,
@@ -518,6 +518,11 @@ def load_params(
         "sort_by": ",".join(sort_by) or None,
         **options,
     }
+
+
+def new_key() -> dict[str, str]:
+    """Return the header by which a request that is sent again has one effect."""
+    return {"Idempotency-Key": uuid4().hex}
 
 
 def statement(

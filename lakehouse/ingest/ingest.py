@@ -30,6 +30,7 @@ from lakehouse.catalog import (
     check_table_name,
     dataset_id,
     fingerprint,
+    known_fingerprint,
 )
 from lakehouse.config import IngestConfig
 from lakehouse.database import (
@@ -337,7 +338,7 @@ class Ingest:
             existing=True,
             row_count=table.row_count,
             added_rows=0,
-            schema_fingerprint=fingerprint(table.columns),
+            schema_fingerprint=known_fingerprint(table),
             objects=[],
             snapshot_id=table.snapshot_id,
             columns=list(table.columns),
@@ -460,7 +461,7 @@ class Loading:
                 existing=False,
                 row_count=table.row_count,
                 added_rows=written.added_rows,
-                schema_fingerprint=fingerprint(table.columns),
+                schema_fingerprint=known_fingerprint(table),
                 objects=list(written.objects),
                 snapshot_id=written.snapshot_id,
                 columns=list(table.columns),

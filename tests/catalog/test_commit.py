@@ -26,6 +26,7 @@ from lakehouse.catalog import (
 from lakehouse.catalog import tables as tables_module
 from lakehouse.catalog.errors import CommitFailedError, CommitStateUnknownError
 from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.models import Table
 from lakehouse.catalog.tables import Change, Draft, LoadedTable
 from lakehouse.database import Database
 from lakehouse.errors import NotFoundError, UnavailableError
@@ -296,11 +297,11 @@ def test_when_the_seal_fails_nothing_is_left(lake: Lake, mode: Any) -> None:
 
 
 def test_when_the_first_load_cannot_be_sealed_there_is_no_table(lake: Lake) -> None:
-    def seal(tx: Transaction, table: LoadedTable) -> None:
+    def answer(table: Table) -> bytes:
         raise SealError
 
     with pytest.raises(SealError):
-        lake.catalog.create_table(main("t"), PAIR, seal=seal)
+        lake.catalog.create_table(main("t"), PAIR, idempotency=Idempotency("a", "hash", answer))
     assert lake.catalog.names() == []
     assert lake.tree() == set()
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lakehouse.catalog import Idempotency, TableNotFoundError
-from lakehouse.catalog.datasets import known_fingerprint
 from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError, SchemaMovedError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.manifests import NewFile
@@ -23,6 +22,7 @@ from lakehouse.catalog.schema_models import (
     TableSchema,
     Widen,
 )
+from lakehouse.catalog.table import known_fingerprint
 from lakehouse.errors import ConflictError, InvalidInputError
 from tests.catalog.evolved import Row, evolve, read, scanned
 from tests.catalog.lake import Lake, main, rows_of

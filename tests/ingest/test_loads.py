@@ -323,3 +323,15 @@ def test_of_bad_lines_only_those_that_are_shown_are_described(tmp_path: Path) ->
 
 def test_the_spool_is_empty_in_the_end(lake: Served) -> None:
     assert list(lake.lakehouse.ingest.spool.glob("upload-*")) == []
+
+
+def test_a_dataset_keeps_the_fingerprint_that_it_was_registered_with(
+    lake: Served, name: str
+) -> None:
+    body = {"name": name, "schema_fingerprint": "given"}
+    assert lake.send("POST", "/v1/catalog/register", json=body).status_code == 200
+    for content in ("a\n1\n", "a\n1\n", "a\n2\n"):
+        loaded = lake.ingest(name, content)
+        assert loaded.json()["schema_fingerprint"] == "given", loaded.text
+    manifest = lake.send("GET", f"/v1/catalog/manifest/{name}").json()
+    assert manifest["schema_fingerprint"] == "given"
