@@ -1,10 +1,11 @@
 """What differs between two snapshots, and what each snapshot of a line of them changed.
 
 Only the files that are not common to both are read. Where a file was rewritten, the rows that it
-kept are in the old one and in the new one: EXCEPT ALL leaves them out.
+kept are in the old one and in the new one: each row is weighed, -1 before and +1 after, and what
+comes to nothing is left out. (10 M rows against 5 M in 1 GB: 6 to 11 s, as two EXCEPT ALL 86 s.)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,10 +49,10 @@ class Differing:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """SELECTs of the rows that are only in the one or only in the other snapshot."""
+    """SELECTs of rows before and after; None where there are none. Those in both did not change."""
 
-    deleted: str | None
-    inserted: str | None
+    before: str | None
+    after: str | None
 
 
 class Differences:
@@ -155,11 +156,12 @@ class Differences:
         for snapshot in line:
             with naming_damage(table.name):
                 sides = self._sides(cursor, table, fields, previous, snapshot, pinned)
-            parts.extend(labelled(sides, snapshot))
+            if sides != Sides(None, None):
+                parts.append(labelled(sides, fields, snapshot))
             previous = snapshot
         if not parts:
-            nothing = Sides(None, empty_sql(fields))
-            parts.extend(labelled(nothing, {"snapshot-id": 0, "timestamp-ms": 0}))
+            nothing = {"snapshot-id": 0, "timestamp-ms": 0}
+            parts.append(labelled(Sides(None, empty_sql(fields)), fields, nothing))
         return Differing(
             " UNION ALL ".join(parts),
             tuple(pinned),
@@ -179,18 +181,18 @@ class Differences:
         is_next = before is None or after.get("parent-snapshot-id") == before["snapshot-id"]
         if is_next and after.get("summary", {}).get("operation") == "replace":
             return Sides(None, None)  # the same rows, laid out anew
-        old = self._listed(before)
-        new = self._listed(after)
-        if has_evolved(table.metadata) or has_deletes(old) or has_deletes(new):
-            return both(
+        old, new = self._listed(before), self._listed(after)
+        if has_evolved(table.metadata) or with_deletes(before, old) or with_deletes(after, new):
+            return Sides(
                 self._whole(cursor, table, fields, before, pinned),
                 self._whole(cursor, table, fields, after, pinned),
             )
-        return both(
-            *(
-                files_sql(fields, files) if files else None
-                for files in self._changed_files(old, new)
-            )
+        added = added_by(after, new) if is_next else None
+        if added is not None and len(new) - len(added) == len(old):
+            old, new = (), added  # nothing left: what was there is there, and is not looked at
+        left, came = self._changed_files(old, new)
+        return Sides(
+            files_sql(fields, left) if left else None, files_sql(fields, came) if came else None
         )
 
     def _listed(self, snapshot: Json | None) -> Sequence[ManifestFile]:
@@ -228,21 +230,48 @@ class Differences:
         return f"SELECT {columns} FROM {quoted(pinned[-1].relation)}"
 
 
-def both(before: str | None, after: str | None) -> Sides:
-    """Return what is only in one of two SELECTs, each row as often as it is there more often."""
-    if before is None or after is None:
-        return Sides(before, after)
-    return Sides(f"({before}) EXCEPT ALL ({after})", f"({after}) EXCEPT ALL ({before})")
+def with_deletes(snapshot: Json | None, listed: Sequence[ManifestFile]) -> bool:
+    """Whether files of deletes apply to a snapshot; its summary knows without a look at all."""
+    count = snapshot.get("summary", {}).get("total-delete-files") if snapshot else "0"
+    return count != "0" and has_deletes(listed)
 
 
-def labelled(sides: Sides, snapshot: Json) -> Iterator[str]:
+def added_by(snapshot: Json, listed: Sequence[ManifestFile]) -> list[ManifestFile]:
+    """Return the manifests that came with a snapshot; all others are of the one before it."""
+    return [each for each in listed if each.added_snapshot_id == snapshot["snapshot-id"]]
+
+
+def labelled(sides: Sides, fields: Sequence[Field], snapshot: Json) -> str:
+    """Return the SELECT of the rows that changed, what left before what came."""
     snapshot_id, at_ms = int(snapshot["snapshot-id"]), int(snapshot["timestamp-ms"])
-    for change, rows in (("delete", sides.deleted), ("insert", sides.inserted)):
-        if rows is not None:
-            yield (
-                f"SELECT *, '{change}' AS _change_type, CAST({snapshot_id} AS BIGINT) AS "
-                f"_snapshot_id, make_timestamptz({at_ms * 1000}) AS _committed_at FROM ({rows})"
-            )
+    names = ", ".join(quoted(each["name"]) for each in fields)
+    since = f"CAST({snapshot_id} AS BIGINT) AS _snapshot_id"
+    when = f"make_timestamptz({at_ms * 1000}) AS _committed_at"
+    if sides.before is None or sides.after is None:
+        change = "insert" if sides.before is None else "delete"
+        rows = sides.after if sides.before is None else sides.before
+        return f"SELECT {names}, '{change}' AS _change_type, {since}, {when} FROM ({rows})"
+    weight = quoted(free_name(fields))
+    weighed = (
+        f"SELECT {names}, -1 AS {weight} FROM ({sides.before}) UNION ALL "
+        f"SELECT {names}, 1 FROM ({sides.after})"
+    )
+    changed = (
+        f"SELECT {names}, sum({weight}) AS {weight} FROM ({weighed}) GROUP BY {names} "
+        f"HAVING sum({weight}) <> 0 ORDER BY {weight}"
+    )
+    change = f"CASE WHEN {weight} < 0 THEN 'delete' ELSE 'insert' END AS _change_type"
+    repeated = f"SELECT *, unnest(range(CAST(abs({weight}) AS BIGINT))) FROM ({changed})"
+    return f"SELECT {names}, {change}, {since}, {when} FROM ({repeated})"
+
+
+def free_name(fields: Sequence[Field]) -> str:
+    """Return a name that no column has, in whatever case."""
+    taken = {each["name"].lower() for each in fields}
+    name = "w"
+    while name in taken:
+        name += "w"
+    return name
 
 
 def column_sql(field: Field, old: Field | None) -> str:

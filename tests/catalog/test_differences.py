@@ -70,6 +70,22 @@ def test_an_overwrite_is_what_left_and_what_came_each_row_as_often_as_it_did(lak
     assert [row[0] for row in between(lake, second, first)] == ["delete", "insert"]
 
 
+def test_a_table_may_have_columns_of_the_names_that_we_use(lake: Lake) -> None:
+    columns = {"w": "long", "WW": "long", 'a"b': "double", "l": "list<long>"}
+    old = 'SELECT 1 AS w, 2 AS WW, \'nan\'::DOUBLE AS "a""b", [1, NULL] AS l'
+    new = 'SELECT 1 AS w, 3 AS WW, NULL::DOUBLE AS "a""b", [1] AS l'
+    lake.write("t", f"{old} UNION ALL {old} UNION ALL {old}", columns)
+    lake.write("t", f"{old} UNION ALL {new}", columns, mode="overwrite")
+    found = lake.catalog.differences.between(lake.cursor, main("t"), None, None)
+    table = lake.cursor.execute(found.sql).to_arrow_table()
+    assert table.column_names[:4] == list(columns)
+    assert [(row["_change_type"], row["WW"], row["l"]) for row in table.to_pylist()] == [
+        ("delete", 2, [1, None]),
+        ("delete", 2, [1, None]),
+        ("insert", 3, [1]),
+    ]
+
+
 def test_a_row_that_came_and_went_is_in_the_changes_and_not_in_the_difference(lake: Lake) -> None:
     first = write(lake, "SELECT 1 AS id, 'a' AS name", "create")
     write(lake, "SELECT 2 AS id, 'b' AS name")
