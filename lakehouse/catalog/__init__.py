@@ -1,6 +1,6 @@
 """Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
 
-from lakehouse.catalog.catalog import Catalog
+from lakehouse.catalog.catalog import Catalog, WriteMode
 from lakehouse.catalog.differences import Differing
 from lakehouse.catalog.errors import (
     EmptyTableError,
@@ -66,6 +66,7 @@ __all__ = [
     "TableRef",
     "TableState",
     "UnsupportedTypeError",
+    "WriteMode",
     "Written",
     "check_column_names",
     "check_table_name",

@@ -88,7 +88,7 @@ from lakehouse.errors import InvalidInputError, LakehouseError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore
 
-Mode: TypeAlias = Literal["create", "append", "overwrite"]
+WriteMode: TypeAlias = Literal["create", "append", "overwrite"]
 
 SLUG_MAX = 40
 
@@ -281,7 +281,7 @@ class Catalog:
         name: TableName,
         rows: Rows,
         *,
-        mode: Mode,
+        mode: WriteMode,
         idempotency: Idempotency[Written] | None = None,
         summary: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
@@ -316,7 +316,7 @@ class Catalog:
         name: TableName,
         rows: Rows,
         *,
-        mode: Mode,
+        mode: WriteMode,
         summary: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         partition_by: Sequence[str] = (),

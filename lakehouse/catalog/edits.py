@@ -28,6 +28,8 @@ from lakehouse.storage import LocalStore
 
 LOCAL = "local"
 """Who writes, while callers have no names."""
+CARRIED = "lakehouse.content-sha256"
+"""What produced the rows: still true of a snapshot that only lays them out anew."""
 SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
 
 
@@ -162,6 +164,7 @@ def snapshot_draft(
         "summary": {
             "operation": operation(edit, gone),
             **totals(parent, edit, gone),
+            **(carried(parent) if edit.keeps_rows else {}),
             **origin(),
             **summary,
         },
@@ -228,6 +231,11 @@ def split(
     again = {each.manifest_path for each in touched}
     kept = [each for each in data if each.manifest_path not in again]
     return touched, kept if edit.drops_deletes else [*kept, *deletes]
+
+
+def carried(parent: Json | None) -> dict[str, str]:
+    before = parent.get("summary", {}) if parent else {}
+    return {CARRIED: before[CARRIED]} if CARRIED in before else {}
 
 
 def operation(edit: Edit, gone: Sequence[ManifestEntry]) -> str:

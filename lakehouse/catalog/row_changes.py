@@ -174,11 +174,15 @@ class RowChanges:
         """
         table = self._load(name)
         fields = key_fields(schema_of(table.metadata)["fields"], key)
+        given = {column.name for column in rows.columns}
+        missing = [each["name"] for each in fields if each["name"] not in given]
         if not deletes:
             check_columns(name, table.metadata, rows.columns)
+        elif missing:
+            raise SchemaDriftError(str(name), [f"column {each!r} is missing" for each in missing])
         schema = schema_of(table.metadata)
-        with staged(cursor, schema, rows, fields, only_key=deletes) as given:
-            plan = removal(given) if deletes else merging(given)
+        with staged(cursor, schema, rows, fields, only_key=deletes) as keyed:
+            plan = removal(keyed) if deletes else merging(keyed)
             return self.run(cursor, name, plan, idempotency=idempotency, summary=summary)
 
     @contextmanager

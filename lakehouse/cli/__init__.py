@@ -1,5 +1,6 @@
 """The same nouns as commands: `lakehouse serve`, `ingest`, `sql` and the others."""
 
+from lakehouse.cli import change_commands as change_commands
 from lakehouse.cli import jobs_commands as jobs_commands
 from lakehouse.cli import past_commands as past_commands
 from lakehouse.cli.commands import lakehouse, main

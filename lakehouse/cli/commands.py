@@ -127,6 +127,7 @@ def demo(**options: Any) -> None:
     epilog=after(
         "lakehouse ingest orders.csv",
         "lakehouse ingest sales.orders orders-2026-*.csv.gz --mode append",
+        "lakehouse ingest orders today.csv --mode upsert --key id",
         "lakehouse ingest orders.csv --dry-run",
         'lakehouse ingest orders.csv --types zip=string --partition-by "day(ordered_at)"',
         "zcat dump.gz | lakehouse ingest events - --format ndjson",
@@ -137,9 +138,15 @@ def demo(**options: Any) -> None:
 @click.argument("arguments", nargs=-1, required=True, metavar="[TABLE] FILE...")
 @click.option(
     "--mode",
-    type=click.Choice(["create", "append", "overwrite"]),
+    type=click.Choice(["create", "append", "overwrite", "upsert", "delete"]),
     help="What to do where the table exists. Default: the file replaces the rows, as one new "
-    "snapshot.",
+    "snapshot. Upsert replaces the rows with the same key, delete takes them out.",
+)
+@click.option(
+    "--key",
+    multiple=True,
+    metavar="COLUMN",
+    help="What upsert and delete go by. May be repeated.",
 )
 @click.option(
     "--on-error",

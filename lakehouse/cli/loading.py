@@ -24,6 +24,7 @@ def ingest(
     on_error: str | None,
     types: Sequence[str],
     partition_by: Sequence[str],
+    key: Sequence[str],
     format_: str | None,
     dry_run: bool,
     background: bool,
@@ -36,6 +37,7 @@ def ingest(
         "on_error": on_error,
         "types": dict(type_of(each) for each in types),
         "partition_by": list(partition_by),
+        "key": list(key),
         "format": format_,
         "dry_run": dry_run,
         "background": background,
@@ -47,7 +49,7 @@ def ingest(
             make_namespaces(lake, [table for table, _ in loads])
         for number, (table, file) in enumerate(loads):
             # Of several files into one table, the later ones add to what the first one made.
-            later = number and table == loads[0][0]
+            later = number and table == loads[0][0] and not key
             report = load(lake, table, file, mode="append" if later else mode, **options)
             reports.append(report)
             if not as_json:
@@ -151,13 +153,20 @@ def tell(report: IngestReport | DryRun | Job) -> None:
         line.append(f"{name} has these rows already; nothing was written", "yellow")
     else:
         line.append(name, "bold green")
-        line.append(f": {output.plural(report.added_rows, 'row')} loaded")
+        line.append(f": {what_happened(report)}")
     line.append(f"; {output.plural(report.row_count, 'row')} in all")
     if report.snapshot_id is not None:
         line.append(f", snapshot {report.snapshot_id}", "dim")
     output.stdout().print(line, soft_wrap=True)
     if report.rejected.count:
         tell_rejected(report.rejected)
+
+
+def what_happened(report: IngestReport) -> str:
+    if report.deleted_rows:
+        return f"{output.plural(report.deleted_rows, 'row')} deleted"
+    updated = f", {report.updated_rows:,} updated" if report.updated_rows else ""
+    return f"{output.plural(report.added_rows, 'row')} loaded{updated}"
 
 
 def tell_rejected(rejected: Rejected) -> None:

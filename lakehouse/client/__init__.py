@@ -13,9 +13,11 @@ from lakehouse.client.models import (
     Ref,
     Rejected,
     RolledBack,
+    RowsChanged,
     RowsReport,
     Snapshot,
     Table,
+    TableFromQuery,
 )
 from lakehouse.client.results import Result
 
@@ -34,7 +36,9 @@ __all__ = [
     "RemoteError",
     "Result",
     "RolledBack",
+    "RowsChanged",
     "RowsReport",
     "Snapshot",
     "Table",
+    "TableFromQuery",
 ]

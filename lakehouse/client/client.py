@@ -26,13 +26,17 @@ from lakehouse.client.models import (
     Mode,
     NamespacePage,
     OnError,
+    QueryMode,
     Readiness,
     ResultPage,
     RolledBack,
+    RowsChanged,
+    RowsMode,
     RowsReport,
     Snapshot,
     SnapshotPage,
     Table,
+    TableFromQuery,
     TablePage,
     TableSummary,
 )
@@ -122,6 +126,7 @@ class Client:
         date_format: str | None = None,
         partition_by: Sequence[str] = (),
         sort_by: Sequence[str] = (),
+        key: Sequence[str] = (),
         format: FileFormat | None = None,
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -142,6 +147,7 @@ class Client:
             date_format: as strptime has it, where the file leaves the order of day and month open.
             partition_by: of a new table: columns, `day(c)`, `bucket(16, c)`, `truncate(3, c)`.
             sort_by: of a new table: columns, each with ` desc` or not.
+            key: the columns that the modes upsert and delete go by.
             format: where neither name nor content says it.
             delimiter: of CSV, where it is neither comma, semicolon nor tab.
             encoding: of text that is not UTF-8 and has no byte order mark.
@@ -163,6 +169,7 @@ class Client:
             date_format=date_format,
             partition_by=partition_by,
             sort_by=sort_by,
+            key=key,
             format=format,
             delimiter=delimiter,
             encoding=encoding,
@@ -204,6 +211,8 @@ class Client:
         table: str,
         rows: Sequence[Mapping[str, Any]],
         *,
+        mode: RowsMode = "append",
+        key: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> RowsReport:
         """Append rows to a table. They are durable, and seen by every SELECT, on return.
@@ -211,6 +220,9 @@ class Client:
         Args:
             table: `name` or `namespace.name`.
             rows: objects, a value for each column; the forms that `sql` answers are taken back.
+            mode: `upsert` puts them in the place of the rows with the same key, `delete` takes
+                those out.
+            key: the columns that upsert and delete go by.
             idempotency_key: the same key never appends twice; one is made when None.
 
         Raises:
@@ -220,10 +232,86 @@ class Client:
         response = self._transport.send(
             "POST",
             f"/v1/tables/{quote(table, safe='')}/rows",
+            params={"mode": mode, **({"key": ",".join(key)} if key else {})},
             json={"rows": rows},
             headers={"Idempotency-Key": idempotency_key or uuid4().hex},
         )
         return value_of(response, RowsReport)
+
+    def delete_rows(
+        self,
+        table: str,
+        where: str,
+        parameters: Parameters | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> RowsChanged:
+        """Delete the rows of which `where` is true; older snapshots keep them until they expire.
+
+        Args:
+            where: one SQL expression over the table's columns.
+            parameters: values for `?`, in order, or for `$name`.
+
+        Raises:
+            InvalidInputError: `where` is not one plain expression.
+            NotFoundError: no such table.
+        """
+        body = {"where": where, "parameters": parameters or []}
+        response = self._change(table, "delete", body, idempotency_key)
+        return value_of(response, RowsChanged)
+
+    def update_rows(
+        self,
+        table: str,
+        values: Mapping[str, str],
+        where: str,
+        parameters: Parameters | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> RowsChanged:
+        """Set columns of the rows of which `where` is true.
+
+        Args:
+            values: by column, a SQL expression over the row as it was.
+            parameters: values for `?`, counted through `values` and then `where`, or for `$name`.
+
+        Raises:
+            As `delete_rows`.
+        """
+        body = {"set": values, "where": where, "parameters": parameters or []}
+        response = self._change(table, "update", body, idempotency_key)
+        return value_of(response, RowsChanged)
+
+    def from_query(
+        self,
+        table: str,
+        sql: str,
+        *,
+        mode: QueryMode = "create",
+        key: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> TableFromQuery:
+        """Write the rows of a SELECT into a table, in one commit.
+
+        Args:
+            mode: create fails where the table exists; the others make it where it does not.
+            key: the columns that upsert goes by.
+
+        Raises:
+            InvalidInputError: the statement is refused.
+            ConflictError: the table exists, or has other columns.
+        """
+        body = {"sql": sql, "mode": mode, "key": list(key)}
+        response = self._change(table, "from-query", body, idempotency_key)
+        return value_of(response, TableFromQuery)
+
+    def _change(
+        self, table: str, what: str, body: Mapping[str, Any], idempotency_key: str | None
+    ) -> httpx.Response:
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
+        return self._transport.send(
+            "POST", f"{table_path(table)}/{what}", json=body, headers=headers
+        )
 
     def sql(
         self,
@@ -506,6 +594,7 @@ def load_params(
     types: Mapping[str, str] | None = None,
     partition_by: Sequence[str] = (),
     sort_by: Sequence[str] = (),
+    key: Sequence[str] = (),
     **options: str | None,
 ) -> dict[str, Any]:
     """Return the query of a load; everything before the first dot of `table` is the namespace."""
@@ -516,6 +605,7 @@ def load_params(
         "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
         "partition_by": ",".join(partition_by) or None,
         "sort_by": ",".join(sort_by) or None,
+        "key": ",".join(key) or None,
         **options,
     }
 

@@ -5,7 +5,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-Mode: TypeAlias = Literal["create", "append", "overwrite"]
+Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
+RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
+QueryMode: TypeAlias = Literal["create", "append", "overwrite", "upsert"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
 JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
@@ -196,7 +198,7 @@ class ManifestList(msgspec.Struct, frozen=True):
 
 
 class RowsReport(msgspec.Struct, frozen=True):
-    """What became of appended rows."""
+    """What became of appended, merged or deleted rows."""
 
     name: str
     namespace: str
@@ -204,6 +206,36 @@ class RowsReport(msgspec.Struct, frozen=True):
     row_count: int
     """Rows of the table now."""
     snapshot_id: int | None
+    updated_rows: int = 0
+    deleted_rows: int = 0
+
+
+class RowsChanged(msgspec.Struct, frozen=True):
+    """What a change by a condition did; without a row in it there is no new snapshot."""
+
+    name: str
+    namespace: str
+    inserted_rows: int
+    updated_rows: int
+    deleted_rows: int
+    row_count: int
+    """Rows of the table now."""
+    snapshot_id: int | None
+    rewritten_files: int
+
+
+class TableFromQuery(msgspec.Struct, frozen=True):
+    """What a statement wrote into a table."""
+
+    name: str
+    namespace: str
+    created: bool
+    added_rows: int
+    updated_rows: int
+    row_count: int
+    """Rows of the table now."""
+    snapshot_id: int | None
+    columns: list[Column]
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -236,6 +268,8 @@ class IngestReport(msgspec.Struct, frozen=True):
     snapshot_id: int | None
     columns: list[Column] = []
     rejected: Rejected = Rejected()
+    updated_rows: int = 0
+    deleted_rows: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):

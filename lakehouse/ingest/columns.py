@@ -14,8 +14,13 @@ def folded(name: str) -> str:
     return name.translate(LOWER)
 
 
-def matched(names: Sequence[str], table: Sequence[Column], table_name: str) -> tuple[Column, ...]:
+def matched(
+    names: Sequence[str], table: Sequence[Column], table_name: str, *, some: bool = False
+) -> tuple[Column, ...]:
     """Return the table's columns in the order of the file, found by name, ignoring case.
+
+    Args:
+        some: whether the file may lack some of them.
 
     Raises:
         SchemaDriftError: one of them has a column that the other has not.
@@ -23,7 +28,8 @@ def matched(names: Sequence[str], table: Sequence[Column], table_name: str) -> t
     by_name = {folded(column.name): column for column in table}
     given = {folded(name): name for name in names}
     found = [f"column {n!r} is not in the table" for key, n in given.items() if key not in by_name]
-    found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
+    if not some:
+        found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
     if found:
         raise SchemaDriftError(table_name, found)
     return tuple(by_name[folded(name)] for name in names)

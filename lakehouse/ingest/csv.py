@@ -253,7 +253,7 @@ def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool
             )
     found = tuple(infer(column.to_pylist(), options.date_format) for column in texts.columns)
     if options.table is not None:
-        columns = matched(header, options.table, options.table_name)
+        columns = matched(header, options.table, options.table_name, some=options.some_columns)
     else:
         columns = tuple(
             Column(name, options.types.get(name, each.type))

@@ -5,27 +5,30 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import anyio
 import msgspec
 
 from lakehouse.catalog import (
     Catalog,
+    Changed,
     Column,
     Idempotency,
     IdempotencyInFlightError,
+    RowCounts,
     Rows,
     SchemaDriftError,
     TableExistsError,
     TableName,
     TableNotFoundError,
     TableState,
+    WriteMode,
     Written,
     check_table_name,
     dataset_id,
@@ -62,6 +65,7 @@ from lakehouse.ingest.models import (
     Mode,
     Rejected,
     RowsAnswer,
+    RowsMode,
 )
 from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
@@ -193,6 +197,18 @@ class Ingest:
         work = partial(self._append, name=name, body=body, key=key)
         return await self._database.run(work, Lane.WRITE)
 
+    async def merge(
+        self, name: TableName, body: bytes, mode: RowsMode, by: Sequence[str], key: str | None
+    ) -> bytes:
+        """Merge the rows of a JSON body into a table, or delete those that have their keys.
+
+        Raises:
+            As `append`; NullKeyError, InvalidKeyError: as `Catalog.upsert`.
+        """
+        check_key_columns(mode, by)
+        work = partial(self._merge, name=name, body=body, mode=mode, by=by, key=key)
+        return await self._database.run(work, Lane.LONG)
+
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         with anyio.move_on_after(SLOT_WAIT_S) as waiting:
@@ -252,6 +268,7 @@ class Ingest:
         key: str | None,
     ) -> "tuple[bytes, Loading | None]":
         """Load the file into the table as it is now; no `Loading` when its rows are there."""
+        check_key_columns(options.mode, options.key)
         current = self._catalog.find(name)
         mode = chosen_mode(options.mode, current)
         if key is None and current and current.summary.get(CONTENT) == content:
@@ -317,6 +334,7 @@ class Ingest:
             date_format=options.date_format,
             table=table.columns if table else None,
             table_name=str(table.name) if table else "",
+            some_columns=options.mode == "delete",
             may_be_empty=options.mode is not None and table is not None,
         )
         if file.format == "parquet":
@@ -338,6 +356,8 @@ class Ingest:
             existing=True,
             row_count=table.row_count,
             added_rows=0,
+            updated_rows=0,
+            deleted_rows=0,
             schema_fingerprint=known_fingerprint(table),
             objects=[],
             snapshot_id=table.snapshot_id,
@@ -354,26 +374,61 @@ class Ingest:
                 stack.enter_context(self._catalog.in_flight(key))
                 if (answer := self._catalog.replay(key, request_hash)) is not None:
                     return answer
-            table = self._catalog.get(name)
-            if not table.columns:
-                raise InvalidLoadError(f"the table {name} has no columns yet; ingest a file first")
-            reader = self._readers.get(table.columns)
-            if reader is None:
-                reader = self._readers[table.columns] = row_reader(cursor, table.columns)
-                while len(self._readers) > READERS_MAX:
-                    self._readers.pop(next(iter(self._readers)), None)
-            cursor.register(VIEW, reader.read(body))
+            rows = self._rows(cursor, name, body)
             with in_our_words():
                 written = self._catalog.write(
                     cursor,
                     name,
-                    Rows(f"SELECT * FROM {VIEW}", table.columns),
+                    rows,
                     mode="append",
                     idempotency=Idempotency(key, request_hash, rows_answer) if key else None,
                 )
         reach("before-answer")
         self._listener(LoadEnded(str(name), "append", written.added_rows, len(body)))
         return rows_answer(written)
+
+    def _merge(
+        self,
+        cursor: Connection,
+        *,
+        name: TableName,
+        body: bytes,
+        mode: RowsMode,
+        by: Sequence[str],
+        key: str | None,
+    ) -> bytes:
+        said = msgspec.json.encode([str(name), mode, list(by)])
+        request_hash = hashlib.sha256(said + b"\0" + body).hexdigest()
+        with ExitStack() as stack:
+            if key is not None:
+                stack.enter_context(self._catalog.in_flight(key))
+                if (answer := self._catalog.replay(key, request_hash)) is not None:
+                    return answer
+            rows = self._rows(cursor, name, body)
+            sealed: Idempotency[Changed] | None = (
+                Idempotency(key, request_hash, merged_answer) if key else None
+            )
+            with in_our_words():
+                changed = self._catalog.rows.merge(
+                    cursor, name, rows, by, deletes=mode == "delete", idempotency=sealed
+                )
+        reach("before-answer")
+        count = changed.rows.inserted + changed.rows.updated
+        self._listener(LoadEnded(str(name), mode, count, len(body)))
+        return merged_answer(changed)
+
+    def _rows(self, cursor: Connection, name: TableName, body: bytes) -> Rows:
+        """Return the rows of a JSON body, checked against the table they are for."""
+        table = self._catalog.get(name)
+        if not table.columns:
+            raise InvalidLoadError(f"the table {name} has no columns yet; ingest a file first")
+        reader = self._readers.get(table.columns)
+        if reader is None:
+            reader = self._readers[table.columns] = row_reader(cursor, table.columns)
+            while len(self._readers) > READERS_MAX:
+                self._readers.pop(next(iter(self._readers)), None)
+        cursor.register(VIEW, reader.read(body))
+        return Rows(f"SELECT * FROM {VIEW}", table.columns)
 
 
 @dataclass(slots=True)
@@ -438,11 +493,13 @@ class Loading:
         return BadRowsError(rows, count)
 
     def _write(self, rows: Rows) -> bytes:
+        if self.mode in ("upsert", "delete"):
+            return self._change(rows)
         written = self.catalog.write(
             self.cursor,
             self.name,
             rows,
-            mode=self.mode,
+            mode=cast(WriteMode, self.mode),
             idempotency=Idempotency(self.key, self.content, self._answer) if self.key else None,
             summary={CONTENT: self.content},
             partition_by=self.options.partition_by,
@@ -451,16 +508,52 @@ class Loading:
         self.added_rows = written.added_rows
         return self._answer(written)
 
-    def _answer(self, written: Written) -> bytes:
+    def _change(self, rows: Rows) -> bytes:
+        """Merge the rows by key, or delete those that have their keys."""
+        sealed: Idempotency[Changed] | None = (
+            Idempotency(self.key, self.content, self._changed) if self.key else None
+        )
+        by, summary = self.options.key, {CONTENT: self.content}
+        if self.mode == "delete":
+            changed = self.catalog.rows.merge(
+                self.cursor, self.name, rows, by, deletes=True, idempotency=sealed, summary=summary
+            )
+        else:
+            changed = self.catalog.upsert(
+                self.cursor,
+                self.name,
+                rows,
+                by,
+                idempotency=sealed,
+                summary=summary,
+                partition_by=self.options.partition_by,
+                sort_by=self.options.sort_by,
+            )
+        self.added_rows = changed.rows.inserted + changed.rows.updated
+        return self._changed(changed)
+
+    def _changed(self, changed: Changed) -> bytes:
+        written = Written(
+            changed.table,
+            changed.snapshot_id,
+            changed.rows.inserted,
+            changed.created,
+            changed.objects,
+        )
+        return self._answer(written, changed.rows)
+
+    def _answer(self, written: Written, rows: RowCounts | None = None) -> bytes:
         table = written.table
         return msgspec.json.encode(
             IngestAnswer(
                 dataset_id=dataset_id_of(table.name),
                 name=table.name.name,
                 namespace=table.name.namespace,
-                existing=False,
+                existing=self.mode == "upsert" and rows is not None and rows.is_nothing,
                 row_count=table.row_count,
                 added_rows=written.added_rows,
+                updated_rows=rows.updated if rows else 0,
+                deleted_rows=rows.deleted if rows else 0,
                 schema_fingerprint=known_fingerprint(table),
                 objects=list(written.objects),
                 snapshot_id=written.snapshot_id,
@@ -478,17 +571,24 @@ def dataset_id_of(name: TableName) -> str:
 def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
     """Return what to do: a new name is created, and a file replaces an existing dataset's rows.
 
-    An explicit append or overwrite creates the table too: a daily job's first run is no special
-    case.
+    An explicit append, overwrite or upsert creates the table too: a daily job's first run is no
+    special case.
 
     Raises:
         TableExistsError: create was asked for, and the table has columns.
     """
     if current is None:
-        return "create"
+        return asked if asked in ("upsert", "delete") else "create"
     if asked == "create" and current.columns:
         raise TableExistsError(str(current.name))
     return asked or "overwrite"
+
+
+def check_key_columns(mode: Mode | None, key: Sequence[str]) -> None:
+    if (mode in ("upsert", "delete")) != bool(key):
+        raise InvalidLoadError(
+            "key= names the columns that mode=upsert and mode=delete go by: key=id, or key=city,day"
+        )
 
 
 def identity(file: Readable, options: LoadOptions) -> str:
@@ -550,12 +650,23 @@ def plain(value: object) -> object:
 
 
 def rows_answer(written: Written) -> bytes:
+    counts = RowCounts(inserted=written.added_rows)
+    return rows_json(written.table, written.snapshot_id, counts)
+
+
+def merged_answer(changed: Changed) -> bytes:
+    return rows_json(changed.table, changed.snapshot_id, changed.rows)
+
+
+def rows_json(table: TableState, snapshot_id: int | None, rows: RowCounts) -> bytes:
     return msgspec.json.encode(
         RowsAnswer(
-            name=written.table.name.name,
-            namespace=written.table.name.namespace,
-            added_rows=written.added_rows,
-            row_count=written.table.row_count,
-            snapshot_id=written.snapshot_id,
+            name=table.name.name,
+            namespace=table.name.namespace,
+            added_rows=rows.inserted,
+            updated_rows=rows.updated,
+            deleted_rows=rows.deleted,
+            row_count=table.row_count,
+            snapshot_id=snapshot_id,
         )
     )

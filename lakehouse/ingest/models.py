@@ -6,7 +6,8 @@ import msgspec
 
 from lakehouse.catalog import Column, DatasetObject
 
-Mode: TypeAlias = Literal["create", "append", "overwrite"]
+Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
+RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
 Format: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
 
@@ -39,8 +40,13 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     namespace: Annotated[str, said("Where the table lies.", "sales")] = "main"
     mode: Annotated[
         Mode | None,
-        said("Left out: `create` for a new name, else the file replaces the rows.", "append"),
+        said(
+            "Left out: `create` for a new name, else the file replaces the rows. `upsert` replaces "
+            "the rows with the same `key`, `delete` takes them out.",
+            "append",
+        ),
     ] = None
+    key: Annotated[list[str], said("The columns that `upsert` and `delete` go by.", "id")] = []
     format: Annotated[
         Format | None,
         said("Where neither the file's name nor its first bytes say.", "csv"),
@@ -74,6 +80,8 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     """The content that produced the current rows was sent again: nothing was written."""
     row_count: int
     added_rows: int
+    updated_rows: int
+    deleted_rows: int
     schema_fingerprint: str
     objects: list[DatasetObject]
     """The files that this load added."""
@@ -109,5 +117,7 @@ class RowsAnswer(msgspec.Struct, frozen=True):
     name: str
     namespace: str
     added_rows: int
+    updated_rows: int
+    deleted_rows: int
     row_count: int
     snapshot_id: int | None

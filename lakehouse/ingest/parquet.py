@@ -145,7 +145,9 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
     found = [row[1] for row in described]
     parts = []
     wanted = (
-        matched(names, options.table, options.table_name) if options.table is not None else None
+        matched(names, options.table, options.table_name, some=options.some_columns)
+        if options.table is not None
+        else None
     )
     for number, (name, read_as) in enumerate(zip(names, found, strict=True)):
         if wanted is not None:

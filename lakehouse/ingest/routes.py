@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from litestar import Controller, Request, Response, post
@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ClientException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from multipart import parse_options_header
 
 from lakehouse.api.idempotency import IdempotencyKey, check_key
@@ -24,7 +24,7 @@ from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import Named, room_for
-from lakehouse.ingest.models import RowsAnswer
+from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, file_of
 from lakehouse.ingest.spool import spooled
 from lakehouse.jobs import Jobs
@@ -34,7 +34,7 @@ BODY_MAX_BYTES = 4 * 1024 * 1024
 MULTIPART_ROOM_BYTES = 16 * 1024
 DATE_LETTERS = "dmYybBjHIMSfpz%"
 """Of strptime, those that Python and DuckDB read alike."""
-LISTS = frozenset(["partition_by", "sort_by"])
+LISTS = frozenset(["partition_by", "sort_by", "key"])
 
 DRY_RUN = "dry_run"
 PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN)
@@ -76,6 +76,15 @@ class IngestOperation(Operation):
 
     def __post_init__(self) -> None:
         self.parameters = [*parameters(), *(self.parameters or [])]
+
+
+RowsModeName: TypeAlias = Annotated[
+    RowsMode, QueryParameter(name="mode", description="What to do with the rows.")
+]
+KeyColumns: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(name="key", description="Columns that upsert and delete go by: `id`, `a,b`."),
+]
 
 
 class IngestController(Controller):
@@ -134,12 +143,23 @@ class IngestController(Controller):
         request: AnyRequest,
         ingest: NamedDependency[Ingest],
         table: FromPath[str],
+        mode: RowsModeName = "append",
+        by: KeyColumns = None,
         key: IdempotencyKey = None,
     ) -> Response[bytes]:
-        """Append `{"rows": [{...}, ...]}` to a table; answered once they are durable."""
+        """Append `{"rows": [{...}, ...]}` to a table; answered once they are durable.
+
+        `?mode=upsert&key=id` puts them in the place of the rows with the same key, `mode=delete`
+        takes those out.
+        """
         check_key(key)
-        body = await ingest.append(parse_table_name(table), await request.body(), key)
-        return Response(body, media_type="application/json", status_code=201)
+        name, body = parse_table_name(table), await request.body()
+        columns = split_outside(by or "")
+        if mode == "append" and not columns:
+            answer = await ingest.append(name, body, key)
+        else:
+            answer = await ingest.merge(name, body, mode, columns, key)
+        return Response(answer, media_type="application/json", status_code=201)
 
 
 async def received(request: AnyRequest, path: Path, options: LoadOptions, max_bytes: int) -> Upload:

@@ -32,6 +32,8 @@ class ReadOptions:
     table: tuple[Column, ...] | None
     """The columns of the table that the file goes into; None for a new one."""
     table_name: str = ""
+    some_columns: bool = False
+    """Whether the file may lack columns of the table: it names rows to delete."""
     may_be_empty: bool = False
     """Whether a file without rows means something: the table is there and `mode` was said."""
 

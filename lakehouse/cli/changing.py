@@ -1,0 +1,65 @@
+"""Changing rows: deletes, updates, and tables made from a query."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+from rich.text import Text
+
+from lakehouse.cli import output
+from lakehouse.cli.asking import parameters_of
+from lakehouse.cli.where import connected
+from lakehouse.client import RowsChanged
+
+
+def delete(
+    table: str, condition: str, parameters: Sequence[str], as_json: bool, **where: Any
+) -> None:
+    values = parameters_of(parameters)
+    tell(connected(lambda lake: lake.delete_rows(table, condition, values), **where), as_json)
+
+
+def update(
+    table: str,
+    values: Sequence[str],
+    condition: str,
+    parameters: Sequence[str],
+    as_json: bool,
+    **where: Any,
+) -> None:
+    new = dict(assignment(each) for each in values)
+    bound = parameters_of(parameters)
+    tell(connected(lambda lake: lake.update_rows(table, new, condition, bound), **where), as_json)
+
+
+def make(table: str, sql: str, mode: Any, key: Sequence[str], as_json: bool, **where: Any) -> None:
+    found = connected(lambda lake: lake.from_query(table, sql, mode=mode, key=key), **where)
+    if as_json:
+        output.emit(found)
+        return
+    line = Text(f"{found.namespace}.{found.name}", style="bold green")
+    line.append(" is made" if found.created else "", "default")
+    line.append(f": {output.plural(found.added_rows, 'row')} added", "default")
+    if found.updated_rows:
+        line.append(f", {found.updated_rows:,} updated", "default")
+    line.append(f"; {output.plural(found.row_count, 'row')} in all", "default")
+    output.stdout().print(line, soft_wrap=True)
+
+
+def assignment(text: str) -> tuple[str, str]:
+    column, sign, expression = text.partition("=")
+    if not sign or not column.strip() or not expression.strip():
+        raise click.UsageError(f"--set is COLUMN=SQL, as in --set 'price = price * 2': {text!r}")
+    return column.strip(), expression.strip()
+
+
+def tell(changed: RowsChanged, as_json: bool) -> None:
+    if as_json:
+        output.emit(changed)
+        return
+    counts = {"deleted": changed.deleted_rows, "updated": changed.updated_rows}
+    done = [f"{output.plural(n, 'row')} {what}" for what, n in counts.items() if n]
+    line = Text(f"{changed.namespace}.{changed.name}", style="bold green")
+    line.append(f": {', '.join(done) or 'no row matches; nothing was written'}", "default")
+    line.append(f"; {output.plural(changed.row_count, 'row')} in all", "default")
+    output.stdout().print(line, soft_wrap=True)
