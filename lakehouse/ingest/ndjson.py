@@ -32,7 +32,7 @@ from lakehouse.ingest.forms import (
     select_fitting,
 )
 from lakehouse.ingest.inference import STRING, Inferred, infer, is_double, is_long
-from lakehouse.ingest.json_forms import Shape, is_nested, json_pointer, nested_form, shapes_of
+from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
 from lakehouse.ingest.lines import count_lines, record_number, unreadable_lines
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
@@ -43,6 +43,7 @@ BOM = b"\xef\xbb\xbf"
 READ_AS_TEXT = frozenset(["string", "date", "time", "timestamp", "timestamptz", "uuid", "binary"])
 QUOTED_NUMBERS = ("decimal", "double", "float")
 """Of a declared type, these may come as JSON strings: SQL answers give them so."""
+ONCE = "len(json_keys(j)) = len(list_distinct(json_keys(j)))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class NdjsonSource:
         return Rows(select_checked(texts, source), self.columns)
 
     def good_rows(self) -> Rows:
-        source = f"({self._objects()}) WHERE j IS NOT NULL AND {self._no_other_keys()}"
+        source = f"({self._lines()}) WHERE j IS NOT NULL AND {self._no_other_keys()}"
         fitting = select_fitting(self._slow_columns(), f"(SELECT * FROM {source})")
         return Rows(fitting, self.columns)
 
@@ -83,7 +84,7 @@ class NdjsonSource:
         if not texts:
             return source
         counts = ", ".join(f"count(*) FILTER (NOT {each.fits()})" for each in texts)
-        sql = f"SELECT {counts} FROM ({source._objects()}) WHERE j IS NOT NULL"
+        sql = f"SELECT {counts} FROM ({source._lines()}) WHERE j IS NOT NULL"
         row = cursor.execute(sql).fetchone()
         assert row is not None, "an aggregate has one row"
         names = {each.column.name for each, count in zip(texts, row, strict=True) if count}
@@ -99,12 +100,12 @@ class NdjsonSource:
         texts = [each for each in self._slow_columns() if each.form is not None]
         fits = " AND ".join(each.fits() for each in texts) or "true"
         good = f"{self._no_other_keys()} AND {fits}"
-        bad = f"FROM ({self._objects()}) WHERE j IS NULL OR NOT ({good})"
+        bad = f"FROM ({self._lines()}) WHERE j IS NULL OR NOT ({good})"
         counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
         values = "".join(f", left({each.text}, 80), {each.fits()}" for each in texts)
         found = cursor.execute(
-            f"SELECT line, left(text, 80), j IS NULL, {self._other_keys()}{values} {bad}"
-            f" ORDER BY line LIMIT {most}"
+            f"SELECT line, left(text, 80), j IS NULL, {self._other_keys()}{values}"
+            f" FROM (SELECT * {bad} ORDER BY line LIMIT {most}) ORDER BY line"
         ).fetchall()
         for number, text, is_no_object, strange, *cells in found:
             line = record_number(number, dropped)
@@ -146,67 +147,87 @@ class NdjsonSource:
         return value if is_nested(column.type) else f"CAST({value} AS VARCHAR)"
 
     def _slow_columns(self) -> list[TextColumn]:
-        """The columns as they are found in single lines, by keys."""
-        result = []
-        for column in self.columns:
-            path = literal(json_pointer(self.keys[column.name]))
-            if column.type in READ_AS_TEXT:
-                text = f"json_extract_string(j, {path})"
-            else:
-                text = f"nullif(CAST(json_extract(j, {path}) AS VARCHAR), 'null')"
-            result.append(self._column(column, text))
-        return result
+        """The columns as `_lines` has them."""
+        return [self._column(column, f"x{number}") for number, column in enumerate(self.columns)]
+
+    def _lines(self) -> str:
+        """Every line as `_objects` has it, and the text of its columns.
+
+        Taken apart once, whatever the columns: `json_extract` reads all of the JSON for each.
+        The window keeps a WHERE above it from being done with the texts all over again.
+        """
+        kinds = {
+            self.keys[column.name]: "VARCHAR" if column.type in READ_AS_TEXT else "JSON"
+            for column in self.columns
+        }
+        values = ", ".join(
+            f"CAST(struct_extract(o, {literal(self.keys[column.name])}) AS VARCHAR) AS x{number}"
+            for number, column in enumerate(self.columns)
+        )
+        split = f"json_transform(j, {literal(json.dumps(kinds))}) AS o"
+        return self._numbered(
+            f"SELECT text, j, {values} FROM (SELECT text, j, {split} FROM ({self._texts()}))"
+        )
 
     def _objects(self) -> str:
         """Every line with its number, and as JSON where it is an object."""
-        limit = self.options.limits.line_max_bytes
+        return self._numbered(self._texts())
+
+    def _numbered(self, texts: str) -> str:
         room_lines = count_lines(self.path, self.room_bytes)
         return (
-            f"SELECT line - {room_lines} AS line, text, "
-            "CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text::JSON END AS j "
-            "FROM (SELECT row_number() OVER () AS line, text FROM "
-            f"read_csv({path_literal(self.path)}, auto_detect=false, header=false, "
-            f"delim='\x01\x02\x03\x04', quote='', escape='', max_line_size={limit}, "
-            "strict_mode=false, ignore_errors=true, nullstr='', columns={'text': 'VARCHAR'})) "
+            f"SELECT * REPLACE (line - {room_lines} AS line) "
+            f"FROM (SELECT row_number() OVER () AS line, * FROM ({texts})) "
             f"WHERE line > {room_lines} AND trim(text, ' \t\r') <> ''"
         )
 
+    def _texts(self) -> str:
+        limit = self.options.limits.line_max_bytes
+        return (
+            "SELECT text, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' "
+            f"THEN text::JSON END AS j FROM read_csv({path_literal(self.path)}, "
+            "auto_detect=false, header=false, "
+            f"delim='\x01\x02\x03\x04', quote='', escape='', max_line_size={limit}, "
+            "strict_mode=false, ignore_errors=true, nullstr='', columns={'text': 'VARCHAR'})"
+        )
+
     def _other_keys(self) -> str:
-        names = "[" + ", ".join(literal(key) for key in self.keys.values()) + "]"
-        return f"[k FOR k IN json_keys(j) IF NOT list_contains({names}, k)]"
+        return f"[k FOR k IN json_keys(j) IF NOT list_contains({self._key_list()}, k)]"
 
     def _no_other_keys(self) -> str:
-        names = "[" + ", ".join(literal(key) for key in self.keys.values()) + "]"
-        once = "len(json_keys(j)) = len(list_distinct(json_keys(j)))"
-        return f"(list_has_all({names}, json_keys(j)) AND {once})"
+        return f"(list_has_all({self._key_list()}, json_keys(j)) AND {ONCE})"
+
+    def _key_list(self) -> str:
+        return "[" + ", ".join(map(literal, self.keys.values())) + "]"
 
     def _with_late_keys(self, cursor: Connection) -> "NdjsonSource":
         """Return the same file with a column for each key that came after the sample."""
+        pairs = (
+            "SELECT line, unnest(json_keys(j)) AS key, unnest(json_extract(j, '$.*')) AS value "
+            f"FROM ({self._objects()}) WHERE j IS NOT NULL AND {ONCE} "
+            f"AND NOT list_has_all({self._key_list()}, json_keys(j))"
+        )
         found = cursor.execute(
-            f"SELECT key FROM (SELECT unnest({self._other_keys()}) AS key, line "
-            f"FROM ({self._objects()}) WHERE j IS NOT NULL) GROUP BY key ORDER BY min(line), key "
-            f"LIMIT {self.options.limits.columns_max + 1}"
+            f"SELECT key, min_by(CAST(value AS VARCHAR), line, {self.options.limits.sample_rows}) "
+            f"FROM ({pairs}) WHERE key NOT IN (SELECT unnest({self._key_list()})) "
+            f"GROUP BY key ORDER BY min(line), key LIMIT {self.options.limits.columns_max + 1}"
         ).fetchall()
-        late = [key for (key,) in found]
-        if not late:
+        if not found:
             return self
+        late = {key: inferred(map(decoded, values)) for key, values in found}
         check_names([*self.keys.values(), *late], self.options)
-        sample = dict(self.sample)
-        for key in late:
-            path = literal(json_pointer(key))
-            values = cursor.execute(
-                f"SELECT CAST(json_extract(j, {path}) AS VARCHAR) FROM ({self._objects()}) "
-                f"WHERE json_exists(j, {path}) ORDER BY line "
-                f"LIMIT {self.options.limits.sample_rows}"
-            ).fetchall()
-            present = [decoded(value) for (value,) in values if value is not None]
-            sample[key] = inferred(present)
-        columns = tuple(Column(key, self.options.types.get(key, sample[key].type)) for key in late)
+        types = self.options.types
+        columns = tuple(Column(key, types.get(key, each.type)) for key, each in late.items())
         keys = {**self.keys, **{key: key for key in late}}
         target = self.path.with_name(f"{self.path.name}-{len(keys)}")
         return seeded(
             cursor,
-            replace(self, columns=(*self.columns, *columns), keys=keys, sample=sample),
+            replace(
+                self,
+                columns=(*self.columns, *columns),
+                keys=keys,
+                sample={**self.sample, **late},
+            ),
             target,
         )
 

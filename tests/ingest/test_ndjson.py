@@ -146,3 +146,14 @@ def test_crlf_and_a_byte_order_mark(lake: Served, name: str) -> None:
     lake.loaded(name, b'\xef\xbb\xbf{"id": 1}\r\n{"id": 2}\r\n', TYPE)
 
     assert lake.rows(name) == [[1], [2]]
+
+
+def test_a_wide_file_is_taken_apart_once_a_line(lake: Served, name: str) -> None:
+    row = {f"k{number}": number for number in range(120)}
+    body = lines(*[row] * 1100, {**row, "k7": "x", "late": 1})
+
+    lake.loaded(name, body, TYPE)  # an extract a column takes GBs
+
+    assert len(lake.types(name)) == 121
+    assert lake.types(name)["k7"] == "string"
+    assert lake.types(name)["late"] == "long"
