@@ -282,7 +282,7 @@ class Catalog:
         rows: Rows,
         *,
         mode: WriteMode,
-        idempotency: Idempotency[Written] | None = None,
+        idempotency: Idempotency[Written] | Sequence[Idempotency[Written]] | None = None,
         summary: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         partition_by: Sequence[str] = (),
@@ -346,7 +346,9 @@ class Catalog:
         )
 
     def commit(
-        self, loads: Sequence[Staged], idempotency: Idempotency[Written] | None = None
+        self,
+        loads: Sequence[Staged],
+        idempotency: Idempotency[Written] | Sequence[Idempotency[Written]] | None = None,
     ) -> list[Written]:
         """Make staged loads visible, all of them in one moment or none, in the order given.
 

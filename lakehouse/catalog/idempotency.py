@@ -6,7 +6,7 @@ either both are there or none is.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -57,12 +57,24 @@ class IdempotencyKeys:
             raise IdempotencyMismatchError(key)
         return row[1]
 
-    def record(self, tx: Transaction, idempotency: Idempotency[T] | None, result: T) -> None:
+    def record(
+        self,
+        tx: Transaction,
+        idempotency: Idempotency[T] | Sequence[Idempotency[T]] | None,
+        result: T,
+    ) -> None:
         """Store the answer, for a request that has a key, in the transaction that makes it true.
+
+        Args:
+            idempotency: of several requests that have one effect together, each with its answer.
 
         Raises:
             IdempotencyInFlightError: another process was faster; its answer is there now.
         """
+        if isinstance(idempotency, Sequence):
+            for each in idempotency:
+                self.record(tx, each, result)
+            return
         if idempotency is None:
             return
         tx.execute(

@@ -1,7 +1,8 @@
 """Files and rows in, once: detect, infer, convert, commit."""
 
+from lakehouse.ingest.appending import LoadEnded
 from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
-from lakehouse.ingest.ingest import Ingest, LoadEnded
+from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.models import IngestAnswer, LoadOptions
 from lakehouse.ingest.spool import Upload
 

@@ -1,16 +1,14 @@
 """One load: a file or rows, read by DuckDB as the rules say, committed whole or not at all."""
 
-import errno
 import hashlib
 import logging
 import math
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import anyio
 import msgspec
@@ -18,7 +16,6 @@ import msgspec
 from lakehouse.catalog import (
     Catalog,
     Changed,
-    Column,
     Idempotency,
     IdempotencyInFlightError,
     RowCounts,
@@ -40,23 +37,20 @@ from lakehouse.database import (
     Connection,
     Database,
     EngineError,
-    EngineFatalError,
-    EngineInterruptError,
-    EngineMemoryError,
     Lane,
     Session,
 )
 from lakehouse.failpoints import reach
+from lakehouse.ingest.appending import Appending, Listener, LoadEnded, check_key_columns
 from lakehouse.ingest.columns import differences
 from lakehouse.ingest.csv import open_csv
 from lakehouse.ingest.errors import (
     BadRowsError,
-    DiskFullError,
     InvalidFileError,
     InvalidLoadError,
-    LoadMemoryError,
     TooManyLoadsError,
 )
+from lakehouse.ingest.faults import DAMAGED, in_our_words, is_system_fault, whole_file
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
     DryRun,
@@ -64,12 +58,9 @@ from lakehouse.ingest.models import (
     LoadOptions,
     Mode,
     Rejected,
-    RowsAnswer,
-    RowsMode,
 )
 from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
-from lakehouse.ingest.rows import VIEW, RowReader, row_reader
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file
 from lakehouse.jobs import JobHandle
@@ -84,23 +75,7 @@ LOADING = "loading rows"
 UPLOADS_PER_SLOT = 8
 """Uploads at once, for each load at once: a slow client holds no slot while it sends."""
 ATTEMPTS_MAX = 3
-READERS_MAX = 256
-"""Tables whose rows are read without looking at their types again."""
-DAMAGED = "the file cannot be read as its format: it is damaged"
 NONE_REJECTED = Rejected(0, [])
-
-
-@dataclass(frozen=True, slots=True)
-class LoadEnded:
-    """What a listener hears of each load that was committed."""
-
-    table: str
-    mode: str
-    row_count: int
-    size_bytes: int
-
-
-Listener: TypeAlias = Callable[[LoadEnded], None]
 
 
 class Ingest:
@@ -124,7 +99,8 @@ class Ingest:
         # One slot is always left for loads that somebody waits for.
         self._background_slots = anyio.Semaphore(max(config.concurrency_max - 1, 1))
         self._uploads = 0
-        self._readers: dict[tuple[Column, ...], RowReader] = {}
+        self.rows = Appending(database, catalog, listener)
+        """Rows that come as JSON."""
 
     @contextmanager
     def uploading(self) -> Iterator[Path]:
@@ -186,28 +162,6 @@ class Ingest:
         work = partial(self._dry_run, upload=upload, options=options)
         async with self._slot():
             return await self._database.run(work, Lane.LONG)
-
-    async def append(self, name: TableName, body: bytes, key: str | None) -> bytes:
-        """Append the rows of a JSON body to a table and return the answer, as JSON.
-
-        Raises:
-            TableNotFoundError: there is no such table.
-            InvalidRowsError: a row does not fit; none was written.
-        """
-        work = partial(self._append, name=name, body=body, key=key)
-        return await self._database.run(work, Lane.WRITE)
-
-    async def merge(
-        self, name: TableName, body: bytes, mode: RowsMode, by: Sequence[str], key: str | None
-    ) -> bytes:
-        """Merge the rows of a JSON body into a table, or delete those that have their keys.
-
-        Raises:
-            As `append`; NullKeyError, InvalidKeyError: as `Catalog.upsert`.
-        """
-        check_key_columns(mode, by)
-        work = partial(self._merge, name=name, body=body, mode=mode, by=by, key=key)
-        return await self._database.run(work, Lane.LONG)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -365,71 +319,6 @@ class Ingest:
             rejected=NONE_REJECTED,
         )
 
-    def _append(
-        self, cursor: Connection, *, name: TableName, body: bytes, key: str | None
-    ) -> bytes:
-        request_hash = hashlib.sha256(str(name).encode() + b"\0" + body).hexdigest()
-        with ExitStack() as stack:
-            if key is not None:
-                stack.enter_context(self._catalog.in_flight(key))
-                if (answer := self._catalog.replay(key, request_hash)) is not None:
-                    return answer
-            rows = self._rows(cursor, name, body)
-            with in_our_words():
-                written = self._catalog.write(
-                    cursor,
-                    name,
-                    rows,
-                    mode="append",
-                    idempotency=Idempotency(key, request_hash, rows_answer) if key else None,
-                )
-        reach("before-answer")
-        self._listener(LoadEnded(str(name), "append", written.added_rows, len(body)))
-        return rows_answer(written)
-
-    def _merge(
-        self,
-        cursor: Connection,
-        *,
-        name: TableName,
-        body: bytes,
-        mode: RowsMode,
-        by: Sequence[str],
-        key: str | None,
-    ) -> bytes:
-        said = msgspec.json.encode([str(name), mode, list(by)])
-        request_hash = hashlib.sha256(said + b"\0" + body).hexdigest()
-        with ExitStack() as stack:
-            if key is not None:
-                stack.enter_context(self._catalog.in_flight(key))
-                if (answer := self._catalog.replay(key, request_hash)) is not None:
-                    return answer
-            rows = self._rows(cursor, name, body)
-            sealed: Idempotency[Changed] | None = (
-                Idempotency(key, request_hash, merged_answer) if key else None
-            )
-            with in_our_words():
-                changed = self._catalog.rows.merge(
-                    cursor, name, rows, by, deletes=mode == "delete", idempotency=sealed
-                )
-        reach("before-answer")
-        count = changed.rows.inserted + changed.rows.updated
-        self._listener(LoadEnded(str(name), mode, count, len(body)))
-        return merged_answer(changed)
-
-    def _rows(self, cursor: Connection, name: TableName, body: bytes) -> Rows:
-        """Return the rows of a JSON body, checked against the table they are for."""
-        table = self._catalog.get(name)
-        if not table.columns:
-            raise InvalidLoadError(f"the table {name} has no columns yet; ingest a file first")
-        reader = self._readers.get(table.columns)
-        if reader is None:
-            reader = self._readers[table.columns] = row_reader(cursor, table.columns)
-            while len(self._readers) > READERS_MAX:
-                self._readers.pop(next(iter(self._readers)), None)
-        cursor.register(VIEW, reader.read(body))
-        return Rows(f"SELECT * FROM {VIEW}", table.columns)
-
 
 @dataclass(slots=True)
 class Loading:
@@ -584,13 +473,6 @@ def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
     return asked or "overwrite"
 
 
-def check_key_columns(mode: Mode | None, key: Sequence[str]) -> None:
-    if (mode in ("upsert", "delete")) != bool(key):
-        raise InvalidLoadError(
-            "key= names the columns that mode=upsert and mode=delete go by: key=id, or key=city,day"
-        )
-
-
 def identity(file: Readable, options: LoadOptions) -> str:
     """Return what identifies a load: the content, and how it was to be read."""
     said = msgspec.json.encode((file.format, options))
@@ -604,42 +486,6 @@ def tell_progress(job: JobHandle, session: Session, size_bytes: int) -> None:
         job.progress(max(told.done or 0, int(size_bytes * share)))
 
 
-@contextmanager
-def whole_file() -> Iterator[None]:
-    """Read all of a file: what stops the engine there, and is not our fault, is damage."""
-    try:
-        yield
-    except EngineError as error:
-        if is_system_fault(error):
-            raise
-        log.warning("a file could not be read", exc_info=error)
-        raise InvalidFileError(DAMAGED) from error
-
-
-@contextmanager
-def in_our_words() -> Iterator[None]:
-    """Translate what is not the file's fault."""
-    try:
-        yield
-    except EngineMemoryError as error:
-        raise LoadMemoryError from error
-    except EngineError as error:
-        if is_disk_full(error):
-            raise DiskFullError from error
-        raise
-
-
-def is_system_fault(error: EngineError) -> bool:
-    """Whether no other file would have fared better."""
-    faults = (EngineMemoryError, EngineFatalError, EngineInterruptError)
-    return isinstance(error, faults) or is_disk_full(error)
-
-
-def is_disk_full(error: EngineError) -> bool:
-    text = str(error)
-    return os.strerror(errno.ENOSPC) in text or "max_temp_directory_size" in text
-
-
 def plain(value: object) -> object:
     """Return a value as JSON can say it, in the forms of SQL answers."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -647,26 +493,3 @@ def plain(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list) else value
-
-
-def rows_answer(written: Written) -> bytes:
-    counts = RowCounts(inserted=written.added_rows)
-    return rows_json(written.table, written.snapshot_id, counts)
-
-
-def merged_answer(changed: Changed) -> bytes:
-    return rows_json(changed.table, changed.snapshot_id, changed.rows)
-
-
-def rows_json(table: TableState, snapshot_id: int | None, rows: RowCounts) -> bytes:
-    return msgspec.json.encode(
-        RowsAnswer(
-            name=table.name.name,
-            namespace=table.name.namespace,
-            added_rows=rows.inserted,
-            updated_rows=rows.updated,
-            deleted_rows=rows.deleted,
-            row_count=table.row_count,
-            snapshot_id=snapshot_id,
-        )
-    )

@@ -156,9 +156,9 @@ class IngestController(Controller):
         name, body = parse_table_name(table), await request.body()
         columns = split_outside(by or "")
         if mode == "append" and not columns:
-            answer = await ingest.append(name, body, key)
+            answer = await ingest.rows.append(name, body, key)
         else:
-            answer = await ingest.merge(name, body, mode, columns, key)
+            answer = await ingest.rows.merge(name, body, mode, columns, key)
         return Response(answer, media_type="application/json", status_code=201)
 
 

@@ -1,0 +1,302 @@
+"""Rows that come as JSON: appended, merged by key, deleted by key.
+
+Small appends to one table that arrive together become one file and one commit. There is no timer:
+while one group is written, whoever comes waits, and all who wait form the next. Each member is
+validated and keyed apart, and is answered when its own rows are on the disk.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from lakehouse.catalog import (
+    Catalog,
+    Changed,
+    Column,
+    Idempotency,
+    IdempotencyInFlightError,
+    RowCounts,
+    Rows,
+    SchemaDriftError,
+    TableName,
+    TableState,
+    Written,
+    folded,
+)
+from lakehouse.database import Connection, Database, EngineError, Lane
+from lakehouse.errors import InvalidInputError
+from lakehouse.failpoints import reach
+from lakehouse.ingest.errors import InvalidLoadError
+from lakehouse.ingest.faults import in_our_words
+from lakehouse.ingest.models import Mode, RowsAnswer, RowsMode
+from lakehouse.ingest.rows import VIEW, RowReader, row_reader
+
+READERS_MAX = 256
+"""Tables whose rows are read without looking at their types again."""
+GROUP_MAX = 512
+GROUP_BYTES_MAX = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEnded:
+    """What a listener hears of each load that was committed."""
+
+    table: str
+    mode: str
+    row_count: int
+    size_bytes: int
+
+
+Listener: TypeAlias = Callable[[LoadEnded], None]
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One request of a group, and what becomes of it."""
+
+    body: bytes
+    key: str | None
+    answer: asyncio.Future[bytes] = field(repr=False)
+    rows: pa.Table | None = None
+    columns: tuple[Column, ...] = ()
+    """Of the table when the rows were checked."""
+    request_hash: str = ""
+    outcome: bytes | Exception | None = None
+
+
+class Appending:
+    """Rows of requests into tables."""
+
+    def __init__(self, database: Database, catalog: Catalog, listener: Listener) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._listener = listener
+        self._readers: dict[tuple[Column, ...], RowReader] = {}
+        self._waiting: dict[str, list[Member]] = {}
+        """By table; there as long as somebody writes its groups."""
+        self._leaders: set[asyncio.Task[None]] = set()
+
+    async def append(self, name: TableName, body: bytes, key: str | None) -> bytes:
+        """Append the rows of a JSON body to a table and return the answer, as JSON.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+            InvalidRowsError: a row does not fit; none of this body was written.
+        """
+        member = Member(body, key, asyncio.get_running_loop().create_future())
+        place = folded(str(name))
+        waiting = self._waiting.get(place)
+        if waiting is None:
+            self._waiting[place] = [member]
+            leader = asyncio.create_task(self._lead(name, place))
+            self._leaders.add(leader)
+            leader.add_done_callback(self._leaders.discard)
+        else:
+            waiting.append(member)
+        return await member.answer
+
+    async def _lead(self, name: TableName, place: str) -> None:
+        """Write group after group of one table until nobody waits."""
+        waiting = self._waiting[place]
+        group: list[Member] = []
+        try:
+            while waiting:
+                group = next_group(waiting)
+                work = partial(self._append_group, name=name, members=group)
+                try:
+                    await self._database.run(work, Lane.WRITE)
+                except Exception as error:  # nobody else would tell them
+                    settle(group, error)
+                else:
+                    settle(group)
+        finally:
+            del self._waiting[place]
+            for member in (*group, *waiting):  # when the process stops
+                member.answer.cancel()
+
+    async def merge(
+        self, name: TableName, body: bytes, mode: RowsMode, by: Sequence[str], key: str | None
+    ) -> bytes:
+        """Merge the rows of a JSON body into a table, or delete those that have their keys.
+
+        Raises:
+            As `append`; NullKeyError, InvalidKeyError: as `Catalog.upsert`.
+        """
+        check_key_columns(mode, by)
+        work = partial(self._merge, name=name, body=body, mode=mode, by=by, key=key)
+        return await self._database.run(work, Lane.LONG)
+
+    # Below: on a worker thread.
+
+    def _append_group(
+        self, cursor: Connection, *, name: TableName, members: Sequence[Member]
+    ) -> None:
+        with ExitStack() as stack:
+            for member in members:
+                self._take_in(stack, cursor, name, member)
+            fresh = [member for member in members if member.outcome is None]
+            try:
+                self._write(cursor, name, fresh)
+            except (EngineError, SchemaDriftError, InvalidInputError, IdempotencyInFlightError):
+                if len(fresh) == 1:
+                    raise
+                for member in fresh:  # one of them is bad: it fails alone
+                    self._write_alone(cursor, name, member)
+        reach("before-answer")
+
+    def _take_in(
+        self, stack: ExitStack, cursor: Connection, name: TableName, member: Member
+    ) -> None:
+        """Validate a member; one that is wrong, or was there before, has its outcome."""
+        said = str(name).encode() + b"\0" + member.body
+        member.request_hash = hashlib.sha256(said).hexdigest()
+        try:
+            if member.key is not None:
+                stack.enter_context(self._catalog.in_flight(member.key))
+                member.outcome = self._catalog.replay(member.key, member.request_hash)
+            if member.outcome is None:
+                member.rows, member.columns = self._read(cursor, name, member.body)
+        except Exception as error:
+            member.outcome = error
+
+    def _write_alone(self, cursor: Connection, name: TableName, member: Member) -> None:
+        try:
+            self._write(cursor, name, [member])
+        except Exception as error:
+            member.outcome = error
+
+    def _write(self, cursor: Connection, name: TableName, members: Sequence[Member]) -> None:
+        """Write the rows of all members in one commit, and their answers with it."""
+        tables = [member.rows for member in members if member.rows is not None]
+        if not tables:
+            return
+        columns = members[0].columns
+        if any(member.columns != columns for member in members):
+            raise SchemaDriftError(str(name), ["its columns were changed meanwhile"])
+        cursor.register(VIEW, pa.concat_tables(tables))
+        keyed = [
+            Idempotency(member.key, member.request_hash, partial(rows_answer, count=rows.num_rows))
+            for member, rows in zip(members, tables, strict=True)
+            if member.key is not None
+        ]
+        with in_our_words():
+            written = self._catalog.write(
+                cursor,
+                name,
+                Rows(f"SELECT * FROM {VIEW}", columns),
+                mode="append",
+                idempotency=keyed,
+            )
+        for member, rows in zip(members, tables, strict=True):
+            member.outcome = rows_answer(written, count=rows.num_rows)
+            self._listener(LoadEnded(str(name), "append", rows.num_rows, len(member.body)))
+
+    def _merge(
+        self,
+        cursor: Connection,
+        *,
+        name: TableName,
+        body: bytes,
+        mode: RowsMode,
+        by: Sequence[str],
+        key: str | None,
+    ) -> bytes:
+        said = msgspec.json.encode([str(name), mode, list(by)])
+        request_hash = hashlib.sha256(said + b"\0" + body).hexdigest()
+        with ExitStack() as stack:
+            if key is not None:
+                stack.enter_context(self._catalog.in_flight(key))
+                if (answer := self._catalog.replay(key, request_hash)) is not None:
+                    return answer
+            rows = self._rows(cursor, name, body)
+            sealed: Idempotency[Changed] | None = (
+                Idempotency(key, request_hash, merged_answer) if key else None
+            )
+            with in_our_words():
+                changed = self._catalog.rows.merge(
+                    cursor, name, rows, by, deletes=mode == "delete", idempotency=sealed
+                )
+        reach("before-answer")
+        count = changed.rows.inserted + changed.rows.updated
+        self._listener(LoadEnded(str(name), mode, count, len(body)))
+        return merged_answer(changed)
+
+    def _rows(self, cursor: Connection, name: TableName, body: bytes) -> Rows:
+        table, columns = self._read(cursor, name, body)
+        cursor.register(VIEW, table)
+        return Rows(f"SELECT * FROM {VIEW}", columns)
+
+    def _read(
+        self, cursor: Connection, name: TableName, body: bytes
+    ) -> tuple[pa.Table, tuple[Column, ...]]:
+        """Return the rows of a JSON body, checked against the columns of the table."""
+        table = self._catalog.get(name)
+        if not table.columns:
+            raise InvalidLoadError(f"the table {name} has no columns yet; ingest a file first")
+        reader = self._readers.get(table.columns)
+        if reader is None:
+            reader = self._readers[table.columns] = row_reader(cursor, table.columns)
+            while len(self._readers) > READERS_MAX:
+                self._readers.pop(next(iter(self._readers)), None)
+        return reader.read(body), table.columns
+
+
+def next_group(waiting: list[Member]) -> list[Member]:
+    """Take those who wait, as many as one commit may carry; the rest stays."""
+    size = count = 0
+    while count < min(len(waiting), GROUP_MAX) and (not count or size < GROUP_BYTES_MAX):
+        size += len(waiting[count].body)
+        count += 1
+    group = waiting[:count]
+    del waiting[:count]
+    return [member for member in group if not member.answer.done()]
+
+
+def settle(group: Sequence[Member], error: Exception | None = None) -> None:
+    """Tell each member its own outcome; `error` to those that have none."""
+    for member in group:
+        outcome = member.outcome if member.outcome is not None else error
+        if member.answer.done():
+            continue  # its client has left
+        if isinstance(outcome, bytes):
+            member.answer.set_result(outcome)
+        else:
+            assert outcome is not None, "a group that ends well has an outcome for each"
+            member.answer.set_exception(outcome)
+
+
+def check_key_columns(mode: Mode | None, key: Sequence[str]) -> None:
+    if (mode in ("upsert", "delete")) != bool(key):
+        raise InvalidLoadError(
+            "key= names the columns that mode=upsert and mode=delete go by: key=id, or key=city,day"
+        )
+
+
+def rows_answer(written: Written, count: int) -> bytes:
+    counts = RowCounts(inserted=count)
+    return rows_json(written.table, written.snapshot_id, counts)
+
+
+def merged_answer(changed: Changed) -> bytes:
+    return rows_json(changed.table, changed.snapshot_id, changed.rows)
+
+
+def rows_json(table: TableState, snapshot_id: int | None, rows: RowCounts) -> bytes:
+    return msgspec.json.encode(
+        RowsAnswer(
+            name=table.name.name,
+            namespace=table.name.namespace,
+            added_rows=rows.inserted,
+            updated_rows=rows.updated,
+            deleted_rows=rows.deleted,
+            row_count=table.row_count,
+            snapshot_id=snapshot_id,
+        )
+    )

@@ -1,0 +1,84 @@
+"""Small appends that arrive together are one commit, and each still stands for itself."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from tests.ingest.served import Served
+
+CLIENTS = 12
+EACH = 8
+
+
+def snapshots(lake: Served, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        params = {"limit": 100, **({"cursor": cursor} if cursor else {})}
+        page = lake.send("GET", f"/v1/tables/{name}/snapshots", params=params).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def together(lake: Served, name: str, bodies: list[Any], **more: Any) -> list[httpx.Response]:
+    def send(body: Any) -> httpx.Response:
+        return lake.send("POST", f"/v1/tables/{name}/rows", json=body, **more)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return list(pool.map(send, bodies))
+
+
+def test_none_is_lost_none_is_there_twice_and_commits_are_fewer(lake: Served, name: str) -> None:
+    lake.loaded(name, "id,city\n-1,start\n")
+    bodies = [{"rows": [{"id": number, "city": "x"}]} for number in range(CLIENTS * EACH)]
+    answers = together(lake, name, bodies)
+    assert {answer.status_code for answer in answers} == {201}
+    assert {answer.json()["added_rows"] for answer in answers} == {1}
+    assert [row[0] for row in lake.rows(name, "id")] == list(range(-1, CLIENTS * EACH))
+    commits = len(snapshots(lake, name)) - 1
+    assert commits < CLIENTS * EACH / 2
+    ids = {each["snapshot_id"] for each in snapshots(lake, name)}
+    assert {answer.json()["snapshot_id"] for answer in answers} <= ids
+
+
+def test_a_bad_member_fails_alone(lake: Served, name: str) -> None:
+    lake.loaded(name, "id,seen\n-1,2026-01-01\n")
+    good = [{"rows": [{"id": number, "seen": "2026-01-01"}]} for number in range(20)]
+    bad: list[Any] = [
+        {"rows": [{"id": "x", "seen": "2026-01-01"}]},
+        {"rows": [{"id": 1, "town": "Oslo"}]},
+        {"rows": []},
+        {"row": []},
+    ]
+    answers = together(lake, name, [*good[:10], *bad, *good[10:]])
+    codes = [answer.status_code for answer in answers]
+    assert codes[:10] == codes[14:] == [201] * 10
+    assert codes[10:14] == [400] * 4
+    assert len(lake.rows(name)) == 21
+
+
+def test_each_member_has_its_own_key(lake: Served, name: str) -> None:
+    lake.loaded(name, "id,city\n-1,start\n")
+    bodies = [{"rows": [{"id": number, "city": "k"}]} for number in range(16)]
+
+    def send(numbered: tuple[int, Any]) -> httpx.Response:
+        number, body = numbered
+        headers = {"Idempotency-Key": f"{name}-{number}"}
+        return lake.send("POST", f"/v1/tables/{name}/rows", json=body, headers=headers)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        first = list(pool.map(send, enumerate(bodies)))
+        again = list(pool.map(send, enumerate(bodies)))
+        other = send((3, bodies[4]))
+    assert {answer.status_code for answer in first} == {201}
+    assert [answer.content for answer in again] == [answer.content for answer in first]
+    assert other.status_code == 422
+    assert len(lake.rows(name)) == 17
+
+
+def test_a_group_for_a_table_that_is_not_there_is_404_for_all(lake: Served, name: str) -> None:
+    answers = together(lake, name, [{"rows": [{"id": 1}]}] * 8)
+    assert {answer.status_code for answer in answers} == {404}
