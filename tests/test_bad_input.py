@@ -309,9 +309,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def tree(served: Served) -> set[str]:
-    """Return every file below the data directory but SQLite's own."""
-    files = (path for path in served.data_dir.rglob("*") if path.is_file())
-    names = (str(path.relative_to(served.data_dir)) for path in files)
+    """Return every file and folder below the data directory but SQLite's own."""
+    paths = served.data_dir.rglob("*")
+    names = (str(path.relative_to(served.data_dir)) for path in paths)
     return {name for name in names if not name.startswith("catalog.db")}
 
 

@@ -264,11 +264,16 @@ class Catalog:
                 raise TableExistsError(str(current.name))
             return Draft(updates=[], requirements=[{"type": "assert-create"}], base=base)
 
-        self._store.prepare(self._store.key(base["location"]) + "/data")
-        (table,) = self._tables.commit(
-            [Change(self._placed(name), build)],
-            lambda tx, tables: self.keys.record(tx, idempotency, table_model(tables[0])),
-        )
+        folder = self._store.key(base["location"])
+        self._store.prepare(folder + "/data")
+        try:
+            (table,) = self._tables.commit(
+                [Change(self._placed(name), build)],
+                lambda tx, tables: self.keys.record(tx, idempotency, table_model(tables[0])),
+            )
+        except BaseException:
+            self._store.delete_empty_folders(folder)
+            raise
         return table_model(table)
 
     def _placed(self, name: TableName) -> TableName:

@@ -227,6 +227,15 @@ class SchemaMovedError(ConflictError):
         )
 
 
+class SchemaChangedError(SchemaDriftError):
+    """The table got other columns while the rows were written: read them again by those."""
+
+    retryable = True
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table, ["its columns were changed meanwhile; send it again"])
+
+
 class CommitFailedError(ConflictError):
     """A requirement of the commit no longer holds: somebody else committed first."""
 

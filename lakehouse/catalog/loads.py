@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import orjson
 
 from lakehouse.catalog.edits import Edit, snapshot_draft
-from lakehouse.catalog.errors import SchemaDriftError, TableExistsError, TableNotFoundError
+from lakehouse.catalog.errors import (
+    SchemaChangedError,
+    SchemaDriftError,
+    TableExistsError,
+    TableNotFoundError,
+)
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, has_evolved, schema_of
@@ -61,6 +66,7 @@ def stage(
         files = copy_rows(cursor, store, metadata, rows, load_id)
     except BaseException:
         remove_load(store, metadata, load_id)
+        remove_folders(store, before, base, load_id)
         raise
     reach("after-data-file")
     return Staged(name, before, base, updates, files, replace, summary, load_id)
@@ -70,6 +76,13 @@ def discard(store: LocalStore, load: Staged) -> None:
     """Delete the files of a load that is not to be committed."""
     for file in load.files:
         store.delete(store.key(file.location))
+    remove_folders(store, load.before, load.base, load.load_id)
+
+
+def remove_folders(store: LocalStore, before: LoadedTable | None, base: Json, load_id: str) -> None:
+    """Remove the folders that a load made, empty by now: its own, or those of a new table."""
+    folder = store.key(base["location"])
+    store.delete_empty_folders(folder if before is None else f"{folder}/data/{load_id}")
 
 
 def load_draft(
@@ -126,7 +139,7 @@ def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | 
 
     Raises:
         TableExistsError, TableNotFoundError: it was made or dropped meanwhile.
-        SchemaDriftError: its columns were changed meanwhile.
+        SchemaChangedError: its columns were changed meanwhile.
     """
     if before is None:
         if now is not None:
@@ -135,4 +148,4 @@ def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | 
     if now is None or now.metadata["table-uuid"] != before.metadata["table-uuid"]:
         raise TableNotFoundError(str(name))
     if schema_of(now.metadata) != schema_of(before.metadata):
-        raise SchemaDriftError(str(name), ["its columns were changed meanwhile; send it again"])
+        raise SchemaChangedError(str(name))

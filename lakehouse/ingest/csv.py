@@ -30,12 +30,15 @@ from lakehouse.ingest.lines import (
     lines_of_records,
     mixed_line_end,
     record_number,
+    records_within,
     unreadable_lines,
 )
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown, struct
 
 DELIMITERS = ",;\t|"
+SAMPLE_BYTES_MAX = 32 * 1024 * 1024
+"""Rows of the sample: 1,000 lines of 2 MB would take the memory of everybody else's loads."""
 HEADER_MAX_BYTES = 4 * 1024 * 1024
 REJECTS_MAX = 100_000
 """Malformed rows that are kept apart; when there are more, all are counted a second time."""
@@ -319,7 +322,9 @@ def read_header(text: str, delimiter: str, options: ReadOptions) -> list[str]:
 
 
 def sampled(cursor: Connection, source: CsvSource) -> pa.Table:
-    """Return the first rows as text; only the head of the file is read."""
+    """Return the first rows as text: of `SAMPLE_BYTES_MAX` at most, and one in any case."""
     limits = source.options.limits
+    wide = len(source.columns) == 1
+    fitting = records_within(source.path, SAMPLE_BYTES_MAX, limits.sample_rows + 1, wide) - 1
     reader = source._reader("ignore_errors=true", f"buffer_size={2 * limits.line_max_bytes}")
-    return cursor.execute(f"SELECT * FROM {reader} LIMIT {limits.sample_rows}").to_arrow_table()
+    return cursor.execute(f"SELECT * FROM {reader} LIMIT {max(fitting, 1)}").to_arrow_table()

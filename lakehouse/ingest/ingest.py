@@ -20,6 +20,7 @@ from lakehouse.catalog import (
     IdempotencyInFlightError,
     RowCounts,
     Rows,
+    SchemaChangedError,
     SchemaDriftError,
     TableExistsError,
     TableName,
@@ -205,6 +206,9 @@ class Ingest:
                 except (TableExistsError, TableNotFoundError):
                     # Made or dropped by somebody else meanwhile: without a mode, either will do.
                     if options.mode is not None or attempt == ATTEMPTS_MAX:
+                        raise
+                except SchemaChangedError:  # read the file again, by the columns that are there now
+                    if attempt == ATTEMPTS_MAX:
                         raise
         if load is not None:
             reach("before-answer")

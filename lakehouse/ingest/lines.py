@@ -52,6 +52,20 @@ def count_records(path: Path, *, blank_counts: bool) -> int:
     return sum(1 for _ in records(path, blank_counts=blank_counts))
 
 
+def records_within(path: Path, max_bytes: int, most: int, blank_counts: bool) -> int:
+    """Return how many records, at most `most`, lie in the first `max_bytes` of a file."""
+    inside_quotes, begun, count, size = False, False, 0, 0
+    with path.open("rb") as file:
+        while count < most and size < max_bytes and (piece := file.readline(PIECE_BYTES)):
+            size += len(piece)
+            begun = begun or blank_counts or bool(piece.rstrip(LINE_ENDS))
+            if piece.count(b'"') % 2:
+                inside_quotes = not inside_quotes
+            if begun and not inside_quotes and piece.endswith(b"\n"):
+                count, begun = count + 1, False
+        return min(count + begun, most)
+
+
 def mixed_line_end(path: Path) -> int | None:
     """Return the first line that ends in another way than the first one; None if all are alike."""
     inside_quotes, first, line = False, None, 0

@@ -141,6 +141,14 @@ class LocalStore:
             shutil.rmtree(path)
             sync_directory(path.parent)
 
+    def delete_empty_folders(self, key: str) -> None:
+        """Remove the folder `key` and those in it, as far as no object lies under them."""
+        path = self.path(key)
+        below = [each for each in path.rglob("*") if each.is_dir()]
+        for folder in sorted([path, *below], reverse=True):
+            with suppress(OSError):  # it is not empty, or not there
+                folder.rmdir()
+
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
 

@@ -176,3 +176,12 @@ def test_two_thousand_columns_are_loaded(lake: Served, name: str) -> None:
 
     assert len(answer["columns"]) == 2000
     assert {column["type"] for column in answer["columns"]} == {"long"}
+
+
+def test_the_sample_is_bounded_in_bytes(lake: Served, name: str) -> None:
+    long = "x" * 200_000  # 168 lines are 32 MiB: what comes later is looked at as it is read
+    lines = [f"{number},{long}\n" for number in range(200)]
+
+    lake.loaded(name, "id,v\n" + "".join(lines) + "z,y\n")
+
+    assert lake.types(name) == {"id": "string", "v": "string"}

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,25 @@ def test_a_dataset_keeps_the_fingerprint_that_it_was_registered_with(
         assert loaded.json()["schema_fingerprint"] == "given", loaded.text
     manifest = lake.send("GET", f"/v1/catalog/manifest/{name}").json()
     assert manifest["schema_fingerprint"] == "given"
+
+
+def test_first_loads_at_once_into_a_dataset_without_columns_all_succeed(
+    lake: Served, name: str
+) -> None:
+    body = {"name": name, "schema_fingerprint": "f", "objects": [], "row_count": 0}
+    assert lake.send("POST", "/v1/catalog/register", json=body).status_code == 200
+    files = [f"id,v\n{number},a\n" * 1 + "5,b\n" * 20_000 for number in range(4)]
+
+    def load(file: str) -> int:
+        return lake.ingest(name, file).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(load, files)) == [200] * 4
+    assert len(lake.rows(name)) == 20_001
+
+
+def test_a_create_that_fails_leaves_no_folder(lake: Served, name: str) -> None:
+    lake.ingest(name, "id,v\n1,a\n", types="v:long")
+
+    tables = lake.data_dir / "warehouse" / "tables" / "main"
+    assert list(tables.glob(f"{name}-*")) == []
