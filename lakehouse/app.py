@@ -21,7 +21,7 @@ from lakehouse.api.edge import Edge
 from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
-from lakehouse.catalog import Catalog
+from lakehouse.catalog import Catalog, check_root
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -93,6 +93,7 @@ async def open_lakehouse(
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         store = LocalStore(directory.warehouse)
+        check_root(state, store)
         store.remove_unfinished()
         catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
         local_objects = LocalObjects(store)

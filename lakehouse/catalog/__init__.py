@@ -18,7 +18,7 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once
-from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, TableName
+from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
 from lakehouse.catalog.names import (
     check_column_names,
     check_table_name,
@@ -26,6 +26,7 @@ from lakehouse.catalog.names import (
     parse_table_name,
 )
 from lakehouse.catalog.rebuild import Rebuild
+from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed, RowCounts
 from lakehouse.catalog.table import (
     AsOf,
@@ -56,6 +57,7 @@ __all__ = [
     "Pinned",
     "Rebuild",
     "RebuildReport",
+    "RelocatedTable",
     "RowCounts",
     "Rows",
     "SchemaChangedError",
@@ -71,6 +73,7 @@ __all__ = [
     "WriteMode",
     "Written",
     "check_column_names",
+    "check_root",
     "check_table_name",
     "dataset_id",
     "duckdb_type",
@@ -80,4 +83,5 @@ __all__ = [
     "known_fingerprint",
     "parse_table_name",
     "read_as_of",
+    "relocate",
 ]

@@ -1,5 +1,6 @@
 """What can go wrong with a table, a namespace or a commit."""
 
+import shlex
 from collections.abc import Sequence
 
 from lakehouse.errors import (
@@ -286,3 +287,30 @@ class IdempotencyMismatchError(UnprocessableError):
 class IdempotencyInFlightError(ConflictError):
     def __init__(self, key: str) -> None:
         super().__init__(f"a request with the Idempotency-Key {key!r} is still running")
+
+
+class TablesElsewhereError(UnprocessableError):
+    """The warehouse was moved; nothing was touched."""
+
+    def __init__(self, table: str, old: str, new: str) -> None:
+        super().__init__(
+            f"the table {table} was written when the warehouse lay at {old}; now it is {new}."
+            f" Run: lakehouse catalog relocate {shlex.quote(old)} {shlex.quote(new)}",
+            old=old,
+            new=new,
+        )
+
+
+class NothingToRelocateError(NotFoundError):
+    def __init__(self, old: str, roots: list[str]) -> None:
+        known = f"; there are tables under {', '.join(roots)}" if roots else ""
+        super().__init__(f"no table lies under {old}{known}")
+
+
+class CannotRelocateError(UnprocessableError):
+    def __init__(self, tables: list[str], reason: str) -> None:
+        super().__init__(
+            f"nothing was moved: {', '.join(tables)} has {reason}. Put the warehouse back and"
+            " compact the table there, or leave it behind with --without",
+            tables=tables,
+        )

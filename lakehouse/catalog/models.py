@@ -241,3 +241,11 @@ class RebuildReport(msgspec.Struct, frozen=True):
     forks: list[RebuildFork]
     unreadable: dict[str, str]
     """Metadata files that are none, and why."""
+
+
+class RelocatedTable(msgspec.Struct, frozen=True):
+    table: str
+    snapshots: int
+    metadata_file: str | None
+    note: str | None
+    """What of it is gone or unreadable; that it was left behind."""

@@ -414,6 +414,39 @@ def catalog_rebuild(**options: Any) -> None:
     recovering.rebuild(**options)
 
 
+@catalog.command(
+    "relocate",
+    epilog=after(
+        "lakehouse catalog relocate /srv/old/warehouse /srv/new/warehouse",
+    ),
+)
+@click.argument("old")
+@click.argument("new")
+@click.option(
+    "--data",
+    "data_dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="The data directory; no server may hold it. Default: the folder that NEW lies in.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="TABLE",
+    help="Take this table out of the catalog instead; its files stay. May be repeated.",
+)
+@json_option
+def catalog_relocate(**options: Any) -> None:
+    """Tell the tables that the warehouse was moved from OLD to NEW.
+
+    Iceberg's metadata holds absolute paths. New metadata is written beside the old, then all
+    tables move at once; data files are not touched. Killed on the way, it begins again.
+    """
+    from lakehouse.cli import recovering
+
+    recovering.relocate(**options)
+
+
 @lakehouse.command(
     epilog=after(
         "lakehouse doctor",

@@ -1,10 +1,11 @@
-"""`catalog rebuild`: what it would do as tables, or that it is done."""
+"""`catalog rebuild` and `catalog relocate`: what they did, or would do, as tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lakehouse.cli import output
 from lakehouse.cli.where import NoDataDirectoryError
-from lakehouse.recovery import Rebuilt
+from lakehouse.recovery import Rebuilt, relocate_directory
 from lakehouse.recovery import rebuild as rebuild_catalog
 
 
@@ -48,3 +49,19 @@ def show(done: Rebuilt) -> None:
 
 def count(rows: int | None) -> str:
     return "" if rows is None else f"{rows:,}"
+
+
+def relocate(
+    old: str, new: str, data_dir: Path | None, without: Sequence[str], as_json: bool
+) -> None:
+    path = data_dir or Path(new.removeprefix("file://")).absolute().parent
+    if not (path / "catalog.db").exists():
+        raise NoDataDirectoryError(path)
+    moved = relocate_directory(path, old, new, without=without)
+    if as_json:
+        output.emit({"tables": moved})
+        return
+    output.show(
+        [("table", ""), ("snapshots", "long"), ("note", "")],
+        [(each.table, each.snapshots, each.note or "") for each in moved],
+    )
