@@ -12,13 +12,14 @@ from datetime import datetime
 from lakehouse.catalog.errors import ChangesExpiredError, EmptyTableError, NotInPastError
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
-from lakehouse.catalog.metadata import Json, has_evolved, schema_of, snapshot_at, snapshot_of
+from lakehouse.catalog.metadata import Json, schema_of, snapshot_at, snapshot_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import (
     Lease,
     Relations,
     empty_sql,
     files_sql,
+    matching,
     relation_prefix,
 )
 from lakehouse.catalog.table import AsOf, Pinned, chosen_snapshot, epoch_ms, read_schema
@@ -182,7 +183,8 @@ class Differences:
         if is_next and after.get("summary", {}).get("operation") == "replace":
             return Sides(None, None)  # the same rows, laid out anew
         old, new = self._listed(before), self._listed(after)
-        if has_evolved(table.metadata) or with_deletes(before, old) or with_deletes(after, new):
+        found_by = matching(table.metadata, fields)
+        if found_by is None or with_deletes(before, old) or with_deletes(after, new):
             return Sides(
                 self._whole(cursor, table, fields, before, pinned),
                 self._whole(cursor, table, fields, after, pinned),
@@ -190,10 +192,11 @@ class Differences:
         added = added_by(after, new) if is_next else None
         if added is not None and len(new) - len(added) == len(old):
             old, new = (), added  # nothing left: what was there is there, and is not looked at
-        left, came = self._changed_files(old, new)
-        return Sides(
-            files_sql(fields, left) if left else None, files_sql(fields, came) if came else None
+        left, came = (
+            files_sql(fields, files, found_by=found_by) if files else None
+            for files in self._changed_files(old, new)
         )
+        return Sides(left, came)
 
     def _listed(self, snapshot: Json | None) -> Sequence[ManifestFile]:
         return self._manifests.read_list(snapshot["manifest-list"]) if snapshot else ()

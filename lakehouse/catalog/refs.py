@@ -6,6 +6,7 @@ https://iceberg.apache.org/spec/#snapshot-references
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from lakehouse.catalog.errors import (
     NotForwardError,
@@ -28,6 +29,8 @@ from lakehouse.catalog.table import (
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import Transaction
+
+T = TypeVar("T")
 
 RETENTION = ("max_ref_age_ms", "min_snapshots_to_keep", "max_snapshot_age_ms")
 
@@ -54,8 +57,17 @@ class Refs:
             raise RefNotFoundError(str(name), ref)
         return ref_model(metadata, ref)
 
-    def put(self, name: TableName, ref: str, asked: RefPut) -> Ref:
+    def put(
+        self,
+        name: TableName,
+        ref: str,
+        asked: RefPut,
+        idempotency: Idempotency[Ref] | None = None,
+    ) -> Ref:
         """Create a tag or a branch, or change it, and return it. Twice is once.
+
+        Args:
+            idempotency: stored in the same transaction, here and below.
 
         Raises:
             InvalidNameError, InvalidInputError: the name or the retention cannot be.
@@ -70,11 +82,16 @@ class Refs:
                 [{"type": "assert-table-uuid", "uuid": table.metadata["table-uuid"]}],
             )
 
+        def answer(table: LoadedTable) -> Ref:
+            return ref_model(table.metadata, ref)
+
         check_ref_name(ref)
         check_retention(ref, asked)
-        return ref_model(self._commit(name, build).metadata, ref)
+        return self._commit(name, build, answer, idempotency)
 
-    def delete(self, name: TableName, ref: str) -> None:
+    def delete(
+        self, name: TableName, ref: str, idempotency: Idempotency[None] | None = None
+    ) -> None:
         """Remove a tag or a branch; its snapshots stay until they expire.
 
         Raises:
@@ -89,13 +106,12 @@ class Refs:
 
         if ref == MAIN:
             raise InvalidInputError(f"the branch {MAIN!r} is the table; drop that instead")
-        self._commit(name, build)
+        self._commit(name, build, lambda table: None, idempotency)
 
     def rollback(
         self,
         name: TableName,
         to: int | str,
-        *,
         idempotency: Idempotency[RolledBack] | None = None,
     ) -> RolledBack:
         """Make a table what it was at a snapshot, and return what it is then.
@@ -105,7 +121,6 @@ class Refs:
 
         Args:
             to: a snapshot id, a tag, a branch or a time.
-            idempotency: stored in the same transaction.
 
         Raises:
             SnapshotNotFoundError: it is not there, or no longer.
@@ -136,26 +151,26 @@ class Refs:
                 },
             )
 
-        def seal(tx: Transaction, tables: Sequence[LoadedTable]) -> None:
-            if idempotency:
-                self._keys.record(tx, idempotency, rolled_back(tables[0]))
-
-        return rolled_back(self._commit(name, build, seal))
+        return self._commit(name, build, rolled_back, idempotency)
 
     def _commit(
         self,
         name: TableName,
         build: Callable[[LoadedTable], Draft],
-        seal: Callable[[Transaction, Sequence[LoadedTable]], None] | None = None,
-    ) -> LoadedTable:
+        answer: Callable[[LoadedTable], T],
+        idempotency: Idempotency[T] | None,
+    ) -> T:
         def built(now: LoadedTable | None) -> Draft:
             if now is None:
                 raise TableNotFoundError(str(name))
             return build(now)
 
+        def seal(tx: Transaction, tables: Sequence[LoadedTable]) -> None:
+            self._keys.record(tx, idempotency, answer(tables[0]))
+
         self._load(name)  # it names the nearest when there is none
         (table,) = self._tables.commit([Change(name, built)], seal)
-        return table
+        return answer(table)
 
 
 def set_ref(table: LoadedTable, ref: str, asked: RefPut) -> Json:

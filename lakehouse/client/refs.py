@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
+from uuid import uuid4
 
 from lakehouse.client.answers import value_of
 from lakehouse.client.models import Ref, RefPage
@@ -69,7 +70,8 @@ class Refs:
 
     def delete(self, table: str, name: str) -> None:
         """Remove a tag or a branch; its snapshots stay until they expire."""
-        self._transport.send("DELETE", ref_path(table, name), again=False)
+        key = {"Idempotency-Key": uuid4().hex}
+        self._transport.send("DELETE", ref_path(table, name), headers=key)
 
 
 def ref_path(table: str, name: str) -> str:

@@ -204,6 +204,16 @@ def test_a_rollback_happens_once_under_its_key(http: httpx.Client) -> None:
     assert rows(http, "FROM back ORDER BY id") == [[1, "a"], [2, "b"]]
 
 
+def test_a_retried_removal_of_a_tag_spares_the_one_made_since(http: httpx.Client) -> None:
+    load(http, "retried", "1,a\n")
+    path, key = "/v1/tables/retried/refs/x", {"Idempotency-Key": "retried-1"}
+    http.put(path, json={"type": "tag"})
+    assert http.delete(path, headers=key).status_code == 204
+    http.put(path, json={"type": "tag"})
+    assert http.delete(path, headers=key).status_code == 204
+    assert http.get(path).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -245,6 +245,21 @@ def test_a_snapshot_of_a_branch_alone_is_no_past_of_the_table(lake: Lake) -> Non
     assert lake.rows("t") == ROWS
 
 
+def test_a_rollback_brings_rows_back_not_columns(lake: Lake) -> None:
+    first, *_ = three(lake)
+    more = {"id": 3, "name": "more", "type": "string", "required": False}
+    fields = [*lake.metadata("t")["schemas"][0]["fields"], more]
+    schema = {"type": "struct", "fields": fields}
+    updates = [
+        {"action": "add-schema", "schema": schema, "last-column-id": 3},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]
+    lake.catalog._tables.commit([Change(main("t"), lambda now: Draft(updates))])
+    lake.catalog.refs.rollback(main("t"), first)
+    assert lake.rows("t") == [(1, "a", None)]
+    assert lake.rows("t", first) == [(1, "a")], "with as_of it has the columns that it had"
+
+
 def test_snapshots_say_who_made_them(lake: Lake) -> None:
     three(lake)
     newest = lake.catalog.snapshots(main("t"))[0]
