@@ -28,6 +28,7 @@ from lakehouse.catalog.routes import DatasetsController, NamespacesController, T
 from lakehouse.catalog.schema_routes import SchemaController
 from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
 from lakehouse.database import Database, DatabaseSettings
+from lakehouse.disk import Disk
 from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
 from lakehouse.jobs import Job, Jobs
@@ -77,7 +78,8 @@ async def open_lakehouse(
         stop: called when the process must end by itself: the engine broke, the lease is lost.
     """
     shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
-    health, metrics = Health(directory.path), Metrics(__version__)
+    disk = Disk(directory.path, config.disk.reserve_bytes)
+    health, metrics = Health(disk), Metrics(__version__)
     async with AsyncExitStack() as stack:
         settings = DatabaseSettings(
             directories=(directory.warehouse, directory.spool),
@@ -92,7 +94,7 @@ async def open_lakehouse(
         database = stack.enter_context(Database.open(settings))
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
-        store = LocalStore(directory.warehouse)
+        store = LocalStore(directory.warehouse, disk)
         check_root(state, store)
         store.remove_unfinished()
         catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
@@ -101,12 +103,20 @@ async def open_lakehouse(
             keep_copies, state, store, directory.spool, interval_s=config.catalog.backup_interval_s
         )
         expiring = partial(keep_expiring, state, config.catalog.idempotency_keys_days)
-        await stack.enter_async_context(kept_up(stop, partial(keep_lease, lease), expiring, copies))
+        database.limit_spill(disk)
+        spilling = partial(database.keep_off_reserve, disk)
+        await stack.enter_async_context(
+            kept_up(stop, partial(keep_lease, lease), expiring, copies, spilling)
+        )
         queries = Query(
             database,
             catalog,
             config.query,
-            Spool(directory.spool / "results"),
+            Spool(
+                directory.spool / "results",
+                total_max_bytes=config.query.results_max_bytes,
+                disk=disk,
+            ),
             allowance=Allowance(shares.uploads_and_results),
             listener=partial(count_statement, metrics),
             on_fatal=stop,
@@ -134,6 +144,7 @@ async def open_lakehouse(
                 catalog,
                 directory.spool,
                 config.ingest,
+                disk=disk,
                 listener=partial(count_load, metrics),
             ),
             queries=queries,

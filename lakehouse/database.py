@@ -22,6 +22,8 @@ os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false,background_thread:t
 
 import duckdb
 
+from lakehouse.disk import Disk, bytes_in
+
 T = TypeVar("T")
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 Work: TypeAlias = Callable[[Connection], T]
@@ -36,6 +38,9 @@ EngineIOError: TypeAlias = duckdb.IOException
 EngineFatalError: TypeAlias = duckdb.FatalException
 
 EXTENSIONS = ("avro", "iceberg", "httpfs")
+SPILL_SETTING = "max_temp_directory_size"
+SPILL_STEP_BYTES = 16 * 1024 * 1024
+SPILL_LOOK_S = 0.5
 INTERRUPT_EVERY_S = 0.02
 ROOM_BYTES = 16 * 1024 * 1024
 """What Python needs to tell that there is no memory: the stack of a thread, objects."""
@@ -158,6 +163,9 @@ class Database:
 
     def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
         self._connection = connection
+        self._temp_dir = settings.temp_dir
+        self._temp_max_bytes = settings.temp_max_bytes
+        self._spill_max_bytes = settings.temp_max_bytes
         self._lanes = {
             Lane.SHORT: anyio.CapacityLimiter(settings.short_lane),
             Lane.WRITE: anyio.CapacityLimiter(settings.write_lane),
@@ -197,6 +205,26 @@ class Database:
     async def call(self, work: Callable[[], T], lane: Lane = Lane.SHORT) -> T:
         """Return `work()`, run on a worker thread of `lane`: for what blocks without DuckDB."""
         return await anyio.to_thread.run_sync(work, limiter=self._lanes[lane])
+
+    async def keep_off_reserve(self, disk: Disk) -> None:
+        """Let statements spill into the disk's room above its reserve alone, until cancelled."""
+        while True:
+            # Not in a lane: those may be full of statements that spill.
+            await anyio.to_thread.run_sync(self.limit_spill, disk)
+            await anyio.sleep(SPILL_LOOK_S)
+
+    def limit_spill(self, disk: Disk) -> None:
+        """Set how much may be spilled in all: what is spilled now, and the room that is left."""
+        room = max(disk.usage().room_bytes, 0)
+        limit = min(self._temp_max_bytes, bytes_in(self._temp_dir) + room)
+        change = abs(limit - self._spill_max_bytes)
+        if change < SPILL_STEP_BYTES and limit not in (self._temp_max_bytes, 0):
+            return
+        if limit == self._spill_max_bytes:
+            return
+        with self.cursor() as cursor, suppress(EngineError):  # more is spilled by now: next time
+            cursor.execute(f"SET GLOBAL {SPILL_SETTING} = '{limit}B'")
+            self._spill_max_bytes = limit
 
 
 def wait_for_room() -> None:
@@ -248,9 +276,10 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "memory_limit": f"{settings.memory_max_bytes}B",
         "threads": settings.threads,
         "temp_directory": str(settings.temp_dir),
-        "max_temp_directory_size": f"{settings.temp_max_bytes}B",
+        SPILL_SETTING: f"{settings.temp_max_bytes}B",
         # They belong to a cursor, and nothing else can be set for one before it is there.
-        "allowed_configs": ["enable_progress_bar", "enable_progress_bar_print"],
+        # The last one follows the room that the disk has.
+        "allowed_configs": ["enable_progress_bar", "enable_progress_bar_print", SPILL_SETTING],
         "allowed_directories": [f"{path}/" for path in settings.directories],
         "enable_external_access": False,
         "lock_configuration": True,

@@ -61,7 +61,7 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     default = FIELDS[name].default
     values = {"server.data_dir": "/srv/lake", "memory.max_bytes": str(1 << 30)}
     values |= {"server.allowed_hosts": "lake.example, lake2", "log.level": "DEBUG"}
-    values |= {"storage.put_max_bytes": "5"}
+    values |= {"storage.put_max_bytes": "5", "disk.reserve_bytes": "0"}
     given = values.get(name, str(default))
 
     config = load_config(None, {variable_of(name): given})

@@ -28,15 +28,13 @@ from lakehouse.config import (
     default_memory_bytes,
 )
 from lakehouse.database import EXTENSIONS, Database, DatabaseSettings, extension_file
+from lakehouse.disk import Disk
 from lakehouse.errors import LakehouseError
 from lakehouse.state import DataDirectory
 
 PYTHON_MIN = (3, 11)
 PROBE_MEMORY_BYTES = 256 * 1024 * 1024
 HEALTH_TIMEOUT_S = 2.0
-# What uploads leave free: as `lakehouse.ingest` reckons it; a test compares the two.
-DISK_RESERVE_SHARE = 0.1
-DISK_RESERVE_MAX_BYTES = 2 * 1024**3
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -81,7 +79,7 @@ def examined(data_dir: Path | None, config_file: Path | None) -> Iterator[Check]
         "configuration", True, str(config_file) if config_file else "defaults and variables"
     )
     directory = (data_dir or data_directory(config)).absolute()
-    yield from data(directory)
+    yield from data(directory, config.disk.reserve_bytes)
     yield port(config)
     yield memory(config)
 
@@ -141,7 +139,7 @@ def engine_failure() -> str | None:
     return None
 
 
-def data(directory: Path) -> Iterator[Check]:
+def data(directory: Path, reserve_bytes: int | None = None) -> Iterator[Check]:
     """Look at the data directory, or at the place where it will be made, and change nothing."""
     quoted = shlex.quote(str(directory))
     there = nearest(directory)
@@ -160,20 +158,16 @@ def data(directory: Path) -> Iterator[Check]:
         yield Check("format", False, problem, "install the lakehouse that wrote it")
     if owner := holder(directory):
         yield Check("lock", True, f"held by {owner}")
-    yield disk(there)
+    yield disk(there, reserve_bytes)
 
 
-def disk(folder: Path) -> Check:
-    usage = shutil.disk_usage(folder)
-    reserve = reserve_bytes(usage.total)
-    detail = f"{output.size(usage.free)} free; uploads leave {output.size(reserve)} of it"
-    if usage.free > reserve:
+def disk(folder: Path, reserve_bytes: int | None) -> Check:
+    usage = Disk(folder, reserve_bytes).usage()
+    free, reserve = output.size(usage.free_bytes), output.size(usage.reserve_bytes)
+    detail = f"{free} free; uploads leave {reserve} of it"
+    if usage.room_bytes > 0:
         return Check("disk", True, detail)
     return Check("disk", False, f"{detail}, so nothing can be loaded", f"make room on {folder}")
-
-
-def reserve_bytes(total: int) -> int:
-    return min(int(total * DISK_RESERVE_SHARE), DISK_RESERVE_MAX_BYTES)
 
 
 def nearest(path: Path) -> Path:

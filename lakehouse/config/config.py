@@ -83,6 +83,13 @@ class MemoryConfig(Section, frozen=True):
     """Bytes the process may use. Unset: 60 % of its cgroup's limit, or of the machine's memory."""
 
 
+class DiskConfig(Section, frozen=True):
+    """The reserve of the disk, below which nothing is added: 507."""
+
+    reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Bytes left free for commits, drops and deletes. Unset: a tenth of the disk, at most 2 GiB."""
+
+
 class StorageConfig(Section, frozen=True):
     """Raw objects: `/v1/storage`."""
 
@@ -115,6 +122,8 @@ class IngestConfig(Section, frozen=True):
 
     max_bytes: Positive = 64 * GIB
     """Largest upload, in bytes; never more than the free disk minus its reserve."""
+    spool_max_bytes: Positive = 256 * GIB
+    """Bytes of disk for all uploads that arrive, wait or are loaded; one more gets 503."""
     sample_rows: Positive = 1000
     """Rows that column types are inferred from."""
     bad_rows_reported_max: Positive = 20
@@ -149,6 +158,8 @@ class QueryConfig(Section, frozen=True):
     """Statements at once, streams included; one more gets 503."""
     spill_max_bytes: Positive = 64 * GIB
     """Bytes of disk that sorts and joins larger than their memory may use, all together."""
+    results_max_bytes: Positive = 8 * GIB
+    """Bytes of disk for results that wait to be read; one more gets 503."""
 
     def broken_rules(self) -> Iterator[Rule]:
         if self.sql_max_bytes > BODY_MAX_BYTES:
@@ -211,6 +222,7 @@ class Config(Section, frozen=True):
 
     server: ServerConfig = ServerConfig()
     memory: MemoryConfig = MemoryConfig()
+    disk: DiskConfig = DiskConfig()
     storage: StorageConfig = StorageConfig()
     catalog: CatalogConfig = CatalogConfig()
     ingest: IngestConfig = IngestConfig()

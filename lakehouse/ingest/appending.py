@@ -31,6 +31,7 @@ from lakehouse.catalog import (
     folded,
 )
 from lakehouse.database import Connection, Database, EngineError, Lane
+from lakehouse.disk import Disk
 from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import reach
 from lakehouse.ingest.errors import InvalidLoadError
@@ -74,9 +75,12 @@ class Member:
 class Appending:
     """Rows of requests into tables."""
 
-    def __init__(self, database: Database, catalog: Catalog, listener: Listener) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, disk: Disk, listener: Listener
+    ) -> None:
         self._database = database
         self._catalog = catalog
+        self._disk = disk
         self._listener = listener
         self._readers: dict[tuple[Column, ...], RowReader] = {}
         self._waiting: dict[str, list[Member]] = {}
@@ -162,6 +166,7 @@ class Appending:
                 stack.enter_context(self._catalog.in_flight(member.key))
                 member.outcome = self._catalog.replay(member.key, member.request_hash)
             if member.outcome is None:
+                self._disk.check(len(member.body))
                 member.rows, member.columns = self._read(cursor, name, member.body)
         except Exception as error:
             member.outcome = error
@@ -215,6 +220,8 @@ class Appending:
                 stack.enter_context(self._catalog.in_flight(key))
                 if (answer := self._catalog.replay(key, request_hash)) is not None:
                     return answer
+            if mode != "delete":  # that one takes away
+                self._disk.check(len(body))
             rows = self._rows(cursor, name, body)
             sealed: Idempotency[Changed] | None = (
                 Idempotency(key, request_hash, merged_answer) if key else None

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from lakehouse.errors import (
-    InsufficientStorageError,
     InvalidInputError,
     TooLargeError,
     UnavailableError,
@@ -49,11 +48,6 @@ class BadRowsError(InvalidInputError):
 class UploadTooLargeError(TooLargeError):
     def __init__(self, what: str, max_bytes: int) -> None:
         super().__init__(f"{what}; {max_bytes} bytes are the most", max_bytes=max_bytes)
-
-
-class DiskFullError(InsufficientStorageError):
-    def __init__(self) -> None:
-        super().__init__("the disk has no room for this upload; make some, then send it again")
 
 
 class TooManyLoadsError(UnavailableError):

@@ -12,7 +12,8 @@ from lakehouse.database import (
     EngineInterruptError,
     EngineMemoryError,
 )
-from lakehouse.ingest.errors import DiskFullError, InvalidFileError, LoadMemoryError
+from lakehouse.disk import DiskFullError
+from lakehouse.ingest.errors import InvalidFileError, LoadMemoryError
 
 log = logging.getLogger(__name__)
 

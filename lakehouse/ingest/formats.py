@@ -15,7 +15,7 @@ from lakehouse.ingest.errors import (
     UploadTooLargeError,
 )
 from lakehouse.ingest.models import Format
-from lakehouse.ingest.spool import HEAD_BYTES, SpoolFile, Upload
+from lakehouse.ingest.spool import HEAD_BYTES, SpoolFile, SpoolLimits, Upload
 
 COPY_BYTES = 4 * 1024 * 1024
 SEED_ROOM_BYTES = 64 * 1024
@@ -167,14 +167,14 @@ def readable(
     *,
     declared: Format | None,
     encoding: str | None,
-    max_bytes: int,
+    limits: SpoolLimits,
 ) -> Readable:
     """Return the upload as a file that DuckDB can read, converted into one of two new files.
 
     Raises:
         InvalidFileError: it is empty, damaged, or not what was declared.
         UnknownFormatError: it is none that we read.
-        UploadTooLargeError: it grows over `max_bytes`, or as only a bomb does.
+        UploadTooLargeError: it grows over its limit, or as only a bomb does.
     """
     named = Named(upload.filename, upload.content_type)
     path, room, sha256 = upload.path, upload.room_bytes, upload.sha256
@@ -183,7 +183,7 @@ def readable(
         pieces = unpacked(path, compression)
         head = next(pieces, b"")
         room = room_for(head, declared, named)
-        file = copied(pieces, head, decompressed, max_bytes, room)
+        file = copied(pieces, head, decompressed, limits, room)
         path, sha256 = decompressed, file.sha256
         if compression_of(head):
             raise InvalidFileError("the file is compressed twice; unpack it once")
@@ -193,15 +193,15 @@ def readable(
     known = encoding_of(encoding, head)
     if known != "utf-8":
         pieces = recoded_text(path, room, known)
-        copied(pieces, b"", recoded, max_bytes, room)
+        copied(pieces, b"", recoded, limits, room)
         path = recoded
     return Readable(path, format_name, sha256, room)
 
 
 def copied(
-    pieces: Iterator[bytes], first: bytes, target: Path, max_bytes: int, room: int
+    pieces: Iterator[bytes], first: bytes, target: Path, limits: SpoolLimits, room: int
 ) -> SpoolFile:
-    file = SpoolFile(target, max_bytes, room)
+    file = SpoolFile(target, limits, room)
     try:
         file.write(first)
         for piece in pieces:

@@ -41,6 +41,7 @@ from lakehouse.database import (
     Lane,
     Session,
 )
+from lakehouse.disk import Disk
 from lakehouse.failpoints import reach
 from lakehouse.ingest.appending import Appending, Listener, LoadEnded, check_key_columns
 from lakehouse.ingest.columns import differences
@@ -63,7 +64,7 @@ from lakehouse.ingest.models import (
 from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.source import Limits, ReadOptions, Source
-from lakehouse.ingest.spool import Upload, new_file
+from lakehouse.ingest.spool import Upload, new_file, spool_limits
 from lakehouse.jobs import JobHandle
 
 log = logging.getLogger(__name__)
@@ -89,10 +90,12 @@ class Ingest:
         spool: Path,
         config: IngestConfig,
         *,
+        disk: Disk | None = None,
         listener: Listener = lambda event: None,
     ) -> None:
         self.spool = spool
         self.config = config
+        self.limits = spool_limits(spool, disk or Disk(spool), config)
         self._database = database
         self._catalog = catalog
         self._listener = listener
@@ -100,7 +103,7 @@ class Ingest:
         # One slot is always left for loads that somebody waits for.
         self._background_slots = anyio.Semaphore(max(config.concurrency_max - 1, 1))
         self._uploads = 0
-        self.rows = Appending(database, catalog, listener)
+        self.rows = Appending(database, catalog, self.limits.disk, listener)
         """Rows that come as JSON."""
 
     @contextmanager
@@ -196,6 +199,8 @@ class Ingest:
             content = identity(file, options)
             if key is not None and (answer := self._catalog.replay(key, content)) is not None:
                 return answer
+            # The table's files take about as much again, and stay within the warehouse.
+            self.limits.disk.check(upload.size_bytes)
             if job is not None:
                 job.check_cancelled()
                 job.progress(phase=LOADING)
@@ -268,7 +273,7 @@ class Ingest:
             places[1],
             declared=options.format,
             encoding=options.encoding,
-            max_bytes=self.config.max_bytes,
+            limits=self.limits,
         )
         return file, places[2]
 

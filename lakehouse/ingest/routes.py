@@ -26,7 +26,7 @@ from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, Upload
 from lakehouse.ingest.formats import Named, room_for
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, file_of
-from lakehouse.ingest.spool import spooled
+from lakehouse.ingest.spool import SpoolLimits, spooled
 from lakehouse.jobs import Jobs
 from lakehouse.storage import steady
 
@@ -123,7 +123,7 @@ class IngestController(Controller):
             jobs.check_room()
         check_length(request, ingest.config.max_bytes)
         with ingest.uploading() as path:
-            upload = await received(request, path, options, ingest.config.max_bytes)
+            upload = await received(request, path, options, ingest.limits)
             if dry_run:
                 work = ingest.dry_run(upload, options)
                 return Response(msgspec.json.encode(await unless_gone(request.receive, work)))
@@ -162,14 +162,16 @@ class IngestController(Controller):
         return Response(answer, media_type="application/json", status_code=201)
 
 
-async def received(request: AnyRequest, path: Path, options: LoadOptions, max_bytes: int) -> Upload:
+async def received(
+    request: AnyRequest, path: Path, options: LoadOptions, limits: SpoolLimits
+) -> Upload:
     """Return the file of the request, whichever way it was sent, spooled to `path`."""
     part = FilePart(content_type=request.headers.get("content-type"))
 
     def room(head: bytes) -> int:
         return room_for(head, options.format, Named(part.filename, part.content_type))
 
-    file = await spooled(steady(file_chunks(request, part)), path, max_bytes, room)
+    file = await spooled(steady(file_chunks(request, part)), path, limits, room)
     if file.size_bytes == 0:
         raise InvalidUploadError("there is no file: the body is empty")
     return Upload(

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import hashlib
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from lakehouse.ingest.errors import DiskFullError, UploadTooLargeError
+from lakehouse.config import IngestConfig
+from lakehouse.disk import Disk, DiskFullError, Quota, QuotaUsedError
+from lakehouse.ingest.errors import UploadTooLargeError
 
 BUFFER_BYTES = 2 * 1024 * 1024
 HEAD_BYTES = 4096
 """What says which format a file has."""
-RESERVE_SHARE = 0.1
-RESERVE_MAX_BYTES = 2 * 1024**3
+UPLOAD = "upload-"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FILLING = b"\n"
 
@@ -37,14 +37,32 @@ class Upload:
     """Line feeds before the first byte that was sent: `ndjson.py` writes there."""
 
 
-def free_bytes(directory: Path) -> int:
-    """Return the bytes that uploads may take: the free disk minus its reserve.
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """How large one file may become, and all of them."""
 
-    The reserve, a tenth of the disk and at most 2 GiB, is for the commits of what was accepted.
-    """
-    usage = shutil.disk_usage(directory)
-    reserve = min(int(usage.total * RESERVE_SHARE), RESERVE_MAX_BYTES)
-    return max(usage.free - reserve, 0)
+    file_max_bytes: int
+    disk: Disk
+    quota: Quota
+
+    def take(self, file_bytes: int, more_bytes: int) -> None:
+        """Let a file of `file_bytes`, which are `more_bytes` more than before, be written.
+
+        Raises:
+            UploadTooLargeError: the file would be over its limit.
+            DiskFullError: the disk would be below its reserve.
+            QuotaUsedError: all files together would be over their limit.
+        """
+        if file_bytes > self.file_max_bytes:
+            raise UploadTooLargeError("the file is too large", self.file_max_bytes)
+        self.disk.check(more_bytes)
+        if not self.quota.take(more_bytes):
+            raise QuotaUsedError("uploads", "ingest.spool_max_bytes", self.quota.max_bytes)
+
+
+def spool_limits(spool: Path, disk: Disk, config: IngestConfig) -> SpoolLimits:
+    quota = Quota(spool, f"{UPLOAD}*", config.spool_max_bytes)
+    return SpoolLimits(config.max_bytes, disk, quota)
 
 
 @contextmanager
@@ -54,7 +72,7 @@ def new_file(directory: Path) -> Iterator[Path]:
     So is what was put beside it under the same name with a suffix. Names are never used twice:
     DuckDB's caches would serve the old content.
     """
-    path = directory / f"upload-{uuid.uuid4().hex}"
+    path = directory / f"{UPLOAD}{uuid.uuid4().hex}"
     try:
         yield path
     finally:
@@ -76,11 +94,10 @@ def filling_the_disk() -> Iterator[None]:
 class SpoolFile:
     """A file that grows, and the hash of what was written. Its methods block."""
 
-    def __init__(self, path: Path, max_bytes: int, room_bytes: int = 0) -> None:
+    def __init__(self, path: Path, limits: SpoolLimits, room_bytes: int = 0) -> None:
         self.size_bytes = 0
         self.room_bytes = room_bytes
-        self._path = path
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._digest = hashlib.sha256()
         self._file = path.open("wb")
         self._file.write(FILLING * room_bytes)
@@ -90,18 +107,10 @@ class SpoolFile:
         return self._digest.hexdigest()
 
     def write(self, *pieces: bytes) -> None:
-        """Append the pieces, without joining them first.
-
-        Raises:
-            UploadTooLargeError: the file would be over its limit.
-            DiskFullError: the disk would be below its reserve.
-        """
+        """Append the pieces, without joining them first; raises what `SpoolLimits.take` does."""
         size = sum(map(len, pieces))
         self.size_bytes += size
-        if self.size_bytes > self._max_bytes:
-            raise UploadTooLargeError("the file is too large", self._max_bytes)
-        if size > free_bytes(self._path.parent):
-            raise DiskFullError
+        self._limits.take(self.size_bytes, size)
         with filling_the_disk():
             for piece in pieces:
                 self._digest.update(piece)
@@ -115,7 +124,7 @@ class SpoolFile:
 async def spooled(
     chunks: AsyncIterator[bytes],
     path: Path,
-    max_bytes: int,
+    limits: SpoolLimits,
     room_for: Callable[[bytes], int] = lambda head: 0,
 ) -> SpoolFile:
     """Write `chunks` to `path` and return the file, closed.
@@ -126,7 +135,7 @@ async def spooled(
         room_for: given the first bytes, how many to leave free in front of them.
 
     Raises:
-        UploadTooLargeError, DiskFullError: there is too much of it.
+        UploadTooLargeError, DiskFullError, QuotaUsedError: there is too much of it.
     """
     file: SpoolFile | None = None
     writing: asyncio.Future[None] | None = None
@@ -139,7 +148,7 @@ async def spooled(
             await writing
         if file is None:
             room = room_for(b"".join(pieces)[:HEAD_BYTES])
-            file = await anyio.to_thread.run_sync(SpoolFile, path, max_bytes, room)
+            file = await anyio.to_thread.run_sync(SpoolFile, path, limits, room)
         writing = asyncio.ensure_future(anyio.to_thread.run_sync(file.write, *pieces))
 
     try:

@@ -1,22 +1,21 @@
 """Whether each part of the process works, by name."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from lakehouse.disk import Disk
+
 Check: TypeAlias = Callable[[], str | None]
 """Returns why the part does not work, or None when it does. May block."""
 
 CHECK_MAX_S = 2.0
 DISK_WARNING_SHARE = 0.1
-DISK_WARNING_BYTES = 2 * 1024**3
 DISK_NEEDED_BYTES = 64 * 1024**2
 """Below this not even a commit of what is there already can be relied on."""
 
@@ -26,16 +25,18 @@ class PartHealth(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class Disk(msgspec.Struct, frozen=True):
+class DiskHealth(msgspec.Struct, frozen=True):
     free_bytes: int
     total_bytes: int
+    reserve_bytes: int
+    """Whatever adds data leaves so much of it free."""
 
 
 class Readiness(msgspec.Struct, frozen=True):
     ready: bool
     parts: dict[str, PartHealth]
     warnings: list[str] = []
-    disk: Disk | None = None
+    disk: DiskHealth | None = None
 
 
 class Asked:
@@ -69,9 +70,9 @@ class Asked:
 class Health:
     """The checks that modules handed in. What only warns does not make the server unready."""
 
-    def __init__(self, data_dir: Path | None = None) -> None:
+    def __init__(self, disk: Disk | None = None) -> None:
         self.draining = False
-        self._data_dir = data_dir
+        self._disk = disk
         self._checks: list[Asked] = []
         self._warnings: list[Asked] = []
 
@@ -105,23 +106,21 @@ class Health:
         if self.draining:
             parts["server"] = PartHealth(ok=False, reason="it is stopping")
         warnings = [warning for asked in self._warnings for warning in found[asked.name]]
-        disk = disk_of(self._data_dir) if self._data_dir else None
+        disk = DiskHealth(*self._disk.usage()) if self._disk else None
         if disk is not None:
             parts["disk"], low = disk_health(disk)
             warnings += low
         return Readiness(all(part.ok for part in parts.values()), parts, warnings, disk)
 
 
-def disk_of(path: Path) -> Disk:
-    usage = shutil.disk_usage(path)
-    return Disk(usage.free, usage.total)
-
-
-def disk_health(disk: Disk) -> tuple[PartHealth, list[str]]:
+def disk_health(disk: DiskHealth) -> tuple[PartHealth, list[str]]:
     """Return whether there is room for a commit, and a warning when there is little for loads."""
     if disk.free_bytes < DISK_NEEDED_BYTES:
         return PartHealth(ok=False, reason=f"{disk.free_bytes:,} bytes are free"), []
-    share = disk.free_bytes / disk.total_bytes
-    if share < DISK_WARNING_SHARE and disk.free_bytes < DISK_WARNING_BYTES:
-        return PartHealth(ok=True), [f"the disk has {share:.0%} left: {disk.free_bytes:,} bytes"]
+    share, free = disk.free_bytes / disk.total_bytes, f"{disk.free_bytes:,} bytes"
+    if disk.free_bytes < disk.reserve_bytes:
+        warning = f"the disk is below its reserve of {disk.reserve_bytes:,} bytes: {free} are free"
+        return PartHealth(ok=True), [f"{warning}, and whatever adds data gets 507"]
+    if share < DISK_WARNING_SHARE:
+        return PartHealth(ok=True), [f"the disk has {share:.0%} left: {free}"]
     return PartHealth(ok=True), []

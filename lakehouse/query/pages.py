@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from lakehouse.disk import Disk, DiskFullError
 from lakehouse.errors import InvalidInputError
 from lakehouse.query import encoding
 from lakehouse.query.models import ResultColumn
@@ -21,7 +22,7 @@ from lakehouse.query.run_errors import ResultNotFoundError, ResultTooLargeError,
 RESULT_MAX_BYTES = 2 * 1024**3
 """Bytes on disk of one result's rows after the first page."""
 SPOOL_MAX_BYTES = 8 * 1024**3
-"""Bytes on disk of all results that wait."""
+"""Bytes on disk of all results that wait, where `query.results_max_bytes` does not say."""
 KEPT_S = 15 * 60.0
 """Seconds that a result is kept after it was made or last read."""
 ALLOWANCE_BYTES = 512 * 1024 * 1024
@@ -152,8 +153,10 @@ class Spool:
         result_max_bytes: int = RESULT_MAX_BYTES,
         total_max_bytes: int = SPOOL_MAX_BYTES,
         kept_s: float = KEPT_S,
+        disk: Disk | None = None,
     ) -> None:
         self.kept_s = kept_s
+        self._disk = disk or Disk(directory)
         self._directory = directory
         self._result_max_bytes = result_max_bytes
         self._total_max_bytes = total_max_bytes
@@ -182,6 +185,7 @@ class Spool:
 
         Raises:
             ResultTooLargeError, SpoolFullError: over a limit; nothing is left on disk.
+            DiskFullError: the disk would be below its reserve.
         """
         result_id = secrets.token_urlsafe(16)
         path = self._directory / f"{result_id}.arrow"
@@ -192,7 +196,7 @@ class Spool:
             path.unlink(missing_ok=True)
             self._account(spooled, 0)
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise SpoolFullError from error
+                raise DiskFullError from error
             raise
         spooled.used_at = time.monotonic()
         with self._lock:
@@ -261,6 +265,7 @@ class Spool:
             pa.ipc.new_file(file, schema, options=options) as writer,
         ):
             for batch in batches:
+                self._disk.check(batch.nbytes)
                 writer.write_batch(batch)
                 end += batch.num_rows
                 spooled.ends.append(end)

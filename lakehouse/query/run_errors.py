@@ -8,6 +8,7 @@ import pyarrow as pa
 from lakehouse.database import EngineError
 from lakehouse.errors import (
     ConflictError,
+    InsufficientStorageError,
     InvalidInputError,
     NotFoundError,
     TooLargeError,
@@ -84,6 +85,19 @@ class MemoryPressureError(UnavailableError):
         super().__init__(
             "there was not enough memory for this statement beside what else runs, twice; "
             "retry in a moment, or let it read less at once"
+        )
+
+
+class SpillFullError(InsufficientStorageError):
+    """What does not fit in memory goes to the disk, and there is no more room for it there.
+
+    The room is `query.spill_max_bytes`, and never the reserve of the disk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this sorts or joins more than fits in memory, and the disk has no room for the rest:"
+            " let it read less at once, make room, or raise query.spill_max_bytes"
         )
 
 

@@ -1,6 +1,8 @@
 """One statement on a worker thread: run it, and hand its result out in batches of bounded size."""
 
+import errno
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -16,6 +18,7 @@ from lakehouse.query.run_errors import (
     EngineDownError,
     InterruptedStatementError,
     MemoryPressureError,
+    SpillFullError,
     StatementFailedError,
     TableUnreadableError,
     clean_message,
@@ -23,6 +26,10 @@ from lakehouse.query.run_errors import (
 )
 
 log = logging.getLogger(__name__)
+
+SPILL_LIMIT = "max_temp_directory_size"
+"""What the engine names when the disk, not the memory, is what was too small."""
+DISK_FULL = os.strerror(errno.ENOSPC)
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 4 * 1024 * 1024
@@ -204,6 +211,8 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
     kind = kind_of(error)
     if kind == "interrupt":
         return InterruptedStatementError()
+    if SPILL_LIMIT in str(error) or (kind == "io" and DISK_FULL in str(error)):
+        return SpillFullError()
     if kind == "out of memory":
         return MemoryPressureError()
     if kind in ("fatal", "internal"):  # after either the engine refuses every statement

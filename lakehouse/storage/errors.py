@@ -2,7 +2,6 @@
 
 from lakehouse.errors import (
     ConflictError,
-    InsufficientStorageError,
     InvalidInputError,
     NotFoundError,
     TooLargeError,
@@ -82,8 +81,3 @@ class WarehousePathError(InvalidInputError):
             f"the warehouse cannot lie at {path!r}: readers of its tables misunderstand"
             f" {character!r} in a path; choose another data directory"
         )
-
-
-class DiskFullError(InsufficientStorageError):
-    def __init__(self) -> None:
-        super().__init__("the disk of the warehouse is full; nothing was stored")

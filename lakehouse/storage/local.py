@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lakehouse.storage.errors import DiskFullError, ObjectNotFoundError, WarehousePathError
+from lakehouse.disk import Disk, DiskFullError
+from lakehouse.storage.errors import ObjectNotFoundError, WarehousePathError
 
 SCHEME = "file://"
 MISREAD = "?#*["
@@ -21,8 +22,9 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 class LocalStore:
     """The warehouse as a directory. Keys are relative paths with `/`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root.resolve()
+        self.disk = disk or Disk(self.root)
         for character in MISREAD:
             if character in str(self.root):
                 raise WarehousePathError(str(self.root), character)

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
-from lakehouse.storage.errors import DiskFullError, InvalidKeyError, ObjectNotFoundError
+from lakehouse.disk import Disk
+from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
 from lakehouse.storage.keys import (
     Entry,
     check_key,
@@ -53,9 +54,11 @@ class Upload(NamedTuple):
 
     path: Path
     file: BinaryIO
+    disk: Disk
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add to its end; `DiskFullError` when there is no room."""
+        """Add to its end; `DiskFullError` when there is no room above the disk's reserve."""
+        self.disk.check(len(data))
         with room():
             self.file.write(data)
 
@@ -122,17 +125,13 @@ class LocalObjects:
         """Return a file to write an object's bytes to.
 
         Raises:
-            DiskFullError: the disk has fewer bytes left than are announced.
+            DiskFullError: the disk has fewer bytes above its reserve than are announced.
         """
         self._folder(key)
         path = self._store.new_unfinished()
+        self._store.disk.check(size_bytes or 0)
         with room():
-            upload = Upload(path, path.open("xb"))
-        free = os.fstatvfs(upload.file.fileno())
-        if size_bytes is not None and size_bytes > free.f_bavail * free.f_frsize:
-            upload.discard()
-            raise DiskFullError
-        return upload
+            return Upload(path, path.open("xb"), self._store.disk)
 
     def put(self, upload: Upload, key: str, guard: Guard) -> ObjectInfo:
         """Make `upload` the object of `key`; on disk, folders too, when this returns."""

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from lakehouse.cli.doctor import reserve_bytes
-from lakehouse.ingest.spool import RESERVE_MAX_BYTES, RESERVE_SHARE
 from tests.cli.conftest import Done, QuickShell, Shell
 from tests.services import ServerProcess, environment, free_port
 
@@ -126,6 +124,14 @@ def test_a_missing_extension_is_named_with_its_exact_version(alone: Shell) -> No
     assert "pip install duckdb-extension-avro==" in found["mend"]
 
 
-@pytest.mark.parametrize("total", [1 << 30, 1 << 40])
-def test_it_reckons_with_the_reserve_that_uploads_leave(total: int) -> None:
-    assert reserve_bytes(total) == min(int(total * RESERVE_SHARE), RESERVE_MAX_BYTES)
+def test_it_reckons_with_the_reserve_that_uploads_leave(alone: Shell) -> None:
+    done = alone.run(
+        "doctor",
+        "--json",
+        LAKEHOUSE_SERVER__PORT=str(free_port()),
+        LAKEHOUSE_DISK__RESERVE_BYTES=str(1 << 60),
+    )
+
+    (found,) = missing(done)
+    assert found["name"] == "disk"
+    assert "1.2 EB" in found["detail"]

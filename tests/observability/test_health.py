@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.disk import Disk
 from lakehouse.observability import Health, health
-from lakehouse.observability.health import Disk, disk_health
+from lakehouse.observability.health import DiskHealth, disk_health
 
 GIB = 1024**3
 
 
 async def test_it_is_ready_when_every_part_is(tmp_path: Path) -> None:
-    found = Health(tmp_path)
+    found = Health(Disk(tmp_path))
     found.add("one", lambda: None)
 
     readiness = await found.readiness()
@@ -102,15 +103,16 @@ async def test_a_check_that_hung_is_believed_again(monkeypatch: pytest.MonkeyPat
     [
         (50 * GIB, 100 * GIB, True, False),
         (1 * GIB, 100 * GIB, True, True),
-        (3 * GIB, 100 * GIB, True, False),
-        (GIB // 2, GIB, True, False),
+        (9 * GIB, 100 * GIB, True, True),
+        (11 * GIB, 100 * GIB, True, False),
+        (GIB // 2, GIB, True, True),
         (1024, 100 * GIB, False, False),
     ],
 )
 def test_a_full_disk_is_unready_and_a_nearly_full_one_warns(
     free: int, total: int, ok: bool, warns: bool
 ) -> None:
-    part, warnings = disk_health(Disk(free, total))
+    part, warnings = disk_health(DiskHealth(free, total, 2 * GIB))
 
     assert part.ok is ok
     assert bool(warnings) is warns

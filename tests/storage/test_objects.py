@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakehouse.disk import DiskFullError
 from lakehouse.errors import ConflictError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import (
@@ -25,7 +26,7 @@ from lakehouse.storage import (
     Objects,
 )
 from lakehouse.storage import objects as module
-from lakehouse.storage.errors import BodyStalledError, DiskFullError, ObjectRegisteredError
+from lakehouse.storage.errors import BodyStalledError, ObjectRegisteredError
 from lakehouse.storage.local_objects import Guard
 from tests.storage.test_keys import allowed
 
@@ -376,7 +377,7 @@ FULL_DISK = """
 import pathlib, sys
 from lakehouse.storage import LocalObjects, LocalStore
 from lakehouse.storage import objects as module
-from lakehouse.storage.errors import BodyStalledError, DiskFullError
+from lakehouse.disk import DiskFullError
 
 store = LocalStore(pathlib.Path(sys.argv[1]))
 local = LocalObjects(store)
