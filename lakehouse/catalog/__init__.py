@@ -16,6 +16,7 @@ from lakehouse.catalog.errors import (
     TableNotFoundError,
     UnsupportedTypeError,
 )
+from lakehouse.catalog.evolution import next_wider
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
@@ -81,6 +82,7 @@ __all__ = [
     "folded",
     "iceberg_type",
     "known_fingerprint",
+    "next_wider",
     "parse_table_name",
     "read_as_of",
     "relocate",

@@ -292,8 +292,12 @@ class Catalog:
         properties: Mapping[str, str] | None = None,
         partition_by: Sequence[str] = (),
         sort_by: Sequence[str] = (),
+        evolve: bool = False,
     ) -> Written:
         """Write `rows` into a table, committed and on disk when this returns.
+
+        With `evolve` the table gets the columns and the wider types that `rows` have, in the same
+        commit, and what `rows` lack is NULL.
 
         Errors of the engine that `rows.sql` causes pass through; then nothing is left behind.
 
@@ -301,6 +305,7 @@ class Catalog:
             TableExistsError: `mode` is create and the name is taken.
             TableNotFoundError: it is not, and there is no such table.
             SchemaDriftError: the table has other columns.
+            SchemaChangedError: with `evolve`, its columns were changed meanwhile.
             CommitStateUnknownError: it may have happened; the files stay.
         """
         staged = self.stage(
@@ -312,6 +317,7 @@ class Catalog:
             properties=properties,
             partition_by=partition_by,
             sort_by=sort_by,
+            evolve=evolve,
         )
         return self.commit([staged], idempotency)[0]
 
@@ -326,6 +332,7 @@ class Catalog:
         properties: Mapping[str, str] | None = None,
         partition_by: Sequence[str] = (),
         sort_by: Sequence[str] = (),
+        evolve: bool = False,
     ) -> Staged:
         """Write the data files of one load and return it, durable but in no table yet.
 
@@ -347,7 +354,15 @@ class Catalog:
         )
         target = current.name if current else self._placed(name)
         return stage(
-            cursor, self._store, target, current, base, rows, mode == "overwrite", summary or {}
+            cursor,
+            self._store,
+            target,
+            current,
+            base,
+            rows,
+            mode == "overwrite",
+            summary or {},
+            evolve=evolve,
         )
 
     def commit(

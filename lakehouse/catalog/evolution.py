@@ -258,6 +258,18 @@ def is_wider(given: Type, wanted: Type) -> bool:
     return WIDER.get(given) == wanted
 
 
+def next_wider(type_: str) -> str | None:
+    """Return the next type that a column can widen to, of the sizes that files have; None: none.
+
+    Parquet keeps a decimal in 4 bytes up to 9 digits, in 8 up to 18, and has 38 at most.
+    """
+    found = DECIMAL.fullmatch(type_)
+    if found is None:
+        return WIDER.get(type_)
+    digits = next((each for each in (18, 38) if each > int(found[1])), None)
+    return f"decimal({digits},{found[2]})" if digits else None
+
+
 def ids_of(field: Field) -> Iterator[int]:
     """Yield the id of a field and those of all that is inside it."""
     yield field["id"]

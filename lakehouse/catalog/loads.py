@@ -12,12 +12,14 @@ from lakehouse.catalog.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from lakehouse.catalog.evolution import evolution_updates, is_wider
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, has_evolved, schema_of
 from lakehouse.catalog.models import Column, TableName
+from lakehouse.catalog.schema_models import Add, AnyChange, Widen
 from lakehouse.catalog.tables import Draft, LoadedTable
-from lakehouse.catalog.types import name_mapping
+from lakehouse.catalog.types import Field, field_name, name_mapping, parse_type
 from lakehouse.catalog.writing import (
     Rows,
     copy_rows,
@@ -40,7 +42,7 @@ class Staged:
     """The table when the files were written; None when the load creates it."""
     base: Json
     updates: Sequence[Json]
-    """What the table needs before its snapshot: the columns of a dataset that had none."""
+    """What the table needs before its snapshot: first columns, or more, or wider ones."""
     files: Sequence[NewFile]
     replace: bool
     summary: Mapping[str, str]
@@ -56,11 +58,19 @@ def stage(
     rows: Rows,
     replace: bool,
     summary: Mapping[str, str],
+    *,
+    evolve: bool = False,
 ) -> Staged:
-    """Write the files of a load; when that fails, none of them is left."""
+    """Write the files of a load; when that fails, none of them is left.
+
+    Args:
+        evolve: make the table's columns fit the rows, instead of refusing what differs.
+    """
     updates = first_columns(base, rows.columns)
+    if evolve and not updates:
+        updates = evolution_updates(base, load_changes(schema_of(base)["fields"], rows.columns))
     metadata = apply(base, updates)
-    check_columns(name, metadata, rows.columns)
+    check_columns(name, metadata, rows.columns, may_lack=evolve)
     load_id = new_load_id()
     try:
         files = copy_rows(cursor, store, metadata, rows, load_id)
@@ -89,7 +99,7 @@ def load_draft(
     load: Staged, manifests: Manifests, store: LocalStore, now: LoadedTable | None
 ) -> Draft:
     """Return what the load does to the table as it is now."""
-    check_still(load.name, load.before, now)
+    check_still(load.name, load.before, now, same_columns=bool(load.updates))
     if not load.files and not load.replace:
         return Draft(load.updates, base=None if now else load.base)
     with naming_damage(load.name):
@@ -109,6 +119,18 @@ def first_columns(base: Json, columns: Sequence[Column]) -> list[Json]:
     return [] if schema_of(base)["fields"] else schema_updates(columns)
 
 
+def load_changes(fields: Sequence[Field], columns: Sequence[Column]) -> list[AnyChange]:
+    """Return what rows with these columns ask of a table: new columns, and wider ones."""
+    there = {each["name"]: each["type"] for each in fields}
+    changes: list[AnyChange] = []
+    for column in columns:
+        if column.name not in there:
+            changes.append(Add(field_name(column.name), column.type))
+        elif is_wider(there[column.name], parse_type(column.type)):
+            changes.append(Widen(column.name, column.type))
+    return changes
+
+
 def map_names(metadata: Json) -> Json:
     """Return the update that lets readers find columns by name in files without field ids.
 
@@ -124,18 +146,36 @@ def map_names(metadata: Json) -> Json:
     return {"action": "set-properties", "updates": {NAME_MAPPING: mapping}}
 
 
-def check_columns(name: TableName, metadata: Json, columns: Sequence[Column]) -> None:
-    """Compare names, not types: those are cast, and what does not cast is the engine's error."""
-    wanted = {each["name"] for each in schema_of(metadata)["fields"]}
+def check_columns(
+    name: TableName, metadata: Json, columns: Sequence[Column], *, may_lack: bool = False
+) -> None:
+    """Compare names, not types: those are cast, and what does not cast is the engine's error.
+
+    Args:
+        may_lack: columns may be missing, where the table does not require a value.
+    """
+    fields = schema_of(metadata)["fields"]
+    wanted = {each["name"] for each in fields if each["required"] or not may_lack}
     given = {column.name for column in columns}
     differences = [f"column {each!r} is missing" for each in sorted(wanted - given)]
-    differences += [f"column {each!r} is not in the table" for each in sorted(given - wanted)]
+    there = {each["name"] for each in fields}
+    differences += [f"column {each!r} is not in the table" for each in sorted(given - there)]
     if differences:
         raise SchemaDriftError(str(name), differences)
 
 
-def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | None) -> None:
+def check_still(
+    name: TableName,
+    before: LoadedTable | None,
+    now: LoadedTable | None,
+    *,
+    same_columns: bool = True,
+) -> None:
     """Refuse when the table that we wrote files for was dropped, replaced or made meanwhile.
+
+    Args:
+        same_columns: refuse other columns too. Files with field ids are read right under columns
+            that were changed since, as if they had been committed before the change.
 
     Raises:
         TableExistsError, TableNotFoundError: it was made or dropped meanwhile.
@@ -147,5 +187,9 @@ def check_still(name: TableName, before: LoadedTable | None, now: LoadedTable | 
         return
     if now is None or now.metadata["table-uuid"] != before.metadata["table-uuid"]:
         raise TableNotFoundError(str(name))
-    if schema_of(now.metadata) != schema_of(before.metadata):
+    was, found = before.metadata, now.metadata
+    if not same_columns and schema_of(was)["fields"]:
+        return
+    # The last id too: one that a change gave and took back is never given again.
+    if schema_of(found) != schema_of(was) or found["last-column-id"] != was["last-column-id"]:
         raise SchemaChangedError(str(name))

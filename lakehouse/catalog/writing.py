@@ -48,8 +48,8 @@ def copy_rows(
     partition = spec_of(metadata)["fields"]
     directory = store.key(metadata["location"]) + "/data"
     store.prepare(directory)
-    by_name = {column.name: column for column in rows.columns}
-    assert set(by_name) == {each["name"] for each in fields}, "the caller compared the columns"
+    given = {column.name for column in rows.columns}
+    assert given <= {each["name"] for each in fields}, "the caller compared the columns"
     select = stored_select(cursor, fields, rows)
     options = [
         "FORMAT parquet",
@@ -77,10 +77,13 @@ def copy_rows(
 
 
 def stored_select(cursor: Connection, fields: Sequence[Field], rows: Rows) -> str:
-    """Return the SELECT of these columns of `rows`, as the table stores them."""
+    """Return the SELECT of these columns of `rows`, as the table stores them; NULL for none."""
     given = given_types(cursor, rows) if any(each["type"] in ASKED for each in fields) else {}
+    there = {column.name for column in rows.columns}
     selected = ", ".join(
         f"{stored_sql(each, given.get(each['name'], ''))} AS {quoted(each['name'])}"
+        if each["name"] in there
+        else f"CAST(NULL AS {duckdb_type(each['type'])}) AS {quoted(each['name'])}"
         for each in fields
     )
     return f"SELECT {selected} FROM ({rows.sql})"

@@ -128,6 +128,7 @@ def demo(**options: Any) -> None:
         "lakehouse ingest orders.csv",
         "lakehouse ingest sales.orders orders-2026-*.csv.gz --mode append",
         "lakehouse ingest orders today.csv --mode upsert --key id",
+        "lakehouse ingest orders more-columns.csv --mode append --evolve",
         "lakehouse ingest orders.csv --dry-run",
         'lakehouse ingest orders.csv --types zip=string --partition-by "day(ordered_at)"',
         "zcat dump.gz | lakehouse ingest events - --format ndjson",
@@ -153,6 +154,12 @@ def demo(**options: Any) -> None:
     type=click.Choice(["fail", "reject", "string"]),
     help="What to do with bad rows: load nothing (default), load the others, or make the column "
     "a string.",
+)
+@click.option(
+    "--evolve",
+    is_flag=True,
+    help="Add columns that the table lacks, leave null what the file lacks, and widen types where "
+    "Iceberg allows it.",
 )
 @click.option(
     "--types",

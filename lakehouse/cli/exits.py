@@ -44,7 +44,7 @@ NEXT_STEPS = {
     "no-data-directory": "`lakehouse ingest --data DIR FILE` makes one",
     "table-not-found": "`lakehouse tables` lists what is there",
     "table-exists": "--mode append adds to it, --mode overwrite replaces its rows",
-    "schema-drift": "`lakehouse describe TABLE` shows columns; --on-error reject loads the rest",
+    "schema-drift": "`lakehouse describe TABLE` shows columns; --evolve brings new ones along",
     "job-not-found": "`lakehouse jobs list` lists them",
     "too-many-jobs": "`lakehouse jobs list --state queued` shows what waits",
     "snapshot-not-found": "`lakehouse history TABLE` lists the snapshots",

@@ -22,6 +22,7 @@ def ingest(
     arguments: Sequence[str],
     mode: str | None,
     on_error: str | None,
+    evolve: bool,
     types: Sequence[str],
     partition_by: Sequence[str],
     key: Sequence[str],
@@ -35,6 +36,7 @@ def ingest(
     loads = loads_of(arguments)
     options: dict[str, Any] = {
         "on_error": on_error,
+        "evolve": evolve,
         "types": dict(type_of(each) for each in types),
         "partition_by": list(partition_by),
         "key": list(key),

@@ -122,6 +122,7 @@ class Client:
         *,
         mode: Mode | None = None,
         on_error: OnError | None = None,
+        evolve: bool = False,
         types: Mapping[str, str] | None = None,
         date_format: str | None = None,
         partition_by: Sequence[str] = (),
@@ -143,6 +144,8 @@ class Client:
             mode: None replaces the rows of a table that is there.
             on_error: "fail" (the default) loads nothing when a row is bad, "reject" the others,
                 "string" makes the column a string.
+            evolve: make the table's columns fit the file: new ones are added, those that it lacks
+                are null, and types widen where Iceberg allows it.
             types: of columns, as Iceberg spells them, before what is inferred.
             date_format: as strptime has it, where the file leaves the order of day and month open.
             partition_by: of a new table: columns, `day(c)`, `bucket(16, c)`, `truncate(3, c)`.
@@ -165,6 +168,7 @@ class Client:
             table,
             mode=mode,
             on_error=on_error,
+            evolve=evolve,
             types=types,
             date_format=date_format,
             partition_by=partition_by,
@@ -591,6 +595,7 @@ def text_of(when: When | None) -> str | None:
 def load_params(
     table: str,
     *,
+    evolve: bool = False,
     types: Mapping[str, str] | None = None,
     partition_by: Sequence[str] = (),
     sort_by: Sequence[str] = (),
@@ -602,6 +607,7 @@ def load_params(
     return {
         "name": name if dot else table,
         "namespace": namespace if dot else None,
+        "evolve": "true" if evolve else None,
         "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
         "partition_by": ",".join(partition_by) or None,
         "sort_by": ",".join(sort_by) or None,

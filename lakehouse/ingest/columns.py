@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lakehouse.catalog import Column, SchemaDriftError
 from lakehouse.ingest.models import ColumnDifference
+from lakehouse.ingest.source import ReadOptions
 
 LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -14,25 +15,25 @@ def folded(name: str) -> str:
     return name.translate(LOWER)
 
 
-def matched(
-    names: Sequence[str], table: Sequence[Column], table_name: str, *, some: bool = False
-) -> tuple[Column, ...]:
-    """Return the table's columns in the order of the file, found by name, ignoring case.
-
-    Args:
-        some: whether the file may lack some of them.
+def matched(file: Sequence[Column], options: ReadOptions) -> tuple[Column, ...]:
+    """Return the columns of a file as its table has them, found by name, ignoring case.
 
     Raises:
-        SchemaDriftError: one of them has a column that the other has not.
+        SchemaDriftError: one of them has a column that the other has not, and may not evolve.
     """
+    table = options.table
+    if table is None:
+        return tuple(file)
     by_name = {folded(column.name): column for column in table}
-    given = {folded(name): name for name in names}
+    if options.evolve:
+        return tuple(by_name.get(folded(column.name), column) for column in file)
+    given = {folded(column.name): column.name for column in file}
     found = [f"column {n!r} is not in the table" for key, n in given.items() if key not in by_name]
-    if not some:
+    if not options.some_columns:
         found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
     if found:
-        raise SchemaDriftError(table_name, found)
-    return tuple(by_name[folded(name)] for name in names)
+        raise SchemaDriftError(options.table_name, found)
+    return tuple(by_name[folded(column.name)] for column in file)
 
 
 def differences(file: Sequence[Column], table: Sequence[Column]) -> list[ColumnDifference]:

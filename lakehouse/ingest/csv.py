@@ -76,6 +76,10 @@ class CsvSource:
         columns = tuple(Column(c.name, "string") if c.name in names else c for c in self.columns)
         return replace(self, columns=columns)
 
+    def typed(self, types: Mapping[str, str]) -> "CsvSource":
+        columns = tuple(Column(c.name, types.get(c.name, c.type)) for c in self.columns)
+        return replace(self, columns=columns)
+
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         most = self.options.limits.bad_rows_max
         with explained(self.path):
@@ -255,13 +259,13 @@ def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool
                 "POST /v1/tables makes an empty table"
             )
     found = tuple(infer(column.to_pylist(), options.date_format) for column in texts.columns)
-    if options.table is not None:
-        columns = matched(header, options.table, options.table_name, some=options.some_columns)
-    else:
-        columns = tuple(
+    columns = matched(
+        [
             Column(name, options.types.get(name, each.type))
             for name, each in zip(header, found, strict=True)
-        )
+        ],
+        options,
+    )
     return replace(raw, columns=columns, sample=found, shapes=shapes_of(cursor, columns))
 
 

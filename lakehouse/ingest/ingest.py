@@ -16,6 +16,7 @@ import msgspec
 from lakehouse.catalog import (
     Catalog,
     Changed,
+    Column,
     Idempotency,
     IdempotencyInFlightError,
     RowCounts,
@@ -32,6 +33,7 @@ from lakehouse.catalog import (
     dataset_id,
     fingerprint,
     known_fingerprint,
+    next_wider,
 )
 from lakehouse.config import IngestConfig
 from lakehouse.database import (
@@ -232,13 +234,19 @@ class Ingest:
     ) -> "tuple[bytes, Loading | None]":
         """Load the file into the table as it is now; no `Loading` when its rows are there."""
         check_key_columns(options.mode, options.key)
+        if options.evolve and options.key:
+            raise InvalidLoadError(
+                "evolve=true goes with mode=create, append and overwrite; change the columns first "
+                f"(POST /v1/tables/{name}/schema), then upsert"
+            )
         current = self._catalog.find(name)
         mode = chosen_mode(options.mode, current)
         if key is None and current and current.summary.get(CONTENT) == content:
             return msgspec.json.encode(self._answer_existing(current)), None
         table = current if current and current.columns else None
         source = self._open(cursor, file, spare, options, table)
-        loading = Loading(self._catalog, cursor, name, mode, options, content, key)
+        columns = table.columns if table else ()
+        loading = Loading(self._catalog, cursor, name, mode, options, content, key, columns)
         with in_our_words():
             return loading.run(source, is_new=table is None), loading
 
@@ -298,6 +306,7 @@ class Ingest:
             table=table.columns if table else None,
             table_name=str(table.name) if table else "",
             some_columns=options.mode == "delete",
+            evolve=options.evolve,
             may_be_empty=options.mode is not None and table is not None,
         )
         if file.format == "parquet":
@@ -340,6 +349,8 @@ class Loading:
     options: LoadOptions
     content: str
     key: str | None
+    table: tuple[Column, ...] = ()
+    """The columns of the table that is there."""
     rejected: Rejected = NONE_REJECTED
     added_rows: int = 0
 
@@ -348,8 +359,8 @@ class Loading:
         said = set(self.options.types) if self.options.on_error != "string" else set()
         if self.options.on_error == "reject":
             with whole_file():
-                if is_new:
-                    source = source.widened(self.cursor, said)
+                if is_new or self.options.evolve:
+                    source = self._widened(source, said)
                 self.rejected = Rejected(*source.bad_rows(self.cursor))
             rows = source.good_rows() if self.rejected.count else source.rows()
             return self._write_last(source, rows, is_new)
@@ -358,12 +369,30 @@ class Loading:
         except EngineError as error:
             if is_system_fault(error):
                 raise
-            if is_new:
+            if is_new or self.options.evolve:
                 with whole_file():
-                    widened = source.widened(self.cursor, said)
+                    widened = self._widened(source, said)
                 if widened.columns != source.columns:
                     return self._write_last(widened, widened.rows(), is_new)
             raise self._failure(source, is_new, error) from error
+
+    def _widened(self, source: Source, said: set[str]) -> Source:
+        """Return the file with columns that hold for all of its rows, where they may change.
+
+        New columns become text, as those of a new table do. One of the table's widens as far as
+        its values need and Iceberg allows: a pass over the file for each step.
+        """
+        known = {column.name for column in self.table}
+        source = source.widened(self.cursor, said | known)
+        while known:
+            _, rows = source.bad_rows(self.cursor)
+            bad = {row.column for row in rows} & known
+            wider = {c.name: next_wider(c.type) for c in source.columns if c.name in bad}
+            steps = {name: type_ for name, type_ in wider.items() if type_}
+            if not steps:
+                break
+            source = source.typed(steps)
+        return source
 
     def _write_last(self, source: Source, rows: Rows, is_new: bool) -> bytes:
         """Write what there is no other way to read."""
@@ -402,6 +431,7 @@ class Loading:
             summary={CONTENT: self.content},
             partition_by=self.options.partition_by,
             sort_by=self.options.sort_by,
+            evolve=self.options.evolve,
         )
         self.added_rows = written.added_rows
         return self._answer(written)

@@ -68,6 +68,14 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
             "reject",
         ),
     ] = "fail"
+    evolve: Annotated[
+        bool,
+        said(
+            "Make the table's columns fit the file: new ones are added, those that the file lacks "
+            "are null, and a value that does not fit widens its column where Iceberg allows it.",
+            "true",
+        ),
+    ] = False
     partition_by: Annotated[list[str], said("Of a new table.", "day(at),city")] = []
     sort_by: Annotated[list[str], said("Of a new table.", "at desc,city")] = []
 

@@ -91,6 +91,10 @@ class NdjsonSource:
         columns = tuple(Column(c.name, "string") if c.name in names else c for c in source.columns)
         return replace(source, columns=columns)
 
+    def typed(self, types: Mapping[str, str]) -> "NdjsonSource":
+        columns = tuple(Column(c.name, types.get(c.name, c.type)) for c in self.columns)
+        return replace(self, columns=columns)
+
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         most = self.options.limits.bad_rows_max
         limit = self.options.limits.line_max_bytes
@@ -130,7 +134,7 @@ class NdjsonSource:
             return TextColumn(column, text, nested_form(column.type, self.shapes[column.type]))
         found = self.sample.get(column.name, STRING)
         layout = found.layout if found.type == column.type else None
-        if self.options.table is None and column.name not in self.options.types:
+        if self.options.infers(column.name):
             form = inferred_form(column.type, layout, is_json=True)
             return TextColumn(column, text, form)
         if column.type.startswith(QUOTED_NUMBERS):
@@ -254,8 +258,11 @@ def open_ndjson(
         for column in columns:  # one that no row has is NULL
             by_column.setdefault(column.name, column.name)
     else:
-        columns = tuple(Column(key, options.types.get(key, by_key[key].type)) for key in keys)
-        by_column = {key: key for key in keys}
+        columns, by_column = (), {}
+    if options.table is None or options.evolve:
+        new = [key for key in keys if key not in by_column.values()]
+        columns += tuple(Column(key, options.types.get(key, by_key[key].type)) for key in new)
+        by_column |= {key: key for key in new}
     source = NdjsonSource(
         path=file.path,
         room_bytes=file.room_bytes,

@@ -1,7 +1,7 @@
 """Parquet: its footer says the types; it is looked at before DuckDB sees the file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.database import Connection, EngineError, literal, quoted
 from lakehouse.errors import LakehouseError
-from lakehouse.ingest.columns import matched
+from lakehouse.ingest.columns import folded, matched
 from lakehouse.ingest.errors import InvalidFileError
 from lakehouse.ingest.forms import contradiction, select
 from lakehouse.ingest.models import BadRow
@@ -87,6 +87,15 @@ class ParquetSource:
         """Nothing is text here that could be a number: what does not fit is an error."""
         return self
 
+    def typed(self, types: Mapping[str, str]) -> "ParquetSource":
+        parts = tuple(
+            replace(part, column=Column(part.column.name, types[part.column.name]))
+            if part.column.name in types
+            else part
+            for part in self.parts
+        )
+        return replace(self, parts=parts)
+
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         bad = f"FROM {self._reader()} WHERE NOT {self._fits()}"
         counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
@@ -143,23 +152,18 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
     except EngineError as error:
         raise InvalidFileError("the Parquet file is damaged: its schema cannot be read") from error
     found = [row[1] for row in described]
-    parts = []
-    wanted = (
-        matched(names, options.table, options.table_name, some=options.some_columns)
-        if options.table is not None
-        else None
+    known = {folded(column.name) for column in options.table or ()}
+    file = []
+    for name, read_as, arrow in zip(names, found, schema.types, strict=True):
+        # One that the table has gets its type, also where the file's own is none of Iceberg's.
+        own = "string" if pa.types.is_null(arrow) or folded(name) in known else None
+        file.append(Column(name, options.types.get(name) or own or iceberg_type(read_as, name)))
+    parts = tuple(
+        ParquetColumn(column, name, read_as, natural_type(read_as, name))
+        for column, name, read_as in zip(matched(file, options), names, found, strict=True)
     )
-    for number, (name, read_as) in enumerate(zip(names, found, strict=True)):
-        if wanted is not None:
-            column, natural = wanted[number], natural_type(read_as, name)
-        else:
-            natural = natural_type(read_as, name)
-            own = "string" if pa.types.is_null(schema.types[number]) else None
-            type_ = options.types.get(name) or own or iceberg_type(read_as, name)
-            column = Column(name, type_)
-        parts.append(ParquetColumn(column, name, read_as, natural))
     check_zoned_nanoseconds(path, schema)
-    return ParquetSource(path, tuple(parts), options)
+    return ParquetSource(path, parts, options)
 
 
 def natural_type(read_as: str, name: str) -> str | None:

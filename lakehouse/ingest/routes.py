@@ -223,9 +223,9 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     values: dict[str, Any] = dict(request.query_params.multi_items())
     if not values.get("name"):
         raise InvalidLoadError("the parameter 'name' is missing: which table is it for?")
-    dry_run = values.pop(DRY_RUN, "false").lower()
-    if dry_run not in ("true", "false"):
-        raise InvalidLoadError("dry_run is true or false")
+    flags = {name: read_flag(values, name) for name in (DRY_RUN, "evolve")}
+    dry_run = flags.pop(DRY_RUN)
+    values |= flags
     for name in LISTS & values.keys():
         values[name] = split_outside(values[name])
     if "date_format" in values:
@@ -233,9 +233,16 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     if "types" in values:
         values["types"] = read_types(values["types"])
     try:
-        return msgspec.convert(values, LoadOptions), dry_run == "true"
+        return msgspec.convert(values, LoadOptions), dry_run
     except msgspec.ValidationError as error:
         raise InvalidLoadError(f"a parameter is wrong: {error}") from error
+
+
+def read_flag(values: dict[str, Any], name: str) -> bool:
+    text = values.pop(name, "false").lower()
+    if text not in ("true", "false"):
+        raise InvalidLoadError(f"{name} is true or false")
+    return bool(text == "true")
 
 
 def check_date_format(text: str) -> None:

@@ -34,8 +34,16 @@ class ReadOptions:
     table_name: str = ""
     some_columns: bool = False
     """Whether the file may lack columns of the table: it names rows to delete."""
+    evolve: bool = False
+    """Whether the file may have other columns than the table."""
     may_be_empty: bool = False
     """Whether a file without rows means something: the table is there and `mode` was said."""
+
+    def infers(self, column: str) -> bool:
+        """Whether the type of a column comes from what the file holds, and from nowhere else."""
+        if column in self.types:
+            return False
+        return self.table is None or all(each.name != column for each in self.table)
 
 
 class Source(Protocol):
@@ -61,6 +69,10 @@ class Source(Protocol):
         """
         ...
 
+    def typed(self, types: Mapping[str, str]) -> "Source":
+        """Return the same file with other types for some of its columns, none of them nested."""
+        ...
+
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         """Return how many rows do not fit, and the first of them. One pass."""
         ...
@@ -72,7 +84,7 @@ def inferred_or_declared(column: Column, found: Inferred, options: ReadOptions) 
     Args:
         found: what the first rows say; they also tell how a declared column writes its times.
     """
-    if options.table is None and column.name not in options.types:
+    if options.infers(column.name):
         return inferred_form(column.type, found.layout if found.type == column.type else None)
     if column.type == "date" and found.type == "date" and found.layout:
         return declared_form(column.type, options.date_format or found.layout)

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from lakehouse.catalog import Idempotency, TableNotFoundError
-from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError, SchemaMovedError
+from lakehouse.catalog.errors import (
+    SchemaChangedError,
+    SchemaChangeError,
+    SchemaFixedError,
+    SchemaMovedError,
+)
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import NAME_MAPPING, apply, check
@@ -445,3 +450,32 @@ def test_rows_of_old_files_are_updated_and_deleted_as_they_read_now(
         if id_ != 5
     }
     assert rows[4]["st"] == ({"a": 4, "c": "b4", "b": None} if nested else {"a": 4, "b": "b4"})
+
+
+def test_rows_staged_before_a_change_are_committed_as_if_before_it(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    staged = lake.catalog.stage(
+        lake.cursor, main("t"), rows_of("SELECT 2 AS id, 'b' AS name"), mode="append"
+    )
+    evolve(lake, "t", Rename("name", "word"), Add("name", "long", first=True))
+    lake.catalog.commit([staged])
+    assert read(lake, "t") == [
+        {"name": None, "id": 1, "word": "a"},
+        {"name": None, "id": 2, "word": "b"},
+    ]
+
+
+def test_a_load_that_brings_columns_loses_to_a_change_that_was_faster(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    columns = {"id": "long", "name": "string", "new": "long"}
+    rows = rows_of("SELECT 2 AS id, 'b' AS name, 3 AS new", columns)
+    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append", evolve=True)
+    evolve(lake, "t", Add("other", "string"))
+    evolve(lake, "t", Drop("other"))
+    files = lake.tree()
+    with pytest.raises(SchemaChangedError):
+        lake.catalog.commit([staged])
+    assert len(lake.tree()) == len(files) - 1, "its file is gone"
+    lake.catalog.write(lake.cursor, main("t"), rows, mode="append", evolve=True)
+    assert read(lake, "t")[1] == {"id": 2, "name": "b", "new": 3}
+    assert lake.metadata("t")["last-column-id"] == 4
