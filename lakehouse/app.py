@@ -33,6 +33,8 @@ from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
 from lakehouse.jobs import Job, Jobs
 from lakehouse.jobs.routes import JobsController
+from lakehouse.maintenance import Maintenance, MaintenanceRun
+from lakehouse.maintenance.routes import MaintenanceController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
 from lakehouse.query import Allowance, Query, Spool, StatementEnded
@@ -62,6 +64,7 @@ class Lakehouse:
     catalog: Catalog
     datasets: Datasets
     ingest: Ingest
+    maintenance: Maintenance
     queries: Query
     changes: TableChanges
     stop: Callable[[], None]
@@ -128,6 +131,11 @@ async def open_lakehouse(
         await stack.enter_async_context(jobs.open())
         metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
         metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
+        maintenance = Maintenance(
+            database, catalog, state, config.maintenance, listener=partial(count_run, metrics)
+        )
+        if config.maintenance.enabled:
+            await stack.enter_async_context(kept_up(stop, maintenance.keep))
         add_checks(health, directory, database, state, catalog)
         metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
         yield Lakehouse(
@@ -147,6 +155,7 @@ async def open_lakehouse(
                 disk=disk,
                 listener=partial(count_load, metrics),
             ),
+            maintenance=maintenance,
             queries=queries,
             changes=TableChanges(database, catalog, config.query),
             stop=stop,
@@ -226,6 +235,12 @@ def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
     metrics.statement_bytes.inc(ended.sent_bytes)
 
 
+def count_run(metrics: Metrics, run: MaintenanceRun) -> None:
+    metrics.maintenance_runs.labels(run.task, run.outcome).inc()
+    metrics.maintenance_bytes.labels(run.task).inc(run.size_bytes)
+    metrics.maintenance_seconds.labels(run.task).observe(run.duration_s)
+
+
 def count_load(metrics: Metrics, ended: LoadEnded) -> None:
     metrics.loads.labels(ended.mode).inc()
     metrics.loaded_rows.inc(ended.row_count)
@@ -248,6 +263,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             NamespacesController,
             DatasetsController,
             IngestController,
+            MaintenanceController,
             JobsController,
             SqlController,
             TableRowsController,

@@ -55,6 +55,8 @@ class Lane(Enum):
     WRITE = "write"
     """Small appends: many may wait for one table's lock, and none of them holds up a read."""
     LONG = "long"
+    UPKEEP = "upkeep"
+    """What the tables need: one thing at a time, and it takes no slot from anybody."""
 
 
 def quoted(name: str) -> str:
@@ -170,6 +172,7 @@ class Database:
             Lane.SHORT: anyio.CapacityLimiter(settings.short_lane),
             Lane.WRITE: anyio.CapacityLimiter(settings.write_lane),
             Lane.LONG: anyio.CapacityLimiter(settings.long_lane),
+            Lane.UPKEEP: anyio.CapacityLimiter(1),
         }
 
     @classmethod

@@ -10,7 +10,7 @@ from collections import Counter
 
 VARIABLE = "LAKEHOUSE_FAILPOINT"
 NAMES = ("after-data-file", "after-metadata", "after-pointer", "before-answer")
-UPKEEP = ("after-expiry",)
+UPKEEP = ("after-rewrite", "after-expiry")
 
 reached: Counter[str] = Counter()
 counting = threading.Lock()

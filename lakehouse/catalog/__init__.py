@@ -3,9 +3,11 @@
 from lakehouse.catalog.catalog import Catalog, WriteMode
 from lakehouse.catalog.differences import Differing
 from lakehouse.catalog.errors import (
+    DroppedTableNotFoundError,
     EmptyTableError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
+    InputsGoneError,
     InvalidNameError,
     NamespaceNotFoundError,
     SchemaChangedError,
@@ -13,12 +15,14 @@ from lakehouse.catalog.errors import (
     SnapshotNotFoundError,
     TableDamagedError,
     TableExistsError,
+    TableInUseError,
     TableNotFoundError,
     UnsupportedTypeError,
 )
 from lakehouse.catalog.evolution import next_wider
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once
+from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
 from lakehouse.catalog.names import (
     check_column_names,
@@ -29,6 +33,7 @@ from lakehouse.catalog.names import (
 from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed, RowCounts
+from lakehouse.catalog.rules import Rules, outdated_references, rules_of
 from lakehouse.catalog.table import (
     AsOf,
     Pinned,
@@ -38,6 +43,7 @@ from lakehouse.catalog.table import (
     known_fingerprint,
     read_as_of,
 )
+from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 
@@ -48,12 +54,16 @@ __all__ = [
     "Column",
     "DatasetObject",
     "Differing",
+    "DroppedTableNotFoundError",
     "EmptyTableError",
     "Idempotency",
     "IdempotencyInFlightError",
     "IdempotencyMismatchError",
+    "InputsGoneError",
     "InvalidNameError",
+    "LoadedTable",
     "NamespaceNotFoundError",
+    "NotRewritableError",
     "Once",
     "Pinned",
     "Rebuild",
@@ -61,11 +71,13 @@ __all__ = [
     "RelocatedTable",
     "RowCounts",
     "Rows",
+    "Rules",
     "SchemaChangedError",
     "SchemaDriftError",
     "SnapshotNotFoundError",
     "TableDamagedError",
     "TableExistsError",
+    "TableInUseError",
     "TableName",
     "TableNotFoundError",
     "TableRef",
@@ -83,7 +95,9 @@ __all__ = [
     "iceberg_type",
     "known_fingerprint",
     "next_wider",
+    "outdated_references",
     "parse_table_name",
     "read_as_of",
     "relocate",
+    "rules_of",
 ]

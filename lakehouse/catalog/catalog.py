@@ -25,6 +25,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import Damages, damage_of, naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.layout import Layout
 from lakehouse.catalog.loads import (
     Staged,
     check_still,
@@ -47,6 +48,7 @@ from lakehouse.catalog.metadata import (
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
 from lakehouse.catalog.names import DEFAULT_NAMESPACE
 from lakehouse.catalog.namespaces import Namespaces
+from lakehouse.catalog.orphans import Orphans
 from lakehouse.catalog.partitioning import (
     LayoutError,
     partition_fields,
@@ -107,6 +109,8 @@ class Catalog:
         self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
         self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
         self.refs = Refs(self._tables, self.keys, self.load)
+        self.layout = Layout(store, self._tables, self._manifests)
+        self.orphans = Orphans(state, store, self._tables, self._manifests, self._relations)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self.schemas = Schemas(self._tables, self.keys, self.load)
         self._damages = Damages(self._check_all)
@@ -123,11 +127,18 @@ class Catalog:
         """Return the table as it is now; `TableNotFoundError` when there is none."""
         return table_state(self.load(name))
 
+    def find_loaded(self, name: TableName) -> LoadedTable | None:
+        return self._tables.find(name)
+
     def load(self, name: TableName) -> LoadedTable:
         loaded = self._tables.find(name)
         if loaded is None:
             raise TableNotFoundError(str(name), self.nearest(name))
         return loaded
+
+    def on_commit(self, listener: Callable[[TableName], None]) -> None:
+        """Have `listener` called after each commit, on the committing thread, with each table."""
+        self._tables.on_commit = listener
 
     def nearest(self, name: TableName) -> str | None:
         """Return the name most like `name`, for the error that says it is not there."""

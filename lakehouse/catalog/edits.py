@@ -44,6 +44,11 @@ class Edit:
     """Every file goes out, also one that was committed since: an overwrite."""
     merged: frozenset[str] = frozenset()
     """Locations of manifests that become one, their files unchanged."""
+    merged_into: Sequence[ManifestFile] = ()
+    """What they became, written beforehand for the snapshot `snapshot_id`; else it is done here,
+    while others wait for the table."""
+    snapshot_id: int | None = None
+    """Of the snapshot; None for a new one."""
     keeps_rows: bool = False
     """The rows are the same, only laid out anew: `replace`, in the words of the specification."""
     drops_deletes: bool = False
@@ -142,7 +147,7 @@ def snapshot_draft(
     parent = branch_head(base, branch)
     parent_id = parent["snapshot-id"] if parent else None
     old = manifests.read_list(parent["manifest-list"]) if parent else ()
-    sheets = Sheets(manifests, store, base, secrets.randbits(SAFE_INTEGER_BITS - 1) + 1)
+    sheets = Sheets(manifests, store, base, edit.snapshot_id or new_snapshot_id())
     sequence_number = base["last-sequence-number"] + 1
     try:
         touched, kept = split(manifests, old, edit)
@@ -150,7 +155,11 @@ def snapshot_draft(
         again, gone = sheets.rewritten(touched, None if edit.replaces_all else edit.removed)
         place = sheets.place(f"snap-{sheets.snapshot_id}-{sheets.commit_id}.avro")
         manifests.write_list(
-            place, sheets.snapshot_id, parent_id, sequence_number, [*new, *again, *kept]
+            place,
+            sheets.snapshot_id,
+            parent_id,
+            sequence_number,
+            [*new, *again, *edit.merged_into, *kept],
         )
     except BaseException:
         sheets.discard()
@@ -199,6 +208,10 @@ def origin() -> dict[str, str]:
     return {BY: LOCAL, **({TRACE_ID: trace} if trace else {})}
 
 
+def new_snapshot_id() -> int:
+    return secrets.randbits(SAFE_INTEGER_BITS - 1) + 1
+
+
 def branch_head(metadata: Json, branch: str) -> Json | None:
     """Return the snapshot that a branch is at; None for `main` before the first one."""
     if branch == MAIN:
@@ -228,7 +241,10 @@ def split(
             touched.append(manifest)
     if found != edit.removed or not edit.merged <= {each.manifest_path for each in data}:
         raise InputsGoneError
-    again = {each.manifest_path for each in touched}
+    if edit.merged_into:
+        assert not edit.removed, "what was written beforehand still names every file"
+        touched = []
+    again = {each.manifest_path for each in touched} | edit.merged
     kept = [each for each in data if each.manifest_path not in again]
     return touched, kept if edit.drops_deletes else [*kept, *deletes]
 

@@ -16,7 +16,7 @@ from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.reachable import Batch, Expired, only_reached_by
 from lakehouse.catalog.relations import Relations
-from lakehouse.catalog.rules import DELETES_FILES, switch
+from lakehouse.catalog.rules import DELETES_FILES, Rules, expirable, switch
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
@@ -51,6 +51,11 @@ class Expiry:
         self._manifests = manifests
         self._relations = relations
         self._deleting = threading.Lock()
+
+    def due(self, table: LoadedTable, rules: Rules, now_ms: int) -> list[int]:
+        """Return the snapshots that may expire now, oldest first: nobody reads them either."""
+        used = self._relations.in_use(table.metadata["table-uuid"])
+        return [each for each in expirable(table.metadata, rules, now_ms) if each not in used]
 
     def expire(
         self, name: TableName, snapshot_ids: Iterable[int], references: Sequence[str] = ()

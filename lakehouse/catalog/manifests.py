@@ -68,8 +68,13 @@ class LiveFile:
 
     location: str
     size_bytes: int
+    row_count: int
     snapshot_id: int
     """The snapshot that added it."""
+    sequence_number: int
+    """Of its rows: deletes of a later number apply to them."""
+    partition: tuple[object, ...]
+    """The id of its spec, and its values."""
 
 
 class Manifests:
@@ -115,6 +120,12 @@ class Manifests:
                 LiveFile(
                     location=entry.data_file.file_path,
                     size_bytes=entry.data_file.file_size_in_bytes,
+                    row_count=entry.data_file.record_count,
+                    sequence_number=entry.sequence_number or 0,
+                    partition=(
+                        manifest.partition_spec_id,
+                        *record_values(entry.data_file.partition),
+                    ),
                     snapshot_id=entry.snapshot_id or manifest.added_snapshot_id or 0,
                 )
                 for entry in self.read_entries(manifest)
@@ -282,6 +293,10 @@ def with_sequence_number(manifest: ManifestFile, sequence_number: int) -> Manife
     if result.min_sequence_number == UNASSIGNED_SEQ:
         result.min_sequence_number = sequence_number
     return result
+
+
+def record_values(record: Record) -> tuple[object, ...]:
+    return tuple(record[number] for number in range(len(record)))
 
 
 def bare(file: DataFile) -> DataFile:

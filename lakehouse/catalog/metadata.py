@@ -19,6 +19,7 @@ Json: TypeAlias = dict[str, Any]
 
 FORMAT_VERSION: Literal[2] = 2
 PREVIOUS_VERSIONS_MAX = 100
+PREVIOUS_VERSIONS = "write.metadata.previous-versions-max"
 NO_SNAPSHOT = -1
 LAST_ADDED = -1
 MAIN = "main"
@@ -312,9 +313,16 @@ def known(table: Mapping[str, Any], name: str, what: str) -> Any:
 def with_log_entry(metadata: Json, previous_location: str, previous: Json, now_ms: int) -> Json:
     """Return `metadata` with the file it follows in its log, which is kept bounded."""
     entry = {"metadata-file": previous_location, "timestamp-ms": previous["last-updated-ms"]}
-    log = [*metadata["metadata-log"], entry][-PREVIOUS_VERSIONS_MAX:]
+    log = [*metadata["metadata-log"], entry][-previous_versions_max(metadata) :]
     return {
         **metadata,
         "metadata-log": log,
         "last-updated-ms": max(metadata["last-updated-ms"], now_ms),
     }
+
+
+def previous_versions_max(metadata: Json) -> int:
+    """Return how many files the metadata log names; a property that is no number is none."""
+    asked = metadata["properties"].get(PREVIOUS_VERSIONS, "")
+    number = int(asked) if asked.isascii() and asked.isdigit() else PREVIOUS_VERSIONS_MAX
+    return max(1, number)

@@ -8,7 +8,7 @@ silently replaces `People`: `iceberg.md`, Reading.)
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ FILES_LIMIT = 500
 KEPT_FILES_MAX = 250_000
 VIEW_WEIGHT = 12
 MAKERS = 32
+SCAN = "iceberg_scan("
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -50,6 +51,8 @@ class Lease:
 class Kept(NamedTuple):
     weight: int
     held: "weakref.ReferenceType[Relation]"
+    scans: str | None
+    """The metadata file that the view reads through, if it does."""
 
 
 class Relations:
@@ -89,7 +92,8 @@ class Relations:
             cursor.execute(f"CREATE VIEW IF NOT EXISTS {quoted(name)} AS {sql}")
             made = Relation(name)
             with self._lock:
-                self._kept[name] = Kept(VIEW_WEIGHT + file_count, weakref.ref(made))
+                scans = table.location if SCAN in sql else None
+                self._kept[name] = Kept(VIEW_WEIGHT + file_count, weakref.ref(made), scans)
                 self._weight += self._kept[name].weight
         self._drop_old(cursor)
         return made
@@ -135,7 +139,7 @@ class Relations:
             relation = kept.held()
             if relation is None:
                 relation = Relation(name)
-                self._kept[name] = Kept(kept.weight, weakref.ref(relation))
+                self._kept[name] = kept._replace(held=weakref.ref(relation))
             return relation
 
     def _maker(self, name: str) -> threading.Lock:
@@ -150,14 +154,33 @@ class Relations:
         for name in names:
             if self._weight <= KEPT_FILES_MAX:
                 return
-            with self._maker(name):
-                with self._lock:
-                    kept = self._kept.get(name)
-                    if kept is None or kept.held() is not None:
-                        continue
-                    del self._kept[name]
-                    self._weight -= kept.weight
-                drop_quietly(cursor, name)
+            self._drop(cursor, name)
+
+    def _drop(self, cursor: Connection, name: str) -> None:
+        """Drop a view, unless somebody holds it."""
+        with self._maker(name):
+            with self._lock:
+                kept = self._kept.get(name)
+                if kept is None or kept.held() is not None:
+                    return
+                del self._kept[name]
+                self._weight -= kept.weight
+            drop_quietly(cursor, name)
+
+    def let_go(self, cursor: Connection, metadata_files: Collection[str]) -> set[str]:
+        """Drop the views that read through these files, and return the files of those in use."""
+        self.next_generation()
+        for name in self._scanning(metadata_files):
+            self._drop(cursor, name)
+        return {scans for scans in self._scanning(metadata_files).values() if scans}
+
+    def _scanning(self, metadata_files: Collection[str]) -> dict[str, str | None]:
+        with self._lock:
+            return {
+                name: kept.scans
+                for name, kept in self._kept.items()
+                if kept.scans in metadata_files
+            }
 
 
 def relation_prefix(table_uuid: str) -> str:
@@ -186,7 +209,7 @@ def relation_sql(
     if count <= few and found_by is not None and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
         return files_sql(fields, files, found_by=found_by), len(files)
-    return f"SELECT {names} FROM iceberg_scan({scanned(table, snapshot, schema)})", 1
+    return f"SELECT {names} FROM {SCAN}{scanned(table, snapshot, schema)})", 1
 
 
 def matching(metadata: Json, fields: Sequence[Field]) -> str | None:

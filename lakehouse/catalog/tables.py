@@ -156,6 +156,8 @@ class Tables:
         self._store = store
         self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
         self._locks = Locks()
+        self.on_commit: Callable[[TableName], None] = lambda name: None
+        """Called after each commit with every table that has a new state."""
 
     def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
         """Return where each table is, all as of one moment; None for one that is not there."""
@@ -233,6 +235,7 @@ class Tables:
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
+            self.on_commit(table.name)
         return attempt.tables
 
     def _prepare(self, attempt: Attempt, change: Change, current: LoadedTable | None) -> None:

@@ -12,6 +12,7 @@ import httpx
 
 from lakehouse.client.answers import value_of
 from lakehouse.client.jobs import Jobs
+from lakehouse.client.maintenance import Maintenance
 from lakehouse.client.models import (
     Difference,
     DroppedPage,
@@ -87,6 +88,7 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.refs = Refs(self._transport)
         self.jobs = Jobs(self._transport)
+        self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property
     def url(self) -> str:

@@ -316,3 +316,29 @@ class DryRun(msgspec.Struct, frozen=True):
     schema_fingerprint: str
     differences: list[ColumnDifference]
     sample: list[dict[str, Any]]
+
+
+class MaintenanceRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What one task did to one table, or why it did not."""
+
+    run_id: int | None = None
+    table: str | None = None
+    """None for the files of no table."""
+    task: str
+    outcome: str
+    """`done`, `planned`, `nothing`, `skipped` or `failed`."""
+    reason: str | None = None
+    item_count: int = 0
+    size_bytes: int = 0
+    started_at: datetime
+    duration_s: float = 0.0
+
+
+class MaintenanceAnswer(msgspec.Struct, frozen=True):
+    runs: list[MaintenanceRun]
+
+
+class MaintenancePage(msgspec.Struct, frozen=True):
+    enabled: bool
+    items: list[MaintenanceRun]
+    next_cursor: str | None = None

@@ -45,6 +45,18 @@ class Metrics:
         self.loaded_rows = self._counter("loaded_rows", "Rows that loads committed.")
         self.loaded_bytes = self._counter("loaded_bytes", "Bytes of the files and rows taken in.")
         self.jobs = self._counter("jobs", "Jobs ended.", "kind", "state")
+        self.maintenance_runs = self._counter(
+            "maintenance_runs",
+            "Runs of maintenance with something to do.",
+            "task",
+            "outcome",
+        )
+        self.maintenance_bytes = self._counter(
+            "maintenance_bytes", "Bytes that maintenance rewrote or deleted.", "task"
+        )
+        self.maintenance_seconds = self._histogram(
+            "maintenance_seconds", "What a run of maintenance took.", "task"
+        )
         self.gauge("started_seconds", "When the process started, Unix time.", time.time())
         Gauge(
             "lakehouse_build_info", "Which version runs.", ["version"], registry=self._registry

@@ -159,6 +159,26 @@ class LocalStore:
         path = self.path(key)
         return path.stat().st_size if path.is_file() else None
 
+    def changed_at(self, key: str) -> float | None:
+        """Return when the object was written, Unix time by the disk's clock; None without one."""
+        try:
+            return self.path(key).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def folders(self, prefix: str, depth: int) -> list[str]:
+        """Return the folders that lie `depth` levels below the folder `prefix`."""
+        found = self.path(prefix).glob("/".join("*" * depth))
+        return sorted(str(path.relative_to(self.root)) for path in found if path.is_dir())
+
+    def remove_empty_folders(self, prefix: str, before_s: float) -> None:
+        """Remove folders below `prefix` that are empty since before `before_s`, Unix time."""
+        for path in sorted(self.path(prefix).rglob("*"), reverse=True):
+            with suppress(OSError):  # not empty, or somebody is just writing into it
+                if path.is_dir() and path.stat().st_mtime < before_s:
+                    path.rmdir()
+                    self._durable.discard(path)
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys under the folder `prefix`, in no particular order."""
         for path in self.path(prefix).rglob("*"):

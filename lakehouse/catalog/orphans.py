@@ -1,0 +1,188 @@
+"""Files below `tables/` that nothing names: what a killed process left, and metadata of the past.
+
+A file is an orphan by the clock of the disk that it lies on, long after whoever wrote it could
+still be about to commit it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lakehouse.catalog.expiry import OURS, Deleted
+from lakehouse.catalog.manifests import Manifests, live
+from lakehouse.catalog.metadata import Json, read_metadata
+from lakehouse.catalog.models import TableName
+from lakehouse.catalog.relations import Relations
+from lakehouse.catalog.rules import DELETES_FILES, switch
+from lakehouse.catalog.tables import LoadedTable, Pointer, Tables
+from lakehouse.database import Connection
+from lakehouse.state import State, Transaction
+from lakehouse.storage import LocalStore
+
+FOUND_MAX = 100_000
+"""Orphans removed in one go, about 20 MB of names; the next run finds the others."""
+POINTERS = """
+    SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+    UNION ALL SELECT table_namespace, table_name, metadata_location FROM dropped_table
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A table, there or dropped, by the folder that its metadata lies in."""
+
+    pointer: Pointer
+    folder: str
+
+
+class Orphans:
+    def __init__(
+        self,
+        state: State,
+        store: LocalStore,
+        tables: Tables,
+        manifests: Manifests,
+        relations: Relations,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._tables = tables
+        self._manifests = manifests
+        self._relations = relations
+
+    # Metadata files that fell off a table's log.
+
+    def remove_old_metadata(
+        self, cursor: Connection, table: LoadedTable, *, dry_run: bool = False
+    ) -> Deleted:
+        """Delete the metadata files before the oldest in the log; each names those before it."""
+        folder = f"{table.metadata['location']}/"
+        log = [each["metadata-file"] for each in table.metadata["metadata-log"]]
+        if not log or not self._is_ours(folder) or not may_delete(table.metadata):
+            return Deleted()
+        kept = {table.location, *log}
+        done = Deleted()
+        earlier = self._log_of(log[0])
+        while earlier:
+            before = self._log_of(earlier[0])  # read before it goes
+            gone = [each for each in earlier if each not in kept and each.startswith(folder)]
+            kept.update(earlier)
+            held = set() if dry_run else self._relations.let_go(cursor, gone)
+            done = self._remove([self._store.key(e) for e in gone if e not in held], done, dry_run)
+            earlier = before
+        return done
+
+    def _log_of(self, location: str) -> list[str]:
+        """Return the metadata files that the one at `location` names; none when it is gone."""
+        if not self._store.exists(self._store.key(location)):
+            return []
+        metadata = read_metadata(self._store.read(self._store.key(location)))
+        return [each["metadata-file"] for each in metadata["metadata-log"]]
+
+    # Files that no table names.
+
+    def remove(self, cursor: Connection, before_s: float, *, dry_run: bool = False) -> Deleted:
+        """Delete what lies below `tables/`, was last changed before `before_s`, and is unnamed.
+
+        Args:
+            before_s: Unix time.
+
+        Raises:
+            TableDamagedError, ObjectNotFoundError, UnreadableFileError: what a table names is not
+                known, so nothing was deleted.
+        """
+        owners = self._owners()
+        named_elsewhere: set[str] = set()
+        known: set[Owner] = set()
+        found: list[str] = []
+        for folder in self._store.folders(OURS.rstrip("/"), depth=2):
+            old = {key for key in self._store.keys(folder) if self._is_old(key, before_s)}
+            for owner in owners:
+                if owner.folder == folder and old:
+                    old -= self._named(owner, folder, named_elsewhere)
+                    known.add(owner)
+            found.extend(sorted(old)[: FOUND_MAX - len(found)])
+        for owner in set(owners) - known if found else ():
+            self._named(owner, owner.folder, named_elsewhere)
+        taken = {owner.folder for owner in self._owners()} - {owner.folder for owner in owners}
+        orphans = [
+            key
+            for key in found
+            if key not in named_elsewhere and "/".join(key.split("/")[:3]) not in taken
+        ]
+        held = set() if dry_run else self._held(cursor, orphans)
+        done = self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
+        if not dry_run:
+            self._store.remove_empty_folders(OURS.rstrip("/"), before_s)
+        return done
+
+    def _owners(self) -> list[Owner]:
+        def work(tx: Transaction) -> list[tuple[str, str, str]]:
+            return tx.execute(POINTERS).fetchall()
+
+        found = []
+        for namespace, name, location in self._state.read(work):
+            folder = self._store.key(location.rpartition("/metadata/")[0])
+            found.append(Owner(Pointer(TableName(namespace, name), location), folder))
+        return found
+
+    def _named(self, owner: Owner, folder: str, elsewhere: set[str]) -> set[str]:
+        """Return the keys in its folder that a table names, and add those in others'."""
+        table = self._tables.load(owner.pointer)
+        if not may_delete(table.metadata):
+            return set(self._store.keys(folder))
+        named: set[str] = set()
+        for location in self._locations(table):
+            key = self._store.key(location)
+            (named if key.startswith(f"{folder}/") else elsewhere).add(key)
+        return named
+
+    def _locations(self, table: LoadedTable) -> Iterator[str]:
+        metadata = table.metadata
+        yield table.location
+        yield from (each["metadata-file"] for each in metadata["metadata-log"])
+        for each in (*metadata.get("statistics", ()), *metadata.get("partition-statistics", ())):
+            yield each["statistics-path"]
+        seen: set[str] = set()
+        for location in self._lists(table):
+            yield location
+            for manifest in self._manifests.read_list(location):
+                if manifest.manifest_path in seen:
+                    continue
+                seen.add(manifest.manifest_path)
+                yield manifest.manifest_path
+                yield from (f.location for f in self._manifests.live_files(live([manifest])))
+
+    def _lists(self, table: LoadedTable) -> Iterable[str]:
+        """Return the manifest lists of a table, with those of expired snapshots still there."""
+        sql = "SELECT manifest_list FROM expired_snapshot WHERE table_uuid = ?"
+        uuid = table.metadata["table-uuid"]
+        expired = self._state.read(lambda tx: tx.execute(sql, (uuid,)).fetchall())
+        there = [row[0] for row in expired if self._store.exists(self._store.key(row[0]))]
+        return [*(each["manifest-list"] for each in table.metadata["snapshots"]), *there]
+
+    def _is_old(self, key: str, before_s: float) -> bool:
+        changed_at = self._store.changed_at(key)
+        return changed_at is not None and changed_at < before_s
+
+    def _is_ours(self, folder: str) -> bool:
+        return self._store.key(folder).startswith(OURS)
+
+    def _held(self, cursor: Connection, keys: Sequence[str]) -> set[str]:
+        locations = [self._store.uri(key) for key in keys if key.endswith(".metadata.json")]
+        return {self._store.key(each) for each in self._relations.let_go(cursor, locations)}
+
+    def _remove(self, keys: Sequence[str], done: Deleted, dry_run: bool) -> Deleted:
+        count, size_bytes = done.file_count, done.size_bytes
+        for key in keys:
+            size = self._store.size(key)
+            if size is None:
+                continue
+            count, size_bytes = count + 1, size_bytes + size
+            if not dry_run:
+                self._store.delete(key)
+        return Deleted(count, size_bytes)
+
+
+def may_delete(metadata: Json) -> bool:
+    """Whether the table's files may be deleted at all."""
+    return switch(metadata["properties"], DELETES_FILES)

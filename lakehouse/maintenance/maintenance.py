@@ -1,0 +1,139 @@
+"""The background of the tables: what a commit wakes, and a look at every table now and then."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+from lakehouse.catalog import Catalog, TableName
+from lakehouse.config import MaintenanceConfig
+from lakehouse.database import Connection, Database, Lane
+from lakehouse.maintenance.ledger import Ledger
+from lakehouse.maintenance.models import MaintenanceRun
+from lakehouse.maintenance.upkeep import Look, Upkeep
+from lakehouse.state import State
+
+PAUSE_S = 0.2
+"""Between two looks: commits that follow each other are looked at together."""
+PAUSE_SHARE = 10
+"""A look that took long is followed by a pause that many times as long."""
+FIRST_SWEEP_S = 60.0
+"""After the start, which has other things to do."""
+BUSY = Look(thorough=False)
+
+
+class Maintenance:
+    """Keeps tables in shape. One table at a time, on a thread of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        state: State,
+        config: MaintenanceConfig,
+        *,
+        listener: Callable[[MaintenanceRun], None] = lambda run: None,
+    ) -> None:
+        self.enabled = config.enabled
+        self._database = database
+        self._catalog = catalog
+        self._config = config
+        self._ledger = Ledger(state)
+        self._upkeep = Upkeep(catalog, self._ledger, config)
+        self._listener = listener
+        self._woken: dict[TableName, None] = {}
+        self._lock = threading.Lock()
+        self._event = asyncio.Event()
+
+    async def keep(self) -> None:
+        """Look after tables for as long as the server lives."""
+        loop = asyncio.get_running_loop()
+        self._catalog.on_commit(partial(self._wake, loop))
+        sweep_at = time.monotonic() + FIRST_SWEEP_S
+        while True:
+            try:
+                await asyncio.wait_for(self._event.wait(), max(0.0, sweep_at - time.monotonic()))
+            except TimeoutError:
+                await self.run()
+                sweep_at = time.monotonic() + self._config.interval_s
+                continue
+            began = time.monotonic()
+            for name in self._take():
+                await self._database.run(partial(self._busy, name), Lane.UPKEEP)
+            await asyncio.sleep(max(PAUSE_S, PAUSE_SHARE * (time.monotonic() - began)))
+
+    async def run(
+        self,
+        table: TableName | None = None,
+        *,
+        dry_run: bool = False,
+        go_on: Callable[[], None] = lambda: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[MaintenanceRun]:
+        """Do all that is worth it, to one table or to all and to what dropped ones left.
+
+        Args:
+            go_on: called now and then on a thread; what it raises ends the work.
+            progress: called with how many tables are done, of how many.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+        """
+        look = Look(dry_run=dry_run, go_on=go_on)
+        if table is not None:
+            loaded = await self._database.call(partial(self._catalog.load, table))
+            names = [loaded.name]
+        else:
+            names = await self._database.call(self._catalog.names)
+        runs: list[MaintenanceRun] = []
+        for number, name in enumerate(names):
+            progress(number, len(names))
+            runs += await self._database.run(partial(self._thorough, name, look), Lane.UPKEEP)
+        progress(len(names), len(names))
+        if table is None:
+            runs += await self._database.run(partial(self._leftovers, look), Lane.UPKEEP)
+        return runs
+
+    def runs(
+        self, limit: int, before: int | None = None, table: str | None = None
+    ) -> Sequence[MaintenanceRun]:
+        """Return the newest runs that left a row, those before the run `before`."""
+        return self._ledger.list(limit, before, table)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop, name: TableName) -> None:
+        """Have a table looked at soon. Called on any thread, after its commit."""
+        with self._lock:
+            is_new = name not in self._woken
+            self._woken[name] = None
+        if is_new:
+            with suppress(RuntimeError):  # the loop is closed: the next start looks at every table
+                loop.call_soon_threadsafe(self._event.set)
+
+    def _take(self) -> list[TableName]:
+        with self._lock:
+            names = list(self._woken)
+            self._woken.clear()
+            self._event.clear()
+        return names
+
+    # Below: on a worker thread.
+
+    def _busy(self, name: TableName, cursor: Connection) -> None:
+        self._told(self._upkeep.table(cursor, name, BUSY))
+
+    def _thorough(self, name: TableName, look: Look, cursor: Connection) -> list[MaintenanceRun]:
+        return self._told(self._upkeep.table(cursor, name, look))
+
+    def _leftovers(self, look: Look, cursor: Connection) -> list[MaintenanceRun]:
+        runs = self._told(self._upkeep.dropped(look))
+        return runs + self._told(self._upkeep.orphans(cursor, look))
+
+    def _told(self, runs: Iterator[MaintenanceRun]) -> list[MaintenanceRun]:
+        found = []
+        for run in runs:
+            if run.run_id is not None:
+                self._listener(run)
+            found.append(run)
+        return found
