@@ -21,6 +21,7 @@ from lakehouse.client.models import (
     TableFromQuery,
 )
 from lakehouse.client.results import Result
+from lakehouse.client.schemas import SchemaField, TableSchema
 
 __all__ = [
     "DEFAULT_URL",
@@ -40,7 +41,9 @@ __all__ = [
     "RolledBack",
     "RowsChanged",
     "RowsReport",
+    "SchemaField",
     "Snapshot",
     "Table",
     "TableFromQuery",
+    "TableSchema",
 ]

@@ -44,6 +44,7 @@ from lakehouse.client.models import (
 from lakehouse.client.objects import Datasets, Storage
 from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
+from lakehouse.client.schemas import Schemas
 from lakehouse.client.transport import Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
 from lakehouse.errors import NotFoundError
@@ -87,6 +88,7 @@ class Client:
         self.storage = Storage(self._transport)
         self.datasets = Datasets(self._transport)
         self.refs = Refs(self._transport)
+        self.schemas = Schemas(self._transport)
         self.jobs = Jobs(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
