@@ -1,5 +1,6 @@
 """Rows as JSON: the forms that SQL answers give are taken back, and nothing else."""
 
+import json
 from typing import Any
 
 import pytest
@@ -124,3 +125,92 @@ def test_fifty_thousand_rows_in_one_request(lake: Served, table: str) -> None:
     sql = f'SELECT count(*), sum(big) FROM "{table}"'
     answer = lake.send("POST", "/v1/sql", json={"sql": sql}).json()
     assert answer["rows"] == [[50_000, str(sum(range(50_000)))]]
+
+
+def refused_rows(lake: Served, table: str, body: str) -> Any:
+    path = f"/v1/tables/{table}/rows"
+    answer = lake.send("POST", path, content=body.encode())
+    assert answer.status_code == 400, answer.text
+    assert lake.rows(table) == []
+    return answer.json()["context"]["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "field"),
+    [
+        ('{"big": 1}, {"big": 2, "name": "x", "big": 3}', 2, "big"),
+        ('{"big" \n:1,"big"\t: 1}', 1, "big"),
+        ('{"big": null, "big": null}', 1, "big"),
+        ('{"name": "\\":", "big": 1, "b\\u0069g": 2}', 1, "big"),
+        ('{"place": {"lat": 1, "lat": 2}}', 1, "place.lat"),
+        ('{"scores": {"k": 1, "a\\\\": 1, "a\\\\": 2}}', 1, "scores.a\\"),
+    ],
+)
+def test_a_field_that_is_twice_is_named(
+    lake: Served, table: str, rows: str, row: int, field: str
+) -> None:
+    bad = refused_rows(lake, table, f'{{"rows": [{rows}]}}')
+
+    assert (bad["row"], bad["field"]) == (row, field)
+    assert "twice" in bad["reason"]
+
+
+def test_a_field_that_is_twice_is_found_among_texts_that_look_like_fields(
+    lake: Served, name: str
+) -> None:
+    columns = [{"name": "a", "type": "long"}, {"name": "text", "type": "string"}]
+    lake.send("POST", "/v1/tables", json={"name": name, "columns": columns})
+    texts = ['{"a": 1, "a": 2}', ":", ': "', 'x\\":', "x\\", None]
+
+    said = ",".join(json.dumps({"text": text}) for text in texts)
+    bad = refused_rows(lake, name, f'{{"rows": [{said}, {{"a": 1, "text": "\\":", "a": 1}}]}}')
+    assert (bad["row"], bad["field"]) == (7, "a")
+
+    assert append(lake, name, *({"text": text} for text in texts), {"a": 1}).status_code == 201
+    assert {row[1] for row in lake.rows(name)} == set(texts)
+
+
+def test_a_name_that_rows_cannot_say_is_refused_with_a_way_out(lake: Served, name: str) -> None:
+    columns = [{"name": 'say "x"', "type": "long"}]
+    lake.send("POST", "/v1/tables", json={"name": name, "columns": columns})
+
+    answer = append(lake, name, {'say "x"': 1})
+
+    assert answer.status_code == 400
+    assert "load a file" in answer.json()["detail"]
+
+
+def test_rows_that_are_there_twice_are_refused(lake: Served, table: str) -> None:
+    body = b'{"rows": [{"big": 1}], "rows": [{"big": 2}]}'
+    answer = lake.send("POST", f"/v1/tables/{table}/rows", content=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith('"rows" is twice')
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("NAME", "name"), ("Name", "name"), ("scors", "scores")]
+)
+def test_a_column_that_is_nearly_there_is_named(
+    lake: Served, table: str, given: str, meant: str
+) -> None:
+    bad = refused_rows(lake, table, f'{{"rows": [{{"{given}": null}}]}}')
+
+    assert bad["field"] == given
+    assert f"did you mean '{meant}'?" in bad["reason"]
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ('{"name": "a\\ud800"}', "name"),
+        ('{"name": "\\udc00\\ud800"}', "name"),
+        ('{"place": {"tags": ["ok", "\\uD83D!"]}}', "place.tags[1]"),
+        ('{"scores": {"\\ud800": 1}}', "scores.\\ud800"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named(lake: Served, table: str, row: str, field: str) -> None:
+    bad = refused_rows(lake, table, f'{{"rows": [{{}}, {row}]}}')
+
+    assert (bad["row"], bad["field"]) == (2, field)
+    assert "surrogate" in bad["reason"]
