@@ -2,6 +2,7 @@
 
 from lakehouse.catalog.catalog import Catalog, WriteMode
 from lakehouse.catalog.differences import Differing
+from lakehouse.catalog.erasing import Erased
 from lakehouse.catalog.errors import (
     DroppedTableNotFoundError,
     EmptyTableError,
@@ -56,6 +57,7 @@ __all__ = [
     "Differing",
     "DroppedTableNotFoundError",
     "EmptyTableError",
+    "Erased",
     "Idempotency",
     "IdempotencyInFlightError",
     "IdempotencyMismatchError",

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from lakehouse.catalog.differences import Differences
 from lakehouse.catalog.dropped import DroppedTables
 from lakehouse.catalog.edits import Edit, snapshot_draft
+from lakehouse.catalog.erasing import Erasing
 from lakehouse.catalog.errors import (
     CommitStateUnknownError,
     DroppedTableNotFoundError,
@@ -115,6 +116,9 @@ class Catalog:
         self.schemas = Schemas(self._tables, self.keys, self.load)
         self._damages = Damages(self._check_all)
         self.rows = RowChanges(self._tables, self._manifests, store, self.keys)
+        self.erasing = Erasing(
+            self._tables, self._manifests, store, self.rows, self.expiry, state, self.keys
+        )
 
     # What is there.
 

@@ -53,6 +53,8 @@ class Edit:
     """The rows are the same, only laid out anew: `replace`, in the words of the specification."""
     drops_deletes: bool = False
     """`added` was written with every delete applied and `removed` is all there was."""
+    forgets: bool = False
+    """No manifest names the files that go out: their partitions are values of rows."""
     sequence_number: int | None = None
     """The data sequence number of `added`: that of the state that was rewritten, so that deletes
     committed since still apply to them; None for the snapshot's own."""
@@ -92,13 +94,9 @@ class Sheets:
         ]
 
     def rewritten(
-        self, old: Iterable[ManifestFile], removed: frozenset[str] | None
+        self, old: Iterable[ManifestFile], edit: Edit
     ) -> tuple[list[ManifestFile], list[ManifestEntry]]:
-        """Write manifests again, one for each spec, and return them and the entries that go out.
-
-        Args:
-            removed: locations of the files that go out; None for all of them.
-        """
+        """Write manifests again, one for each spec, and return them and the entries that go out."""
         gone: list[ManifestEntry] = []
         result: list[ManifestFile] = []
         by_spec = sorted(old, key=lambda each: each.partition_spec_id)
@@ -106,9 +104,11 @@ class Sheets:
             out: list[ManifestEntry] = []
             stay: list[ManifestEntry] = []
             for entry in self.manifests.live_entries(group):
-                is_out = removed is None or entry.data_file.file_path in removed
+                is_out = edit.replaces_all or entry.data_file.file_path in edit.removed
                 (out if is_out else stay).append(entry)
             gone.extend(out)
+            if edit.forgets:
+                out = []
             if out or stay:
                 place = self.manifest_place()
                 result.append(
@@ -152,7 +152,7 @@ def snapshot_draft(
     try:
         touched, kept = split(manifests, old, edit)
         new = sheets.added(edit)
-        again, gone = sheets.rewritten(touched, None if edit.replaces_all else edit.removed)
+        again, gone = sheets.rewritten(touched, edit)
         place = sheets.place(f"snap-{sheets.snapshot_id}-{sheets.commit_id}.avro")
         manifests.write_list(
             place,

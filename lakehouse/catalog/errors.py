@@ -149,6 +149,29 @@ class InvalidKeyError(InvalidInputError):
         super().__init__(f"the column {column[:80]!r} is refused: {reason}", column=column[:255])
 
 
+class ErasureRefusedError(ConflictError):
+    """Rows lie where erasing does not reach. Nothing was changed."""
+
+    retryable = False
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(f"rows of {table!r} cannot be erased: {reason}", table=table)
+
+
+class ErasureUnfinishedError(UnavailableError):
+    """The rows are out of the table, and some files that hold them are still read."""
+
+    retry_after_s = 10
+
+    def __init__(self, table: str, files: int) -> None:
+        super().__init__(
+            f"the rows are deleted from {table!r}, but statements still read {files} of the files "
+            "that hold them; send it again when they have ended",
+            table=table,
+            files=files,
+        )
+
+
 class OneRowEachError(InvalidInputError):
     def __init__(self) -> None:
         super().__init__("an expression makes several rows of one (unnest); it has one value a row")

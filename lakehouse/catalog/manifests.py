@@ -323,6 +323,11 @@ def live(manifests: Iterable[ManifestFile]) -> Iterator[ManifestFile]:
     return filter(is_live, manifests)
 
 
+def names_gone(manifest: ManifestFile) -> bool:
+    """Whether it also names files that left the table with its snapshot, and their partitions."""
+    return manifest.deleted_files_count != 0
+
+
 def holds_data(manifest: ManifestFile) -> bool:
     """Whether its files are rows of the table, and no deletes of rows."""
     return manifest.content == ManifestContent.DATA

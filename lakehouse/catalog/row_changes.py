@@ -27,8 +27,8 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.loads import check_columns, check_still
-from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import Json, schema_of
+from lakehouse.catalog.manifests import Manifests, NewFile, holds_data, live, names_gone
+from lakehouse.catalog.metadata import Json, schema_of, snapshot_of
 from lakehouse.catalog.models import DatasetObject, TableName
 from lakehouse.catalog.names import folded
 from lakehouse.catalog.partitioning import find_field
@@ -207,13 +207,18 @@ class RowChanges:
         *,
         idempotency: Idempotency[Changed] | None = None,
         summary: Mapping[str, str] | None = None,
+        forgets: bool = False,
     ) -> Changed:
-        """Carry out `plan`, asked again when its files were replaced by others meanwhile."""
+        """Carry out `plan`, asked again when its files were replaced by others meanwhile.
+
+        Args:
+            forgets: let no manifest name the files that go out.
+        """
         with self._locks.hold([folded(str(name))]):
             for _ in range(ATTEMPTS_MAX):
                 table = self._load(name)
                 try:
-                    return self._attempt(cursor, table, plan, idempotency, summary or {})
+                    return self._attempt(cursor, table, plan, idempotency, summary or {}, forgets)
                 except (InputsGoneError, SchemaDriftError):
                     continue
         raise CommitFailedError(f"{name} was rewritten by others {ATTEMPTS_MAX} times")
@@ -231,6 +236,7 @@ class RowChanges:
         plan: Plan,
         idempotency: Idempotency[Changed] | None,
         summary: Mapping[str, str],
+        forgets: bool,
     ) -> Changed:
         with naming_damage(table.name):
             scan = Scan.of(table, self._manifests)
@@ -241,7 +247,7 @@ class RowChanges:
             files = self._written(cursor, table, scan, replacement)
         reach("after-data-file")
         try:
-            return self._commit(scan, replacement, files, idempotency, summary)
+            return self._commit(scan, replacement, files, idempotency, summary, forgets)
         except CommitStateUnknownError:
             raise
         except BaseException:
@@ -272,21 +278,26 @@ class RowChanges:
         files: Sequence[NewFile],
         idempotency: Idempotency[Changed] | None,
         summary: Mapping[str, str],
+        forgets: bool,
     ) -> Changed:
         result: list[Changed] = []
 
         def build(now: LoadedTable | None) -> Draft:
             check_still(scan.table.name, scan.table, now)
             assert now, "it was just compared"
-            if replacement.rows.is_nothing:
-                return Draft([])
             with naming_damage(scan.table.name):
+                ghosts = naming_gone_files(self._manifests, now) if forgets else frozenset()
+                if replacement.rows.is_nothing and not ghosts:
+                    return Draft([])
                 if not same_deletes(scan, self._manifests, now.metadata):
                     raise InputsGoneError
                 edit = Edit(
                     added=files,
                     removed=frozenset(replacement.files),
-                    drops_deletes=bool(scan.deletes),
+                    merged=ghosts,
+                    keeps_rows=replacement.rows.is_nothing,
+                    drops_deletes=bool(scan.deletes) and not replacement.rows.is_nothing,
+                    forgets=forgets,
                 )
                 return snapshot_draft(
                     self._manifests,
@@ -319,6 +330,15 @@ class RowChanges:
                 DatasetObject(self._store.key(each.location), each.size_bytes, at) for each in files
             ),
         )
+
+
+def naming_gone_files(manifests: Manifests, table: LoadedTable) -> frozenset[str]:
+    """Return the manifests of the current snapshot that name files which are out, too."""
+    snapshot = snapshot_of(table.metadata)
+    listed = manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
+    return frozenset(
+        each.manifest_path for each in live(listed) if holds_data(each) and names_gone(each)
+    )
 
 
 @contextmanager

@@ -28,6 +28,11 @@ PARAMETERS = click.option(
 @click.argument("table")
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows go.")
 @PARAMETERS
+@click.option(
+    "--erase",
+    is_flag=True,
+    help="Also delete every file that holds such rows, with the older snapshots: no way back.",
+)
 @somewhere
 @json_option
 def delete(**options: Any) -> None:

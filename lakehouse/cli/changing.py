@@ -9,14 +9,23 @@ from rich.text import Text
 from lakehouse.cli import output
 from lakehouse.cli.asking import parameters_of
 from lakehouse.cli.where import connected
-from lakehouse.client import RowsChanged
+from lakehouse.client import Client, RowsChanged
 
 
 def delete(
-    table: str, condition: str, parameters: Sequence[str], as_json: bool, **where: Any
+    table: str,
+    condition: str,
+    parameters: Sequence[str],
+    erase: bool,
+    as_json: bool,
+    **where: Any,
 ) -> None:
     values = parameters_of(parameters)
-    tell(connected(lambda lake: lake.delete_rows(table, condition, values), **where), as_json)
+
+    def work(lake: Client) -> RowsChanged:
+        return lake.delete_rows(table, condition, values, erase=erase)
+
+    tell(connected(work, **where), as_json)
 
 
 def update(
@@ -62,4 +71,8 @@ def tell(changed: RowsChanged, as_json: bool) -> None:
     line = Text(f"{changed.namespace}.{changed.name}", style="bold green")
     line.append(f": {', '.join(done) or 'no row matches; nothing was written'}", "default")
     line.append(f"; {output.plural(changed.row_count, 'row')} in all", "default")
+    if changed.deleted_files:
+        snapshots = output.plural(changed.expired_snapshots, "older snapshot")
+        files = output.plural(changed.deleted_files, "file")
+        line.append(f"; {snapshots} and {files} are gone", "default")
     output.stdout().print(line, soft_wrap=True)

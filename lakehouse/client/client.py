@@ -252,6 +252,7 @@ class Client:
         where: str,
         parameters: Parameters | None = None,
         *,
+        erase: bool = False,
         idempotency_key: str | None = None,
     ) -> RowsChanged:
         """Delete the rows of which `where` is true; older snapshots keep them until they expire.
@@ -259,12 +260,13 @@ class Client:
         Args:
             where: one SQL expression over the table's columns.
             parameters: values for `?`, in order, or for `$name`.
+            erase: also delete every file that holds such rows, with the older snapshots.
 
         Raises:
             InvalidInputError: `where` is not one plain expression.
             NotFoundError: no such table.
         """
-        body = {"where": where, "parameters": parameters or []}
+        body = {"where": where, "parameters": parameters or [], "erase": erase}
         response = self._change(table, "delete", body, idempotency_key)
         return value_of(response, RowsChanged)
 

@@ -222,6 +222,8 @@ class RowsChanged(msgspec.Struct, frozen=True):
     """Rows of the table now."""
     snapshot_id: int | None
     rewritten_files: int
+    expired_snapshots: int = 0
+    deleted_files: int = 0
 
 
 class TableFromQuery(msgspec.Struct, frozen=True):

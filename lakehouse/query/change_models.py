@@ -15,6 +15,9 @@ class RowsDelete(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One SQL expression over the table's columns; rows of which it is true go. `true` is all."""
     parameters: list[Any] | dict[str, Any] = []
     """Values for `?`, in order, or for `$name`, by name."""
+    erase: bool = False
+    """Also expire the older snapshots that hold such rows and delete their files, before this is
+    answered: no file of the table holds the rows then."""
 
 
 class RowsUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +51,9 @@ class RowsChanged(msgspec.Struct, frozen=True):
     row_count: int
     snapshot_id: int | None
     rewritten_files: int
+    expired_snapshots: int = 0
+    deleted_files: int = 0
+    """What an erasure has deleted, manifests and lists included."""
 
 
 class TableFromQuery(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from lakehouse.catalog import (
     Catalog,
     Changed,
     Column,
+    Erased,
     Idempotency,
     Rows,
     TableName,
@@ -53,14 +54,17 @@ class TableChanges:
         self._queues: dict[str, tuple[anyio.Lock, int]] = {}
 
     async def delete(self, name: TableName, request: RowsDelete, key: str | None) -> bytes:
-        """Delete rows and return what happened, as JSON.
+        """Delete or erase rows and return what happened, as JSON.
 
         Raises:
             SqlError: `where` is not one plain expression over the table.
             TableNotFoundError, EmptyTableError, TableDamagedError
             CommitFailedError: others rewrote the same files again and again.
             TableBusyError: other changes of this table took a minute.
+            ErasureRefusedError, ErasureUnfinishedError: as `Erasing.erase`.
         """
+        if request.erase:
+            return await self._in_turn(name, request, key, partial(self._erase, name, request))
 
         def change(cursor: Connection, idempotency: Idempotency[Changed] | None) -> Changed:
             expressions = Expressions(cursor, name, self._config, request.parameters)
@@ -115,6 +119,24 @@ class TableChanges:
                 return changed_answer(change(cursor, sealed))
 
         return await self._in_turn(name, request, key, work)
+
+    def _erase(
+        self,
+        name: TableName,
+        request: RowsDelete,
+        cursor: Connection,
+        request_hash: str,
+        key: str | None,
+    ) -> bytes:
+        with in_our_words():
+            expressions = Expressions(cursor, name, self._config, request.parameters)
+            where = expressions.read(request.where, "where")
+            expressions.check_used()
+            sealed: Idempotency[Erased] | None = (
+                Idempotency(key, request_hash, erased_answer) if key else None
+            )
+            erasing = self._catalog.erasing
+            return erased_answer(erasing.erase(cursor, name, where, idempotency=sealed))
 
     def _from_query(
         self,
@@ -237,6 +259,24 @@ def changed_answer(changed: Changed) -> bytes:
             row_count=changed.table.row_count,
             snapshot_id=changed.snapshot_id,
             rewritten_files=changed.rewritten_files,
+        )
+    )
+
+
+def erased_answer(erased: Erased) -> bytes:
+    table = erased.table
+    return msgspec.json.encode(
+        RowsChanged(
+            name=table.name.name,
+            namespace=table.name.namespace,
+            inserted_rows=0,
+            updated_rows=0,
+            deleted_rows=erased.rows.deleted,
+            row_count=table.row_count,
+            snapshot_id=table.snapshot_id,
+            rewritten_files=erased.rewritten_files,
+            expired_snapshots=erased.expired_snapshots,
+            deleted_files=erased.deleted_files,
         )
     )
 

@@ -64,6 +64,20 @@ def test_a_delete_is_seen_by_the_next_statement(shop: httpx.Client) -> None:
     assert [row[0] for row in rows(shop)] == [2, 3]
 
 
+def test_an_erasure_leaves_no_file_with_the_rows(shop: httpx.Client, lake: ServerProcess) -> None:
+    shop.post("/v1/tables/shop/rows", json={"rows": [{"id": 9, "city": "Xanadu-0815", "price": 1}]})
+    change(shop, "update", set={"price": "2"}, where="id = 9")
+    (uuid,) = {shop.get("/v1/tables/shop").json()["uuid"]}
+    (folder,) = (lake.data_dir / "warehouse/tables/main").glob(f"shop-{uuid[:8]}")
+    named = [each for each in folder.rglob("*.*") if b"Xanadu-0815" in each.read_bytes()]
+    assert named, "the test must be able to see them: Parquet's bounds are plain"
+    done = change(shop, "delete", where="city = 'Xanadu-0815'", erase=True)
+    assert (done["deleted_rows"], done["expired_snapshots"]) == (1, 2)
+    assert done["deleted_files"] >= 4
+    assert [each for each in folder.rglob("*.*") if b"Xanadu-0815" in each.read_bytes()] == []
+    assert len(rows(shop)) == 3
+
+
 def test_values_are_bound_by_place_and_by_name(shop: httpx.Client) -> None:
     change(
         shop,

@@ -1,0 +1,208 @@
+"""Rows that leave for good: out of the table, and out of every file that its snapshots reach.
+
+A delete leaves the rows in the files of older snapshots. Here those snapshots expire too and the
+files go, before this returns. What it cannot reach, it refuses before anything is changed: rows
+that a tag or a branch keeps, and files that belong to whoever registered them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lakehouse.catalog.errors import (
+    EmptyTableError,
+    ErasureRefusedError,
+    ErasureUnfinishedError,
+    TableNotFoundError,
+)
+from lakehouse.catalog.expiry import Expiry
+from lakehouse.catalog.health import naming_damage
+from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.manifests import Manifests, holds_data, live, names_gone
+from lakehouse.catalog.metadata import current_snapshot_id, schema_of
+from lakehouse.catalog.models import TableName
+from lakehouse.catalog.relations import files_sql, matching
+from lakehouse.catalog.row_changes import RowChanges, RowCounts, deletion
+from lakehouse.catalog.rules import DELETES_FILES, switch
+from lakehouse.catalog.scans import FILE, free_name
+from lakehouse.catalog.table import TableState, table_state
+from lakehouse.catalog.tables import LoadedTable, Tables
+from lakehouse.database import Connection, quoted
+from lakehouse.state import State
+from lakehouse.storage import LocalStore
+
+FILES_AT_ONCE = 500
+GONE = ""
+READERS_WAIT_S, READERS_LOOK_S = 30.0, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    table: TableState
+    rows: RowCounts
+    rewritten_files: int
+    expired_snapshots: int
+    deleted_files: int
+
+
+class Erasing:
+    """Erases rows from the tables of one catalog. Its methods block."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        manifests: Manifests,
+        store: LocalStore,
+        rows: RowChanges,
+        expiry: Expiry,
+        state: State,
+        keys: IdempotencyKeys,
+    ) -> None:
+        self._tables = tables
+        self._manifests = manifests
+        self._store = store
+        self._rows = rows
+        self._expiry = expiry
+        self._state = state
+        self._keys = keys
+
+    def erase(
+        self,
+        cursor: Connection,
+        name: TableName,
+        where: str,
+        *,
+        idempotency: Idempotency[Erased] | None = None,
+    ) -> Erased:
+        """Delete rows so that no file of the table holds them when this returns.
+
+        Every file of every snapshot is read once. Sent again after it was cut short, it goes on.
+
+        Args:
+            where: a SQL expression over the table's columns that the gate let through; rows of
+                older snapshots are read with these columns too.
+
+        Raises:
+            ErasureRefusedError: a reference or a registered object keeps rows. Nothing was done.
+            ErasureUnfinishedError: statements read the old files for half a minute; send it again.
+            As `RowChanges.delete`.
+        """
+        table = self._load(name)
+        with naming_damage(table.name):
+            reached = self._files_of_snapshots(table)
+            found = self._holding(cursor, table, where, set().union(*reached.values()) - {GONE})
+        self._check(table, reached, found)
+        changed = self._rows.run(cursor, name, deletion(where), forgets=True)
+        expired = self._expire(name, found)
+        files = self._delete(name)
+        left = [each for each in found if self._store.exists(self._store.key(each))]
+        if left:
+            raise ErasureUnfinishedError(str(name), len(left))
+        erased = Erased(
+            table_state(self._load(name)), changed.rows, changed.rewritten_files, expired, files
+        )
+        # Last, and not with the delete: who asks again after a crash must not be told it is done.
+        self._state.write(lambda tx: self._keys.record(tx, idempotency, erased))
+        return erased
+
+    def _load(self, name: TableName) -> LoadedTable:
+        table = self._tables.find(name)
+        if table is None:
+            raise TableNotFoundError(str(name))
+        if not schema_of(table.metadata)["fields"]:
+            raise EmptyTableError(str(name))
+        return table
+
+    def _files_of_snapshots(self, table: LoadedTable) -> dict[int, set[str]]:
+        """Return the data files of each snapshot, rows that others deleted in them included.
+
+        In a partitioned table what a manifest says of a file that is out is a value of its rows,
+        and nobody can read them any more: such a snapshot has the file `GONE`.
+        """
+        partitioned = any(each["fields"] for each in table.metadata["partition-specs"])
+        result = {}
+        for snapshot in table.metadata["snapshots"]:
+            listed = self._manifests.read_list(snapshot["manifest-list"])
+            data = [each for each in live(listed) if holds_data(each)]
+            files = {each.location for each in self._manifests.live_files(data)}
+            if partitioned and any(map(names_gone, listed)):
+                files.add(GONE)
+            result[snapshot["snapshot-id"]] = files
+        return result
+
+    def _holding(
+        self, cursor: Connection, table: LoadedTable, where: str, files: set[str]
+    ) -> set[str]:
+        """Return those of `files` with a row of which `where` is true."""
+        fields = schema_of(table.metadata)["fields"]
+        found_by = matching(table.metadata, fields)
+        if found_by is None:
+            raise ErasureRefusedError(
+                str(table.name),
+                "its columns cannot be found in every older file; overwrite the table with the "
+                "rows that stay and let the older snapshots expire",
+            )
+        column = free_name(fields, FILE)
+        found: set[str] = set()
+        for some in batches(sorted(files)):
+            rows = files_sql(fields, some, found_by=found_by, file_column=column)
+            paths = cursor.execute(
+                f"SELECT DISTINCT {quoted(column)} FROM ({rows}) AS {quoted(table.name.name)}"
+                f" WHERE ({where})"
+            ).fetchall()
+            spelled = {each.removeprefix("file://"): each for each in some}
+            found |= {spelled[path.removeprefix("file://")] for (path,) in paths}
+        return found
+
+    def _check(self, table: LoadedTable, reached: dict[int, set[str]], found: set[str]) -> None:
+        """Refuse what erasing cannot reach."""
+        name, metadata = str(table.name), table.metadata
+        own = f"{metadata['location']}/"
+        objects = [self._store.key(each) for each in sorted(found) if not each.startswith(own)]
+        if objects:
+            what = f"the registered object {objects[0]} holds such rows"
+            raise ErasureRefusedError(name, f"{what}; it is yours: load a file without them")
+        if not switch(metadata["properties"], DELETES_FILES):
+            raise ErasureRefusedError(name, f"its property {DELETES_FILES} is false")
+        current = current_snapshot_id(metadata)
+        keeping = sorted(
+            key
+            for key, each in metadata["refs"].items()
+            if each["snapshot-id"] != current
+            and reached.get(each["snapshot-id"], set()) & {*found, GONE}
+        )
+        if keeping:
+            raise ErasureRefusedError(
+                name, f"the reference {keeping[0]!r} keeps such rows; delete it or move it on first"
+            )
+
+    def _expire(self, name: TableName, found: set[str]) -> int:
+        """Make the table forget every snapshot that reaches one of the files."""
+        table = self._load(name)
+        with naming_damage(name):
+            reached = self._files_of_snapshots(table)
+        current = current_snapshot_id(table.metadata)
+        named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
+        dirty = {*found, GONE}
+        gone = [each for each, files in reached.items() if files & dirty and each != current]
+        if kept := [each for each in gone if each in named]:
+            raise ErasureRefusedError(
+                str(name), f"a reference has come to name {kept[0]} meanwhile"
+            )
+        return self._expiry.expire(name, gone) if gone else 0
+
+    def _delete(self, name: TableName) -> int:
+        """Delete the files, once nobody reads them; wait for statements that do."""
+        deadline = time.monotonic() + READERS_WAIT_S
+        count = 0
+        while True:
+            deleted = self._expiry.delete(name)
+            count += deleted.file_count
+            if not deleted.waiting or time.monotonic() > deadline:
+                return count
+            time.sleep(READERS_LOOK_S)
+
+
+def batches(files: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(files), FILES_AT_ONCE):
+        yield files[start : start + FILES_AT_ONCE]

@@ -1,0 +1,110 @@
+"""Erased rows are in no file of the table: neither in data, nor as a bound, nor as a partition."""
+
+import zlib
+
+import pytest
+
+from lakehouse.catalog import TableRef
+from lakehouse.catalog.errors import ErasureRefusedError, ErasureUnfinishedError
+from lakehouse.catalog.models import RefPut
+from tests.catalog.lake import Lake, main
+
+SECRET = "Zoe-Quuxley-0815"
+
+
+def holding(lake: Lake, text: str = SECRET) -> list[str]:
+    """Return the files of the warehouse that hold `text`, as it is or inside Parquet."""
+    found = []
+    for key in sorted(lake.tree()):
+        data = lake.store.read(key)
+        if key.endswith(".parquet"):
+            file = f"read_parquet('{lake.store.uri(key)}')"
+            sql = f"SELECT count(*) FROM {file} AS t WHERE CAST(t AS TEXT) LIKE ?"
+            (count,) = lake.cursor.execute(sql, [f"%{text}%"]).fetchone() or (0,)
+            if count or text.encode() in data:
+                found.append(key)
+        elif text.encode() in unpacked(data):
+            found.append(key)
+    return found
+
+
+def unpacked(data: bytes) -> bytes:
+    """Return an Avro file's bytes with its deflated blocks opened; other files as they are."""
+    if not data.startswith(b"Obj\x01"):
+        return data
+    result, sync = data, data[-16:]
+    for block in data.split(sync)[1:]:
+        for skip in range(1, 12):  # two variable-length counts come first
+            try:
+                result += zlib.decompressobj(-15).decompress(block[skip:])
+            except zlib.error:
+                continue
+    return result
+
+
+def fill(lake: Lake, partition_by: list[str] | None = None) -> None:
+    """Make a table with a history in which the secret is a bound of several files."""
+    sql = f"SELECT i AS id, CASE i WHEN 7 THEN '{SECRET}' ELSE 'name ' || i END AS name"
+    lake.write("t", f"{sql} FROM range(10) r(i)", partition_by=partition_by or [])
+    lake.write("t", "SELECT 100 AS id, 'other' AS name", mode="append")
+    lake.catalog.rows.update(lake.cursor, main("t"), {"name": "name || '!'"}, "id IN (3, 7)")
+    lake.write("t", "SELECT 101 AS id, 'more' AS name", mode="append")
+
+
+@pytest.mark.parametrize("partition_by", [[], ["name"], ["truncate(4, name)"]])
+def test_no_file_of_the_warehouse_holds_erased_rows(lake: Lake, partition_by: list[str]) -> None:
+    fill(lake, partition_by)
+    assert len(holding(lake)) >= 3, "the test must be able to see them"
+    erased = lake.catalog.erasing.erase(lake.cursor, main("t"), f"name LIKE '{SECRET}%'")
+    assert erased.rows.deleted == 1
+    assert erased.expired_snapshots >= 3
+    assert holding(lake) == []
+    assert len(lake.rows("t")) == 11
+    with lake.pyiceberg("t") as table:
+        assert table.scan().to_arrow().num_rows == 11
+
+
+def test_rows_that_only_older_snapshots_hold_are_erased_too(lake: Lake) -> None:
+    fill(lake)
+    lake.catalog.rows.delete(lake.cursor, main("t"), "id = 7")
+    assert holding(lake)
+    erased = lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert (erased.rows.deleted, holding(lake)) == (0, [])
+
+
+def test_snapshots_without_such_rows_stay(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    clean = lake.metadata("t")["current-snapshot-id"]
+    lake.write("t", f"SELECT 2 AS id, '{SECRET}' AS name", mode="append")
+    lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 2")
+    assert lake.rows("t", as_of=clean) == lake.rows("t") == [(1, "a")]
+    assert holding(lake) == []
+
+
+def test_what_a_tag_keeps_is_refused_before_anything_is_done(lake: Lake) -> None:
+    fill(lake)
+    first = lake.metadata("t")["snapshots"][0]["snapshot-id"]
+    lake.catalog.refs.put(main("t"), "audit", RefPut(type="tag", snapshot_id=first))
+    before, tree = lake.metadata("t"), lake.tree()
+    with pytest.raises(ErasureRefusedError, match="the reference 'audit' keeps such rows"):
+        lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert lake.metadata("t") == before
+    assert lake.tree() == tree
+
+
+def test_a_statement_that_reads_the_rows_is_waited_for(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    monkeypatch.setattr("lakehouse.catalog.erasing.READERS_WAIT_S", 0.3)
+    pinned = lake.catalog.pin(lake.cursor, [TableRef("main", "t")])
+    with lake.database.cursor() as other:
+        with pytest.raises(ErasureUnfinishedError):
+            lake.catalog.erasing.erase(other, main("t"), "id = 7")
+        relation = pinned[0].relation
+        sql = f'SELECT count(*) FROM "{relation}" WHERE id = 7'
+        assert lake.cursor.execute(sql).fetchall() == [(1,)], "what it began with, it reads"
+        del pinned
+        again = lake.catalog.erasing.erase(other, main("t"), "id = 7")
+    assert again.rows.deleted == 0
+    assert holding(lake) == []
