@@ -94,7 +94,7 @@ class Layout:
         sheets = Sheets(self._manifests, self._store, table.metadata, new_snapshot_id())
         merged = frozenset(each.manifest_path for each in chosen)
         try:
-            into, _ = sheets.rewritten(chosen, frozenset())
+            into, _ = sheets.rewritten(chosen, Edit())
             reach("after-rewrite")
             edit = Edit(
                 merged=merged, merged_into=into, keeps_rows=True, snapshot_id=sheets.snapshot_id
