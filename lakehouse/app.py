@@ -42,6 +42,8 @@ from lakehouse.query.change_routes import ChangesController
 from lakehouse.query.changes import TableChanges
 from lakehouse.query.routes import SqlController
 from lakehouse.query.table_routes import TableRowsController
+from lakehouse.recovery import Backups
+from lakehouse.recovery.routes import BackupsController
 from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
 from lakehouse.storage import LocalObjects, LocalStore, Objects, keep_copies
 from lakehouse.storage.routes import StorageController
@@ -67,6 +69,7 @@ class Lakehouse:
     maintenance: Maintenance
     queries: Query
     changes: TableChanges
+    backups: Backups
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -158,6 +161,7 @@ async def open_lakehouse(
             maintenance=maintenance,
             queries=queries,
             changes=TableChanges(database, catalog, config.query),
+            backups=Backups(state, store, config.backup),
             stop=stop,
         )
 
@@ -269,6 +273,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             TableRowsController,
             ChangesController,
             StorageController,
+            BackupsController,
         ],
         dependencies={
             "once": Provide(once_of),

@@ -62,6 +62,7 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     values = {"server.data_dir": "/srv/lake", "memory.max_bytes": str(1 << 30)}
     values |= {"server.allowed_hosts": "lake.example, lake2", "log.level": "DEBUG"}
     values |= {"storage.put_max_bytes": "5", "disk.reserve_bytes": "0"}
+    values |= {"backup.directories": "/a b, /c"}
     given = values.get(name, str(default))
 
     config = load_config(None, {variable_of(name): given})
@@ -71,6 +72,8 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     assert type(value) is type(default) or default is None
     if name == "server.allowed_hosts":
         assert value == ("lake.example", "lake2")
+    elif name == "backup.directories":
+        assert value == ("/a b", "/c")
     else:
         assert str(value) == given
 

@@ -11,6 +11,7 @@ from lakehouse.catalog.errors import (
     InputsGoneError,
     InvalidNameError,
     NamespaceNotFoundError,
+    NothingToRelocateError,
     SchemaChangedError,
     SchemaDriftError,
     SnapshotNotFoundError,
@@ -21,6 +22,7 @@ from lakehouse.catalog.errors import (
     UnsupportedTypeError,
 )
 from lakehouse.catalog.evolution import next_wider
+from lakehouse.catalog.files import NeededFile, needed_files
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.layout import NotRewritableError
@@ -65,7 +67,9 @@ __all__ = [
     "InvalidNameError",
     "LoadedTable",
     "NamespaceNotFoundError",
+    "NeededFile",
     "NotRewritableError",
+    "NothingToRelocateError",
     "Once",
     "Pinned",
     "Rebuild",
@@ -96,6 +100,7 @@ __all__ = [
     "folded",
     "iceberg_type",
     "known_fingerprint",
+    "needed_files",
     "next_wider",
     "outdated_references",
     "parse_table_name",

@@ -29,7 +29,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export", "jobs"]},
         {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
-        {"name": "Get it back", "commands": ["catalog"]},
+        {"name": "Get it back", "commands": ["backup", "restore", "catalog"]},
     ]
 }
 
@@ -381,6 +381,63 @@ def config_check(**options: Any) -> None:
     from lakehouse.cli import settings
 
     settings.check(**options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse backup                                   to the server's backup.directories",
+        "lakehouse backup /var/backups/lakehouse --verify",
+        "lakehouse backup ./backups --data ./lake           without a server",
+        closing=WHERE,
+    ),
+)
+@click.argument("dest", required=False)
+@click.option("--verify", is_flag=True, help="Read it all back, every byte.")
+@somewhere
+@json_option
+def backup(**options: Any) -> None:
+    """Back up everything into a new folder of DEST, while it is served.
+
+    Files that the backup before has already are hard links. Of a server, DEST is one of its
+    backup.directories, the first by default.
+    """
+    from lakehouse.cli import recovering
+
+    recovering.backup(**options)
+
+
+@lakehouse.command(
+    epilog=after(
+        "lakehouse restore /var/backups/lakehouse --data ./lake     the newest one",
+        "lakehouse restore /var/backups/lakehouse/2026-11-26T031500.000000Z --data ./lake",
+        "lakehouse restore /var/backups/lakehouse --verify          restores nothing",
+    ),
+)
+@click.argument("source", type=DIRECTORY, metavar="SRC")
+@click.option(
+    "--data",
+    "data_dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="The data directory to make; not there yet, or empty.",
+)
+@click.option("--verify", is_flag=True, help="Only read the backup back, every byte.")
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="TABLE",
+    help="Leave this table behind: one that cannot lie at another path. May be repeated.",
+)
+@json_option
+def restore(**options: Any) -> None:
+    """Make a data directory of a backup, wherever it is to lie.
+
+    Every file is compared with the checksum that it was backed up with. A restore that fails
+    leaves nothing.
+    """
+    from lakehouse.cli import recovering
+
+    recovering.restore(**options)
 
 
 @lakehouse.group(

@@ -1,12 +1,93 @@
-"""`catalog rebuild` and `catalog relocate`: what they did, or would do, as tables."""
+"""`backup`, `restore`, `catalog rebuild` and `catalog relocate`: what they did, or would do."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
 
 from lakehouse.cli import output
-from lakehouse.cli.where import NoDataDirectoryError
-from lakehouse.recovery import Rebuilt, relocate_directory
+from lakehouse.cli.jobs import bar
+from lakehouse.cli.settings import settings
+from lakehouse.cli.where import NoDataDirectoryError, connected, on_directory
+from lakehouse.client import Client
+from lakehouse.recovery import BackupReport, Rebuilt, relocate_directory, verify
 from lakehouse.recovery import rebuild as rebuild_catalog
+from lakehouse.recovery import restore as restore_backup
+
+
+def backup(
+    dest: str | None,
+    verify: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    config_file: Path | None,
+    **where: Any,
+) -> None:
+    def work(lake: Client, directory: str | None = dest) -> BackupReport:
+        job = lake.backup(directory, verify=verify)
+        with bar() as told:
+            ended = lake.jobs.wait(job.id, told)
+        return msgspec.convert(ended.result, BackupReport)
+
+    if data_dir is None:
+        report = connected(work, data_dir=None, config_file=config_file, **where)
+    else:
+        if dest is None:
+            raise click.UsageError("with --data, say where the backup goes: lakehouse backup DEST")
+        config, target = settings(config_file), str(Path(dest).absolute())
+        own = msgspec.structs.replace(config.backup, directories=(target,))
+        config = msgspec.structs.replace(config, backup=own)
+        report = on_directory(lambda lake: work(lake, target), config, data_dir, make=False)
+    if as_json:
+        output.emit(report)
+        return
+    copied = f"{report.copied_files:,}, {output.size(report.copied_bytes)}"
+    output.facts(
+        [
+            ("backup", report.directory),
+            ("files", f"{report.file_count:,}, {output.size(report.size_bytes)}"),
+            ("new", copied),
+            *([("verified", "every byte")] if report.verified else []),
+            *((name, f"damaged: {why}") for name, why in report.damaged.items()),
+        ]
+    )
+
+
+def restore(
+    source: Path, data_dir: Path | None, verify: bool, without: Sequence[str], as_json: bool
+) -> None:
+    if verify == (data_dir is not None):
+        raise click.UsageError("give --data DIR to restore, or --verify to look only")
+    if data_dir is None:
+        verified(source, as_json)
+        return
+    done = restore_backup(source, data_dir, without=without)
+    if as_json:
+        output.emit(done)
+        return
+    output.facts(
+        [
+            ("restored", str(data_dir)),
+            ("from", done.source),
+            ("made", done.made_at),
+            ("files", f"{done.file_count:,}, {output.size(done.size_bytes)}"),
+            ("tables", done.tables),
+            *((name, f"was damaged: {why}") for name, why in done.damaged.items()),
+        ]
+    )
+
+
+def verified(source: Path, as_json: bool) -> None:
+    folder, found = verify(source)
+    size_bytes = sum(each.size_bytes for each in found.files)
+    if as_json:
+        files = len(found.files)
+        output.emit({"backup": str(folder), "file_count": files, "size_bytes": size_bytes})
+        return
+    files_words = f"{output.plural(len(found.files), 'file')}, {output.size(size_bytes)}"
+    output.facts([("backup", str(folder)), ("whole", files_words)])
 
 
 def rebuild(data_dir: Path, apply: bool, as_json: bool) -> None:

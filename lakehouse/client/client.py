@@ -422,6 +422,16 @@ class Client:
             if cursor is None:
                 return
 
+    def backup(self, directory: str | None = None, *, verify: bool = False) -> Job:
+        """Begin a backup and return its job; `lake.jobs.wait(job.id)` returns when it is whole.
+
+        Args:
+            directory: one of the server's `backup.directories`; None for its first.
+            verify: whether the server reads back all that it backed up.
+        """
+        asked = {"directory": directory, "verify": verify}
+        return value_of(self._transport.send("POST", "/v1/backups", json=asked), Job)
+
     def rollback(self, table: str, to: When, *, idempotency_key: str | None = None) -> RolledBack:
         """Make the table what it was; a rollback to what came after undoes it.
 

@@ -2,6 +2,7 @@
 
 from lakehouse.config.config import (
     BODY_MAX_BYTES,
+    BackupConfig,
     CatalogConfig,
     Config,
     DiskConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "BODY_MAX_BYTES",
     "MEMORY_SHARE",
     "PREFIX",
+    "BackupConfig",
     "BrokenRulesError",
     "CatalogConfig",
     "Config",

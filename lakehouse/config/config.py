@@ -210,6 +210,20 @@ class MaintenanceConfig(Section, frozen=True):
             yield ("snapshots_max", "is below maintenance.snapshots_min: it would never be kept")
 
 
+class BackupConfig(Section, frozen=True):
+    """Backups: `/v1/backups` and `lakehouse backup`."""
+
+    directories: tuple[str, ...] = ()
+    """Absolute paths that a backup may go to, the first by default. Without any, none is made."""
+    keep: Positive = 14
+    """Backups that a directory keeps; older ones are deleted when a new one is whole."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        for path in self.directories:
+            if not Path(path).is_absolute():
+                yield "directories", f"{path!r} is no absolute path"
+
+
 class LogConfig(Section, frozen=True):
     """What is written to stderr: JSON lines, or words when it is a terminal."""
 
@@ -229,6 +243,7 @@ class Config(Section, frozen=True):
     query: QueryConfig = QueryConfig()
     jobs: JobsConfig = JobsConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
+    backup: BackupConfig = BackupConfig()
     log: LogConfig = LogConfig()
 
     def broken_rules(self) -> Iterator[Rule]:

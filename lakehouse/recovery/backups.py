@@ -1,0 +1,225 @@
+"""Backups while the server serves: the catalog first, then the files that it names.
+
+Files of tables never change, and a commit names only files that are on the disk. What maintenance
+deletes between the two steps is missing then: the catalog is copied again, until all that it names
+is there. A file that is missing twice was missing before: its table is damaged, and named.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from lakehouse import __version__
+from lakehouse.catalog import NeededFile, needed_files
+from lakehouse.config import BackupConfig
+from lakehouse.recovery.copying import PART, copy_file, difference, pump
+from lakehouse.recovery.errors import (
+    BackupDamagedError,
+    BackupDirectoryError,
+    BackupRunningError,
+    BackupsRestlessError,
+    NoBackupDirectoryError,
+)
+from lakehouse.recovery.models import BackedUpFile, Backup, BackupReport
+from lakehouse.state import State
+from lakehouse.storage import LocalStore
+
+RECORD = "backup.json"
+PARTIAL = ".partial"
+OTHERS = ("objects", "vectors")
+"""What lies in the warehouse besides tables."""
+ATTEMPTS_MAX = 10
+
+Tell = Callable[[int], None]
+"""Gets the files done so far; may raise to stop."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One backup on its way."""
+
+    folder: Path
+    before: Path | None
+    known: dict[str, BackedUpFile]
+    """Files of the backup before."""
+    done: dict[str, BackedUpFile] = field(default_factory=dict)
+    copied: list[BackedUpFile] = field(default_factory=list)
+
+
+class Backups:
+    def __init__(self, state: State, store: LocalStore, config: BackupConfig) -> None:
+        self._state = state
+        self._store = store
+        self._config = config
+        self._running = threading.Lock()
+
+    def target(self, given: str | None) -> Path:
+        """Return where a backup goes: nobody chooses a path that the configuration does not.
+
+        Raises:
+            NoBackupDirectoryError: there is none in the configuration.
+            BackupDirectoryError: it has others.
+        """
+        allowed = self._config.directories
+        if not allowed:
+            raise NoBackupDirectoryError
+        if given is not None and given not in allowed:
+            raise BackupDirectoryError(given, allowed)
+        return Path(given or allowed[0])
+
+    def run(self, target: Path, *, verify: bool, tell: Tell = lambda done: None) -> BackupReport:
+        """Back up everything into a new folder of `target`; what the last one has is linked.
+
+        Raises:
+            BackupRunningError: one is being made.
+            BackupsRestlessError: maintenance was always faster.
+            BackupDamagedError: what was read back is not what was written.
+        """
+        if not self._running.acquire(blocking=False):
+            raise BackupRunningError
+        try:
+            return self._run(target, verify, tell)
+        finally:
+            shutil.rmtree(target / PARTIAL, ignore_errors=True)
+            self._running.release()
+
+    def _run(self, target: Path, verify: bool, tell: Tell) -> BackupReport:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        before = newest(target)
+        known = {each.key: each for each in read_record(before).files} if before else {}
+        partial = target / PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        run = Run(partial, before, known)
+        damaged = self._copy_all(run, tell)
+        catalog = partial / "catalog.db"
+        record = Backup(
+            version=__version__,
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            warehouse=str(self._store.root),
+            catalog=recorded(catalog),
+            files=list(run.done.values()),
+            damaged=damaged,
+        )
+        write_record(partial, record)
+        if verify:
+            check(partial)
+        finished = target / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}"
+        partial.rename(finished)
+        for old in finished_in(target)[: -self._config.keep]:
+            shutil.rmtree(old)
+        return BackupReport(
+            directory=str(finished),
+            file_count=len(record.files),
+            size_bytes=sum(each.size_bytes for each in record.files),
+            copied_files=len(run.copied),
+            copied_bytes=sum(each.size_bytes for each in run.copied),
+            damaged=damaged,
+            verified=verify,
+        )
+
+    def _copy_all(self, run: Run, tell: Tell) -> dict[str, str]:
+        """Copy the catalog and its files until nothing moved in between; return what is damaged."""
+        run.folder.mkdir(mode=0o700)
+        missing_before: set[str] = set()
+        for _ in range(ATTEMPTS_MAX):
+            catalog = run.folder / "catalog.db"
+            catalog.unlink(missing_ok=True)
+            self._state.copy_to(catalog)
+            wanted: set[str] = set()
+            missing: dict[str, NeededFile] = {}
+            with State.open(catalog) as copy:
+                for file in self._needed(copy):
+                    wanted.add(file.key)
+                    if file.key not in run.done and not self._copy(run, file):
+                        missing[file.key] = file
+                    tell(len(run.done))
+            lacking = {key: file for key, file in missing.items() if not file.is_history}
+            if lacking.keys() <= missing_before:
+                self._forget(run, wanted)
+                return {
+                    file.table: f"the file {key} is gone or cut short"
+                    for key, file in lacking.items()
+                }
+            missing_before = set(lacking)
+        raise BackupsRestlessError(ATTEMPTS_MAX)
+
+    def _needed(self, catalog: State) -> Iterator[NeededFile]:
+        yield from needed_files(catalog, self._store)
+        for area in OTHERS:
+            if self._store.path(area).is_dir():
+                for key in self._store.keys(area):  # one deleted meanwhile is not needed any more
+                    yield NeededFile(key, area, is_history=True)
+
+    def _copy(self, run: Run, file: NeededFile) -> bool:
+        """Copy a file, or link the one that the backup before has; whether it is there."""
+        source, target = self._store.path(file.key), run.folder / "warehouse" / file.key
+        try:
+            size_bytes = source.stat().st_size
+            if file.size_bytes not in (None, size_bytes):
+                return False
+            known = run.known.get(file.key)
+            if known and run.before and known.size_bytes == size_bytes:
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                target.hardlink_to(run.before / "warehouse" / file.key)
+                run.done[file.key] = known
+                return True
+            run.done[file.key] = copy_file(source, target, file.key)
+        except FileNotFoundError:
+            return False
+        run.copied.append(run.done[file.key])
+        return True
+
+    def _forget(self, run: Run, wanted: set[str]) -> None:
+        """Remove what an attempt copied and the last catalog does not name."""
+        for key in run.done.keys() - wanted:
+            (run.folder / "warehouse" / key).unlink()
+            del run.done[key]
+
+
+def finished_in(target: Path) -> list[Path]:
+    """Return the backups in a folder, the oldest first."""
+    return sorted(path for path in target.glob("2*") if (path / RECORD).is_file())
+
+
+def newest(target: Path) -> Path | None:
+    found = finished_in(target)
+    return found[-1] if found else None
+
+
+def recorded(path: Path) -> BackedUpFile:
+    with path.open("rb") as file:
+        size_bytes, digest = pump(file, None)
+    return BackedUpFile(path.name, size_bytes, digest)
+
+
+def write_record(folder: Path, record: Backup) -> None:
+    part = folder / (RECORD + PART)
+    with part.open("wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(folder / RECORD)
+
+
+def read_record(folder: Path) -> Backup:
+    """Return what a backup holds; `BackupDamagedError` when it does not say."""
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Backup)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BackupDamagedError(folder, [f"{RECORD} cannot be read: {error}"]) from error
+
+
+def check(folder: Path) -> Backup:
+    """Read a backup back, every byte of it; `BackupDamagedError` when it is not as it was."""
+    record = read_record(folder)
+    found = [difference(folder / "catalog.db", record.catalog)]
+    found += [difference(folder / "warehouse" / each.key, each) for each in record.files]
+    if wrong := [each for each in found if each]:
+        raise BackupDamagedError(folder, wrong)
+    return record
