@@ -10,6 +10,7 @@ from collections import Counter
 
 VARIABLE = "LAKEHOUSE_FAILPOINT"
 NAMES = ("after-data-file", "after-metadata", "after-pointer", "before-answer")
+# Of maintenance: what was rewritten is not committed; what has expired is not deleted.
 UPKEEP = ("after-rewrite", "after-expiry")
 
 reached: Counter[str] = Counter()

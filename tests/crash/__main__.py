@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lakehouse.failpoints import NAMES
+from lakehouse.failpoints import NAMES, UPKEEP
 from tests.crash.rounds import Crash
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     started = time.monotonic()
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, Crash(Path(folder), options.seed) as crash:
-        for name in NAMES:
+        for name in (*NAMES, *UPKEEP):
             for number in range(options.each):
                 crash.at_failpoint(name, nth=1 + number % 7)
             print(f"{name}: killed {options.each} times, all accounted for", flush=True)

@@ -32,6 +32,12 @@ CLIENTS = 4
 START_TIMEOUT_S = 30.0
 ROWS_PER_BATCH = 5
 RESENT_SHARE = 0.5
+# Maintenance is at it all the time: merges of few manifests, snapshots that expire at once.
+RESTLESS = {
+    "LAKEHOUSE_MAINTENANCE__MANIFESTS_MIN": "4",
+    "LAKEHOUSE_MAINTENANCE__SNAPSHOTS_MIN": "1",
+    "LAKEHOUSE_MAINTENANCE__SNAPSHOTS_MAX": "2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ class Server:
 
     def start(self, failpoint: str | None = None) -> None:
         command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(self._data_dir)]
-        environment = {**os.environ, **({VARIABLE: failpoint} if failpoint else {})}
+        point = {VARIABLE: failpoint} if failpoint else {}
+        environment = {**os.environ, **RESTLESS, **point}
         with (self._data_dir.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self._port)],
