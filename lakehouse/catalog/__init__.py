@@ -35,7 +35,8 @@ from lakehouse.catalog.names import (
 )
 from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
-from lakehouse.catalog.row_changes import Changed, RowCounts
+from lakehouse.catalog.row_changes import Changed
+from lakehouse.catalog.row_plans import RowCounts
 from lakehouse.catalog.rules import Rules, outdated_references, rules_of
 from lakehouse.catalog.table import (
     AsOf,

@@ -59,7 +59,8 @@ from lakehouse.catalog.partitioning import (
 )
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations
-from lakehouse.catalog.row_changes import Changed, RowChanges, RowCounts
+from lakehouse.catalog.row_changes import Changed, RowChanges
+from lakehouse.catalog.row_plans import RowCounts
 from lakehouse.catalog.schemas import Schemas
 from lakehouse.catalog.table import (
     CREATED_AT,

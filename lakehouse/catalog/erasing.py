@@ -22,7 +22,8 @@ from lakehouse.catalog.manifests import Manifests, holds_data, live, names_gone
 from lakehouse.catalog.metadata import current_snapshot_id, schema_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import files_sql, matching
-from lakehouse.catalog.row_changes import RowChanges, RowCounts, deletion
+from lakehouse.catalog.row_changes import RowChanges
+from lakehouse.catalog.row_plans import RowCounts, deletion
 from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.scans import FILE, free_name
 from lakehouse.catalog.table import TableState, table_state

@@ -7,7 +7,8 @@ import pytest
 
 from lakehouse.catalog import Idempotency, Rows, TableNotFoundError
 from lakehouse.catalog.errors import InvalidKeyError, NullKeyError
-from lakehouse.catalog.row_changes import Changed, RowCounts, deletion
+from lakehouse.catalog.row_changes import Changed
+from lakehouse.catalog.row_plans import RowCounts, deletion
 from tests.catalog.lake import PAIR, Lake, main, rows_of
 
 FIVE = "SELECT i AS id, 'n' || i AS name FROM range(5) r(i)"

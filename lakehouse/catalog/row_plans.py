@@ -1,0 +1,257 @@
+"""Which files a change of rows touches, and what takes their place: deletes, updates, merges.
+
+A plan is asked with the table as it is, and again when its files were replaced meanwhile. It reads
+and makes temporary tables; it writes no file.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lakehouse.catalog.errors import CommitFailedError, InvalidKeyError, NullKeyError
+from lakehouse.catalog.metadata import Json, schema_of
+from lakehouse.catalog.partitioning import find_field
+from lakehouse.catalog.scans import Scan, free_name
+from lakehouse.catalog.types import Field, duckdb_type
+from lakehouse.catalog.writing import Rows, stored_select
+from lakehouse.database import Connection, EngineError, quoted
+
+INSERTED, UPDATED, DELETED = (
+    f"lakehouse.{what}-rows" for what in ("inserted", "updated", "deleted")
+)
+NO_KEY_TYPES = frozenset(["float", "double"])
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.inserted or self.updated or self.deleted)
+
+    def summary(self) -> dict[str, str]:
+        return {
+            INSERTED: str(self.inserted),
+            UPDATED: str(self.updated),
+            DELETED: str(self.deleted),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """These files go out; the rows of `sql` come in."""
+
+    files: Sequence[str]
+    sql: str
+    """A SELECT of the table's columns."""
+    rows: RowCounts
+    row_count: int | None = None
+    """How many rows must come in; None where that is known by construction."""
+
+
+Plan: TypeAlias = Callable[[Connection, Scan], Replacement]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The files that hold rows of a condition."""
+
+    files: Sequence[str]
+    row_count: int
+    """Of all rows in them."""
+    matched: int
+
+
+def matching(cursor: Connection, scan: Scan, where: str) -> Matching:
+    """Return the files with rows of which `where` is true, and how many those are."""
+    found = cursor.execute(
+        f"SELECT {quoted(scan.file_column)}, count(*), count(*) FILTER ({where})"
+        f" FROM ({scan.rows(with_file=True)}) AS {scan.alias} GROUP BY 1"
+    ).fetchall()
+    hits = [row for row in found if row[2]]
+    files = scan.touched(path for path, _, _ in hits)
+    return Matching(files, sum(row[1] for row in hits), sum(row[2] for row in hits))
+
+
+def deletion(where: str) -> Plan:
+    def plan(cursor: Connection, scan: Scan) -> Replacement:
+        found = matching(cursor, scan, where)
+        sql = (
+            f"SELECT {scan.names} FROM ({scan.rows(found.files)}) AS {scan.alias}"
+            f" WHERE ({where}) IS NOT TRUE"
+        )
+        left = found.row_count - found.matched
+        return Replacement(found.files, sql, RowCounts(deleted=found.matched), left)
+
+    return plan
+
+
+def updating(values: Mapping[str, str], where: str) -> Plan:
+    def plan(cursor: Connection, scan: Scan) -> Replacement:
+        new = {known_field(scan.fields, name)["name"]: sql for name, sql in values.items()}
+        found = matching(cursor, scan, where)
+        selected = ", ".join(
+            updated_sql(each, new[each["name"]], where)
+            if each["name"] in new
+            else quoted(each["name"])
+            for each in scan.fields
+        )
+        sql = f"SELECT {selected} FROM ({scan.rows(found.files)}) AS {scan.alias}"
+        return Replacement(found.files, sql, RowCounts(updated=found.matched), found.row_count)
+
+    return plan
+
+
+def updated_sql(field: Field, expression: str, where: str) -> str:
+    column = quoted(field["name"])
+    value = f"CAST(({expression}) AS {duckdb_type(field['type'])})"
+    return f"CASE WHEN ({where}) THEN {value} ELSE {column} END AS {column}"
+
+
+# Merges.
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The rows of a merge, as the table stores them, one for each key."""
+
+    table: str
+    """A temporary table of the cursor."""
+    number: str
+    """Its column with the place of a row in the load, from 1."""
+    key: Sequence[Field]
+    schema: Json
+    """Of the table when they were made."""
+
+    def on(self, left: str, right: str) -> str:
+        names = (quoted(each["name"]) for each in self.key)
+        return " AND ".join(f"{left}.{name} = {right}.{name}" for name in names)
+
+
+@contextmanager
+def staged(
+    cursor: Connection, schema: Json, rows: Rows, key: Sequence[Field], *, only_key: bool
+) -> Iterator[Given]:
+    """Put the rows into a temporary table: cast, numbered, the last one of each key.
+
+    The engine spills it to disk when it is large.
+
+    Raises:
+        NullKeyError: a row has no value in a column of the key.
+    """
+    number = quoted(free_name(schema["fields"], "row_number"))
+    given = Given(f"staged_{secrets.token_hex(8)}", number, key, schema)
+    stored = stored_select(cursor, key if only_key else schema["fields"], rows)
+    # The window is computed as rows stream by, so the numbers are those of the load.
+    cursor.execute(
+        f"CREATE TEMP TABLE {given.table} AS"
+        f" SELECT *, row_number() OVER () AS {number} FROM ({stored})"
+    )
+    try:
+        refuse_null_keys(cursor, given)
+        keep_last(cursor, given)
+        yield given
+    finally:
+        with suppress(EngineError):
+            cursor.execute(f"DROP TABLE {given.table}")
+
+
+def refuse_null_keys(cursor: Connection, given: Given) -> None:
+    for field in given.key:
+        row = cursor.execute(
+            f"SELECT count(*), min({given.number}) FROM {given.table}"
+            f" WHERE {quoted(field['name'])} IS NULL"
+        ).fetchone()
+        if row and row[0]:
+            raise NullKeyError(field["name"], row[0], row[1])
+
+
+def keep_last(cursor: Connection, given: Given) -> None:
+    names = ", ".join(quoted(each["name"]) for each in given.key)
+    cursor.execute(
+        f"DELETE FROM {given.table} AS s USING (SELECT {names}, max({given.number}) AS last"
+        f" FROM {given.table} GROUP BY {names} HAVING count(*) > 1) AS d"
+        f" WHERE {given.on('s', 'd')} AND s.{given.number} < d.last"
+    )
+
+
+def find_hits(cursor: Connection, scan: Scan, given: Given, same: str) -> str:
+    """Make a temporary table (n, path, same) of the table's rows that have a key of the load."""
+    if schema_of(scan.table.metadata) != given.schema:
+        raise CommitFailedError("the table's columns were changed meanwhile; send it again")
+    hits = f"{given.table}_hits"
+    cursor.execute(
+        f"CREATE TEMP TABLE {hits} AS"
+        f" SELECT s.{given.number} AS n, t.{quoted(scan.file_column)} AS path, {same} AS same"
+        f" FROM ({scan.rows(with_file=True)}) AS t JOIN {given.table} AS s"
+        f" ON {given.on('t', 's')}"
+    )
+    return hits
+
+
+def merging(given: Given) -> Plan:
+    def plan(cursor: Connection, scan: Scan) -> Replacement:
+        columns = [quoted(each["name"]) for each in scan.fields]
+        same = " AND ".join(f"t.{each} IS NOT DISTINCT FROM s.{each}" for each in columns)
+        hits = find_hits(cursor, scan, given, same)
+        todo = f"{given.table}_todo"
+        cursor.execute(
+            f"CREATE TEMP TABLE {todo} AS SELECT * FROM {given.table} WHERE {given.number} NOT IN"
+            f" (SELECT n FROM {hits} GROUP BY n HAVING count(*) = 1 AND bool_and(same))"
+        )
+        todo_hits = f"(SELECT * FROM {hits} WHERE n IN (SELECT {given.number} FROM {todo}))"
+        paths = cursor.execute(f"SELECT DISTINCT path FROM {todo_hits}").fetchall()
+        counts = cursor.execute(
+            f"SELECT (SELECT count(*) FROM {todo}), (SELECT count(DISTINCT n) FROM {todo_hits})"
+        ).fetchone()
+        assert counts is not None, "two counts, one row"
+        changed, updated = counts
+        files = scan.touched(path for (path,) in paths)
+        sql = (
+            f"SELECT {scan.names} FROM ({scan.rows(files)}) AS t"
+            f" ANTI JOIN {todo} AS s ON {given.on('t', 's')}"
+            f" UNION ALL SELECT {scan.names} FROM {todo}"
+        )
+        return Replacement(files, sql, RowCounts(inserted=changed - updated, updated=updated))
+
+    return plan
+
+
+def removal(given: Given) -> Plan:
+    def plan(cursor: Connection, scan: Scan) -> Replacement:
+        hits = find_hits(cursor, scan, given, "true")
+        found = cursor.execute(f"SELECT path, count(*) FROM {hits} GROUP BY path").fetchall()
+        files = scan.touched(path for path, _ in found)
+        sql = (
+            f"SELECT {scan.names} FROM ({scan.rows(files)}) AS t"
+            f" ANTI JOIN {given.table} AS s ON {given.on('t', 's')}"
+        )
+        return Replacement(files, sql, RowCounts(deleted=sum(count for _, count in found)))
+
+    return plan
+
+
+def key_fields(fields: Sequence[Field], key: Sequence[str]) -> list[Field]:
+    """Return the fields of a key.
+
+    Raises:
+        InvalidKeyError: a column is not there, or cannot be compared for equality.
+    """
+    chosen = [known_field(fields, name) for name in key]
+    for field in chosen:
+        if not isinstance(field["type"], str) or field["type"] in NO_KEY_TYPES:
+            raise InvalidKeyError(field["name"], "a key is of a type with exact equality")
+    return chosen
+
+
+def known_field(fields: Sequence[Field], name: str) -> Field:
+    found = find_field(fields, name)
+    if found is None:
+        shown = ", ".join(each["name"] for each in fields[:20])
+        raise InvalidKeyError(name, f"the table has no such column; it has {shown}")
+    return found
