@@ -109,6 +109,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Who made it, where that is known."""
     trace_id: str | None = None
     """Of the request that made it: what to look for in the log."""
+    updated_rows: int = 0
+    """By an update or an upsert."""
 
 
 class Ref(msgspec.Struct, frozen=True):

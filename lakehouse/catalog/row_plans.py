@@ -14,13 +14,11 @@ from lakehouse.catalog.errors import CommitFailedError, InvalidKeyError, NullKey
 from lakehouse.catalog.metadata import Json, schema_of
 from lakehouse.catalog.partitioning import find_field
 from lakehouse.catalog.scans import Scan, free_name
+from lakehouse.catalog.table import DELETED, INSERTED, UPDATED
 from lakehouse.catalog.types import Field, duckdb_type
 from lakehouse.catalog.writing import Rows, stored_select
 from lakehouse.database import Connection, EngineError, quoted
 
-INSERTED, UPDATED, DELETED = (
-    f"lakehouse.{what}-rows" for what in ("inserted", "updated", "deleted")
-)
 NO_KEY_TYPES = frozenset(["float", "double"])
 
 

@@ -23,6 +23,10 @@ AsOf: TypeAlias = int | datetime | str
 """A snapshot id, a moment (aware): what was current then, or the name of a tag or a branch."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What a change did to rows; the specification's own counts are those of the files it wrote again.
+INSERTED, UPDATED, DELETED = (
+    f"lakehouse.{what}-rows" for what in ("inserted", "updated", "deleted")
+)
 CREATED_AT = "lakehouse.created-at-ms"
 BY = "lakehouse.by"
 TRACE_ID = "lakehouse.trace-id"
@@ -126,8 +130,9 @@ def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
         committed_at=moment(snapshot["timestamp-ms"]),
         operation=summary.get("operation", "unknown"),
         row_count=int(summary.get("total-records", 0)),
-        added_rows=int(summary.get("added-records", 0)),
-        deleted_rows=int(summary.get("deleted-records", 0)),
+        added_rows=int(summary.get(INSERTED, summary.get("added-records", 0))),
+        deleted_rows=int(summary.get(DELETED, summary.get("deleted-records", 0))),
+        updated_rows=int(summary.get(UPDATED, 0)),
         summary=summary,
         refs=sorted(
             name

@@ -110,6 +110,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     refs: list[str] = []
     by: str | None = None
     trace_id: str | None = None
+    updated_rows: int = 0
 
 
 class SnapshotPage(msgspec.Struct, frozen=True):

@@ -119,6 +119,16 @@ def test_a_merge_inserts_updates_and_leaves_equal_rows_alone(lake: Lake) -> None
     assert seen_by_others(lake) == lake.rows("t")
 
 
+def test_a_snapshot_says_how_many_rows_changed_not_how_many_were_written_again(lake: Lake) -> None:
+    fill(lake)
+    lake.catalog.rows.delete(lake.cursor, main("t"), "id = 1")
+    merge(lake, "SELECT * FROM (VALUES (2, 'x'), (3, 'y'), (99, 'z')) v(id, name)")
+    merged, deleted, *_ = lake.catalog.snapshots(main("t"))
+    assert (deleted.added_rows, deleted.updated_rows, deleted.deleted_rows) == (0, 0, 1)
+    assert (merged.added_rows, merged.updated_rows, merged.deleted_rows) == (1, 2, 0)
+    assert int(merged.summary["added-records"]) == 5, "the specification counts rows of files"
+
+
 def test_the_same_merge_again_changes_nothing(lake: Lake) -> None:
     fill(lake)
     sql = "SELECT i AS id, NULLIF('m' || i, 'm3') AS name FROM range(3, 9) r(i)"
