@@ -6,7 +6,7 @@ Its methods block and belong on a worker thread: `Database.run` and `anyio.to_th
 import difflib
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal, TypeAlias
@@ -115,8 +115,10 @@ class Catalog:
         self.orphans = Orphans(state, store, self._tables, self._manifests, self._relations)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self.schemas = Schemas(self._tables, self.keys, self.load)
-        self._damages = Damages(self._check_all)
-        self.rows = RowChanges(self._tables, self._manifests, store, self.keys)
+        self._damages = Damages(self._check_all, self.damage_if_there)
+        self.rows = RowChanges(
+            self._tables, self._manifests, store, self.keys, self._damages.refuse
+        )
         self.erasing = Erasing(
             self._tables, self._manifests, store, self.rows, self.expiry, state, self.keys
         )
@@ -228,6 +230,8 @@ class Catalog:
                 raise
             # Whole to the byte, and yet unreadable: the first file is what DuckDB looked at.
             reason = reason or "a data file is not the Parquet file that was written"
+            if as_of is None:
+                self._damages.note(table.name, reason)
             raise TableDamagedError(str(table.name), reason) from error
         return Pinned(
             table=table.name,
@@ -249,6 +253,17 @@ class Catalog:
     def damaged(self) -> dict[str, str]:
         """Return every table that cannot be read and why, as of at most a minute ago."""
         return self._damages.get()
+
+    def look_at(self, names: Iterable[TableName]) -> None:
+        """Look at the files of tables that could not be read, and remember what is gone.
+
+        Raises:
+            TableDamagedError: the current snapshot of one cannot be read.
+        """
+        for name in names:
+            if reason := self.damage_if_there(name):
+                self._damages.note(name, reason)
+                raise TableDamagedError(str(name), reason)
 
     def _check_all(self) -> dict[str, str]:
         reasons = {str(name): self.damage_if_there(name) for name in self.names()}
@@ -355,6 +370,7 @@ class Catalog:
         Raises:
             TableExistsError, TableNotFoundError, SchemaDriftError: as `write`.
             InvalidInputError: the table that is there is partitioned or sorted otherwise.
+            TableDamagedError: rows would be added to what cannot be read; an overwrite mends it.
         """
         current = self._tables.find(name)
         if current is None and mode != "create":
@@ -363,6 +379,8 @@ class Catalog:
             raise TableExistsError(str(current.name))
         if current:
             check_layout(current, partition_by, sort_by)
+            if mode != "overwrite":
+                self._damages.refuse(current.name)
         base = (
             current.metadata
             if current
@@ -502,8 +520,11 @@ class Catalog:
 
         Raises:
             InvalidInputError: the table is partitioned; nobody says where the files belong.
+            TableDamagedError: its other files are gone or unreadable.
         """
         current = self._tables.find(name)
+        if current:
+            self._damages.refuse(current.name)
         base = (
             current.metadata if current else self._new_metadata(name, columns, (), (), properties)
         )

@@ -207,14 +207,25 @@ class EmptyTableError(InvalidInputError):
 
 
 class SchemaDriftError(ConflictError):
-    """The rows do not have the table's columns."""
+    """The rows do not have the table's columns.
+
+    Args:
+        differences: what differs, a sentence for each column.
+        advice: what helps.
+        facts: more for the machine: the first bad rows, say.
+    """
 
     retryable = False
 
-    def __init__(self, table: str, differences: list[str]) -> None:
-        shown = "; ".join(differences[:20])
+    def __init__(
+        self, table: str, differences: Sequence[str], advice: str = "", **facts: object
+    ) -> None:
+        shown = "; ".join([*differences[:20], *([advice] if advice else [])])
         super().__init__(
-            f"the rows do not fit the table {table!r}: {shown}", table=table, columns=differences
+            f"the rows do not fit the table {table!r}: {shown}",
+            table=table,
+            columns=list(differences),
+            **facts,
         )
 
 

@@ -75,9 +75,16 @@ def size_damage(store: LocalStore, what: str, location: str, expected_bytes: int
 
 
 class Damages:
-    """The last result of a check of all tables, found out anew at most once a minute."""
+    """The last result of a check of all tables, found out anew at most once a minute.
 
-    def __init__(self, check: Callable[[], dict[str, str]]) -> None:
+    What a statement meets in between is noted, so that nothing is added to a table that was found
+    damaged, by whom ever.
+    """
+
+    def __init__(
+        self, check_all: Callable[[], dict[str, str]], check: Callable[[TableName], str | None]
+    ) -> None:
+        self._check_all = check_all
         self._check = check
         self._lock = threading.Lock()
         self._checked_at = float("-inf")
@@ -86,6 +93,24 @@ class Damages:
     def get(self) -> dict[str, str]:
         with self._lock:
             if time.monotonic() - self._checked_at > CHECKED_EVERY_S:
-                self._found = self._check()
+                self._found = self._check_all()
                 self._checked_at = time.monotonic()
             return dict(self._found)
+
+    def note(self, name: TableName, reason: str) -> None:
+        self._found[str(name)] = reason
+
+    def refuse(self, name: TableName) -> None:
+        """Refuse to change a table that was found damaged and still is.
+
+        Costs nothing for one that was not: no file is looked at.
+
+        Raises:
+            TableDamagedError: its current snapshot cannot be read.
+        """
+        if str(name) not in self._found:
+            return
+        reason = self._check(name)
+        if reason:
+            raise TableDamagedError(str(name), reason)
+        self._found.pop(str(name), None)  # somebody mended it

@@ -6,7 +6,7 @@ meanwhile: one that commits in between comes after the change. Changes of one ta
 the other, so two that touch the same row never undo each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,12 +68,18 @@ class RowChanges:
     """Deletes, updates and merges of one catalog's tables. Its methods block."""
 
     def __init__(
-        self, tables: Tables, manifests: Manifests, store: LocalStore, keys: IdempotencyKeys
+        self,
+        tables: Tables,
+        manifests: Manifests,
+        store: LocalStore,
+        keys: IdempotencyKeys,
+        refuse_damaged: Callable[[TableName], None],
     ) -> None:
         self._tables = tables
         self._manifests = manifests
         self._store = store
         self._keys = keys
+        self._refuse_damaged = refuse_damaged
         self._locks = Locks()
 
     def delete(
@@ -91,7 +97,7 @@ class RowChanges:
 
         Raises:
             TableNotFoundError, EmptyTableError: there is no such table, or it has no columns.
-            TableDamagedError: a manifest cannot be read.
+            TableDamagedError: a manifest cannot be read, or a file was found to be gone.
             CommitFailedError: others changed the same files again and again.
             CommitStateUnknownError: it may have happened.
         """
@@ -196,6 +202,7 @@ class RowChanges:
         table = self._tables.find(name)
         if table is None:
             raise TableNotFoundError(str(name))
+        self._refuse_damaged(table.name)
         return table
 
     def _attempt(

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from lakehouse.catalog import SchemaDriftError
 from lakehouse.errors import (
     InvalidInputError,
     TooLargeError,
     UnavailableError,
     UnsupportedError,
 )
-from lakehouse.ingest.models import BadRow
+from lakehouse.ingest.models import BadRow, LoadOptions
 
 
 class InvalidLoadError(InvalidInputError):
@@ -41,8 +42,31 @@ class BadRowsError(InvalidInputError):
             f"{where}{column}: {first.reason}{more}; mend the file, or load the good rows alone "
             "with on_error=reject",
             count=count,
-            rows=[{"line": r.line, "column": r.column, "reason": r.reason} for r in rows],
+            rows=facts_of(rows),
         )
+
+
+def drift_of(
+    table: str, rows: Sequence[BadRow], count: int, options: LoadOptions
+) -> SchemaDriftError:
+    """Return what to say of bad rows for a table that is there: the first of each column."""
+    firsts = {row.column: row for row in reversed(rows)}
+    names = dict.fromkeys(row.column for row in rows)
+    shown = [f"column {name!r}: {firsts[name].reason}{in_line(firsts[name])}" for name in names]
+    advice = "mend the file, or load the good rows alone with on_error=reject"
+    if not options.evolve:
+        advice += ", or widen the columns with evolve=true where they can be"
+    if options.on_error == "string":
+        advice += "; on_error=string widens columns of a new table only"
+    return SchemaDriftError(table, shown, advice, count=count, rows=facts_of(rows))
+
+
+def in_line(row: BadRow) -> str:
+    return f" (line {row.line})" if row.line else ""
+
+
+def facts_of(rows: Sequence[BadRow]) -> list[dict[str, object]]:
+    return [{"line": r.line, "column": r.column, "reason": r.reason} for r in rows]
 
 
 class UploadTooLargeError(TooLargeError):

@@ -22,7 +22,6 @@ from lakehouse.catalog import (
     RowCounts,
     Rows,
     SchemaChangedError,
-    SchemaDriftError,
     TableExistsError,
     TableName,
     TableNotFoundError,
@@ -53,6 +52,7 @@ from lakehouse.ingest.errors import (
     InvalidFileError,
     InvalidLoadError,
     TooManyLoadsError,
+    drift_of,
 )
 from lakehouse.ingest.faults import DAMAGED, in_our_words, is_system_fault, whole_file
 from lakehouse.ingest.formats import Readable, readable
@@ -411,12 +411,7 @@ class Loading:
             log.warning("a file could not be read", exc_info=error)
             return InvalidFileError(DAMAGED)
         if not is_new and all(row.column for row in rows):
-            names = dict.fromkeys(row.column for row in rows)
-            firsts = [next(row for row in rows if row.column == name) for name in names]
-            return SchemaDriftError(
-                str(self.name),
-                [f"column {r.column!r}: {r.reason} (line {r.line or '?'})" for r in firsts],
-            )
+            return drift_of(str(self.name), rows, count, self.options)
         return BadRowsError(rows, count)
 
     def _write(self, rows: Rows) -> bytes:

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 import pyarrow as pa
 
-from lakehouse.catalog import Catalog, TableName, read_as_of
+from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
@@ -24,6 +24,7 @@ from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
     EngineDownError,
     MemoryPressureError,
+    TableUnreadableError,
     UnencodableResultError,
 )
 from lakehouse.query.running import Result, run, translated
@@ -212,6 +213,10 @@ class Query:
                 return await session.run(work)
         except EngineDownError:
             self._on_fatal()
+            raise
+        except TableUnreadableError as error:
+            names = map(parse_table_name, error.tables)
+            await self._database.call(partial(self._catalog.look_at, names))
             raise
         except anyio.get_cancelled_exc_class():
             running.stop.set()

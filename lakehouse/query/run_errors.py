@@ -115,6 +115,7 @@ class TableUnreadableError(UnavailableError):
     def __init__(self, tables: list[str]) -> None:
         named = " or ".join(repr(name) for name in tables) or "the statement"
         super().__init__(f"a file of {named} could not be read", tables=tables)
+        self.tables = tables
 
 
 class ResultNotFoundError(NotFoundError):

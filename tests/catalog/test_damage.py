@@ -1,13 +1,16 @@
 """One damaged table is named, with its file, and stops neither the start nor any other table."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx
 import pytest
 
-from lakehouse.catalog import Catalog, TableDamagedError, TableRef
+from lakehouse.catalog import Catalog, Rows, TableDamagedError, TableRef
 from lakehouse.catalog.health import Damages
 from lakehouse.errors import LakehouseError
 from tests.catalog.lake import Lake, main
+from tests.services import lakehouse_server
 
 
 def metadata_file(lake: Lake) -> str:
@@ -146,13 +149,81 @@ def test_damage_is_looked_for_at_most_once_a_minute() -> None:
         calls.append(1)
         return {"main.t": "gone"}
 
-    damages = Damages(check)
+    damages = Damages(check, lambda name: "gone")
     assert damages.get() == damages.get() == {"main.t": "gone"}
     damages.get()["main.t"] = "mine"
     assert damages.get() == {"main.t": "gone"}, "what is returned is a copy"
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("which", [manifest_list, manifest, data_file])
+def test_nothing_is_added_to_a_table_that_was_found_damaged(
+    lake: Lake, which: Callable[[Lake], str]
+) -> None:
+    hurt(lake, which, lambda data: data)
+    path = lake.store.root / which(lake)
+    kept = path.read_bytes()
+    path.unlink()
+    assert set(lake.catalog.damaged()) == {"main.hurt"}
+    before = lake.tree()
+    rows = Rows("SELECT 2 AS id, 'x' AS name", lake.catalog.get(main("hurt")).columns)
+
+    with pytest.raises(TableDamagedError, match="is gone"):
+        lake.catalog.write(lake.cursor, main("HURT"), rows, mode="append")
+    with pytest.raises(TableDamagedError, match="is gone"):
+        lake.catalog.rows.merge(lake.cursor, main("hurt"), rows, ["id"])
+    with pytest.raises(TableDamagedError, match="is gone"):
+        lake.catalog.rows.delete(lake.cursor, main("hurt"), "id = 7")
+    assert lake.tree() == before
+    lake.write("well", "SELECT 2 AS id, 'x' AS name", mode="append")
+
+    path.write_bytes(kept)  # within the minute in which it counts as damaged
+    lake.write("hurt", "SELECT 2 AS id, 'x' AS name", mode="append")
+    assert lake.rows("hurt") == [(1, "hurt"), (2, "x")]
+
+
+def test_a_table_whose_files_are_gone_can_be_overwritten(lake: Lake) -> None:
+    hurt(lake, data_file, remove)
+    assert set(lake.catalog.damaged()) == {"main.hurt"}
+
+    lake.write("hurt", "SELECT 2 AS id, 'x' AS name", mode="overwrite")
+    lake.write("hurt", "SELECT 3 AS id, 'y' AS name", mode="append")
+
+    assert lake.rows("hurt") == [(2, "x"), (3, "y")]
+
+
+def test_what_a_statement_finds_stops_the_next_append(lake: Lake) -> None:
+    hurt(lake, data_file, remove)
+    lake.catalog = lake.reopened()
+    with pytest.raises(TableDamagedError):
+        lake.catalog.pin(lake.cursor, [TableRef(None, "hurt")])
+
+    with pytest.raises(TableDamagedError):
+        lake.write("hurt", "SELECT 2 AS id, 'x' AS name", mode="append")
+
+
 def test_opening_reads_no_table(lake: Lake) -> None:
     hurt(lake, metadata_file, garble)
     assert len(Catalog(lake.state, lake.store).names()) == 3
+
+
+def test_a_server_says_the_same_of_a_damaged_table_wherever_it_is_asked(tmp_path: Path) -> None:
+    with lakehouse_server(tmp_path / "data") as server, httpx.Client(base_url=server.url) as http:
+        for name in ("hurt", "well"):
+            http.post(f"/v1/ingest?name={name}", files={"file": ("t.csv", "id\n1\n")})
+            sql = {"sql": f"SELECT * FROM {name}"}
+            assert http.post("/v1/sql", json=sql).json()["rows"] == [[1]]
+        (file,) = (server.data_dir / "warehouse" / "tables" / "main").glob("hurt-*/data/*.parquet")
+        file.unlink()
+
+        read = http.post("/v1/sql", json={"sql": "SELECT sum(id) FROM hurt"})
+        assert (read.status_code, read.json()["type"]) == (503, "/problems/table-damaged")
+        (warning,) = http.get("/ready").json()["warnings"]
+        assert warning.startswith("the table main.hurt: ")
+        for mode in ("append", "upsert&key=id"):
+            rows = http.post(f"/v1/tables/hurt/rows?mode={mode}", json={"rows": [{"id": 2}]})
+            assert (rows.status_code, rows.json()["type"]) == (503, "/problems/table-damaged")
+        loaded = http.post("/v1/ingest?name=hurt&mode=append", files={"file": ("t.csv", "id\n2\n")})
+        assert loaded.json()["type"] == "/problems/table-damaged"
+        rows = http.post("/v1/tables/well/rows", json={"rows": [{"id": 2}]})
+        assert rows.status_code == 201

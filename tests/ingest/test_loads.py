@@ -358,3 +358,42 @@ def test_a_create_that_fails_leaves_no_folder(lake: Served, name: str) -> None:
 
     tables = lake.data_dir / "warehouse" / "tables" / "main"
     assert list(tables.glob(f"{name}-*")) == []
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite", "upsert"])
+def test_bad_lines_for_a_table_that_is_there_are_named_with_the_way_to_load_the_others(
+    lake: Served, name: str, mode: str
+) -> None:
+    lake.loaded(name, "id,n\n1,1\n")
+    bad = "id,n\n2,2\nx,3\n4,y\nz,5\n"
+    key = "id" if mode == "upsert" else ""
+
+    answer = lake.ingest(name, bad, mode=mode, key=key)
+
+    problem = answer.json()
+    assert answer.status_code == 409
+    assert problem["type"] == "/problems/schema-drift"
+    rows = problem["context"]["rows"]
+    assert [(row["line"], row["column"]) for row in rows] == [(3, "id"), (4, "n"), (5, "id")]
+    assert problem["context"]["count"] == 3
+    assert "on_error=reject" in problem["detail"]
+    assert "evolve=true" in problem["detail"]
+    assert lake.rows(name) == [[1, 1]]
+    assert lake.loaded(name, bad, on_error="reject", mode=mode, key=key)["rejected"]["count"] == 3
+
+
+def test_string_says_that_it_widens_new_tables_only(lake: Served, name: str) -> None:
+    lake.loaded(name, "id\n1\n")
+
+    answer = lake.ingest(name, "id\nx\n", mode="append", on_error="string")
+
+    assert answer.status_code == 409
+    assert "on_error=string widens columns of a new table only" in answer.json()["detail"]
+
+
+def test_a_file_with_other_columns_is_told_of_evolve(lake: Served, name: str) -> None:
+    lake.loaded(name, "id\n1\n")
+
+    answer = lake.ingest(name, "id,more\n1,2\n", mode="append")
+
+    assert "evolve=true" in answer.json()["detail"]
