@@ -233,8 +233,8 @@ def unwritable(path: Path) -> str | None:
 
 
 def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
-    metrics.statements.labels(ended.outcome).inc()
-    metrics.statement_seconds.labels(ended.format).observe(ended.duration_s)
+    metrics.statements(ended.outcome).inc()
+    metrics.statement_seconds(ended.format).observe(ended.duration_s)
     metrics.statement_rows.inc(ended.row_count)
     metrics.statement_bytes.inc(ended.sent_bytes)
 
@@ -246,7 +246,7 @@ def count_run(metrics: Metrics, run: MaintenanceRun) -> None:
 
 
 def count_load(metrics: Metrics, ended: LoadEnded) -> None:
-    metrics.loads.labels(ended.mode).inc()
+    metrics.loads(ended.mode).inc()
     metrics.loaded_rows.inc(ended.row_count)
     metrics.loaded_bytes.inc(ended.size_bytes)
 

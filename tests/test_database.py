@@ -5,9 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import pyarrow as pa
 import pytest
 
-from lakehouse.database import Database, DatabaseSettings, EngineError, literal, quoted
+from lakehouse.database import (
+    Connection,
+    Database,
+    DatabaseSettings,
+    EngineError,
+    literal,
+    quoted,
+)
 
 
 @pytest.fixture
@@ -64,6 +72,51 @@ async def test_a_cancelled_statement_is_interrupted_at_once(database: Database) 
 
     assert time.monotonic() - began < 8
     assert await database.run(lambda c: c.execute("SELECT 1").fetchall()) == [(1,)]
+
+
+async def kept(database: Database, sql: str) -> int:
+    """Run `sql` on a session that keeps its cursor, and return which cursor it was."""
+
+    def work(cursor: Connection) -> int:
+        cursor.execute(sql).fetchall()
+        session.keep()
+        return id(cursor)
+
+    with database.session() as session:
+        return await session.run(work)
+
+
+async def test_a_cursor_that_was_kept_is_used_again_and_another_is_not(database: Database) -> None:
+    first = await kept(database, "SELECT 1")
+    again = await kept(database, "SELECT 2")
+    other = await database.run(lambda cursor: cursor)
+
+    assert again == first
+    assert id(other) == first
+    with pytest.raises(EngineError):  # it was not kept, so it is closed
+        other.execute("SELECT 4")
+
+
+async def test_what_was_registered_on_a_cursor_is_nobody_elses(database: Database) -> None:
+    await kept(database, "SELECT 1")
+    rows = pa.table({"secret": [42]})
+    await database.run(lambda cursor: cursor.register("mine", rows).execute("FROM mine"))
+
+    with pytest.raises(EngineError, match="mine"):
+        await kept(database, "SELECT secret FROM mine")
+
+
+async def test_a_cursor_whose_statement_failed_or_was_interrupted_is_not_used_again(
+    database: Database,
+) -> None:
+    first = await kept(database, "SELECT 1")
+    with pytest.raises(EngineError):
+        await kept(database, "SELECT error('so')")
+    with anyio.move_on_after(0.2):
+        await kept(database, "SELECT count(*) FROM range(1e12::BIGINT)")
+
+    assert not database._cursors._idle
+    assert first
 
 
 def test_names_and_texts_are_quoted() -> None:

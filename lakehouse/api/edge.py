@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
@@ -21,6 +20,7 @@ from lakehouse.observability import Metrics, trace_id
 log = logging.getLogger("lakehouse.requests")
 
 TRACE_HEADER = "X-Lakehouse-Trace-Id"
+TRACE_FIELD = TRACE_HEADER.lower().encode()
 TRACE = re.compile(r"[!-~]{1,128}")
 LOOPBACK_HOSTS = frozenset(["localhost", "127.0.0.1", "[::1]"])
 OPERATIONS = frozenset(["/health", "/ready", "/metrics"])
@@ -63,6 +63,7 @@ class Edge:
         self._metrics = metrics
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
         self.inside = 0
+        metrics.inside.set_function(lambda: self.inside)
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +72,7 @@ class Edge:
             return
         path = scope["path"]
         headers = dict(scope["headers"])
-        given = headers.get(TRACE_HEADER.lower().encode(), b"").decode("latin-1")
+        given = headers.get(TRACE_FIELD, b"").decode("latin-1")
         trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)
         token = trace_id.set(trace)
         started, status, sent_bytes = time.perf_counter(), CLIENT_LEFT, 0
@@ -87,17 +88,17 @@ class Edge:
             nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", [])
-                MutableScopeHeaders(message)[TRACE_HEADER] = trace
+                sent = [*message.get("headers", ()), (TRACE_FIELD, trace.encode())]
                 if unread:  # the rest of the body still comes: no request can follow it
-                    MutableScopeHeaders(message)["Connection"] = "close"
+                    sent = [pair for pair in sent if pair[0].lower() != b"connection"]
+                    sent.append((b"connection", b"close"))
+                message["headers"] = sent
             elif message["type"] == "http.response.body":
                 sent_bytes += len(message["body"])
             await send(message)
 
         counted = path not in OPERATIONS
         self.inside += counted
-        self._metrics.inside.inc(counted)
         try:
             refusal = self._refusal(scope, headers)
             if refusal is None:
@@ -109,7 +110,6 @@ class Edge:
             raise
         finally:
             self.inside -= counted
-            self._metrics.inside.dec(counted)
             self._tell(scope, status, time.perf_counter() - started, sent_bytes)
             trace_id.reset(token)
 
@@ -117,8 +117,8 @@ class Edge:
         """Count the request and write its line."""
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = scope.get("path_template") or "none"
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.request_seconds.labels(method, route).observe(seconds)
+        self._metrics.requests(method, route, status).inc()
+        self._metrics.request_seconds(method, route).observe(seconds)
         log.log(
             logging.DEBUG if scope["path"] in OPERATIONS else logging.INFO,
             "%s %s %d",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -40,26 +40,30 @@ async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     Raises:
         ClientGoneError: the client left first.
     """
-    watchers: list[asyncio.Task[None]] = []
+    task, watcher, gone = asyncio.current_task(), None, False
+    assert task is not None, "an answer is made in a task"
 
-    def watch() -> None:
-        watchers.append(asyncio.ensure_future(until_gone(receive)))
-        watchers[0].add_done_callback(left)
+    async def watch() -> None:
+        nonlocal gone
+        await until_gone(receive)
+        gone = task.cancel()
 
-    def left(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            scope.cancel()
+    def begin() -> None:
+        nonlocal watcher
+        watcher = asyncio.ensure_future(watch())
 
     # Most answers are ready before the first look: a task for each would cost 0.2 ms.
-    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, watch)
-    with anyio.CancelScope() as scope:
-        try:
-            return await work
-        finally:
-            timer.cancel()
-            for watcher in watchers:
-                watcher.cancel()
-    raise ClientGoneError
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone and not task.uncancel():
+            raise ClientGoneError from None
+        raise
+    finally:
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def until_gone(receive: Receive) -> None:
@@ -129,7 +133,7 @@ class Source(Protocol):
     """What `Streamed` sends: opened already, closed by it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
-    def sending(self) -> AbstractContextManager[None]: ...
+    def sending(self) -> AbstractAsyncContextManager[None]: ...
 
 
 class Streamed(Response[None]):
@@ -195,8 +199,9 @@ class StreamedASGI(ASGIResponse):
 
     async def _send_all(self, send: Send) -> None:
         async for piece in self._open:
-            with self._open.sending(), anyio.move_on_after(STALL_MAX_S) as stalled:
-                await send_piece(send, piece, more=True)
+            async with self._open.sending():
+                with anyio.move_on_after(STALL_MAX_S) as stalled:
+                    await send_piece(send, piece, more=True)
             if stalled.cancelled_caught:
                 raise ClientStalledError
         await send_piece(send, b"", more=False)

@@ -161,6 +161,8 @@ class Tables:
 
     def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
         """Return where each table is, all as of one moment; None for one that is not there."""
+        if not names:
+            return []
         return self._state.read(lambda tx: [find_pointer(tx, name) for name in names])
 
     def load(self, pointer: Pointer) -> LoadedTable:

@@ -39,7 +39,6 @@ from lakehouse.database import (
     Connection,
     Database,
     EngineError,
-    Lane,
     Session,
 )
 from lakehouse.disk import Disk
@@ -68,6 +67,7 @@ from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
 from lakehouse.jobs import JobHandle
+from lakehouse.lanes import Lane
 
 log = logging.getLogger(__name__)
 
@@ -149,16 +149,12 @@ class Ingest:
         job.progress(0, upload.size_bytes, "waiting for other loads")
         work = partial(self._load, upload=upload, options=options, key=key, job=job)
         while True:
-            async with (
-                self._background_slots,
-                self._slots,
-                self._database.session(Lane.LONG, measured=True) as session,
-            ):
-                measure = partial(tell_progress, job, session, upload.size_bytes)
+            async with self._background_slots, self._slots:
                 with (
+                    self._database.session(Lane.LONG, measured=True) as session,
                     suppress(IdempotencyInFlightError),
                     job.stopped_by(session.interrupt),
-                    job.measured_by(measure),
+                    job.measured_by(partial(tell_progress, job, session, upload.size_bytes)),
                 ):
                     return await session.run(work)
             await anyio.sleep(IN_FLIGHT_WAIT_S)

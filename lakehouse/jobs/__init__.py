@@ -18,7 +18,7 @@ loop and is cancelled at its next `await`. Work that must not be torn from its t
 stop it, and then what it returned or raised decides how the job ended, so that no commit is ever
 called cancelled:
 
-    async with database.session(Lane.LONG) as session:
+    with database.session(Lane.LONG) as session:
         with job.stopped_by(session.interrupt):
             return await session.run(partial(compact, table=name))
 

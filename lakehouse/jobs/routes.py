@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
-    AbstractContextManager,
     asynccontextmanager,
     nullcontext,
 )
@@ -113,7 +112,7 @@ class Events:
         async for change in self._changes:
             yield event(change)
 
-    def sending(self) -> AbstractContextManager[None]:
+    def sending(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,23 +26,32 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)  # its memory, threads, files, processor time
         PlatformCollector(registry=self._registry)
-        self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
-        self.request_seconds = self._histogram(
-            "request_seconds",
-            "From the first byte of a request to the last of its answer.",
-            "method",
-            "route",
+        # By their labels: to look up a child costs more than to count (20 µs a request).
+        self.requests = cache(
+            self._counter("requests", "Requests answered.", "method", "route", "status").labels
+        )
+        self.request_seconds = cache(
+            self._histogram(
+                "request_seconds",
+                "From the first byte of a request to the last of its answer.",
+                "method",
+                "route",
+            ).labels
         )
         self.inside = Gauge(
             "lakehouse_requests_inside", "Requests being answered.", registry=self._registry
         )
-        self.statements = self._counter("statements", "SQL statements ended.", "outcome")
-        self.statement_seconds = self._histogram(
-            "statement_seconds", "From the admission of a statement to its end.", "format"
+        self.statements = cache(
+            self._counter("statements", "SQL statements ended.", "outcome").labels
+        )
+        self.statement_seconds = cache(
+            self._histogram(
+                "statement_seconds", "From the admission of a statement to its end.", "format"
+            ).labels
         )
         self.statement_rows = self._counter("statement_rows", "Rows sent as results.")
         self.statement_bytes = self._counter("statement_bytes", "Bytes sent as results.")
-        self.loads = self._counter("loads", "Loads committed.", "mode")
+        self.loads = cache(self._counter("loads", "Loads committed.", "mode").labels)
         self.loaded_rows = self._counter("loaded_rows", "Rows that loads committed.")
         self.loaded_bytes = self._counter("loaded_bytes", "Bytes of the files and rows taken in.")
         self.jobs = self._counter("jobs", "Jobs ended.", "kind", "state")

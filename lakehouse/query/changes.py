@@ -27,7 +27,8 @@ from lakehouse.catalog import (
     read_as_of,
 )
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, Lane
+from lakehouse.database import Connection, Database
+from lakehouse.lanes import Lane
 from lakehouse.query.change_models import (
     RowsChanged,
     RowsDelete,

@@ -79,6 +79,8 @@ class Statement:
     tables: tuple[Pinned, ...]
     volatile: bool
     """Its answer can differ while no table changes: `now()`, a sample, the list of tables."""
+    registers: bool = False
+    """Rows of ours are registered on its cursor, for this statement alone."""
 
     @property
     def etag_parts(self) -> tuple[object, ...]:
@@ -144,8 +146,10 @@ def prepare_one(
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
         AMPLIFIERS.check(cursor, call, limits.nodes_max)
-    statement = Statement(written(cursor, tree), tuple(pinned), walk.volatile or bool(walk.views))
-    if not walk.views:
+    registers = bool(walk.views)
+    text = written(cursor, tree)
+    statement = Statement(text, tuple(pinned), walk.volatile or registers, registers)
+    if not registers:
         PLANS.keep(asked, statement, refs)
     return statement
 
@@ -575,4 +579,4 @@ def explain(cursor: Connection, statement: Statement) -> Statement:
         relations = {each.relation: str(each.table) for each in statement.tables}
         raise SqlError(clean_message(str(error), relations)) from error
     relation = register_view(cursor, "explain", None, None, rows=rows)
-    return Statement(f"SELECT * FROM {relation}", statement.tables, volatile=True)
+    return Statement(f"SELECT * FROM {relation}", statement.tables, volatile=True, registers=True)

@@ -1,5 +1,6 @@
 """Running statements: who may run how many, for how long, and what comes back."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, Lane, Session, Work
+from lakehouse.database import Connection, Database, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
 from lakehouse.query.gate import Statement, prepare
 from lakehouse.query.models import Format, SqlRequest
@@ -133,12 +134,13 @@ class Query:
             StatementTimeoutError, StatementCancelledError, TooManyStatementsError,
             MemoryPressureError, ResultTooLargeError, SpoolFullError
         """
-        with self._statements.admit(request.timeout_s, query_id, "json") as running:
-            async with self._database.session(Lane.SHORT) as session:
-                work = partial(
-                    self._answer_json, running, request, with_etag or bool(known_etags), known_etags
-                )
-                return await self._hop(running, session, work)
+        with (
+            self._statements.admit(request.timeout_s, query_id, "json") as running,
+            self._database.session(name=running.query_id) as session,
+        ):
+            etag_wanted = with_etag or bool(known_etags)
+            work = partial(self._answer_json, running, session, request, etag_wanted, known_etags)
+            return await self._hop(running, session, work)
 
     async def stream(
         self,
@@ -158,10 +160,9 @@ class Query:
             running = stack.enter_context(
                 self._statements.admit(request.timeout_s, query_id, format_name)
             )
-            session = await stack.enter_async_context(self._database.session(Lane.SHORT))
-            work = partial(
-                self._start_stream, running, request, with_etag or bool(known_etags), known_etags
-            )
+            session = stack.enter_context(self._database.session(name=running.query_id))
+            etag_wanted = with_etag or bool(known_etags)
+            work = partial(self._start_stream, running, session, request, etag_wanted, known_etags)
             started = await self._hop(running, session, work)
             if isinstance(started, NotModified):
                 return started
@@ -209,7 +210,7 @@ class Query:
         """Run `work` on a thread within what is left of the statement's time."""
         begun = time.monotonic()
         try:
-            with running.cancellable(running.timeout_s - running.engine_s):
+            async with running.cancellable(running.timeout_s - running.engine_s):
                 return await session.run(work)
         except EngineDownError:
             self._on_fatal()
@@ -218,7 +219,7 @@ class Query:
             names = map(parse_table_name, error.tables)
             await self._database.call(partial(self._catalog.look_at, names))
             raise
-        except anyio.get_cancelled_exc_class():
+        except asyncio.CancelledError:
             running.stop.set()
             raise
         finally:
@@ -253,6 +254,7 @@ class Query:
     def _answer_json(
         self,
         running: Running,
+        session: Session,
         request: SqlRequest | TableRequest,
         with_etag: bool,
         known_etags: frozenset[str],
@@ -276,7 +278,10 @@ class Query:
             body = page.body(result.columns, link, running.query_id)
             return Answer(body, running.query_id, None if link else etag, page.release)
 
-        return twice(build)
+        answer = twice(build)
+        if not statement.registers:  # all rows were read
+            session.keep()
+        return answer
 
     def _spool_rest(
         self, running: Running, result: Result, page: Page, rest: Iterator[pa.RecordBatch]
@@ -289,6 +294,7 @@ class Query:
     def _start_stream(
         self,
         running: Running,
+        session: Session,
         request: SqlRequest | TableRequest,
         with_etag: bool,
         known_etags: frozenset[str],
@@ -311,7 +317,10 @@ class Query:
             pieces = encoded(result, running)
             return next(pieces), pieces  # what fails up to here still gets its status
 
-        return etag, *twice(build)
+        first, pieces = twice(build)
+        if running.finished and not statement.registers:
+            session.keep()
+        return etag, first, pieces
 
     async def _expire(self) -> None:
         while True:

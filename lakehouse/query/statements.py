@@ -1,15 +1,14 @@
 """Which statements run: how many, under which ids, until when, and how each one ended."""
 
+import asyncio
 import re
+import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TypeAlias
-from uuid import uuid4
-
-import anyio
 
 from lakehouse.config import QueryConfig
 from lakehouse.query.models import Format
@@ -53,7 +52,7 @@ class Running:
     timeout_s: float
     started_at: float = field(default_factory=time.monotonic)
     stop: Event = field(default_factory=Event)
-    scopes: list[anyio.CancelScope] = field(default_factory=list)
+    scopes: list[asyncio.Timeout] = field(default_factory=list)
     tables: tuple[str, ...] = ()
     row_count: int = 0
     sent_bytes: int = 0
@@ -76,27 +75,31 @@ class Running:
     def cancel(self) -> None:
         self.stop.set()
         for scope in self.scopes:
-            scope.cancel()
+            if not scope.expired():
+                scope.reschedule(0)
 
-    @contextmanager
-    def cancellable(self, timeout_s: float | None = None) -> Iterator[None]:
+    @asynccontextmanager
+    async def cancellable(self, timeout_s: float | None = None) -> AsyncIterator[None]:
         """Stop what is inside when `cancel` is called, or after `timeout_s`."""
         if self.stop.is_set():
             raise StatementCancelledError(self.query_id)
-        deadline = anyio.current_time() + timeout_s if timeout_s is not None else float("inf")
-        with anyio.CancelScope(deadline=deadline) as scope:
-            self.scopes.append(scope)
-            try:
-                yield
-            except InterruptedStatementError as error:
-                raise StatementCancelledError(self.query_id) from error
-            finally:
-                self.scopes.remove(scope)
-        if scope.cancelled_caught:
+        scope = asyncio.timeout(timeout_s)
+        try:
+            async with scope:
+                self.scopes.append(scope)
+                try:
+                    yield
+                finally:
+                    self.scopes.remove(scope)
+        except InterruptedStatementError as error:
+            raise StatementCancelledError(self.query_id) from error
+        except TimeoutError:
+            if not scope.expired():
+                raise
             if self.stop.is_set():
-                raise StatementCancelledError(self.query_id)
+                raise StatementCancelledError(self.query_id) from None
             self.stop.set()
-            raise StatementTimeoutError(self.timeout_s)
+            raise StatementTimeoutError(self.timeout_s) from None
 
 
 class Statements:
@@ -117,7 +120,7 @@ class Statements:
             TooManyStatementsError: as many as may be are running.
             QueryIdInUseError, BadRequestFieldError: the id cannot be used.
         """
-        query_id = check_query_id(query_id) if query_id is not None else uuid4().hex
+        query_id = check_query_id(query_id) if query_id is not None else secrets.token_hex(16)
         if query_id in self._running:
             raise QueryIdInUseError(query_id)
         if len(self._running) >= self._config.concurrency_max:
@@ -129,7 +132,7 @@ class Statements:
         try:
             yield running
         except BaseException as error:
-            cancelled = isinstance(error, anyio.get_cancelled_exc_class() | StatementCancelledError)
+            cancelled = isinstance(error, asyncio.CancelledError | StatementCancelledError)
             outcome = "cancelled" if cancelled else type(error).__name__
             raise
         finally:

@@ -1,7 +1,7 @@
 """`/v1/storage` over HTTP: objects in, objects out, streamed both ways."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -176,7 +176,7 @@ class Sent:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._pieces
 
-    def sending(self) -> AbstractContextManager[None]:
+    def sending(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
 

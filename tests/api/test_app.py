@@ -11,7 +11,7 @@ import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse, unwritable
 from lakehouse.config import BODY_MAX_BYTES, Config, IngestConfig
-from lakehouse.database import Lane
+from lakehouse.lanes import Lane
 from lakehouse.state import DataDirectory
 from tests.services import client_of
 

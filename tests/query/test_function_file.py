@@ -47,3 +47,10 @@ def test_every_capped_function_has_its_check_and_no_other_has() -> None:
     capped = {name for (_, name), judged in verdicts().items() if judged.verdict == "capped"}
 
     assert capped == set(TOO_LARGE)
+
+
+@pytest.mark.parametrize(
+    "name", ["setseed", "nextval", "currval", "getvariable", "set_config", "txid_current"]
+)
+def test_nothing_that_stays_on_a_cursor_is_allowed(name: str) -> None:
+    assert judge("value", name).verdict == "refused"  # cursors are used again

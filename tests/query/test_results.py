@@ -266,17 +266,14 @@ async def test_a_failed_engine_is_told_to_the_server(tmp_path: Path) -> None:
         raise EngineDownError
 
     with Database.open(settings) as database:
-        async with (
-            Query(
-                database,
-                None,  # type: ignore[arg-type]
-                QueryConfig(),
-                Spool(tmp_path / "results"),
-                on_fatal=lambda: told.append("fatal"),
-            ).open() as query,
-            database.session() as session,
-        ):
-            with pytest.raises(EngineDownError):
+        async with Query(
+            database,
+            None,  # type: ignore[arg-type]
+            QueryConfig(),
+            Spool(tmp_path / "results"),
+            on_fatal=lambda: told.append("fatal"),
+        ).open() as query:
+            with database.session() as session, pytest.raises(EngineDownError):
                 await query._hop(Running("q", "json", 10), session, work)
     assert told == ["fatal"]
 
