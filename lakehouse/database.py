@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
-from lakehouse.lanes import Lane, Threads
+from lakehouse.lanes import Lane as Lane  # whoever asks for a database names a lane
+from lakehouse.lanes import Threads
 
 # Read when the library is loaded. Without it the engine's allocator keeps the address space of what
 # it was given back, and `RLIMIT_DATA` counts that: after one statement that hit the limit there was
