@@ -11,6 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
+import anyio
+import anyio.to_thread
+
 from lakehouse.lanes import Lane as Lane  # whoever asks for a database names a lane
 from lakehouse.lanes import Threads
 
