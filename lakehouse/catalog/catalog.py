@@ -47,7 +47,7 @@ from lakehouse.catalog.metadata import (
     spec_of,
 )
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
-from lakehouse.catalog.names import DEFAULT_NAMESPACE
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.orphans import Orphans
 from lakehouse.catalog.partitioning import (
@@ -308,8 +308,10 @@ class Catalog:
         return table_model(table)
 
     def _placed(self, name: TableName) -> TableName:
-        """Return `name` with its namespace as that was created."""
-        return TableName(self.namespaces.get(name.namespace), name.name)
+        """Return `name`, fit for a table that is made, with its namespace as that was created."""
+        return TableName(
+            self.namespaces.get(name.namespace), check_new_name("table name", name.name)
+        )
 
     def write(
         self,
@@ -661,6 +663,8 @@ class Catalog:
             NamespaceNotFoundError: the namespace was dropped too; create it, or give another name.
             TableDamagedError: its metadata cannot be read; it stays dropped.
         """
+        if to is not None:
+            check_new_name("table name", to.name)
         table = self.dropped.undrop(
             name,
             uuid,

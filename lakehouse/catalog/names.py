@@ -11,6 +11,8 @@ DEFAULT_NAMESPACE = "main"
 RESERVED_NAMESPACES = frozenset(
     "memory system temp information_schema pg_catalog lake ledger lakehouse vectors".split()  # noqa: SIM905 - one line
 )
+SQL_SCHEMAS = frozenset(["information_schema", "pg_catalog"])
+"""As the name of a table each would read as the schema that every SQL client asks."""
 
 
 def parse_table_name(text: str) -> TableName:
@@ -56,6 +58,22 @@ def check_name(what: str, name: str) -> str:
         raise InvalidNameError(what, name, "it has a `/` or a control character")
     if not unicodedata.is_normalized("NFC", name):
         raise InvalidNameError(what, name, "it is not in Unicode form NFC; normalise it")
+    return name
+
+
+def check_new_name(what: str, name: str) -> str:
+    """Refuse, when something is made, a name that misleads whoever reads it.
+
+    What has such a name already can still be read, renamed and dropped.
+    """
+    check_name(what, name)
+    if name.strip() != name or name.strip(".") != name:
+        better = name.strip(". ") or "another one"
+        raise InvalidNameError(
+            what, name, f"it begins or ends with a space or a dot; take {better[:80]!r}"
+        )
+    if name.lower() in SQL_SCHEMAS:
+        raise InvalidNameError(what, name, f"SQL knows a schema {name!r}; take another name")
     return name
 
 

@@ -10,7 +10,7 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.models import NamespaceCreate
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace, check_new_name
 from lakehouse.catalog.tables import CATALOG_NAME, find_namespace
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
@@ -68,7 +68,7 @@ class Namespaces:
             tx.execute(INSERT, (CATALOG_NAME, name))
             self._keys.record(tx, idempotency, made)
 
-        check_namespace(name)
+        check_new_name("namespace", check_namespace(name))
         self._state.write(work)
         return made
 

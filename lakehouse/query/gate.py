@@ -10,7 +10,7 @@ import difflib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from lakehouse.catalog import (
     folded,
 )
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, EngineError
+from lakehouse.database import Connection, EngineError, quoted
 from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of
 from lakehouse.query.catalog_views import VIEWS, register_view, shown_view
 from lakehouse.query.errors import (
@@ -49,6 +49,7 @@ Scope: TypeAlias = frozenset[str]
 
 INSTANCE = "lake"
 DEFAULT_NAMESPACE = "main"
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = re.compile(r"r_[0-9a-f]{32}_|lakehouse_view_")
 EXPLAIN = re.compile(r"EXPLAIN\b(\s*\(?\s*ANALY[SZ]E\b)?", re.IGNORECASE)
 VOLATILE_NAMES = frozenset(
@@ -138,7 +139,7 @@ def prepare_one(
     walk = Walk(limits.nodes_max)
     walk.run(tree["statements"][0])
     name_columns(cursor, walk)
-    refs, pinned = pin(cursor, walk, catalog, may, {folded(k): v for k, v in as_of.items()})
+    refs, pinned = pin(cursor, walk, catalog, may, named_once(as_of))
     for view, node in walk.views:
         replace_table(node, register_view(cursor, view, catalog, may))
     walk.shorten_columns()
@@ -471,10 +472,13 @@ def pin(
 ) -> tuple[list[TableRef], list[Pinned]]:
     """Replace every table of the walk by its relation, all of them as of one moment."""
     refs = [reference(node, as_of) for node in walk.tables]
-    used = {name for node in walk.tables for name in asked_names(node)}
-    unused = as_of.keys() - used
+    open_ = [node for node in walk.tables if node["at_clause"] is None]
+    unused = as_of.keys() - {name for node in open_ for name in asked_names(node)}
     if unused:
-        raise SqlError(f"as_of names {min(unused)[:80]!r}, which the statement does not read")
+        named = f"as_of names {min(unused)[:80]!r}"
+        raise SqlError(
+            f"{named}, which the statement does not read, or reads AT a moment of its own"
+        )
     for node, ref in zip(walk.tables, refs, strict=True):
         if not may("select", name_of(ref)):
             raise unknown(node, catalog, may)
@@ -493,6 +497,17 @@ def pin(
     for node, each in zip(walk.tables, pinned, strict=True):
         replace_table(node, each.relation)
     return refs, pinned
+
+
+def named_once(as_of: Mapping[str, AsOf]) -> dict[str, AsOf]:
+    """Return `as_of` by folded name; `SqlError` when it names a table twice."""
+    seen: dict[str, str] = {}
+    for name in as_of:
+        other = seen.setdefault(folded(name).removeprefix(f"{DEFAULT_NAMESPACE}."), name)
+        if other != name:
+            both = f"{other[:80]!r} and {name[:80]!r}"
+            raise SqlError(f"as_of names one table twice, as {both}; name it once")
+    return {folded(name): moment for name, moment in as_of.items()}
 
 
 def asked_names(node: Tree) -> tuple[str, ...]:
@@ -560,10 +575,15 @@ def unknown(node: Tree, catalog: Catalog, may: May) -> UnknownTableError:
 
 
 def nearest(name: str, visible: Sequence[TableName]) -> str | None:
-    names = {folded(str(each)): str(each) for each in visible}
-    names |= {folded(each.name): each.name for each in visible if each.namespace == "main"}
+    names = {folded(str(each)): said((each.namespace, each.name)) for each in visible}
+    names |= {folded(each.name): said([each.name]) for each in visible if each.namespace == "main"}
     found = difflib.get_close_matches(folded(name), names, n=1)
     return names[found[0]] if found else None
+
+
+def said(parts: Iterable[str]) -> str:
+    """Return a name as a statement writes it: in quotes where SQL would read it otherwise."""
+    return ".".join(part if PLAIN.fullmatch(part) else quoted(part) for part in parts)
 
 
 def spelled(node: Tree) -> str:

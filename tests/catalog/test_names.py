@@ -124,7 +124,7 @@ def test_letters_beyond_ascii_have_no_case(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a[1]", "a*", "it's", 'q"x', "🐘", "x" * 255, "..", "select", "%s"]
+    "name", ["a[1]", "a*", "it's", 'q"x', "🐘", "x" * 255, "a..b", "select", "%s"]
 )
 def test_a_hostile_name_is_a_table_like_any_other(shared_lake: Lake, name: str) -> None:
     lake = shared_lake
@@ -134,6 +134,23 @@ def test_a_hostile_name_is_a_table_like_any_other(shared_lake: Lake, name: str) 
     assert lake.rows(f"main.{name}") == [(1, "a")]
     with lake.pyiceberg(f"main.{name}") as table:
         assert table.scan().to_arrow().num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["..", ".a", "a.", " a", "a ", "\u00a0a", "Information_Schema"])
+def test_a_name_that_misleads_is_refused_when_something_is_made(lake: Lake, name: str) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+
+    for make in (
+        lambda: lake.catalog.create_table(main(name), PAIR),
+        lambda: lake.catalog.write(lake.cursor, main(name), ONE, mode="create"),
+        lambda: lake.catalog.rename(main("t"), main(name)),
+        lambda: lake.catalog.namespaces.create(name),
+    ):
+        with pytest.raises(InvalidNameError, match=r"take|reserved|dot"):
+            make()
+    assert [str(each) for each in lake.catalog.names()] == ["main.t"]
+    with pytest.raises(TableNotFoundError):  # what has such a name from before is still found
+        lake.catalog.drop(main(name))
 
 
 def test_a_name_that_is_nearly_right_is_named(lake: Lake) -> None:

@@ -1,9 +1,8 @@
-"""Help that teaches, quickly."""
+"""Help that teaches, and loads nothing for it."""
 
 import os
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -19,8 +18,6 @@ HEAVY = [
     "lakehouse.client",
     "lakehouse.config",
 ]
-STARTUP_MAX_S = 0.6
-"""Twice what it takes (0.2 to 0.3 s): other tests run on these two cores."""
 
 
 def commands() -> dict[str, click.Command]:
@@ -73,22 +70,15 @@ def test_the_first_page_explains_the_exit_codes() -> None:
     assert "3 not found" in shown
 
 
-def test_help_loads_nothing_heavy_and_is_quick() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from lakehouse.cli import lakehouse;"
         "lakehouse(['--help'], standalone_mode=False);"
         f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
     )
-    times = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        times.append(time.monotonic() - started)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "heavy: []" in done.stdout
-    assert min(times) < STARTUP_MAX_S
 
 
 def test_wrong_usage_exits_2() -> None:

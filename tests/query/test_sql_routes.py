@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.catalog import Column, TableName
 from tests.query.conftest import ROWS, SqlServer
 
 JSON = {"Content-Type": "application/json"}
@@ -250,3 +251,33 @@ def test_a_table_is_read_as_of_a_snapshot_and_a_time(
     finally:
         server.write(f"SELECT range AS id, 'number ' || range AS name FROM range({ROWS})")
     refused(sql(client, counted, as_of={"numbers": 1}), 400, "snapshot")
+
+
+@pytest.mark.parametrize("names", [["numbers", "main.numbers"], ["numbers", "NUMBERS"]])
+def test_a_table_has_one_moment_in_as_of(client: httpx.Client, names: list[str]) -> None:
+    answer = sql(client, "SELECT count(*) FROM numbers", as_of=dict.fromkeys(names, 1))
+
+    refused(answer, 400, "twice")
+    assert all(repr(name) in answer.json()["detail"] for name in names)
+
+
+def test_as_of_for_a_table_that_is_read_at_a_moment_of_its_own_is_refused(
+    client: httpx.Client, server: SqlServer
+) -> None:
+    at = server.catalog.get(server.catalog.names()[0]).snapshot_id
+    text = f"SELECT count(*) FROM numbers AT (VERSION => {at})"
+
+    refused(sql(client, text, as_of={"numbers": at}), 400, "of its own")
+
+
+def test_a_name_that_is_nearly_right_is_named_as_sql_writes_it(
+    client: httpx.Client, server: SqlServer
+) -> None:
+    server.catalog.create_table(TableName("main", "dots.in it"), [Column("a", "long")])
+    try:
+        answer = sql(client, "SELECT * FROM dots.in_it")
+        assert answer.json()["detail"].endswith('did you mean "dots.in it"?')
+        answer = sql(client, "SELECT * FROM nmbers")
+        assert answer.json()["detail"].endswith("did you mean numbers?")
+    finally:
+        server.catalog.drop(TableName("main", "dots.in it"))
