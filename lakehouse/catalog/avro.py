@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pyiceberg.avro.file import AvroFile, AvroOutputFile
 from pyiceberg.typedef import Record
 
-from lakehouse.catalog.manifests import BytesInput, BytesOutput
+from lakehouse.catalog.byte_files import BytesInput, BytesOutput
 
 Fields = dict[int, int]
 """Where a field stands in a record, by its id."""

@@ -11,14 +11,10 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from pyiceberg.avro.encoder import BinaryEncoder
-from pyiceberg.avro.file import AvroOutputFile
-from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.io import FileIO, InputFile, OutputFile
 from pyiceberg.manifest import (
-    DEFAULT_READ_VERSION,
-    MANIFEST_LIST_FILE_SCHEMAS,
     UNASSIGNED_SEQ,
     DataFile,
     DataFileContent,
@@ -28,12 +24,11 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
     read_manifest_list,
-    write_manifest,
 )
-from pyiceberg.partitioning import PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.typedef import Record
 
+from lakehouse.catalog.avro_forms import FormedFile, FormedManifest, list_form, manifest_form
+from lakehouse.catalog.byte_files import BytesInput, BytesOutput
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import UnreadableFileError
 from lakehouse.catalog.metadata import FORMAT_VERSION, Json, schema_of, spec_of
@@ -42,7 +37,6 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError
 
 __all__ = ["DataFile", "LiveFile", "ManifestEntry", "ManifestFile", "Manifests", "NewFile"]
 
-COMPRESSION: Any = "gzip"
 EXISTING, DELETED = ManifestEntryStatus.EXISTING, ManifestEntryStatus.DELETED
 # Bounds of what is kept in memory, in things rather than bytes: measured 650 bytes for a manifest
 # of a list, 250 for its record, 530 for a file.
@@ -193,12 +187,9 @@ class Manifests:
         snapshot_id: int,
         entries: Iterable[ManifestEntry],
     ) -> ManifestFile:
-        schema = Schema.model_validate(schema_of(metadata))
-        spec = PartitionSpec.model_validate(spec_of(metadata, spec_id))
+        form = manifest_form(schema_of(metadata), spec_of(metadata, spec_id))
         output = BytesOutput(location)
-        with write_manifest(
-            FORMAT_VERSION, spec, schema, output, snapshot_id, COMPRESSION
-        ) as writer:
+        with FormedManifest(form, output, snapshot_id) as writer:
             for entry in entries:
                 writer.add_entry(entry)
         self._store.write(self._store.key(location), output.data)
@@ -220,19 +211,14 @@ class Manifests:
         settled = tuple(with_sequence_number(each, sequence_number) for each in manifests)
         parent = "null" if parent_snapshot_id is None else str(parent_snapshot_id)
         output = BytesOutput(location)
-        with AvroOutputFile[ManifestFile](
-            output,
-            MANIFEST_LIST_FILE_SCHEMAS[FORMAT_VERSION],
-            "manifest_file",
-            record_schema=MANIFEST_LIST_FILE_SCHEMAS[DEFAULT_READ_VERSION],
-            metadata={
-                "snapshot-id": str(snapshot_id),
-                "parent-snapshot-id": parent,
-                "sequence-number": str(sequence_number),
-                "format-version": str(FORMAT_VERSION),
-                "avro.codec": "null",
-            },
-        ) as file:
+        metadata = {
+            "snapshot-id": str(snapshot_id),
+            "parent-snapshot-id": parent,
+            "sequence-number": str(sequence_number),
+            "format-version": str(FORMAT_VERSION),
+            "avro.codec": "null",
+        }
+        with FormedFile[ManifestFile](output, list_form(), metadata) as file:
 
             def encode(manifest: ManifestFile) -> bytes:
                 record = io.BytesIO()
@@ -335,54 +321,6 @@ def holds_data(manifest: ManifestFile) -> bool:
 
 def has_deletes(manifests: Iterable[ManifestFile]) -> bool:
     return not all(map(holds_data, manifests))
-
-
-class BytesInput(InputFile):
-    """A file that has been read whole: manifests are small."""
-
-    def __init__(self, location: str, data: bytes) -> None:
-        super().__init__(location)
-        self._data = data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def exists(self) -> bool:
-        return True
-
-    def open(self, seekable: bool = True) -> InputStream:
-        return io.BytesIO(self._data)
-
-
-class BytesOutput(OutputFile):
-    """A file that is written into memory, to be stored once it is whole."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self.data = b""
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def exists(self) -> bool:
-        return False
-
-    def to_input_file(self) -> InputFile:
-        return BytesInput(self.location, self.data)
-
-    def create(self, overwrite: bool = False) -> OutputStream:
-        return Collected(self)
-
-
-class Collected(io.BytesIO):
-    def __init__(self, output: BytesOutput) -> None:
-        super().__init__()
-        self._output = output
-
-    def close(self) -> None:
-        if not self.closed:
-            self._output.data = self.getvalue()
-        super().close()
 
 
 class StoreIO(FileIO):

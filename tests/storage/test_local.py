@@ -114,3 +114,19 @@ def test_deleting_twice_is_deleting_once(store: LocalStore) -> None:
 
     assert not store.exists("a")
     assert os.listdir(store.root) == ["_tmp"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    "rest", ["../x", "a/../x", "a/./b", "a//b", "/a", "a?b", "a*", "a/b#c", ".", "..", "", "a/.."]
+)
+def test_a_location_that_is_spelled_otherwise_is_looked_at_part_by_part(
+    tmp_path: Path, rest: str
+) -> None:
+    store = LocalStore(tmp_path)
+    try:
+        key = store.key(f"file://{store.root}/{rest}")
+    except ValueError:
+        return
+    assert store.path(key).is_relative_to(store.root)
+    assert ".." not in Path(key).parts
+    assert key == str(Path(key))
