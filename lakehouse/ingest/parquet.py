@@ -186,11 +186,17 @@ def check_names(names: Sequence[str], options: ReadOptions) -> Sequence[str]:
 
 
 def check_type(type_: pa.DataType, column: str) -> None:
-    """Refuse what DuckDB would read as something else: it makes a double of a wide decimal."""
+    """Refuse what DuckDB would read as something else.
+
+    It makes a double of a wide decimal, and a number without a unit of a duration.
+    """
     if isinstance(type_, pa.Decimal256Type):
         raise UnsupportedTypeError(
             str(type_), "a decimal of more than 38 digits; make it a string", column
         )
+    if isinstance(type_, pa.DurationType):
+        reason = "Iceberg has no durations; make it a number of seconds, or a string"
+        raise UnsupportedTypeError(str(type_), reason, column)
     for number in range(type_.num_fields):
         check_type(type_.field(number).type, column)
 

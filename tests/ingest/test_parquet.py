@@ -1,7 +1,7 @@
 """Parquet over REST: types as Iceberg holds them, and nothing cut on the way."""
 
 import io
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +55,22 @@ def test_each_type_is_stored_as_the_table_of_types_says(lake: Served, name: str)
         "nothing": "string",
     }
     assert lake.loaded(name, body, TYPE, mode="append")["row_count"] == 2
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_duration_is_refused_by_name_not_stored_as_a_number(
+    lake: Served, name: str, unit: Any, nested: bool
+) -> None:
+    lake.loaded(name, "took\n1\n")
+    took = pa.array([timedelta(seconds=5)], pa.duration(unit))
+    body = parquet(took=pa.array([[took[0]]], pa.list_(took.type)) if nested else took)
+
+    for table in (name, f"{name}_new"):
+        answer = lake.ingest(table, body, TYPE, mode="append")
+        assert answer.status_code == 400, answer.text
+        assert f"'duration[{unit}]' of column 'took'" in answer.json()["detail"]
+        assert "seconds" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("column", [[1.5], ["x"], [Decimal("1.5")], [2.0**70]])
