@@ -89,11 +89,14 @@ class Datasets:
         """Return the manifest of a dataset; `TableNotFoundError` when there is none."""
         return self._manifest(check_table_name(DEFAULT_NAMESPACE, name))
 
-    def list(self) -> list[Manifest]:
-        """Return the manifests of all datasets that can be read, by name."""
-        names = [name for name in self._catalog.names() if name.namespace == DEFAULT_NAMESPACE]
+    def names(self) -> Sequence[TableName]:
+        """Return the names of all datasets, sorted."""
+        return [name for name in self._catalog.names() if name.namespace == DEFAULT_NAMESPACE]
+
+    def list(self, names: Sequence[TableName] | None = None) -> list[Manifest]:
+        """Return the manifests of datasets that can be read, of all without `names`."""
         found = []
-        for name in names:
+        for name in self.names() if names is None else names:
             # Dropped since, or damaged, which `/ready` says: neither hides the others.
             with suppress(TableNotFoundError, TableDamagedError):
                 found.append(self._manifest(name))

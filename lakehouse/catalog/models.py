@@ -169,10 +169,11 @@ class NamespacePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-class ManifestList(msgspec.Struct, frozen=True):
-    """All datasets: the Go contract knows no pages here."""
+class ManifestList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Datasets by name: the Go contract's answer, and a cursor where that is not all."""
 
     manifests: list["Manifest"]
+    next_cursor: str | None = None
 
 
 class DatasetRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

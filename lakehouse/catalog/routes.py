@@ -1,10 +1,11 @@
 """`/v1/tables`, `/v1/namespaces` and the Go contract's `/v1/catalog` over HTTP."""
 
 from types import NoneType
+from typing import Annotated, TypeAlias
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
@@ -32,6 +33,11 @@ from lakehouse.database import Database
 from lakehouse.errors import InvalidInputError
 
 SEQUENCE_MAX = 2**63
+MANIFESTS_MAX = 10_000
+"""The Go contract knows no pages of datasets: below this its answer is as it was."""
+ManifestLimit: TypeAlias = Annotated[
+    int, QueryParameter(ge=1, le=MANIFESTS_MAX, description="Datasets in one answer.")
+]
 
 
 class TablesController(Controller):
@@ -278,7 +284,16 @@ class DatasetsController(Controller):
 
     @get("/list")
     async def list_manifests(
-        self, datasets: NamedDependency[Datasets], database: NamedDependency[Database]
+        self,
+        datasets: NamedDependency[Datasets],
+        database: NamedDependency[Database],
+        limit: ManifestLimit = MANIFESTS_MAX,
+        cursor: Cursor = None,
     ) -> ManifestList:
-        """List all datasets."""
-        return await database.call(lambda: ManifestList(datasets.list()))
+        """List datasets by name. Only where there are more than `limit`, `next_cursor` is there."""
+
+        def work() -> ManifestList:
+            chosen, following = page_of(datasets.names(), lambda n: n.name, limit, cursor)
+            return ManifestList(datasets.list(chosen), following)
+
+        return await database.call(work)

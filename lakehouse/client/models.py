@@ -196,6 +196,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 class ManifestList(msgspec.Struct, frozen=True):
     manifests: list[Manifest]
+    next_cursor: str | None = None
 
 
 class RowsReport(msgspec.Struct, frozen=True):

@@ -95,4 +95,12 @@ class Datasets:
 
     def list(self) -> list[Manifest]:
         """Return all datasets by name."""
-        return value_of(self._transport.send("GET", "/v1/catalog/list"), ManifestList).manifests
+        found: list[Manifest] = []
+        cursor: str | None = None
+        while True:
+            response = self._transport.send("GET", "/v1/catalog/list", params={"cursor": cursor})
+            page = value_of(response, ManifestList)
+            found += page.manifests
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
