@@ -18,6 +18,7 @@ from typing import Any
 
 from granian import _granian
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from lakehouse import __version__
@@ -34,6 +35,9 @@ BACKLOG = 1024
 CONNECTIONS_MAX = 16_384
 """Open ones, idle ones too: granian takes no further one, not even for /health."""
 FILES_MAX = 65_536
+PIECE_MAX_BYTES = 1024 * 1024
+"""Of a body, as granian hands it over. With its default of 408 KiB an upload of 343 MB wakes us 2.4
+times as often and takes 0.2 s more CPU. A connection's buffer grows only while it is filled."""
 
 INTERRUPT_WAIT_S = 4.0
 """Interrupted statements get this long to answer that they were."""
@@ -170,6 +174,7 @@ class Granian(Server):
             log_enabled=False,
             backlog=BACKLOG,
             backpressure=CONNECTIONS_MAX,
+            http1_settings=HTTP1Settings(max_buffer_size=PIECE_MAX_BYTES),
         )
         self._listener = listener
 

@@ -171,7 +171,7 @@ async def received(
     def room(head: bytes) -> int:
         return room_for(head, options.format, Named(part.filename, part.content_type))
 
-    file = await spooled(steady(file_chunks(request, part)), path, limits, room)
+    file = await spooled(file_chunks(request, part), path, limits, room)
     if file.size_bytes == 0:
         raise InvalidUploadError("there is no file: the body is empty")
     return Upload(
@@ -179,22 +179,21 @@ async def received(
     )
 
 
-async def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
-    """Yield the file's bytes, whichever way it was sent.
+def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
+    """Return the file's bytes, whichever way it was sent, as they arrive.
 
     Raises:
         InvalidUploadError: the client left before the end, or multipart is malformed.
+        BodyStalledError: it sent nothing for a while.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
-    stream = whole_body(request)
-    if kind == "multipart/form-data":
-        boundary = parameters.get("boundary")
-        if not boundary:
-            raise InvalidUploadError("the multipart Content-Type has no boundary")
-        part.content_type = None
-        stream = file_of(stream, boundary, part)
-    async for chunk in stream:
-        yield chunk
+    if kind != "multipart/form-data":
+        return whole_body(request)
+    boundary = parameters.get("boundary")
+    if not boundary:
+        raise InvalidUploadError("the multipart Content-Type has no boundary")
+    part.content_type = None
+    return file_of(whole_body(request), boundary, part)
 
 
 async def whole_body(request: AnyRequest) -> AsyncIterator[bytes]:
@@ -205,7 +204,7 @@ async def whole_body(request: AnyRequest) -> AsyncIterator[bytes]:
     """
     said, size = request.headers.get("content-length"), 0
     try:
-        async for chunk in request.stream():
+        async for chunk in steady(request.stream()):
             size += len(chunk)
             yield chunk
     except ClientException as error:

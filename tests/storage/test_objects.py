@@ -174,7 +174,9 @@ def test_a_clock_that_went_back_does_not_bring_back_the_old_object(
     assert get(local, "a") == b"now"
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     keys=st.lists(
         st.one_of(
