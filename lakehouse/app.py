@@ -103,7 +103,12 @@ async def open_lakehouse(
         store = LocalStore(directory.warehouse, disk)
         check_root(state, store)
         store.remove_unfinished()
-        catalog = Catalog(state, store, idempotency_keys_days=config.catalog.idempotency_keys_days)
+        catalog = Catalog(
+            state,
+            store,
+            idempotency_keys_days=config.catalog.idempotency_keys_days,
+            partitions_max=config.ingest.partitions_max,
+        )
         local_objects = LocalObjects(store)
         copies = partial(
             keep_copies, state, store, directory.spool, interval_s=config.catalog.backup_interval_s

@@ -109,6 +109,17 @@ def columns_5000() -> bytes:
 
 
 @maker
+def partitions_1200() -> bytes:
+    return GOOD_ROWS.encode()
+
+
+@maker
+def partitions_late() -> bytes:
+    late = "".join(f"{number}\n" for number in range(1101))
+    return ("id\n" + "0\n" * 250_000 + late).encode()
+
+
+@maker
 def line_100_mb() -> Sent:
     return Sent(streamed((b"id,name\n1,", 1), (b"x" * 2**20, 100), (b"\n", 1)))
 

@@ -100,11 +100,19 @@ SLUG_MAX = 40
 class Catalog:
     """Namespaces, tables and snapshots of one warehouse. Lives as long as the process."""
 
-    def __init__(self, state: State, store: LocalStore, *, idempotency_keys_days: int = 30) -> None:
+    def __init__(
+        self,
+        state: State,
+        store: LocalStore,
+        *,
+        idempotency_keys_days: int = 30,
+        partitions_max: int = 1000,
+    ) -> None:
         self.keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self.namespaces = Namespaces(state, self.keys)
         self._state = state
         self._store = store
+        self._partitions_max = partitions_max
         self._tables = Tables(state, store)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
@@ -373,6 +381,7 @@ class Catalog:
             TableExistsError, TableNotFoundError, SchemaDriftError: as `write`.
             InvalidInputError: the table that is there is partitioned or sorted otherwise.
             TableDamagedError: rows would be added to what cannot be read; an overwrite mends it.
+            TooManyPartitionsError: the rows have more of them than one load may write.
         """
         current = self._tables.find(name)
         if current is None and mode != "create":
@@ -398,6 +407,7 @@ class Catalog:
             rows,
             mode == "overwrite",
             summary or {},
+            partitions_max=self._partitions_max,
             evolve=evolve,
         )
 

@@ -177,6 +177,23 @@ class OneRowEachError(InvalidInputError):
         super().__init__("an expression makes several rows of one (unnest); it has one value a row")
 
 
+class TooManyPartitionsError(UnprocessableError):
+    """Each partition is a file at least, and every reader pays for every file."""
+
+    def __init__(
+        self, terms: Sequence[str], count: int, count_max: int, *, begins: bool = False
+    ) -> None:
+        subject = "the rows have" if not begins else "the first rows alone have"
+        super().__init__(
+            f"{subject} {count:,} partitions by {', '.join(terms)}; {count_max:,} are the most in "
+            "one load: partition by something coarser, as `month(at)` or `bucket(16, id)`, load "
+            "the rows in parts, or raise ingest.partitions_max",
+            partition_by=list(terms),
+            count=count,
+            partitions_max=count_max,
+        )
+
+
 class NullKeyError(UnprocessableError):
     """Rows that are to be merged have no key. None was written."""
 

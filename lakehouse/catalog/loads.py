@@ -19,7 +19,7 @@ from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, has_evolved, s
 from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.schema_models import Add, AnyChange, Widen
 from lakehouse.catalog.tables import Draft, LoadedTable
-from lakehouse.catalog.types import Field, field_name, name_mapping, parse_type
+from lakehouse.catalog.types import Field, field_name, name_mapping, parse_type, to_columns
 from lakehouse.catalog.writing import (
     Rows,
     copy_rows,
@@ -59,6 +59,7 @@ def stage(
     replace: bool,
     summary: Mapping[str, str],
     *,
+    partitions_max: int,
     evolve: bool = False,
 ) -> Staged:
     """Write the files of a load; when that fails, none of them is left.
@@ -66,6 +67,7 @@ def stage(
     Args:
         evolve: make the table's columns fit the rows, instead of refusing what differs.
     """
+    check_read_for(name, before, rows)
     updates = first_columns(base, rows.columns)
     if evolve and not updates:
         updates = evolution_updates(base, load_changes(schema_of(base)["fields"], rows.columns))
@@ -73,7 +75,7 @@ def stage(
     check_columns(name, metadata, rows.columns, may_lack=evolve)
     load_id = new_load_id()
     try:
-        files = copy_rows(cursor, store, metadata, rows, load_id)
+        files = copy_rows(cursor, store, metadata, rows, load_id, partitions_max)
     except BaseException:
         remove_load(store, metadata, load_id)
         remove_folders(store, before, base, load_id)
@@ -162,6 +164,20 @@ def check_columns(
     differences += [f"column {each!r} is not in the table" for each in sorted(given - there)]
     if differences:
         raise SchemaDriftError(str(name), differences)
+
+
+def check_read_for(name: TableName, table: LoadedTable | None, rows: Rows) -> None:
+    """Refuse rows of a file that was read by other columns than the table has by now.
+
+    What is no value of the new types would be cast all the same: `1.5` to the integer 2.
+
+    Raises:
+        SchemaChangedError
+    """
+    if table is None or rows.read_for is None:
+        return
+    if to_columns(schema_of(table.metadata)["fields"]) != rows.read_for:
+        raise SchemaChangedError(str(name))
 
 
 def check_still(

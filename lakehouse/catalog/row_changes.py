@@ -22,7 +22,7 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
-from lakehouse.catalog.loads import check_columns, check_still
+from lakehouse.catalog.loads import check_columns, check_read_for, check_still
 from lakehouse.catalog.manifests import Manifests, NewFile, holds_data, live, names_gone
 from lakehouse.catalog.metadata import schema_of, snapshot_of
 from lakehouse.catalog.models import DatasetObject, TableName
@@ -146,8 +146,10 @@ class RowChanges:
             As `delete`; NullKeyError: a row has none.
             InvalidKeyError: a column of the key is not there, or of a type without equality.
             SchemaDriftError: `rows` has other columns than the table.
+            SchemaChangedError: it got other ones since `rows` was read.
         """
         table = self._load(name)
+        check_read_for(name, table, rows)
         fields = key_fields(schema_of(table.metadata)["fields"], key)
         given = {column.name for column in rows.columns}
         missing = [each["name"] for each in fields if each["name"] not in given]

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lakehouse.catalog.errors import TooManyPartitionsError
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of
 from lakehouse.catalog.models import Column
-from lakehouse.catalog.partitioning import partition_sql, sort_sql
+from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
 from lakehouse.database import Connection, literal, quoted
@@ -24,6 +25,8 @@ ROW_GROUP_ROWS = 61_440
 # The default is 3. Writing takes 15 to 25 % less CPU, and files are 2 % (TPC-H lineitem) to
 # 3.5 % (orders) larger, or 7 % smaller (the rows of `benchmarks/`).
 ZSTD_LEVEL = 2
+LOOKED_AT_ROWS = 100_000
+"""Rows of a file whose partitions are counted before any is written."""
 ASKED = ("binary", "timestamp")  # what becomes of them depends on the type that is given
 
 
@@ -34,15 +37,26 @@ class Rows:
     sql: str
     """A SELECT without parameters, to be run inside COPY; its columns are `columns`, in order."""
     columns: tuple[Column, ...]
+    read_for: tuple[Column, ...] | None = None
+    """Of a file, whose first rows can be had without the others: the columns of the table that it
+    was read by, none for one that had none. None for what is no file."""
 
 
 def copy_rows(
-    cursor: Connection, store: LocalStore, metadata: Json, rows: Rows, load_id: str
+    cursor: Connection,
+    store: LocalStore,
+    metadata: Json,
+    rows: Rows,
+    load_id: str,
+    partitions_max: int | None = None,
 ) -> list[NewFile]:
     """Write `rows` as Parquet files of the table and return them, durable but not committed.
 
     File names begin with `load_id`, so that `remove_load` finds what a failed COPY left. Folders
     of a partitioned load lie in one of its own: no two loads make the same.
+
+    Raises:
+        TooManyPartitionsError: there are more than `partitions_max`, if that is given.
     """
     fields = schema_of(metadata)["fields"]
     partition = spec_of(metadata)["fields"]
@@ -65,15 +79,30 @@ def copy_rows(
         parts = ", ".join(partition_sql(each, fields) for each in partition)
         hashed = f"md5(CAST(ROW({parts}) AS VARCHAR)) AS {quoted(key)}"
         select = f"SELECT *, {hashed} FROM ({select})"
+        if partitions_max is not None and rows.read_for is not None:
+            first = f"SELECT {quoted(key)} AS p FROM ({select}) LIMIT {LOOKED_AT_ROWS}"
+            counted = cursor.execute(f"SELECT count(DISTINCT p) FROM ({first})").fetchall()
+            check_partition_count(metadata, counted[0][0], partitions_max, begins=True)
         options.append(f"PARTITION_BY ({quoted(key)})")
     else:
         options += [f"FILE_SIZE_BYTES {TARGET_FILE_BYTES}", "WRITE_EMPTY_FILE false"]
     select += sort_sql(sort_order_of(metadata), fields)
     target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
     written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
+    if partition and partitions_max is not None:
+        folders = {str(row[0]).rpartition("/")[0] for row in written}
+        check_partition_count(metadata, len(folders), partitions_max)
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
     store.sync(store.key(file.location) for file in files)
     return files
+
+
+def check_partition_count(
+    metadata: Json, count: int, count_max: int, *, begins: bool = False
+) -> None:
+    if count > count_max:
+        terms = partition_terms(spec_of(metadata), schema_of(metadata)["fields"])
+        raise TooManyPartitionsError(terms, count, count_max, begins=begins)
 
 
 def stored_select(cursor: Connection, fields: Sequence[Field], rows: Rows) -> str:

@@ -130,6 +130,8 @@ class IngestConfig(Section, frozen=True):
     """Rows that a problem or a report names."""
     columns_max: Positive = 2000
     """Columns of a table."""
+    partitions_max: Positive = 1000
+    """Partitions that one load may write; more is 422."""
     line_max_bytes: Positive = 2 * MIB
     """Longest line of a CSV, longest object of an NDJSON, in bytes."""
     concurrency_max: Positive = 4

@@ -57,10 +57,18 @@ class CsvSource:
     options: ReadOptions
 
     def rows(self) -> Rows:
-        return Rows(select_checked(self._texts(), self._reader()), self.columns)
+        return Rows(
+            select_checked(self._texts(), self._reader()),
+            self.columns,
+            read_for=self.options.table or (),
+        )
 
     def good_rows(self) -> Rows:
-        return Rows(select_fitting(self._texts(), self._reader("ignore_errors=true")), self.columns)
+        return Rows(
+            select_fitting(self._texts(), self._reader("ignore_errors=true")),
+            self.columns,
+            read_for=self.options.table or (),
+        )
 
     def widened(self, cursor: Connection, keep: set[str]) -> "CsvSource":
         texts = [each for each in self._texts() if each.form and each.column.name not in keep]

@@ -207,8 +207,8 @@ class Ingest:
                     given, load = self._into(cursor, name, file, spare, options, content, key)
                     break
                 except (TableExistsError, TableNotFoundError):
-                    # Made or dropped by somebody else meanwhile: without a mode, either will do.
-                    if options.mode is not None or attempt == ATTEMPTS_MAX:
+                    # Made or dropped by somebody else meanwhile: these two alone ask which it is.
+                    if options.mode in ("create", "delete") or attempt == ATTEMPTS_MAX:
                         raise
                 except SchemaChangedError:  # read the file again, by the columns that are there now
                     if attempt == ATTEMPTS_MAX:

@@ -70,12 +70,12 @@ class NdjsonSource:
             f"WHERE {quoted(self.marker)} IS NULL"
         )
         texts = [self._column(each, self._fast_text(each)) for each in self.columns]
-        return Rows(select_checked(texts, source), self.columns)
+        return Rows(select_checked(texts, source), self.columns, read_for=self.options.table or ())
 
     def good_rows(self) -> Rows:
         source = f"({self._lines()}) WHERE j IS NOT NULL AND {self._no_other_keys()}"
         fitting = select_fitting(self._slow_columns(), f"(SELECT * FROM {source})")
-        return Rows(fitting, self.columns)
+        return Rows(fitting, self.columns, read_for=self.options.table or ())
 
     def widened(self, cursor: Connection, keep: set[str]) -> "NdjsonSource":
         source = self._with_late_keys(cursor)

@@ -77,11 +77,19 @@ class ParquetSource:
 
     def rows(self) -> Rows:
         checked = {part.column.name: part.checked() for part in self.parts}
-        return Rows(f"{select(checked)} FROM {self._reader()}", self.columns)
+        return Rows(
+            f"{select(checked)} FROM {self._reader()}",
+            self.columns,
+            read_for=self.options.table or (),
+        )
 
     def good_rows(self) -> Rows:
         values = {part.column.name: part.value() for part in self.parts}
-        return Rows(f"{select(values)} FROM {self._reader()} WHERE {self._fits()}", self.columns)
+        return Rows(
+            f"{select(values)} FROM {self._reader()} WHERE {self._fits()}",
+            self.columns,
+            read_for=self.options.table or (),
+        )
 
     def widened(self, cursor: Connection, keep: set[str]) -> "ParquetSource":
         """Nothing is text here that could be a number: what does not fit is an error."""

@@ -16,15 +16,21 @@ import pytest
 from lakehouse.catalog import (
     Catalog,
     Idempotency,
+    Rows,
     SchemaChangedError,
     TableExistsError,
     TableName,
     TableNotFoundError,
     TableRef,
+    WriteMode,
     Written,
 )
 from lakehouse.catalog import tables as tables_module
-from lakehouse.catalog.errors import CommitFailedError, CommitStateUnknownError
+from lakehouse.catalog.errors import (
+    CommitFailedError,
+    CommitStateUnknownError,
+    TooManyPartitionsError,
+)
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import Table
 from lakehouse.catalog.tables import Change, Draft, LoadedTable
@@ -479,3 +485,41 @@ def test_a_locked_database_is_a_clean_refusal(lake: Lake) -> None:
     assert lake.tree() == before
     append(lake, lake.catalog, "t", 2)
     assert lake.rows("t") == [(0, "x"), (2, "x")]
+
+
+def test_rows_read_for_other_columns_are_not_cast_to_those_that_are_there(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'x' AS name")
+    before = lake.tree()
+    read = rows_of("SELECT 1.5 AS id, 'y' AS name", {"id": "double", "name": "string"})
+
+    for read_for in ((), read.columns):
+        rows = Rows(read.sql, read.columns, read_for=read_for)
+        modes: tuple[WriteMode, ...] = ("append", "overwrite")
+        for mode in modes:
+            with pytest.raises(SchemaChangedError):
+                lake.catalog.write(lake.cursor, main("t"), rows, mode=mode)
+        with pytest.raises(SchemaChangedError):
+            lake.catalog.upsert(lake.cursor, main("t"), rows, ["id"])
+
+    assert lake.tree() == before
+
+
+def test_partitions_have_a_limit_in_loads_alone(lake: Lake) -> None:
+    catalog = Catalog(lake.state, lake.store, partitions_max=2)
+
+    def write(numbers: str, mode: WriteMode = "append") -> None:
+        rows = rows_of(f"SELECT unnest([{numbers}]) AS id, 'x' AS name")
+        catalog.write(lake.cursor, main("t"), rows, mode=mode, partition_by=["id"])
+
+    with pytest.raises(TooManyPartitionsError, match=r"3 partitions by id; 2 are the most"):
+        write("1, 2, 3", "create")
+    assert lake.tree() == set()
+
+    write("1, 2, 1", "create")
+    write("3, 4")
+    rows = rows_of("SELECT unnest([1, 2, 3, 4]) AS id, 'y' AS name")
+    catalog.rows.merge(lake.cursor, main("t"), rows, ["id"], deletes=True)
+    assert catalog.get(main("t")).row_count == 0
+    write("1, 2")
+    write("3, 4")
+    assert catalog.upsert(lake.cursor, main("t"), rows, ["id"]).rows.updated == 4

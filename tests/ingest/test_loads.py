@@ -397,3 +397,38 @@ def test_a_file_with_other_columns_is_told_of_evolve(lake: Served, name: str) ->
     answer = lake.ingest(name, "id,more\n1,2\n", mode="append")
 
     assert "evolve=true" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite", "upsert"])
+def test_first_loads_at_once_into_a_name_that_is_new_all_succeed(
+    lake: Served, name: str, mode: str
+) -> None:
+    def load(number: int) -> httpx.Response:
+        key = {"key": "id"} if mode == "upsert" else {}
+        return lake.ingest(name, f"id,v\n{number},a\n", mode=mode, **key)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(load, range(4)))
+
+    assert [answer.status_code for answer in answers] == [200] * 4, [a.text for a in answers]
+    assert len(lake.rows(name)) == (1 if mode == "overwrite" else 4)
+
+
+def test_first_loads_that_differ_are_not_rounded_to_fit(lake: Served, name: str) -> None:
+    body = {"name": name, "schema_fingerprint": "f", "objects": [], "row_count": 0}
+    assert lake.send("POST", "/v1/catalog/register", json=body).status_code == 200
+
+    def load(value: str) -> httpx.Response:
+        return lake.ingest(name, f"v\n{value}\n" + f"{value}\n" * 20_000, mode="append")
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(load, ["1.5", "7", "1.5", "7"]))
+
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert {answer.json()["type"] for answer in refused} <= {"/problems/schema-drift"}
+    if lake.types(name)["v"] == "long":
+        assert len(refused) == 2
+        assert {row[0] for row in lake.rows(name)} == {7}
+    else:
+        assert refused == []
+        assert {row[0] for row in lake.rows(name)} == {1.5, 7.0}
