@@ -404,8 +404,8 @@ def test_first_loads_at_once_into_a_name_that_is_new_all_succeed(
     lake: Served, name: str, mode: str
 ) -> None:
     def load(number: int) -> httpx.Response:
-        key = {"key": "id"} if mode == "upsert" else {}
-        return lake.ingest(name, f"id,v\n{number},a\n", mode=mode, **key)
+        key = "id" if mode == "upsert" else ""
+        return lake.ingest(name, f"id,v\n{number},a\n", mode=mode, key=key)
 
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(load, range(4)))
