@@ -28,6 +28,7 @@ PAUSE_MAX_S = 10.0
 """Longest pause before one more attempt, whatever Retry-After says."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # What a peer that went away looks like, before or within its answer.
+QUERY_ID = "X-Lakehouse-Query-Id"
 BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 
@@ -46,6 +47,15 @@ class SilentServerError(UnavailableError):
 class BrokenConnectionError(UnavailableError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"the connection to {url} broke: {reason}", url=url)
+
+
+class AnswerEndedEarlyError(UnavailableError):
+    """What was read of an answer is not all of it: the server broke it off, or is gone."""
+
+    def __init__(self, url: str, query_id: str | None, reason: str | None) -> None:
+        said = reason or "the server does not say why; its log may"
+        named = f" of the statement {query_id!r}" if query_id else ""
+        super().__init__(f"the answer{named} ended early: {said}", url=url, query_id=query_id)
 
 
 class LostAnswerError(OutcomeUnknownError):
@@ -165,8 +175,21 @@ class Transport:
     def _pieces(self, response: httpx.Response) -> Iterator[bytes]:
         try:
             yield from response.iter_bytes()
+        except BROKEN as error:
+            query_id = response.headers.get(QUERY_ID)
+            reason = self._why(query_id) if query_id else None
+            raise AnswerEndedEarlyError(self.url, query_id, reason) from error
         except httpx.HTTPError as error:
             raise failure(error, self.url, self._timeout_s, again=True) from error
+
+    def _why(self, query_id: str) -> str | None:
+        """Return how a statement ended, as the server remembers it; None when it cannot say."""
+        try:
+            answer = self._http.get(f"/v1/sql/{query_id}", timeout=CONNECT_TIMEOUT_S)
+            reason = answer.json().get("reason") if answer.is_success else None
+        except (httpx.HTTPError, ValueError):
+            return None
+        return str(reason) if reason else None
 
     def _attempts(self, again: bool) -> Iterator[Callable[[LakehouseError, str | None], None]]:
         """Yield a pause for each attempt: called with what went wrong, it waits or raises that."""

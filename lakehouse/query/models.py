@@ -40,6 +40,16 @@ class SqlResult(msgspec.Struct, frozen=True):
     query_id: str
 
 
+class StatementState(msgspec.Struct, frozen=True):
+    """What became of a statement: why a stream ended early, which no status can say any more."""
+
+    query_id: str
+    state: Literal["running", "ended"]
+    outcome: str | None = None
+    """`ok`, `not_modified`, `cancelled`, or the name of the error that ended it."""
+    reason: str | None = None
+
+
 class Difference(msgspec.Struct, frozen=True):
     """How many rows differ between two snapshots; an updated row is one of each."""
 

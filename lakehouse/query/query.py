@@ -19,7 +19,7 @@ from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
 from lakehouse.query.gate import Statement, prepare
-from lakehouse.query.models import Format, SqlRequest
+from lakehouse.query.models import Format, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
@@ -201,6 +201,14 @@ class Query:
     def running(self) -> set[str]:
         """Return the ids of the statements that run now."""
         return self._statements.ids()
+
+    def state(self, query_id: str) -> StatementState:
+        """Return whether a statement runs, or how it ended.
+
+        Raises:
+            StatementNotFoundError: it is not among the last that ended.
+        """
+        return self._statements.state(query_id)
 
     def cancel_all(self) -> None:
         """Stop every running statement: the server ends."""

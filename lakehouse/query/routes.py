@@ -12,7 +12,7 @@ from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 from lakehouse.api.negotiation import check_body_type, negotiated
 from lakehouse.api.streams import Pieces, Streamed, unless_gone
 from lakehouse.query import Answer, NotModified, Query, ResultStream, SqlRequest
-from lakehouse.query.models import Format, SqlResult
+from lakehouse.query.models import Format, SqlResult, StatementState
 from lakehouse.query.run_errors import BadRequestFieldError
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -106,6 +106,16 @@ class SqlController(Controller):
             raise BadRequestFieldError("the field 'sql' is missing", field="sql")
         data = SqlRequest(sql=sql, timeout_s=timeout_s)
         return await answered(request, queries, data, format_name, query_id, with_etag=True)
+
+    @get("/{query_id:str}")
+    async def get_statement(
+        self, queries: NamedDependency[Query], query_id: FromPath[str]
+    ) -> StatementState:
+        """Say whether a statement runs, or how it ended: why a stream broke off, above all.
+
+        The server remembers the last 1,000.
+        """
+        return queries.state(query_id)
 
     @delete("/{query_id:str}")
     async def cancel_sql(self, queries: NamedDependency[Query], query_id: FromPath[str]) -> None:

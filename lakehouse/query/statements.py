@@ -11,7 +11,8 @@ from threading import Event
 from typing import TypeAlias
 
 from lakehouse.config import QueryConfig
-from lakehouse.query.models import Format
+from lakehouse.errors import LakehouseError
+from lakehouse.query.models import Format, StatementState
 from lakehouse.query.run_errors import (
     BadRequestFieldError,
     InterruptedStatementError,
@@ -22,6 +23,8 @@ from lakehouse.query.run_errors import (
     TooManyStatementsError,
 )
 
+ENDED_MAX = 1_000
+"""Statements of which it is remembered how they ended."""
 QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -109,6 +112,7 @@ class Statements:
         self._config = config
         self._listener = listener
         self._running: dict[str, Running] = {}
+        self._ended: dict[str, StatementState] = {}
 
     @contextmanager
     def admit(
@@ -128,16 +132,32 @@ class Statements:
         most = float(self._config.timeout_s)
         running = Running(query_id, format_name, min(timeout_s or most, most))
         self._running[query_id] = running
-        outcome = "ok"
+        outcome, reason = "ok", None
         try:
             yield running
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError | StatementCancelledError)
             outcome = "cancelled" if cancelled else type(error).__name__
+            reason = error.detail if isinstance(error, LakehouseError) else None
             raise
         finally:
             del self._running[query_id]
+            self._remember(StatementState(query_id, "ended", outcome, reason))
             self._listener(running.ended(outcome))
+
+    def _remember(self, ended: StatementState) -> None:
+        self._ended.pop(ended.query_id, None)
+        self._ended[ended.query_id] = ended
+        while len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+
+    def state(self, query_id: str) -> StatementState:
+        """Return what became of a statement; `StatementNotFoundError` of one long ago."""
+        if query_id in self._running:
+            return StatementState(query_id, "running")
+        if query_id not in self._ended:
+            raise StatementNotFoundError(query_id)
+        return self._ended[query_id]
 
     def get(self, query_id: str) -> Running:
         """Return the running statement; `StatementNotFoundError` when there is none."""

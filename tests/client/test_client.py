@@ -4,13 +4,15 @@ import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.client import Client, RemoteError
-from lakehouse.errors import ConflictError, InvalidInputError, NotFoundError
+from lakehouse.errors import ConflictError, InvalidInputError, LakehouseError, NotFoundError
 from tests.services import ServerProcess
 
 CSV = b"name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
@@ -171,6 +173,26 @@ def test_arrow_keeps_exact_types(lake: Client) -> None:
 def test_a_wrong_statement_raises_before_the_first_piece(lake: Client) -> None:
     with pytest.raises(InvalidInputError), lake.export("SELEKT 1", "parquet"):
         pass
+
+
+@pytest.mark.parametrize("format", ["ndjson", "csv"])
+def test_an_answer_that_ends_early_says_so_and_why(lake: Client, format: Any) -> None:
+    sql = "SELECT range AS n FROM range(2_000_000_000)"
+
+    with (
+        pytest.raises(LakehouseError, match=r"ended early: .*1 s") as caught,
+        lake.export(sql, format, timeout_s=1.0) as pieces,
+    ):
+        assert next(pieces)
+        for _ in pieces:
+            pass
+
+    query_id = caught.value.context["query_id"]
+    assert f"the statement {query_id!r}" in caught.value.detail
+    with httpx.Client(base_url=lake.url) as http:
+        known = http.get(f"/v1/sql/{query_id}").json()
+        assert (known["state"], known["outcome"]) == ("ended", "StatementTimeoutError")
+        assert http.get("/v1/sql/never-there").status_code == 404
 
 
 def test_tables_their_description_and_their_past(lake: Client) -> None:

@@ -178,6 +178,9 @@ def test_a_stream_can_be_cancelled_while_its_reader_stalls(
     time.sleep(0.3)
     assert client.delete("/v1/sql/stalled").status_code == 204
     assert server.outcome("stalled") == "cancelled"
+    state = client.get("/v1/sql/stalled").json()
+    assert (state["state"], state["outcome"]) == ("ended", "cancelled")
+    assert "cancelled" in state["reason"]
     assert not rest_of(reader).endswith(b"0\r\n\r\n")
 
 
