@@ -22,6 +22,7 @@ from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.catalog import Catalog, check_root
+from lakehouse.catalog.adopting_routes import AdoptingController
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -269,6 +270,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             TablesController,
             PastController,
             SchemaController,
+            AdoptingController,
             NamespacesController,
             DatasetsController,
             IngestController,

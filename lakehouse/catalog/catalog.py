@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal, TypeAlias
 
+from lakehouse.catalog.adopting import Adopting
 from lakehouse.catalog.differences import Differences
 from lakehouse.catalog.dropped import DroppedTables
 from lakehouse.catalog.edits import Edit, snapshot_draft
@@ -73,6 +74,7 @@ from lakehouse.catalog.table import (
     moment,
     read_schema,
     snapshot_model,
+    table_model,
     table_state,
 )
 from lakehouse.catalog.tables import (
@@ -123,6 +125,9 @@ class Catalog:
         self.orphans = Orphans(state, store, self._tables, self._manifests, self._relations)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self.schemas = Schemas(self._tables, self.keys, self.load)
+        self.adopting = Adopting(
+            state, store, self._tables, self._manifests, self.keys, self.add_files, self._placed
+        )
         self._damages = Damages(self._check_all, self.damage_if_there)
         self.rows = RowChanges(
             self._tables, self._manifests, store, self.keys, self._damages.refuse
@@ -520,14 +525,16 @@ class Catalog:
         *,
         properties: Mapping[str, str],
         seal: Callable[[Transaction, LoadedTable], None],
+        by_name: bool = True,
     ) -> TableState:
         """Add Parquet files that lie in the warehouse to a table by reference, and return it.
 
-        The table is made when it is not there. Files carry no field ids, so readers match columns
-        by name: the table gets a name mapping.
+        The table is made when it is not there.
 
         Args:
             columns: of the files and of the table; empty for a dataset without columns yet.
+            by_name: some files carry no field ids, so readers match columns by name: the table
+                gets a name mapping. All others carry those of the table.
             seal: called with the table inside the pointer's transaction.
 
         Raises:
@@ -550,7 +557,8 @@ class Catalog:
             before = now.metadata if now else base
             updates = first_columns(before, columns)
             going_on = apply(before, updates)
-            updates.append(map_names(going_on))
+            if by_name:
+                updates.append(map_names(going_on))
             with naming_damage(name):
                 return snapshot_draft(
                     self._manifests,
@@ -724,26 +732,6 @@ def check_layout(table: LoadedTable, partition_by: Sequence[str], sort_by: Seque
         raise LayoutError("partition_by", str(table.name), partition_terms(spec, fields))
     if sort_by and sort_fields(sort_by, fields) != order["fields"]:
         raise LayoutError("sort_by", str(table.name), sort_terms(order, fields))
-
-
-def table_model(table: LoadedTable) -> Table:
-    state, metadata = table_state(table), table.metadata
-    fields = schema_of(metadata)["fields"]
-    return Table(
-        name=table.name.name,
-        namespace=table.name.namespace,
-        uuid=state.uuid,
-        columns=list(state.columns),
-        partition_by=partition_terms(spec_of(metadata), fields),
-        sort_by=sort_terms(sort_order_of(metadata), fields),
-        snapshot_id=state.snapshot_id,
-        row_count=state.row_count,
-        file_count=int(state.summary.get("total-data-files", 0)),
-        size_bytes=int(state.summary.get("total-files-size", 0)),
-        created_at=state.created_at,
-        updated_at=state.updated_at,
-        location=state.location,
-    )
 
 
 def slug(name: str) -> str:

@@ -159,9 +159,12 @@ class Erasing:
         """Refuse what erasing cannot reach."""
         name, metadata = str(table.name), table.metadata
         own = f"{metadata['location']}/"
-        objects = [self._store.key(each) for each in sorted(found) if not each.startswith(own)]
+        ours = self._expiry.is_ours(table)
+        objects = [
+            self._store.key(each) for each in sorted(found) if not (ours and each.startswith(own))
+        ]
         if objects:
-            what = f"the registered object {objects[0]} holds such rows"
+            what = f"{objects[0]}, which was registered or adopted, holds such rows"
             raise ErasureRefusedError(name, f"{what}; it is yours: load a file without them")
         if not switch(metadata["properties"], DELETES_FILES):
             raise ErasureRefusedError(name, f"its property {DELETES_FILES} is false")

@@ -149,6 +149,40 @@ class InvalidKeyError(InvalidInputError):
         super().__init__(f"the column {column[:80]!r} is refused: {reason}", column=column[:255])
 
 
+class NotAdoptableError(UnprocessableError):
+    """A file cannot become part of a table where it lies. Nothing was changed."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path[:255]!r} cannot be adopted: {reason}", path=path[:255])
+
+
+class NothingToAdoptError(NotFoundError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"nothing to adopt at {path[:255]!r}: {reason}", path=path[:255])
+
+
+class PlaceTakenError(ConflictError):
+    """Files of another table are not adopted: it may rewrite and delete them."""
+
+    retryable = False
+
+    def __init__(self, path: str, owner: str) -> None:
+        super().__init__(f"{path[:255]!r} belongs to the {owner}", path=path[:255])
+
+
+class TableKnownError(ConflictError):
+    """One table has one name: two that commit to one history would fork it."""
+
+    retryable = False
+
+    def __init__(self, path: str, table_uuid: str, known: str) -> None:
+        super().__init__(
+            f"{path[:255]!r} is the {known} already, by its UUID {table_uuid}",
+            path=path[:255],
+            uuid=table_uuid,
+        )
+
+
 class ErasureRefusedError(ConflictError):
     """Rows lie where erasing does not reach. Nothing was changed."""
 

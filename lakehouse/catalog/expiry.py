@@ -131,13 +131,14 @@ class Expiry:
         kept = [each.manifest_list for each in {*snapshots, *expired} - set(gone)]
         file_count = size_bytes = 0
         for batch in only_reached_by(self._manifests, gone, kept):
-            batch.keep_outside(f"{table.metadata['location']}/" if self._is_ours(table) else None)
+            batch.keep_outside(f"{table.metadata['location']}/" if self.is_ours(table) else None)
             delete(table, batch)
             file_count += len(batch.locations())
             size_bytes += batch.size_bytes()
         return Deleted(file_count, size_bytes, len(expired) - len(gone))
 
-    def _is_ours(self, table: LoadedTable) -> bool:
+    def is_ours(self, table: LoadedTable) -> bool:
+        """Whether the table lies below `tables/`; one that was adopted elsewhere does not."""
         return self._store.key(table.metadata["location"]).startswith(OURS)
 
     def _delete(self, table: LoadedTable, batch: Batch) -> None:

@@ -24,6 +24,8 @@ NO_SNAPSHOT = -1
 LAST_ADDED = -1
 MAIN = "main"
 NAME_MAPPING = "schema.name-mapping.default"
+ADOPTED = "lakehouse.adopted-from"
+"""A property: the metadata file that another engine wrote, and that this table goes on from."""
 
 
 def new_metadata(

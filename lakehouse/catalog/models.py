@@ -39,6 +39,17 @@ class TableRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Text
 
 
+class Adopt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the three; all paths begin below the warehouse."""
+
+    files: Annotated[list[Text], msgspec.Meta(max_length=10_000)] = []
+    """Parquet files."""
+    prefix: Text | None = None
+    """A folder: every Parquet file in it and below."""
+    metadata: Text | None = None
+    """The metadata file of an Iceberg table, the one that is current."""
+
+
 class TableUndrop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uuid: Text | None = None
     """Which of the dropped tables of this name; without it the one dropped last."""

@@ -5,8 +5,9 @@ stores them: what would need a cast is refused, and can be ingested instead.
 Source: https://iceberg.apache.org/spec/#parquet
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ EXACT = {
     pa.binary(): "binary",
     pa.large_binary(): "binary",
 }
+FIELD_ID = b"PARQUET:field_id"
 INGEST = "stored as it is, Iceberg cannot read it; ingest the file instead of registering it"
 
 
@@ -42,7 +44,12 @@ class NotParquetError(InvalidInputError):
 class ParquetFooter:
     columns: tuple[Column, ...]
     row_count: int
-    has_field_ids: bool
+    field_ids: Mapping[str, int]
+    """Of those that have one, by path, as `types.paths` spells it."""
+
+    @property
+    def has_field_ids(self) -> bool:
+        return bool(self.field_ids)
 
 
 def read_footer(file: BinaryIO, key: str) -> ParquetFooter:
@@ -58,8 +65,41 @@ def read_footer(file: BinaryIO, key: str) -> ParquetFooter:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise NotParquetError(key, str(error).splitlines()[0][:200]) from error
     columns = tuple(Column(each.name, stored_type(each.type, each.name)) for each in schema)
-    has_ids = any(b"PARQUET:field_id" in (each.metadata or {}) for each in schema)
-    return ParquetFooter(columns, metadata.num_rows, has_ids)
+    return ParquetFooter(columns, metadata.num_rows, dict(ids_below(schema)))
+
+
+def ids_below(fields: Iterable["pa.Field[Any]"], above: str = "") -> Iterator[tuple[str, int]]:
+    for each in fields:
+        path = f"{above}{each.name}"
+        field_id = (each.metadata or {}).get(FIELD_ID)
+        if field_id is not None:
+            yield path, int(field_id)
+        yield from ids_below(inside(each.type), f"{path}.")
+
+
+def inside(type_: pa.DataType) -> list["pa.Field[Any]"]:
+    """Return what a nested type holds, under the names of the specification."""
+    if isinstance(type_, pa.ListType):
+        return [type_.value_field.with_name("element")]
+    if isinstance(type_, pa.MapType):
+        return [type_.key_field.with_name("key"), type_.item_field.with_name("value")]
+    if isinstance(type_, pa.StructType):
+        return [type_[number] for number in range(type_.num_fields)]
+    return []
+
+
+def read_ids(file: BinaryIO, key: str) -> dict[str, int | None]:
+    """Return the field ids of the outer columns by name, None where there is none.
+
+    Raises:
+        NotParquetError: as `read_footer`.
+    """
+    try:
+        schema = pq.read_metadata(file).schema.to_arrow_schema()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise NotParquetError(key, str(error).splitlines()[0][:200]) from error
+    own = dict(ids_below(schema))
+    return {each.name: own.get(each.name) for each in schema}
 
 
 def stored_type(type_: pa.DataType, column: str) -> str:

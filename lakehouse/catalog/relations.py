@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lakehouse.catalog.manifests import Manifests, has_deletes, live
-from lakehouse.catalog.metadata import NAME_MAPPING, Json, has_evolved, schema_of, snapshot_of
+from lakehouse.catalog.metadata import (
+    ADOPTED,
+    NAME_MAPPING,
+    Json,
+    has_evolved,
+    schema_of,
+    snapshot_of,
+)
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type
 from lakehouse.database import Connection, drop_quietly, literal, quoted
@@ -221,9 +228,11 @@ def matching(metadata: Json, fields: Sequence[Field]) -> str | None:
     schemas = metadata["schemas"]
     if len(schemas) <= max(each["schema-id"] for each in schemas):
         return None
-    if not has_evolved(metadata):
+    by_name = NAME_MAPPING in metadata["properties"]
+    # Other engines write `a b` as `a_x20b` into their files: those have the right ids alone.
+    if not has_evolved(metadata) and (by_name or ADOPTED not in metadata["properties"]):
         return ""
-    if NAME_MAPPING in metadata["properties"]:
+    if by_name:
         return None
     types = {each["id"]: each["type"] for each in fields if not isinstance(each["type"], str)}
     for field in (each for schema in schemas for each in schema["fields"]):

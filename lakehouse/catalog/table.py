@@ -14,8 +14,11 @@ from lakehouse.catalog.metadata import (
     schema_of,
     snapshot_at,
     snapshot_of,
+    sort_order_of,
+    spec_of,
 )
-from lakehouse.catalog.models import Column, DatasetObject, Snapshot, TableName
+from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
+from lakehouse.catalog.partitioning import partition_terms, sort_terms
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import to_columns
 
@@ -97,6 +100,26 @@ def table_state(table: LoadedTable) -> TableState:
         summary=summary,
         created_at=created_at(metadata),
         updated_at=moment(metadata["last-updated-ms"]),
+    )
+
+
+def table_model(table: LoadedTable) -> Table:
+    state, metadata = table_state(table), table.metadata
+    fields = schema_of(metadata)["fields"]
+    return Table(
+        name=table.name.name,
+        namespace=table.name.namespace,
+        uuid=state.uuid,
+        columns=list(state.columns),
+        partition_by=partition_terms(spec_of(metadata), fields),
+        sort_by=sort_terms(sort_order_of(metadata), fields),
+        snapshot_id=state.snapshot_id,
+        row_count=state.row_count,
+        file_count=int(state.summary.get("total-data-files", 0)),
+        size_bytes=int(state.summary.get("total-files-size", 0)),
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+        location=state.location,
     )
 
 

@@ -85,6 +85,8 @@ class Draft:
     requirements: Sequence[Json] = ()
     base: Json | None = None
     """The metadata of a table that this draft creates."""
+    follows: str | None = None
+    """The metadata file that `base` was read from, if it was."""
     files: Sequence[str] = ()
     """Keys of what was written for this draft; removed when it is lost."""
 
@@ -251,9 +253,10 @@ class Tables:
         if current and metadata == base:
             attempt.tables.append(current)
             return
-        if current:
-            metadata = with_log_entry(metadata, current.location, base, now_ms())
-        location = metadata_location(metadata, current.location if current else None)
+        previous = current.location if current else draft.follows
+        if previous:
+            metadata = with_log_entry(metadata, previous, base, now_ms())
+        location = metadata_location(metadata, previous)
         key = self._store.key(location)
         attempt.keys.append(key)
         self._store.write(key, orjson.dumps(metadata))

@@ -344,6 +344,15 @@ def leaves(fields: Iterable[Field], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield from leaves(each["type"]["fields"], here)
 
 
+def paths(fields: Iterable[Field], above: str = "") -> Iterator[tuple[str, Field]]:
+    """Yield every field, those inside of nested ones too, with its path: `tags.element.name`."""
+    for each in fields:
+        path = f"{above}{each['name']}"
+        yield path, each
+        if not isinstance(each["type"], str):
+            yield from paths(children(each["type"]), f"{path}.")
+
+
 def name_mapping(fields: Iterable[Field]) -> list[Field]:
     """Return the name mapping that gives these ids to the columns of files that have none.
 

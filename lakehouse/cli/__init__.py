@@ -1,5 +1,6 @@
 """The same nouns as commands: `lakehouse serve`, `ingest`, `sql` and the others."""
 
+from lakehouse.cli import adopt_commands as adopt_commands
 from lakehouse.cli import change_commands as change_commands
 from lakehouse.cli import jobs_commands as jobs_commands
 from lakehouse.cli import maintenance_commands as maintenance_commands

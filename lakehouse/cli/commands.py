@@ -26,7 +26,10 @@ click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {"name": "Run it", "commands": ["serve", "demo", "doctor", "config", "maintenance"]},
-        {"name": "Use it", "commands": ["ingest", "sql", "tables", "describe", "export", "jobs"]},
+        {
+            "name": "Use it",
+            "commands": ["ingest", "adopt", "sql", "tables", "describe", "export", "jobs"],
+        },
         {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
         {"name": "Get it back", "commands": ["backup", "restore", "catalog"]},

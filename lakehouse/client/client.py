@@ -555,6 +555,39 @@ class Client:
         path = f"{table_path(table)}/undrop"
         return value_of(self._transport.send("POST", path, json=body, headers=new_key()), Table)
 
+    def adopt(
+        self,
+        table: str,
+        *,
+        files: Sequence[str] = (),
+        prefix: str | None = None,
+        metadata: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Table:
+        """Make a table of what lies in the server's warehouse already; nothing is copied.
+
+        Args:
+            table: `name` or `namespace.name`; one that is there gets the files that it lacks.
+            files: Parquet files, by their paths below the warehouse.
+            prefix: a folder: every Parquet file in it.
+            metadata: the current metadata file of an Iceberg table, which comes with its history.
+            idempotency_key: one is made when None.
+
+        Raises:
+            NotFoundError: no such file is there.
+            UnprocessableError: it cannot be part of a table; the message says why.
+            ConflictError: columns differ, or it belongs to another table.
+        """
+        given = {"files": list(files), "prefix": prefix, "metadata": metadata}
+        response = self._transport.send(
+            "POST",
+            f"{table_path(table)}/adopt",
+            json={key: value for key, value in given.items() if value},
+            headers={"Idempotency-Key": idempotency_key or uuid4().hex},
+            timeout_s=COMMIT_TIMEOUT_S,
+        )
+        return value_of(response, Table)
+
     def purge(self, table: str, *, uuid: str | None = None) -> None:
         """Drop the table if it is there, and delete its files: there is no way back.
 

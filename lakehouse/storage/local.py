@@ -161,6 +161,11 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
 
+    def is_linked(self, key: str) -> bool:
+        """Whether a symbolic link leads to `key`, so that it lies elsewhere."""
+        path = self.path(key)
+        return path.resolve() != path
+
     def size(self, key: str) -> int | None:
         """Return the object's bytes; None when there is none."""
         path = self.path(key)

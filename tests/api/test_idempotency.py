@@ -191,3 +191,28 @@ async def test_a_registration_with_objects_is_answered_alike(
     assert more["row_count"] == 2
     manifest = (await client.get(f"/v1/catalog/manifest/{name}")).json()
     assert manifest == more
+
+
+async def test_an_adoption_is_answered_alike(lake: Lakehouse, client: httpx.AsyncClient) -> None:
+    name = f"n{uuid4().hex[:8]}"
+    rows = await client.post("/v1/sql?format=parquet", json={"sql": "SELECT 1 AS a"})
+    for file in "ab":
+        lake.catalog._store.write(f"{name}/{file}.parquet", rows.content)
+    headers = {"Idempotency-Key": name}
+    path, body = f"/v1/tables/{name}/adopt", {"files": [f"{name}/a.parquet"]}
+    first = await client.post(path, json=body, headers=headers)
+    assert (first.status_code, first.json()["row_count"]) == (201, 1)
+    more = await client.post(path, json={"prefix": name})
+    assert more.json()["row_count"] == 2
+    assert (await client.post(path, json={"prefix": name})).json() == more.json()
+
+    again = await client.post(path, json=body, headers=headers)
+
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    other = await client.post(path, json={"prefix": name}, headers=headers)
+    assert other.status_code == 422
+    for wrong in ({}, {"files": [], "prefix": name, "metadata": name}, {"file": name}):
+        assert (await client.post(path, json=wrong)).status_code == 400
+    missing = {"metadata": "x/metadata/y.metadata.json"}
+    gone = await client.post(f"/v1/tables/{name}_b/adopt", json=missing)
+    assert (gone.status_code, gone.json()["type"]) == (404, "/problems/nothing-to-adopt")
