@@ -146,6 +146,7 @@ async def open_lakehouse(
         if config.maintenance.enabled:
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
         add_checks(health, directory, database, state, catalog)
+        health.warn("the check of statements", queries.stuck.warnings)
         metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
         yield Lakehouse(
             config=config,

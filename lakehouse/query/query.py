@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, Session, Work
+from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
 from lakehouse.query.gate import Statement, prepare
 from lakehouse.query.models import Format, SqlRequest, StatementState
@@ -30,6 +30,7 @@ from lakehouse.query.run_errors import (
 )
 from lakehouse.query.running import Result, run, translated
 from lakehouse.query.statements import Listener, Running, Statements
+from lakehouse.query.stuck import Stuck
 
 T = TypeVar("T")
 
@@ -95,13 +96,15 @@ class Query:
         self._spool = spool
         self._allowance = allowance or Allowance()
         self._on_fatal = on_fatal
-        self._statements = Statements(config, listener)
+        self.stuck = Stuck(database.lane(Lane.SHORT))
+        self._statements = Statements(config, listener, self.stuck.check)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
         """Keep the spool within its time while this is open; afterwards it is empty."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._expire)
+            tasks.start_soon(self.stuck.watch, self._on_fatal)
             try:
                 yield self
             finally:

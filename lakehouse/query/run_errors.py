@@ -78,6 +78,15 @@ class TableBusyError(UnavailableError):
         )
 
 
+class ThreadsStuckError(UnavailableError):
+    """Statements that were stopped look at no interrupt; if they go on, the server starts again."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} statements that were stopped still hold their threads; retry in a while"
+        )
+
+
 class MemoryPressureError(UnavailableError):
     retry_after_s = 2
 

@@ -108,8 +108,11 @@ class Running:
 class Statements:
     """The statements that run now, at most `query.concurrency_max`, streams included."""
 
-    def __init__(self, config: QueryConfig, listener: Listener) -> None:
+    def __init__(
+        self, config: QueryConfig, listener: Listener, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._config = config
+        self._check = check
         self._listener = listener
         self._running: dict[str, Running] = {}
         self._ended: dict[str, StatementState] = {}
@@ -122,6 +125,7 @@ class Statements:
 
         Raises:
             TooManyStatementsError: as many as may be are running.
+            ThreadsStuckError: too many were stopped and do not end.
             QueryIdInUseError, BadRequestFieldError: the id cannot be used.
         """
         query_id = check_query_id(query_id) if query_id is not None else secrets.token_hex(16)
@@ -129,6 +133,7 @@ class Statements:
             raise QueryIdInUseError(query_id)
         if len(self._running) >= self._config.concurrency_max:
             raise TooManyStatementsError(self._config.concurrency_max)
+        self._check()
         most = float(self._config.timeout_s)
         running = Running(query_id, format_name, min(timeout_s or most, most))
         self._running[query_id] = running
