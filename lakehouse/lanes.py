@@ -80,8 +80,9 @@ class Threads:
     that came back last is the next to go: its caches are warm.
     """
 
-    def __init__(self, lane: Lane, count: int) -> None:
+    def __init__(self, lane: Lane, count: int, *, give_up_after_s: float = GIVE_UP_AFTER_S) -> None:
         self.count = count
+        self._give_up_after_s = give_up_after_s
         self._name = f"lane-{lane.value}"
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
@@ -92,7 +93,7 @@ class Threads:
         """Return `work()`, run on a thread, in the caller's context.
 
         When the caller is cancelled, work that waits for a thread never gets one. What runs is
-        interrupted and waited for, at most `GIVE_UP_AFTER_S` seconds.
+        interrupted and waited for, at most `give_up_after_s` seconds.
 
         Args:
             interrupt: makes `work` raise soon; called again and again, because one that falls
@@ -165,7 +166,7 @@ class Threads:
         began = time.monotonic()
         try:
             with anyio.CancelScope(shield=True):
-                while not job.is_back and time.monotonic() < began + GIVE_UP_AFTER_S:
+                while not job.is_back and time.monotonic() < began + self._give_up_after_s:
                     interrupt()
                     await anyio.sleep(INTERRUPT_EVERY_S)
         finally:

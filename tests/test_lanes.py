@@ -8,7 +8,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lakehouse import lanes
 from lakehouse.lanes import Lane, Threads
 
 
@@ -57,11 +56,8 @@ async def test_what_the_work_raises_reaches_the_caller(error: Exception) -> None
     threads.close()
 
 
-async def test_a_thread_that_does_not_come_back_is_counted_until_it_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lanes, "GIVE_UP_AFTER_S", 0.05)
-    threads, gate = Threads(Lane.SHORT, 2), threading.Event()
+async def test_a_thread_that_does_not_come_back_is_counted_until_it_does() -> None:
+    threads, gate = Threads(Lane.SHORT, 2, give_up_after_s=0.05), threading.Event()
     interrupts: list[float] = []
 
     with anyio.move_on_after(0.01):

@@ -89,6 +89,7 @@ class Query:
         allowance: Allowance | None = None,
         listener: Listener = lambda event: None,
         on_fatal: Callable[[], None] = lambda: None,
+        stuck: Stuck | None = None,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -96,7 +97,7 @@ class Query:
         self._spool = spool
         self._allowance = allowance or Allowance()
         self._on_fatal = on_fatal
-        self.stuck = Stuck(database.lane(Lane.SHORT))
+        self.stuck = stuck or Stuck(database.lane(Lane.SHORT))
         self._statements = Statements(config, listener, self.stuck.check)
 
     @asynccontextmanager

@@ -21,11 +21,19 @@ LOOK_EVERY_S = 2.0
 
 
 class Stuck:
-    """What the lane of short work has given up on."""
+    """The statements that a lane has given up on."""
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(
+        self,
+        threads: Threads,
+        *,
+        stuck_max_s: float = STUCK_MAX_S,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._threads = threads
         self._most = max(1, threads.count // 2)
+        self._stuck_max_s = stuck_max_s
+        self._look_every_s = look_every_s
 
     def check(self) -> None:
         """Refuse a new statement while half of the threads do not come back.
@@ -47,11 +55,12 @@ class Stuck:
         ]
 
     async def watch(self, on_end: Callable[[], None]) -> None:
-        """Call `on_end` once half of the threads have been gone for `STUCK_MAX_S`."""
+        """Call `on_end` once half of the threads have been gone for `stuck_max_s`, and return."""
         since = time.monotonic()
-        while time.monotonic() - since < STUCK_MAX_S:
-            await anyio.sleep(LOOK_EVERY_S)
+        while time.monotonic() - since < self._stuck_max_s:
+            await anyio.sleep(self._look_every_s)
             if len(self._threads.given_up()) < self._most:
                 since = time.monotonic()
-        log.critical("%d threads do not come back; the process ends", self._most)
+        names = ", ".join(each.name for each in self._threads.given_up())
+        log.critical("statements that were stopped do not end: %s; the process ends", names)
         on_end()
