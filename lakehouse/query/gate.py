@@ -30,7 +30,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError, quoted
-from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of
+from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of, runs_as_it_is
 from lakehouse.query.catalog_views import VIEWS, register_view, shown_view
 from lakehouse.query.errors import (
     FunctionNotAllowedError,
@@ -394,8 +394,10 @@ class Walk:
         elif class_ == "WINDOW":
             check_offset(node)
             self.allowed("value", {**node, "function_name": node.get("function_name") or "rank"})
-        elif class_ == "FUNCTION" and self.allowed("value", node) == "capped":
-            self.capped.append(node)
+        elif class_ == "FUNCTION":
+            verdict = self.allowed("value", node)
+            if verdict == "capped" and not runs_as_it_is(node):
+                self.capped.append(node)
         return [(value, scope) for value in node.values()]
 
     def allowed(self, kind: Any, call: Tree) -> str:

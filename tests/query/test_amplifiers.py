@@ -74,6 +74,65 @@ CASES = {
         f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",
         f"array_to_string_comma_default(range(1000), '{'b' * 64_001}')",
     ),
+    "printf 2, in many places": (
+        "printf(repeat('%1$s', 64), repeat('x', 1000000))",
+        "printf(repeat('%1$s', 65), repeat('x', 1000000))",
+    ),
+    "format 3, in many places": (
+        "format(repeat('{1}', 64), 7, repeat('x', 1000000))",
+        "format(repeat('{1}', 65), 7, repeat('x', 1000000))",
+    ),
+    "position 2": (
+        "position(repeat('b', 1000) IN repeat('a', 1000000))",
+        "position(repeat('b', 1001) IN repeat('a', 1000000))",
+    ),
+    "replace 3, of a long text": (
+        "replace(repeat('a', 1000000), repeat('b', 1000), '')",
+        "replace(repeat('a', 1000000), repeat('b', 1001), '')",
+    ),
+    **{
+        f"{name} 2": (
+            f"repeat('a', 1000000) {operator} ('%a%a' || repeat('_', 25) || '%')",
+            f"repeat('a', 1000000) {operator} ('%a%a' || repeat('_', 26) || '%')",
+        )
+        for name, operator in {
+            "~~": "LIKE",
+            "!~~": "NOT LIKE",
+            "~~*": "ILIKE",
+            "!~~*": "NOT ILIKE",
+        }.items()
+    },
+    "~~ 2, a constant": (
+        "repeat('a', 1000000) LIKE '%a%a%a%a%a_b'",
+        f"repeat('a', 1000000) LIKE '%a%a%a{'_' * 26}b'",
+    ),
+    "~~* 2, without _": (
+        "repeat('a', 1000000) ILIKE '%a%a%a%a%ab'",
+        f"repeat('a', 1000000) ILIKE '%{'a' * 1000}'",
+    ),
+    "~~~ 2": (
+        "repeat('a', 1000000) GLOB ('*' || repeat('a', 9))",
+        "repeat('a', 1000000) GLOB ('*' || repeat('a', 10))",
+    ),
+    "~~~ 2, a constant": ("repeat('a', 1500) GLOB '*a*b'", "repeat('a', 1600) GLOB '*a*b'"),
+    **{
+        f"{name} 3": (
+            f"{name}(repeat('a', 1000000), '%' || repeat('a', 9), '$')",
+            f"{name}(repeat('a', 1000000), '%' || repeat('a', 10), '$')",
+        )
+        for name in ("like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape")
+    },
+    **{
+        f"{name} 2, of a long text": (
+            f"{name}(repeat('a', 1000000), repeat('b', 1000){rest})",
+            f"{name}(repeat('a', 1000000), repeat('b', 1001){rest})",
+        )
+        for name, rest in {
+            **dict.fromkeys(("contains", "instr", "strpos"), ""),
+            **dict.fromkeys(("split", "str_split", "string_split", "string_to_array"), ""),
+            "split_part": ", 1",
+        }.items()
+    },
     **{
         f"{name} 2": (
             f"{name}(repeat('a', {length}), repeat('b', {length}))",
@@ -158,12 +217,49 @@ def test_a_column_made_by_a_capped_call_has_the_name_that_the_engine_gives_it(
         "format('{:>12}', 'x')",
         "generate_series(today() - INTERVAL 2 DAY, today(), INTERVAL 1 DAY)",
         "repeat('x', CAST(extract('day' FROM now()) AS BIGINT))",
+        "contains([1, 2], CAST(extract('day' FROM now()) AS INTEGER))",
+        "contains(MAP {'a': 1}, chr(97))",
+        "uuid()::VARCHAR LIKE '%-%'",
     ],
 )
 def test_what_only_looks_large_or_random_passes(
     gate: tuple[Catalog, Connection], call: str
 ) -> None:
     assert answer(gate, call) == [(True,)]
+
+
+TEXTS = ["", "ab", "A%b", "a\\b.c", "xa\nb", "é_K", "İſ(*", "aXbXc"]
+PATTERNS = ["", "a%", "%B", "a_", "%a_b%", "%\\%.%", "_", "%a%x%", "é_k", "%İ%(%"]
+
+
+@pytest.mark.parametrize("operator", ["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"])
+def test_a_long_text_is_searched_another_way_with_the_same_answer(
+    gate: tuple[Catalog, Connection], operator: str
+) -> None:
+    catalog, cursor = gate
+    sql = f"SELECT repeat('-', 1400) || a {operator} '%--%' || b FROM"
+    sql += f" (SELECT unnest({TEXTS}) AS a), (SELECT unnest({PATTERNS}) AS b) ORDER BY a, b"
+    expected = cursor.execute(sql).fetchall()
+    limits = QueryConfig()
+
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+
+    assert "regexp_full_match" in statement.sql
+    assert cursor.execute(statement.sql).fetchall() == expected
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["a LIKE '%berg%'", "a LIKE 'a%'", "a ILIKE '%x_y%'", "a NOT ILIKE 'x%'", "a GLOB '*.txt'"],
+)
+def test_a_usual_pattern_runs_as_it_is(gate: tuple[Catalog, Connection], condition: str) -> None:
+    catalog, cursor = gate
+    sql = f"SELECT {condition} FROM (SELECT 'b' AS a)"
+    limits = QueryConfig()
+
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+
+    assert "CASE" not in statement.sql
 
 
 def test_every_random_function_is_one_that_the_file_calls_volatile() -> None:

@@ -88,6 +88,9 @@ STATEMENTS = [
     "SELECT (SELECT max(id) FROM people), upper((SELECT max(name) FROM main.people)), 1 + 1",
     "SELECT * REPLACE (repeat(name, 2) AS name) FROM people ORDER BY id",
     "SELECT (SELECT count(*) FROM people), EXISTS (SELECT * FROM people)",
+    "SELECT name LIKE '%a%', name ILIKE '%N_%A%', name LIKE name, name GLOB '*a*' FROM people",
+    "SELECT id FROM people WHERE name LIKE '%' || id || '%' ORDER BY 1",
+    "SELECT name LIKE '%$%%' ESCAPE '$', contains(name, name), split(name, name) FROM people",
     "SELECT levenshtein('kitten', 'sitting'), replace('aaa', 'a', 'bb'), printf('%5.2f', 1.5)",
 ]
 
