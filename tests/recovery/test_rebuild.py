@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 from lakehouse.catalog import RebuildReport
 from lakehouse.catalog.metadata import with_log_entry
+from lakehouse.catalog.models import Adopt
 from lakehouse.database import Database
 from lakehouse.recovery import Rebuilt, rebuild
 from lakehouse.state import DataDirectory, DataDirectoryInUseError
@@ -95,6 +98,30 @@ def test_without_a_copy_every_table_comes_from_its_files(
     with open_lake(tmp_path, database) as lake:
         assert lake.rows("sales.örders") == [(1, "x"), (2, "x")]
         assert [e.snapshot_id for e in lake.catalog.snapshots(lake.catalog.names()[0])] == snapshots
+
+
+def test_a_table_that_was_adopted_where_it_lay_comes_back(
+    tmp_path: Path, database: Database
+) -> None:
+    with open_lake(tmp_path, database) as lake:
+        uri, folder = f"sqlite:///{tmp_path / 'theirs.db'}", lake.store.uri("spark")
+        theirs = SqlCatalog("theirs", uri=uri, warehouse=folder)
+        theirs.create_namespace("sales")
+        rows = pa.table({"id": [1], "the name": ["x"]})
+        for name in ("adopted", "never"):
+            table = theirs.create_table(f"sales.{name}", rows.schema)
+            table.append(rows)
+            if name == "adopted":
+                at = lake.store.key(table.metadata_location)
+                lake.catalog.adopting.adopt(main("orders"), Adopt(metadata=at))
+        theirs.close()
+    forget_catalog(tmp_path)
+
+    done = rebuild(tmp_path, apply=True)
+
+    assert actions(done.report) == {"main.orders": "add"}
+    with open_lake(tmp_path, database) as lake:
+        assert lake.rows("orders") == [(1, "x")]
 
 
 def test_a_table_whose_metadata_says_no_name_is_named_after_its_folder(
