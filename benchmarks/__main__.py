@@ -21,6 +21,7 @@ ROWS = (
     "ingest-ndjson",
     "ingest-memory",
     "append-small",
+    "append-concurrent",
     "sql-overhead",
     "sql-rate",
     "sql-scan",

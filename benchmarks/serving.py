@@ -127,7 +127,7 @@ def free_port() -> int:
 
 
 class KeptAlive:
-    """One HTTP/1.1 connection that sends the same bytes again and again.
+    """One HTTP/1.1 connection that sends the same request again and again.
 
     The standard library's client spends more time on headers than the server on `SELECT 1`.
     """
@@ -139,16 +139,23 @@ class KeptAlive:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._status = f" {status} ".encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
         kind = f"Content-Type: {content_type}\r\n" if content_type else ""
-        self._request = f"{head}{kind}\r\n".encode() + body
+        self._head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}"
+        self._request = self._with(body)
 
     def close(self) -> None:
         self._socket.close()
 
-    def send(self) -> bytes:
-        """Return the answer's body; raises unless it has the expected status."""
-        self._socket.sendall(self._request)
+    def _with(self, body: bytes) -> bytes:
+        return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def send(self, body: bytes | None = None) -> bytes:
+        """Return the answer's body; raises unless it has the expected status.
+
+        Args:
+            body: of this request; the usual one without.
+        """
+        self._socket.sendall(self._request if body is None else self._with(body))
         head = self._until(b"\r\n\r\n").lower()
         body = self._chunks() if b"transfer-encoding: chunked" in head else self._sized(head)
         if self._status not in head.split(b"\r\n", 1)[0]:
