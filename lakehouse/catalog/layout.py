@@ -73,7 +73,7 @@ class Layout:
         """Return the manifests that are worth a merge; none while there are few."""
         small = [
             each
-            for each in self._listed(table)
+            for each in live(self._listed(table))
             if holds_data(each) and each.manifest_length < MANIFEST_BYTES
         ]
         if not rules.merges_manifests or len(small) < rules.manifests_min:

@@ -177,6 +177,14 @@ def test_manifests_that_somebody_rewrote_stop_the_merge(lake: Lake) -> None:
     assert manifests <= lake.reachable()
 
 
+def test_a_manifest_that_only_says_what_left_is_no_obstacle_to_a_merge(lake: Lake) -> None:
+    appends(lake, 4)
+    lake.catalog.rows.delete(lake.cursor, main("t"), "id = 0")
+    done = lake.catalog.layout.merge_manifests(main("t"), rules(lake, manifests_min=2))
+    assert (done.before, done.after) == (3, 1)
+    assert [row[0] for row in lake.rows("t")] == [1, 2, 3]
+
+
 def test_a_table_that_does_not_want_its_manifests_merged_keeps_them(lake: Lake) -> None:
     appends(lake, 6)
     edited_properties(lake, {"commit.manifest-merge.enabled": "false"})
