@@ -25,6 +25,7 @@ ROWS = (
     "sql-overhead",
     "sql-rate",
     "sql-scan",
+    "sql-prune",
     "start",
 )
 RUNS, QUICK_RUNS = 5, 2

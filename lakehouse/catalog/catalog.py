@@ -58,6 +58,7 @@ from lakehouse.catalog.partitioning import (
     sort_fields,
     sort_terms,
 )
+from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.row_changes import Changed, RowChanges
@@ -118,6 +119,7 @@ class Catalog:
         self._tables = Tables(state, store)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
+        self._pruning = Pruning(self._manifests)
         self.dropped = DroppedTables(state, store, self._tables, self._relations.is_read)
         self.expiry = Expiry(state, store, self._tables, self._manifests, self._relations)
         self.refs = Refs(self._tables, self.keys, self.load)
@@ -227,16 +229,19 @@ class Catalog:
         for ref, name, pointer in zip(refs, names, self._tables.pointers(names), strict=True):
             if pointer is None:
                 raise TableNotFoundError(str(name), self.nearest(name))
-            result.append(self._pin(cursor, self._tables.load(pointer), ref.as_of))
+            result.append(self._pin(cursor, self._tables.load(pointer), ref.as_of, ref.where))
         return result
 
-    def _pin(self, cursor: Connection, table: LoadedTable, as_of: AsOf | None) -> Pinned:
+    def _pin(
+        self, cursor: Connection, table: LoadedTable, as_of: AsOf | None, where: bytes = b""
+    ) -> Pinned:
         snapshot = chosen_snapshot(table, as_of)
         schema = read_schema(table, snapshot, as_of)
         if not schema["fields"]:
             raise EmptyTableError(str(table.name))
         try:
-            relation = self._relations.get(cursor, table, snapshot, schema)
+            files = self._pruning.choose(cursor, table, snapshot, schema, where)
+            relation = self._relations.get(cursor, table, snapshot, schema, files)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):

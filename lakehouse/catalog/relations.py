@@ -5,6 +5,7 @@ snapshot is another relation. (Two writers of one view fail, and `CREATE OR REPL
 silently replaces `People`: `iceberg.md`, Reading.)
 """
 
+import hashlib
 import threading
 import weakref
 from collections import OrderedDict
@@ -37,6 +38,7 @@ FILES_LIMIT = 500
 KEPT_FILES_MAX = 250_000
 VIEW_WEIGHT = 12
 MAKERS = 32
+DIGEST = 16
 SCAN = "iceberg_scan("
 
 
@@ -75,12 +77,18 @@ class Relations:
         self._making = [threading.Lock() for _ in range(MAKERS)]
 
     def get(
-        self, cursor: Connection, table: LoadedTable, snapshot: Json | None, schema: Json
+        self,
+        cursor: Connection,
+        table: LoadedTable,
+        snapshot: Json | None,
+        schema: Json,
+        files: Sequence[str] | None = None,
     ) -> Relation:
         """Return the relation that reads this snapshot with `schema`, made now if it is not there.
 
         Args:
             schema: the snapshot's own; of the current snapshot also the current one.
+            files: of the snapshot, sorted, those to read; None for all of them.
 
         Raises:
             ObjectNotFoundError, EngineIOError: files of the snapshot are gone.
@@ -88,6 +96,8 @@ class Relations:
         snapshot_id = snapshot["snapshot-id"] if snapshot else 0
         prefix = relation_prefix(table.metadata["table-uuid"])
         name = f"{prefix}{snapshot_id}_{schema['schema-id']}"
+        if files is not None:
+            name += f"_{hashlib.sha256(chr(10).join(files).encode()).hexdigest()[:DIGEST]}"
         found = self._find(name)
         if found:
             return found
@@ -95,7 +105,7 @@ class Relations:
             found = self._find(name)
             if found:
                 return found
-            sql, file_count = relation_sql(self._manifests, table, snapshot, schema)
+            sql, file_count = relation_sql(self._manifests, table, snapshot, schema, files)
             cursor.execute(f"CREATE VIEW IF NOT EXISTS {quoted(name)} AS {sql}")
             made = Relation(name)
             with self._lock:
@@ -195,9 +205,15 @@ def relation_prefix(table_uuid: str) -> str:
 
 
 def relation_sql(
-    manifests: Manifests, table: LoadedTable, snapshot: Json | None, schema: Json
+    manifests: Manifests,
+    table: LoadedTable,
+    snapshot: Json | None,
+    schema: Json,
+    chosen: Sequence[str] | None = None,
 ) -> tuple[str, int]:
     """Return the SELECT that reads exactly `snapshot` of `table`, and how many files it names.
+
+    Of some `chosen` files it reads those: `matching` must be able to say how.
 
     `read_parquet` for few files, `iceberg_scan` for many and wherever there are deletes or nested
     columns were changed: it leaves files out by the bounds in the manifests.
@@ -206,13 +222,16 @@ def relation_sql(
     listed = manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
     names = ", ".join(quoted(each["name"]) for each in fields)
     holding = list(live(listed))
-    if not holding:
+    if not holding or chosen == ():
         return empty_sql(fields), 0
     assert snapshot is not None, "only a snapshot lists manifests"
     count = sum(m.added_files_count or 0 for m in holding)
     count += sum(m.existing_files_count or 0 for m in holding)
     few = min(FILES_MAX + FILES_PER_MANIFEST * len(holding), FILES_LIMIT)
     found_by = matching(table.metadata, fields)
+    if chosen is not None:
+        assert found_by is not None, "files can be chosen of tables that `read_parquet` reads"
+        return files_sql(fields, chosen, found_by=found_by), len(chosen)
     if count <= few and found_by is not None and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
         return files_sql(fields, files, found_by=found_by), len(files)

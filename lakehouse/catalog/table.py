@@ -42,6 +42,8 @@ class TableRef:
     namespace: str | None
     name: str
     as_of: AsOf | None = None
+    where: bytes = b""
+    """What its rows must meet to be of use, for `Pruning.choose`; those that do not may be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from lakehouse.query.errors import (
     UnknownTableError,
 )
 from lakehouse.query.functions import judge
+from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 
 May: TypeAlias = Callable[[str, TableName], bool]
@@ -139,10 +140,10 @@ def prepare_one(
     walk = Walk(limits.nodes_max)
     walk.run(tree["statements"][0])
     name_columns(cursor, walk)
+    walk.shorten_columns()
     refs, pinned = pin(cursor, walk, catalog, may, named_once(as_of))
     for view, node in walk.views:
         replace_table(node, register_view(cursor, view, catalog, may))
-    walk.shorten_columns()
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
@@ -294,6 +295,7 @@ class Walk:
     columns: list[Tree] = field(default_factory=list)
     capped: list[Tree] = field(default_factory=list)
     selected: list[Tree] = field(default_factory=list)
+    selects: list[Tree] = field(default_factory=list)
     qualified: set[tuple[str, str]] = field(default_factory=set)
     volatile: bool = False
 
@@ -340,6 +342,8 @@ class Walk:
         if node.get("sample") is not None:
             self.volatile = True
         self.selected.extend(node.get("select_list", ()))
+        if node["type"] == "SELECT_NODE":
+            self.selects.append(node)
         if node["type"] == "RECURSIVE_CTE_NODE":
             itself = scope | {folded(node["cte_name"])}
             below.append((node["left"], scope))  # the anchor cannot see what it begins
@@ -473,7 +477,8 @@ def pin(
     as_of: Mapping[str, AsOf],
 ) -> tuple[list[TableRef], list[Pinned]]:
     """Replace every table of the walk by its relation, all of them as of one moment."""
-    refs = [reference(node, as_of) for node in walk.tables]
+    wheres = conditions(walk.selects)
+    refs = [reference(node, as_of, wheres.get(id(node), b"")) for node in walk.tables]
     open_ = [node for node in walk.tables if node["at_clause"] is None]
     unused = as_of.keys() - {name for node in open_ for name in asked_names(node)}
     if unused:
@@ -524,11 +529,11 @@ def asked_names(node: Tree) -> tuple[str, ...]:
     )
 
 
-def reference(node: Tree, as_of: Mapping[str, AsOf]) -> TableRef:
+def reference(node: Tree, as_of: Mapping[str, AsOf], where: bytes) -> TableRef:
     moment = next((as_of[name] for name in asked_names(node) if name in as_of), None)
     if node["at_clause"] is not None:
         moment = at_moment(node["at_clause"])
-    return TableRef(node["schema_name"] or None, node["table_name"], moment)
+    return TableRef(node["schema_name"] or None, node["table_name"], moment, where)
 
 
 def at_moment(clause: Tree) -> AsOf:

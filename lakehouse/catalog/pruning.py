@@ -1,0 +1,390 @@
+"""Which files of a snapshot can hold rows that meet a condition: the others are never opened.
+
+A condition comes as the tree that DuckDB's parser made of it. Its columns are replaced by the
+bounds of each file, which have the same types, and DuckDB itself decides: `day = '2024-05-01'`
+becomes `low <= '2024-05-01' AND high >= '2024-05-01'`, bound and cast as the statement will be.
+A wrong drop loses rows silently, so what is not on the short lists here drops nothing.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import orjson
+import pyarrow as pa
+
+from lakehouse.catalog.bounds import Bounds, arrow_type
+from lakehouse.catalog.cache import Cache
+from lakehouse.catalog.manifests import Manifests, has_deletes, live
+from lakehouse.catalog.metadata import NAME_MAPPING, Json
+from lakehouse.catalog.names import folded
+from lakehouse.catalog.relations import matching
+from lakehouse.catalog.tables import LoadedTable
+from lakehouse.catalog.types import Field
+from lakehouse.database import Connection, EngineDataError, EngineProgrammingError
+
+Tree: TypeAlias = dict[str, Any]
+
+FILES_MIN = 20
+"""Below it nothing is looked at: opening as many files costs less."""
+CHOSEN_FILES_MAX = 500
+"""`read_parquet` of more is slower than `iceberg_scan`, which leaves files out by itself."""
+CHOICES_KEPT = 200_000
+VALUES_MAX = 200
+"""Of an IN: each is compared with the bounds of each file."""
+RELATION = "lakehouse_bounds"
+
+WRAPPED_MAX = 4
+DEPTH_MAX = 16
+
+EQUAL, UNEQUAL = "COMPARE_EQUAL", "COMPARE_NOTEQUAL"
+LESS, GREATER = "COMPARE_LESSTHAN", "COMPARE_GREATERTHAN"
+AT_MOST, AT_LEAST = "COMPARE_LESSTHANOREQUALTO", "COMPARE_GREATERTHANOREQUALTO"
+MIRRORED = {EQUAL: EQUAL, UNEQUAL: UNEQUAL, LESS: GREATER, GREATER: LESS}
+MIRRORED |= {AT_MOST: AT_LEAST, AT_LEAST: AT_MOST}
+
+TEXT, NUMBER, SUM = "text", "number", "sum"
+NUMBERS = frozenset(["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL"])
+MOMENTS = {"date": "DATE", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMP WITH TIME ZONE"}
+PLAIN = frozenset(["BOOLEAN", "DOUBLE", "FLOAT", "TIME", "UUID", *MOMENTS.values()])
+UNITS = frozenset(["year", "quarter", "month", "week", "day", "hour", "minute", "second"])
+# What constants may be made of: cheap, and the same at any time.
+ARITHMETIC = frozenset(["+", "-", "*", "trunc", *(f"to_{unit}s" for unit in UNITS)])
+PREFIXED = frozenset(["starts_with", "prefix", "^@"])
+
+SELECT: Tree = {
+    "type": "SELECT_NODE",
+    "modifiers": [],
+    "cte_map": {"map": []},
+    "from_table": {"type": "EMPTY", "alias": "", "sample": None},
+    "where_clause": None,
+    "group_expressions": [],
+    "group_sets": [],
+    "aggregate_handling": "STANDARD_HANDLING",
+    "having": None,
+    "sample": None,
+    "qualify": None,
+}
+CONJUNCTION: Tree = {"class": "CONJUNCTION", "alias": ""}
+
+
+class Pruning:
+    """Chooses files, and remembers what it chose: an agent asks the same again."""
+
+    def __init__(self, manifests: Manifests) -> None:
+        self._manifests = manifests
+        self._bounds = Bounds(manifests)
+        self._chosen: Cache[tuple[str, ...] | None] = Cache(CHOICES_KEPT, lambda c: len(c or ()))
+
+    def choose(
+        self,
+        cursor: Connection,
+        table: LoadedTable,
+        snapshot: Json | None,
+        schema: Json,
+        where: bytes,
+    ) -> tuple[str, ...] | None:
+        """Return the locations of the files to read, sorted; None for the whole snapshot.
+
+        Args:
+            where: a JSON list of trees, all of which a row must meet; columns by bare names.
+
+        Raises:
+            ObjectNotFoundError, UnreadableFileError: a manifest is gone, or is none.
+        """
+        if not where or snapshot is None or not can_choose(table.metadata, schema["fields"]):
+            return None
+        digest = hashlib.sha256(where).hexdigest()
+        key = f"{snapshot['manifest-list']}#{schema['schema-id']}#{digest}"
+        return self._chosen.get(
+            key, lambda: self._choose(cursor, table.metadata, snapshot, schema, where)
+        )
+
+    def _choose(
+        self, cursor: Connection, metadata: Json, snapshot: Json, schema: Json, where: bytes
+    ) -> tuple[str, ...] | None:
+        listed = self._manifests.read_list(snapshot["manifest-list"])
+        holding = list(live(listed))
+        count = sum((m.added_files_count or 0) + (m.existing_files_count or 0) for m in holding)
+        if count < FILES_MIN or has_deletes(listed):
+            return None
+        condition = Condition({folded(each["name"]): each for each in schema["fields"]})
+        tree = condition.all_of(orjson.loads(where))
+        if tree is None:
+            return None
+        table = self._bounds.read(metadata, holding, list(condition.used.values()))
+        numbers = meeting(cursor, table, list(condition.used.values()), tree)
+        if numbers is None or not worth_choosing(len(numbers), count, len(holding)):
+            return None
+        files = self._manifests.live_files(holding)
+        return tuple(sorted(files[number].location for number in numbers))
+
+
+def can_choose(metadata: Json, fields: Sequence[Field]) -> bool:
+    """Whether any of a table's files can be read alone and be what they are among the others.
+
+    Files that were registered may have other types than the table, which the first one decides.
+    """
+    return NAME_MAPPING not in metadata["properties"] and matching(metadata, fields) is not None
+
+
+def worth_choosing(chosen: int, count: int, manifests: int) -> bool:
+    """Whether reading the chosen files is faster than all: by the figures of `relations.py`."""
+    return chosen < count and chosen <= min(40 + count // 3 + 8 * manifests, CHOSEN_FILES_MAX)
+
+
+def meeting(
+    cursor: Connection, table: pa.Table, fields: Iterable[Field], tree: Tree
+) -> list[int] | None:
+    """Return the numbers of the files whose bounds do not contradict `tree`.
+
+    None when the engine cannot compare them; the statement itself will say why.
+    """
+    select = {"error": False, "statements": [{"node": {**SELECT, "select_list": [tree]}}]}
+    uuids = [each["id"] for each in fields if each["type"] == "uuid"]
+    casts = ", ".join(
+        f"CAST({side}_{id_} AS UUID) AS {side}_{id_}" for id_ in uuids for side in ("low", "high")
+    )
+    columns = f"* REPLACE ({casts})" if casts else "*"
+    table = table.append_column("file", pa.array(range(table.num_rows), pa.int64()))
+    cursor.register(RELATION, table)
+    try:
+        row = cursor.execute(
+            "SELECT json_deserialize_sql(?)", [orjson.dumps(select).decode()]
+        ).fetchone()
+        assert row is not None, "one value in, one row out"
+        text = row[0].removeprefix("SELECT ")
+        found = cursor.execute(
+            f"SELECT file FROM (SELECT {columns} FROM {RELATION}) "
+            f"WHERE ({text}) IS NOT FALSE ORDER BY file"
+        ).fetchall()
+    except (EngineDataError, EngineProgrammingError):
+        return None
+    finally:
+        cursor.unregister(RELATION)
+    return [number for (number,) in found]
+
+
+@dataclass(slots=True)
+class Condition:
+    """Turns conditions on values into conditions on bounds, for columns of one schema."""
+
+    fields: Mapping[str, Field]
+    """By folded name."""
+    used: dict[int, Field] = field(default_factory=dict)
+    """The columns whose bounds are compared, by id."""
+
+    def all_of(self, trees: Iterable[Tree], depth: int = 0) -> Tree | None:
+        """Return what is false of a file when no row of it can meet all of `trees`."""
+        found = [self.of(each, depth) for each in trees]
+        return joined("AND", [each for each in found if each is not None])
+
+    def of(self, tree: Tree, depth: int = 0) -> Tree | None:
+        """Return what is false of a file when no row of it can meet `tree`; None: nothing is."""
+        kind = tree["type"]
+        if depth > DEPTH_MAX:
+            return None
+        if kind == "CONJUNCTION_AND":
+            return self.all_of(tree["children"], depth + 1)
+        if kind == "CONJUNCTION_OR":
+            found = [self.of(each, depth + 1) for each in tree["children"]]
+            known = [each for each in found if each is not None]
+            return joined("OR", known) if len(known) == len(found) else None
+        if kind in MIRRORED:
+            return self.comparison(kind, tree["left"], tree["right"])
+        if kind == "COMPARE_BETWEEN":
+            return self.between(tree["input"], tree["lower"], tree["upper"])
+        if kind == "COMPARE_IN":
+            return self.one_of(*tree["children"])
+        if kind in ("OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL"):
+            (child,) = tree["children"]
+            column = self.column(child)
+            return column and flag("nulls" if kind == "OPERATOR_IS_NULL" else "values", column)
+        if kind == "FUNCTION" and len(tree["children"]) == 2:
+            return self.prefix(tree, *tree["children"])
+        return None
+
+    def comparison(self, kind: str, left: Tree, right: Tree) -> Tree | None:
+        if kind_of_constant(left) is not None:
+            kind, left, right = MIRRORED[kind], right, left
+        column = self.operand(left)
+        if column is None or not comparable(column, left, [right]):
+            return None
+        return joined("AND", [flag("values", column), reached(kind, left, column, right)])
+
+    def between(self, value: Tree, lower: Tree, upper: Tree) -> Tree | None:
+        column = self.operand(value)
+        if column is None or not comparable(column, value, [lower, upper]):
+            return None
+        sides = [reached(AT_LEAST, value, column, lower), reached(AT_MOST, value, column, upper)]
+        return joined("AND", [flag("values", column), *sides])
+
+    def one_of(self, value: Tree, *constants: Tree) -> Tree | None:
+        column = self.operand(value)
+        if column is None or not comparable(column, value, constants):
+            return None
+        equal = joined("OR", [reached(EQUAL, value, column, each) for each in constants])
+        if equal is None or len(constants) > VALUES_MAX:
+            return None
+        return joined("AND", [flag("values", column), equal])
+
+    def prefix(self, call: Tree, value: Tree, pattern: Tree) -> Tree | None:
+        """`LIKE 'a%'`: cut to a length, texts are in the order that they were in."""
+        column = self.column(value)
+        if column is None or column["type"] != "string" or not is_text(pattern):
+            return None
+        text, name = pattern["value"]["value"], call["function_name"].lower()
+        if name == "~~":
+            text = re.split(r"[%_\\]", text, maxsplit=1)[0]
+        elif name not in PREFIXED:
+            return None
+        if not text:
+            return None
+        start, length = constant("VARCHAR", text), constant("INTEGER", len(text))
+        low, high = (
+            {**call, "function_name": "left", "is_operator": False, "children": [side, length]}
+            for side in (flag("low", column), flag("high", column))
+        )
+        both = [compare(AT_MOST, low, start), compare(AT_LEAST, high, start)]
+        return joined("AND", [flag("values", column), *both])
+
+    def column(self, tree: Tree) -> Field | None:
+        """Return the column that `tree` is, when it has bounds."""
+        if tree.get("class") != "COLUMN_REF" or len(tree["column_names"]) != 1:
+            return None
+        found = self.fields.get(folded(tree["column_names"][0]))
+        if found is None or arrow_type(found["type"]) is None:
+            return None
+        self.used[found["id"]] = found
+        return found
+
+    def operand(self, tree: Tree) -> Field | None:
+        """Return the column of `tree`: itself, or under what keeps the order of its values."""
+        bare = tree
+        for _ in range(WRAPPED_MAX):
+            bare = under(bare) or bare
+        column = self.column(bare)
+        if column is None or (bare is not tree and column["type"] not in MOMENTS):
+            return None
+        return column
+
+
+def under(tree: Tree) -> Tree | None:
+    """Return what `tree` is made of when it keeps the order of that, for dates and times in UTC."""
+    if tree["class"] == "CAST":
+        child: Tree = tree["child"]
+        return child if tree["cast_type"]["id"] in MOMENTS.values() else None
+    if tree["class"] != "FUNCTION":
+        return None
+    arguments = tree["children"]
+    if is_call(tree, "year", 1):
+        return arguments[0]  # type: ignore[no-any-return]
+    if is_call(tree, "date_trunc", 2) and is_text(arguments[0]):
+        kept: Tree = arguments[1]
+        return kept if arguments[0]["value"]["value"].lower() in UNITS else None
+    return None
+
+
+def is_call(tree: Tree, name: str, arguments: int) -> bool:
+    return bool(tree["function_name"].lower() == name and len(tree["children"]) == arguments)
+
+
+def comparable(column: Field, value: Tree, constants: Sequence[Tree]) -> bool:
+    """Whether the engine compares the column with each of `constants` as it does with all.
+
+    It compares numbers, and times, in the widest type of them. A text that is compared with
+    something else is cast, and its order is another one then.
+    """
+    kinds = {kind_of_constant(each) for each in constants}
+    if None in kinds:
+        return False
+    if column["type"] == "string":
+        return kinds == {TEXT} and value["class"] == "COLUMN_REF"
+    if any(each["class"] != "CONSTANT" for each in constants if kind_of_constant(each) == TEXT):
+        return False
+    return len(constants) == 1 or kinds in ({TEXT}, {NUMBER}) or kinds <= {*MOMENTS.values(), SUM}
+
+
+def kind_of_constant(tree: Tree) -> str | None:
+    """Return the type of a constant, roughly: NUMBER, TEXT, SUM or the engine's name of it.
+
+    None when it is not one, or may be something else the next time.
+    """
+    if tree["class"] == "CONSTANT":
+        return rough(tree["value"]["type"])
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if node["class"] == "CAST" and rough(node["cast_type"]) is not None:
+            stack.append(node["child"])
+        elif node["class"] == "FUNCTION" and node["function_name"].lower() in ARITHMETIC:
+            stack.extend(node["children"])
+        elif node["class"] != "CONSTANT":
+            return None
+    return rough(tree["cast_type"]) if tree["class"] == "CAST" else SUM
+
+
+def rough(type_: Tree) -> str | None:
+    id_, details = type_["id"], type_["type_info"]
+    if id_ in NUMBERS:
+        return NUMBER
+    if details is not None:  # a collation, the members of a struct
+        return None
+    return TEXT if id_ == "VARCHAR" else id_ if id_ in PLAIN else None
+
+
+def is_text(tree: Tree) -> bool:
+    return (
+        tree["class"] == "CONSTANT"
+        and kind_of_constant(tree) == TEXT
+        and not tree["value"]["is_null"]
+    )
+
+
+# Trees as DuckDB reads them.
+
+
+def joined(kind: str, trees: Sequence[Tree]) -> Tree | None:
+    if len(trees) < 2:
+        return trees[0] if trees else None
+    return {**CONJUNCTION, "type": f"CONJUNCTION_{kind}", "children": list(trees)}
+
+
+def reached(kind: str, value: Tree, column: Field, constant: Tree) -> Tree:
+    """Return whether values between the bounds can compare so with a constant."""
+    low, high = bound(value, "low", column), bound(value, "high", column)
+    if kind in (LESS, AT_MOST):
+        return compare(kind, low, constant)
+    if kind in (GREATER, AT_LEAST):
+        return compare(kind, high, constant)
+    both = "AND", compare(AT_MOST, low, constant), compare(AT_LEAST, high, constant)
+    either = "OR", compare(UNEQUAL, low, constant), compare(UNEQUAL, high, constant)
+    how, *sides = both if kind == EQUAL else either
+    return {**CONJUNCTION, "type": f"CONJUNCTION_{how}", "children": sides}
+
+
+def compare(kind: str, left: Tree, right: Tree) -> Tree:
+    return {"class": "COMPARISON", "type": kind, "alias": "", "left": left, "right": right}
+
+
+def bound(value: Tree, side: str, column: Field) -> Tree:
+    """Return `value` with a bound in the place of the column."""
+    if value["class"] == "COLUMN_REF":
+        return flag(side, column)
+    if value["class"] == "CAST":
+        return {**value, "child": bound(value["child"], side, column)}
+    *others, last = value["children"]
+    return {**value, "children": [*others, bound(last, side, column)]}
+
+
+def flag(name: str, column: Field) -> Tree:
+    """Return one of the columns of `Bounds.read`."""
+    names = [f"{name}_{column['id']}"]
+    return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": names}
+
+
+def constant(type_: str, value: object) -> Tree:
+    described = {"type": {"id": type_, "type_info": None}, "is_null": False, "value": value}
+    return {"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "value": described}

@@ -1,0 +1,300 @@
+"""Files that can hold no row of an answer are not opened, and no row of it is ever lost."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lakehouse.catalog import Catalog, Column, Rows, TableName, TableRef
+from lakehouse.config import QueryConfig
+from lakehouse.database import Connection, EngineError
+from lakehouse.query.gate import prepare
+from tests.query.lake import open_lake
+
+FILES = 32
+TYPES = {
+    "part": "long",
+    "l": "long",
+    "d": "double",
+    "f": "float",
+    "dec": "decimal(12,3)",
+    "s": "string",
+    "day": "date",
+    "ts": "timestamp",
+    "tz": "timestamptz",
+    "b": "boolean",
+    "u": "uuid",
+    "seldom": "string",
+}
+# Rows of one file lie together; every third file has NaN, every fifth a column of nulls alone.
+RANDOM = f"""
+    SELECT i, i % {FILES} AS part, part * 50 + h % 60 AS l,
+        CASE WHEN part % 3 = 0 AND i % 7 = 0 THEN 'nan'::DOUBLE
+             WHEN part % 4 = 1 THEN (h % 3 - 1) * 0.0::DOUBLE
+             ELSE part / 3 + h % 5 END AS d,
+        d::FLOAT AS f, (part * 7.125 - h % 9)::DECIMAL(12, 3) AS dec,
+        ['ä', 'é🐘', 'z', '%_'][part % 4 + 1] AS start,
+        repeat(start, CASE WHEN part % 8 > 3 THEN 90 ELSE 1 END) || part
+            || chr((65 + h % 9)::INTEGER) AS s,
+        DATE '1969-12-20' + part::INTEGER AS day,
+        day + to_microseconds(h * 1000000 + i % 3) AS ts,
+        (ts + INTERVAL 1 HOUR)::TIMESTAMPTZ AS tz, part % 5 = 0 OR part % 5 = i % 3 AS b,
+        md5((i // 200)::VARCHAR || part)::UUID AS u,
+        CASE WHEN part % 5 = 0 THEN NULL ELSE 'x' || part END AS seldom
+    FROM (SELECT range AS i, (hash(range) % 86400)::BIGINT AS h FROM range({FILES * 12}))
+"""
+NULLS = ", ".join(
+    f"CASE WHEN hash(i, '{name}') % 6 = 0 AND part % 2 = 0 THEN NULL ELSE {name} END AS {name}"
+    for name in TYPES
+    if name not in ("part", "seldom")
+)
+
+
+class Lake:
+    """A table of many files, as the gate reads it and as it is."""
+
+    def __init__(self, catalog: Catalog, cursor: Connection) -> None:
+        self.catalog = catalog
+        self.cursor = cursor
+
+    def write(self, name: str, sql: str, columns: dict[str, str], by: Sequence[str] = ()) -> None:
+        rows = Rows(sql, tuple(Column(each, type_) for each, type_ in columns.items()))
+        found = self.catalog.find(TableName("main", name))
+        self.catalog.write(
+            self.cursor,
+            TableName("main", name),
+            rows,
+            mode="append" if found else "create",
+            partition_by=by,
+        )
+
+    def run(self, sql: str) -> tuple[list[tuple[object, ...]], list[int]]:
+        """Return the answer, and how many files each table's relation names."""
+        statement = prepare(
+            self.cursor,
+            sql,
+            catalog=self.catalog,
+            may=lambda action, table: True,
+            as_of={},
+            limits=QueryConfig(),
+        )
+        files = [self.files(pinned.relation) for pinned in statement.tables]
+        return self.cursor.execute(statement.sql).fetchall(), files
+
+    def files(self, relation: str) -> int:
+        view = "SELECT sql FROM duckdb_views() WHERE view_name = ?"
+        row = self.cursor.execute(view, [relation]).fetchone()
+        assert row and "iceberg_scan" not in row[0]
+        return str(row[0]).count(".parquet'")
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    folder = tmp_path_factory.mktemp("pruned")
+    with open_lake(folder) as (database, catalog), database.cursor() as cursor:
+        lake = Lake(catalog, cursor)
+        lake.write("t", f"SELECT part, {NULLS}, seldom FROM ({RANDOM})", TYPES, ["part"])
+        (pinned,) = catalog.pin(cursor, [TableRef(None, "t")])
+        cursor.execute(f'CREATE TEMP TABLE all_rows AS FROM "{pinned.relation}"')
+        yield lake
+
+
+def test_a_filter_opens_the_files_that_can_match(lake: Lake) -> None:
+    for where, most in [
+        ("day = '1969-12-25'", 1),
+        ("day BETWEEN DATE '1969-12-25' AND DATE '1969-12-25' + INTERVAL 1 DAY", 2),
+        ("ts >= '1969-12-31' AND ts < '1970-01-02'", 2),
+        ("CAST(ts AS DATE) = DATE '1970-01-03'", 1),
+        ("date_trunc('day', ts) = TIMESTAMP '1970-01-03'", 1),
+        ("part = 7", 1),
+        ("7 = part", 1),
+        ("part IN (3, 5, 30)", 3),
+        ("part = 3 OR l = 1000", 3),
+        ("seldom IS NOT NULL AND part < 6", 4),
+        ("part IS NULL", 0),
+        ("l IS NULL", 20),
+        ("s LIKE 'z%'", 12),
+        ("starts_with(s, 'é🐘2')", 5),
+        ("part <> 3 AND part < 5", 4),
+        ("NOT b AND part = 4", 1),
+    ]:
+        _, (files,) = lake.run(f"SELECT count(*) FROM t WHERE {where}")
+        assert files <= most, where
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "true",
+        "part + 0 = 7",
+        "part = l",
+        "part NOT IN (7)",
+        "NOT (part = 7 AND l > 0)",
+        "part = 7 OR s IS DISTINCT FROM 'x'",
+        "s = CAST(part AS VARCHAR)",
+        "part = (SELECT 7)",
+        "part = random() * 100",
+        "s = 'Z2A' COLLATE NOCASE",
+        "lower(s) = 'z2a'",
+    ],
+)
+def test_what_is_not_a_plain_comparison_leaves_no_file_out(lake: Lake, where: str) -> None:
+    _, files = lake.run(f"SELECT count(*) FROM t WHERE {where}")
+    assert files[0] == FILES
+
+
+def test_each_table_of_a_join_is_pruned_by_what_is_on_its_rows(lake: Lake) -> None:
+    on = "ON a.part = b.part"
+    for sql, expected in [
+        (f"FROM {{t}} a JOIN {{t}} b {on} WHERE a.part = 3", [1, FILES]),
+        (f"FROM {{t}} a JOIN {{t}} b {on} AND b.part = 3 WHERE a.part IN (3, 4)", [1, 2]),
+        ("FROM {t} a, {t} b WHERE a.part = 3 AND b.part = 4", [1, 1]),
+        ("FROM {t} a, range(3) n(part2) WHERE part = 3", [1]),
+        (f"FROM {{t}} a LEFT JOIN {{t}} b {on} WHERE a.part = 3", [1, FILES]),
+        ("FROM {t} a LEFT JOIN {t} b ON a.part = 3 WHERE b.part IS NULL", [FILES, FILES]),
+        (f"FROM {{t}} a RIGHT JOIN {{t}} b {on} WHERE a.part = 3", [FILES, FILES]),
+        ("FROM {t} a JOIN {t} b USING (part) WHERE part = 3", [FILES, FILES]),
+        ("FROM {t} a JOIN {t} b USING (part) WHERE a.part = 3", [1, FILES]),
+        ("FROM {t} a POSITIONAL JOIN {t} b WHERE a.part = 3", [FILES, FILES]),
+        ("FROM {t} AS x(l, part) WHERE l = 3", [FILES]),
+        ("FROM (SELECT * FROM {t} a WHERE part = 3) WHERE part = 4", [1]),
+        ("FROM {t} t WHERE part IN (SELECT part FROM {t} u WHERE u.l < 9 AND t.l < 5)", [1, FILES]),
+    ]:
+        rows, files = lake.run(f"SELECT count(*) {sql.format(t='t')}")
+        assert sorted(files) == sorted(expected), sql
+        whole = sql.format(t="(SELECT * FROM t)")
+        assert rows == lake.run(f"SELECT count(*) {whole}")[0], sql
+
+
+def test_a_sample_is_taken_of_all_rows(lake: Lake) -> None:
+    _, files = lake.run("SELECT count(*) FROM t TABLESAMPLE reservoir(10 ROWS) WHERE part = 3")
+    assert files == [FILES]
+
+
+def test_what_was_chosen_for_one_snapshot_is_not_read_of_the_next(lake: Lake) -> None:
+    columns = {"part": "long", "x": "long"}
+    lake.write("moving", f"SELECT i AS part, i AS x FROM range({FILES}) t(i)", columns, ["part"])
+    ask = "SELECT sum(x) FROM moving WHERE part = 5"
+    assert lake.run(ask) == ([(5,)], [1])
+    assert lake.run(ask) == ([(5,)], [1])
+    lake.write("moving", "SELECT 5 AS part, 100 AS x", columns)
+    assert lake.run(ask) == ([(105,)], [2])
+
+
+def test_a_condition_that_the_engine_refuses_is_refused_as_ever(lake: Lake) -> None:
+    for where in ("day = 'no day'", "l = 'many'", "u = 'short'", "l = DATE '2024-01-01'"):
+        with pytest.raises(EngineError):
+            lake.run(f"SELECT * FROM t WHERE {where}")
+
+
+def test_a_condition_of_any_depth_is_answered(lake: Lake) -> None:
+    deep = "part = 3"
+    for number in range(40):
+        deep = f"({deep} OR l = {number}) AND part < 100"
+    rows, _ = lake.run(f"SELECT count(*) FROM t WHERE {deep}")
+    assert rows == lake.run(f"SELECT count(*) FROM (SELECT * FROM t) WHERE {deep}")[0]
+
+
+NUMBERS = st.one_of(
+    st.integers(-5, 2100).map(str),
+    st.decimals(-20, 300, places=3).map(str),
+    st.floats(-3, 20).map(repr),
+    st.sampled_from(["'NaN'::DOUBLE", "-0.0", "0.0", "-0.0::DOUBLE", "'12'", "1e300", "NULL"]),
+)
+TEXTS = st.one_of(
+    st.tuples(
+        st.sampled_from(["ä", "é🐘", "z", "%_", "é", "", "Z"]),
+        st.sampled_from([1, 90, 89, 128]),
+        st.integers(0, FILES).map(str) | st.just(""),
+        st.sampled_from(["", "A", "D", "🐘"]),
+    ).map(lambda parts: f"'{parts[0] * parts[1]}{parts[2]}{parts[3]}'"),
+    st.just("NULL"),
+)
+DAYS = st.dates(date(1969, 12, 15), date(1970, 2, 3)).map(str)
+TIMES = st.one_of(
+    DAYS.map(lambda day: f"DATE '{day}'"),
+    DAYS.map(lambda day: f"'{day}'"),
+    st.tuples(DAYS, st.integers(0, 23)).map(lambda at: f"TIMESTAMP '{at[0]} {at[1]:02}:00:00'"),
+    st.tuples(DAYS, st.integers(0, 23)).map(lambda at: f"'{at[0]} {at[1]:02}:59:59.999999'"),
+    st.tuples(DAYS, st.integers(-9, 9)).map(
+        lambda at: f"TIMESTAMPTZ '{at[0]} 12:00:00{at[1]:+03}'"
+    ),
+    st.tuples(DAYS, st.integers(0, 40)).map(lambda at: f"DATE '{at[0]}' + INTERVAL {at[1]} HOUR"),
+)
+COMPARED = ["=", "<", "<=", ">", ">=", "<>"]
+OPERANDS = {
+    **dict.fromkeys(("l", "d", "f", "dec", "part"), NUMBERS),
+    "s": TEXTS,
+    **dict.fromkeys(("day", "ts", "tz", "ts::DATE", "tz::TIMESTAMP", "day::TIMESTAMP"), TIMES),
+    **{f"date_trunc('{unit}', {of})": TIMES for unit in ("week", "day") for of in ("ts", "tz")},
+    "year(ts)": st.sampled_from(["1969", "1970", "'1970'", "1969.5"]),
+    "b": st.sampled_from(["true", "false", "1", "'t'", "NULL"]),
+    "u": st.sampled_from([f"(md5('{n}'))::UUID" for n in range(3)]) | st.uuids().map("'{}'".format),
+}
+
+
+@st.composite
+def predicates(draw: st.DrawFn) -> str:
+    operand = draw(st.sampled_from(sorted(OPERANDS)))
+    constant = OPERANDS[operand]
+    form = draw(st.sampled_from(["compare", "compare", "mirror", "between", "in", "null", "like"]))
+    if form == "null":
+        return f"{operand} IS {draw(st.sampled_from(['', 'NOT ']))}NULL"
+    if form == "between":
+        return f"{operand} BETWEEN {draw(constant)} AND {draw(constant)}"
+    if form == "in":
+        return f"{operand} IN ({', '.join(draw(st.lists(constant, min_size=1, max_size=4)))})"
+    if form == "like":
+        return f"s LIKE {draw(TEXTS.filter(lambda text: text != 'NULL'))[:-1]}%'"
+    sides = [operand, draw(st.sampled_from(COMPARED)), draw(constant)]
+    return " ".join(reversed(sides) if form == "mirror" else sides)
+
+
+WHERE = st.recursive(
+    predicates(),
+    lambda each: st.tuples(each, st.sampled_from(["AND", "OR"]), each).map(
+        lambda parts: f"({' '.join(parts)})"
+    ),
+    max_leaves=3,
+)
+
+
+@given(where=WHERE)
+@example(where="d = 'NaN'::DOUBLE")
+@example(where="d > 1e300")
+@example(where="d = -0.0")
+@example(where="f = 0.0")
+@example(where="l IN (5, 1e300)")
+@example(where="l = 16777217::FLOAT")
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_answer_is_that_of_all_files(lake: Lake, where: str) -> None:
+    order = "part, l, s, ts, u, b"
+    try:
+        expected = lake.cursor.execute(
+            f"SELECT {order} FROM all_rows WHERE {where} ORDER BY ALL"
+        ).fetchall()
+    except EngineError:
+        return  # a comparison that the engine refuses, or a value that it cannot cast
+    rows, _ = lake.run(f"SELECT {order} FROM t WHERE {where} ORDER BY ALL")
+    assert rows == expected
+
+
+def test_every_kind_of_file_is_dropped_by_some_condition(lake: Lake) -> None:
+    """The comparison above has teeth only if files are dropped for each of the types."""
+    for where in (
+        "l > 1990",
+        "d > 12.5 AND d < 14",
+        "f < 1 AND f > 0.5",
+        "dec > 260.5",
+        "s < 'Z'",
+        "tz > TIMESTAMPTZ '1970-01-26 00:00:00+00'",
+        "u < '05000000-0000-0000-0000-000000000000'",
+        "b = true AND part > 35",
+        "year(ts) = 1969",
+    ):
+        _, (files,) = lake.run(f"SELECT count(*) FROM t WHERE {where}")
+        assert files < FILES, where
