@@ -7,8 +7,9 @@ manifests that name them, those before the list, and the note goes last.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from lakehouse.catalog.errors import TableNotFoundError
 from lakehouse.catalog.manifests import Manifests
@@ -24,6 +25,7 @@ from lakehouse.storage import LocalStore
 
 OURS = "tables/"
 """What maintenance deletes lies below this folder; registered objects do not."""
+NO_REFERENCES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,18 @@ class Expiry:
         return [each for each in expirable(table.metadata, rules, now_ms) if each not in used]
 
     def expire(
-        self, name: TableName, snapshot_ids: Iterable[int], references: Sequence[str] = ()
+        self,
+        name: TableName,
+        snapshot_ids: Iterable[int],
+        references: Mapping[str, int] = NO_REFERENCES,
     ) -> int:
         """Make a table forget snapshots, and return how many; their files stay until `delete`.
 
         One that a reference has come to name since is kept; so is what is not there any more.
 
         Args:
-            references: tags and branches that go in the same commit.
+            references: tags and branches that go in the same commit, by the snapshot that each
+                named when it was chosen; one that names another by now stays.
 
         Raises:
             TableNotFoundError: the table is gone.
@@ -77,12 +83,14 @@ class Expiry:
             if now is None:
                 raise TableNotFoundError(str(name))
             refs = now.metadata["refs"]
-            named = {each["snapshot-id"] for key, each in refs.items() if key not in references}
+            at = {key: each["snapshot-id"] for key, each in refs.items()}
+            leaving = [key for key, chosen in references.items() if at.get(key) == chosen]
+            named = {snapshot_id for key, snapshot_id in at.items() if key not in leaving}
             gone[:] = [
                 each for each in now.metadata["snapshots"] if each["snapshot-id"] in asked - named
             ]
             ids = [each["snapshot-id"] for each in gone]
-            leave = [{"action": "remove-snapshot-ref", "ref-name": each} for each in references]
+            leave = [{"action": "remove-snapshot-ref", "ref-name": each} for each in leaving]
             return Draft([*leave, {"action": "remove-snapshots", "snapshot-ids": ids}])
 
         def note(tx: Transaction, tables: list[LoadedTable]) -> None:
@@ -124,7 +132,8 @@ class Expiry:
             Expired(each["snapshot-id"], each["manifest-list"])
             for each in table.metadata["snapshots"]
         ]
-        expired = self._expired(table)
+        there = {each.snapshot_id for each in snapshots}  # one that came back has expired no more
+        expired = [each for each in self._expired(table) if each.snapshot_id not in there]
         expired += [each for each in snapshots if each.snapshot_id in also]
         used = self._relations.in_use(table.metadata["table-uuid"])
         gone = [each for each in expired if each.snapshot_id not in used]

@@ -226,7 +226,7 @@ class Manifests:
                 return record.getvalue()
 
             block = b"".join(
-                self._records.get(each.manifest_path, partial(encode, each)) for each in settled
+                self._records.get(record_key(each), partial(encode, each)) for each in settled
             )
             file.encoder.write_int(len(settled))
             file.encoder.write_int(len(block))
@@ -274,11 +274,18 @@ def with_sequence_number(manifest: ManifestFile, sequence_number: int) -> Manife
     if UNASSIGNED_SEQ not in (manifest.sequence_number, manifest.min_sequence_number):
         return manifest
     result = copy(manifest)
+    result._data = [*manifest._data]  # which copy() shares: the number is the list's alone
     if result.sequence_number == UNASSIGNED_SEQ:
         result.sequence_number = sequence_number
     if result.min_sequence_number == UNASSIGNED_SEQ:
         result.min_sequence_number = sequence_number
     return result
+
+
+def record_key(manifest: ManifestFile) -> str:
+    """Name a manifest's record by the numbers in it, which a commit tried again makes others."""
+    numbers = f"{manifest.sequence_number} {manifest.min_sequence_number}"
+    return f"{numbers} {manifest.manifest_path}"
 
 
 def record_values(record: Record) -> tuple[object, ...]:

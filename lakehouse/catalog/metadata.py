@@ -19,6 +19,8 @@ Json: TypeAlias = dict[str, Any]
 
 FORMAT_VERSION: Literal[2] = 2
 PREVIOUS_VERSIONS_MAX = 100
+DIGITS_MAX = 18
+"""Of a property that is a number."""
 PREVIOUS_VERSIONS = "write.metadata.previous-versions-max"
 NO_SNAPSHOT = -1
 LAST_ADDED = -1
@@ -325,6 +327,11 @@ def with_log_entry(metadata: Json, previous_location: str, previous: Json, now_m
 
 def previous_versions_max(metadata: Json) -> int:
     """Return how many files the metadata log names; a property that is no number is none."""
-    asked = metadata["properties"].get(PREVIOUS_VERSIONS, "")
-    number = int(asked) if asked.isascii() and asked.isdigit() else PREVIOUS_VERSIONS_MAX
-    return max(1, number)
+    asked = whole_number(metadata["properties"].get(PREVIOUS_VERSIONS, ""))
+    return max(1, PREVIOUS_VERSIONS_MAX if asked is None else asked)
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a property is; None for one that is none, or that no long holds."""
+    is_one = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    return int(text) if is_one else None

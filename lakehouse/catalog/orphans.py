@@ -73,9 +73,13 @@ class Orphans:
 
     def _log_of(self, location: str) -> list[str]:
         """Return the metadata files that the one at `location` names; none when it is gone."""
-        if not self._store.exists(self._store.key(location)):
+        try:
+            key = self._store.key(location)
+        except ValueError:
+            return []  # from before the warehouse was moved: what that names is no name here
+        if not self._store.exists(key):
             return []
-        metadata = read_metadata(self._store.read(self._store.key(location)))
+        metadata = read_metadata(self._store.read(key))
         return [each["metadata-file"] for each in metadata["metadata-log"]]
 
     # Files that no table names.
@@ -102,13 +106,10 @@ class Orphans:
                     known.add(owner)
             found.extend(sorted(old)[: FOUND_MAX - len(found)])
         for owner in set(owners) - known if found else ():
-            self._named(owner, owner.folder, named_elsewhere)
-        taken = {owner.folder for owner in self._owners()} - {owner.folder for owner in owners}
-        orphans = [
-            key
-            for key in found
-            if key not in named_elsewhere and "/".join(key.split("/")[:3]) not in taken
-        ]
+            named_elsewhere |= self._named(owner, owner.folder, named_elsewhere)
+        before = {owner.folder for owner in owners}
+        taken = tuple(f"{e.folder}/" for e in self._owners() if e.folder not in before)
+        orphans = [key for key in found if key not in named_elsewhere and not key.startswith(taken)]
         held = set() if dry_run else self._held(cursor, orphans)
         done = self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
         if not dry_run:

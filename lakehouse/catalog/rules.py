@@ -7,7 +7,7 @@ Source: https://iceberg.apache.org/docs/latest/configuration/#table-properties
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lakehouse.catalog.metadata import Json, snapshot_of
+from lakehouse.catalog.metadata import Json, snapshot_of, whole_number
 from lakehouse.config import MaintenanceConfig
 from lakehouse.errors import InvalidInputError
 
@@ -66,9 +66,10 @@ def number(properties: Mapping[str, str], name: str, default: int, least: int) -
     value = properties.get(name)
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit()) or int(value) < least:
+    found = whole_number(value)
+    if found is None or found < least:
         raise InvalidPropertyError(name, value, f"a whole number, at least {least}")
-    return int(value)
+    return found
 
 
 def switch(properties: Mapping[str, str], name: str) -> bool:
@@ -78,16 +79,19 @@ def switch(properties: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
-def outdated_references(metadata: Json, rules: Rules, now_ms: int) -> list[str]:
-    """Return the tags and branches that have outlived the age they were given. `main` has none."""
-    result = []
+def outdated_references(metadata: Json, rules: Rules, now_ms: int) -> dict[str, int]:
+    """Return the tags and branches that have outlived the age they were given, never `main`.
+
+    With each comes the snapshot that it names.
+    """
+    result = {}
     for name, reference in metadata["refs"].items():
         age_max_ms = reference.get("max-ref-age-ms", rules.reference_age_max_ms)
         snapshot = snapshot_of(metadata, reference["snapshot-id"])
         if name == MAIN or age_max_ms is None or snapshot is None:
             continue
         if now_ms - snapshot["timestamp-ms"] > age_max_ms:
-            result.append(name)
+            result[name] = reference["snapshot-id"]
     return result
 
 

@@ -1,19 +1,23 @@
 """The background of the tables: what a commit wakes, and a look at every table now and then."""
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
 from lakehouse.catalog import Catalog, TableName
 from lakehouse.config import MaintenanceConfig
-from lakehouse.database import Connection, Database, Lane
+from lakehouse.database import Connection, Database, EngineError, Lane
+from lakehouse.errors import LakehouseError
 from lakehouse.maintenance.ledger import Ledger
 from lakehouse.maintenance.models import MaintenanceRun
 from lakehouse.maintenance.upkeep import Look, Upkeep
 from lakehouse.state import State
+
+log = logging.getLogger(__name__)
 
 PAUSE_S = 0.2
 """Between two looks: commits that follow each other are looked at together."""
@@ -56,12 +60,12 @@ class Maintenance:
             try:
                 await asyncio.wait_for(self._event.wait(), max(0.0, sweep_at - time.monotonic()))
             except TimeoutError:
-                await self.run()
+                await kept(self.run())
                 sweep_at = time.monotonic() + self._config.interval_s
                 continue
             began = time.monotonic()
             for name in self._take():
-                await self._database.run(partial(self._busy, name), Lane.UPKEEP)
+                await kept(self._database.run(partial(self._busy, name), Lane.UPKEEP))
             await asyncio.sleep(max(PAUSE_S, PAUSE_SHARE * (time.monotonic() - began)))
 
     async def run(
@@ -137,3 +141,11 @@ class Maintenance:
                 self._listener(run)
             found.append(run)
         return found
+
+
+async def kept(look: Awaitable[object]) -> None:
+    """Await a look at tables. One that fails is told, and the next is due as ever."""
+    try:
+        await look
+    except (LakehouseError, EngineError, OSError) as error:
+        log.warning("maintenance: a look at the tables ended early: %s", error, exc_info=True)

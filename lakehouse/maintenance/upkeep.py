@@ -65,8 +65,15 @@ class Upkeep:
         self._cleaned_at: dict[str, float] = {}
 
     def table(self, cursor: Connection, name: TableName, look: Look) -> Iterator[MaintenanceRun]:
-        """Do what a table needs, and yield what each task did."""
-        table = self._catalog.find_loaded(name)
+        """Do what a table needs, and yield what each task did; of a damaged one, why none was."""
+        try:
+            table = self._catalog.find_loaded(name)
+        except LakehouseError:
+            # Without its metadata even the UUID is not known. The first task says why, in its row.
+            run = self._run(str(name), "", "compact", look, partial(self._on, name, unreached))
+            if run is not None:
+                yield run
+            return
         if table is None:
             return
         uuid = table.metadata["table-uuid"]
@@ -202,4 +209,17 @@ class Upkeep:
             started_at=started_at,
             duration_s=round(time.monotonic() - began, 3),
         )
-        return run if outcome in ("planned", "nothing") else self._ledger.add(run, uuid)
+        return run if outcome in ("planned", "nothing") else self._noted(run, uuid)
+
+    def _noted(self, run: MaintenanceRun, uuid: str) -> MaintenanceRun:
+        """Return a run with the id of its row; what was done is done without a row too."""
+        try:
+            return self._ledger.add(run, uuid)
+        except LakehouseError as error:
+            what = f"{run.task} of {run.table}: {run.outcome}"
+            log.warning("maintenance: %s, which is not written down: %s", what, error)
+            return run
+
+
+def unreached(table: LoadedTable, rules: Rules) -> Did:
+    return Did()  # it could be read at the second look: the next run does what it needs

@@ -94,7 +94,7 @@ def test_a_tag_or_a_branch_keeps_its_snapshot_whole(lake: Lake) -> None:
     assert snapshot_ids(lake) == [ids[0], ids[1], ids[3]]
     assert lake.rows("t", ids[0]) == [(0, "v0")]
     assert lake.rows("t", ids[1]) == [(1, "v1")]
-    lake.catalog.expiry.expire(main("t"), [ids[0]], ["v1"])
+    lake.catalog.expiry.expire(main("t"), [ids[0]], {"v1": ids[0]})
     assert snapshot_ids(lake) == [ids[1], ids[3]]
     assert set(lake.metadata("t")["refs"]) == {"main", "audit"}
 
@@ -204,3 +204,27 @@ def test_a_table_that_is_gone_is_said(lake: Lake) -> None:
     with pytest.raises(TableNotFoundError):
         lake.catalog.expiry.expire(main("none"), [1])
     assert lake.catalog.expiry.delete(main("none")) == Deleted()
+
+
+def test_a_tag_that_was_moved_since_it_was_chosen_stays(lake: Lake) -> None:
+    ids = overwrites(lake, 3)
+    name_it(lake, "v1", ids[0])
+    name_it(lake, "v2", ids[0])
+    chosen = {"v1": ids[0], "v2": ids[0], "gone": ids[0]}
+    name_it(lake, "v1", ids[1])
+    lake.catalog.expiry.expire(main("t"), ids[:2], chosen)
+    assert set(lake.metadata("t")["refs"]) == {"main", "v1"}
+    assert snapshot_ids(lake) == ids[1:]
+
+
+def test_a_snapshot_that_came_back_keeps_its_files(lake: Lake) -> None:
+    ids = overwrites(lake, 3)
+    (back,) = (each for each in lake.metadata("t")["snapshots"] if each["snapshot-id"] == ids[0])
+    lake.catalog.expiry.expire(main("t"), ids[:2])
+    earlier = lake.metadata("t")["metadata-log"][-1]["metadata-file"]
+    sql = "UPDATE iceberg_tables SET metadata_location = ?"  # as rebuilding a catalog may do
+    lake.state.write(lambda tx: tx.execute(sql, (earlier,)))
+    assert back in lake.metadata("t")["snapshots"]
+    lake.catalog.expiry.delete(main("t"))
+    assert lake.rows("t", ids[0]) == [(0, "v0")]
+    assert lake.tree() >= lake.reachable()

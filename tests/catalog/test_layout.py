@@ -7,7 +7,7 @@ import pytest
 from lakehouse.catalog.edits import Edit
 from lakehouse.catalog.errors import InputsGoneError
 from lakehouse.catalog.layout import Done, NotRewritableError, up_to, worth_it
-from lakehouse.catalog.manifests import Manifests
+from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import snapshot_of
 from lakehouse.catalog.relations import files_sql
 from lakehouse.catalog.rules import Rules, rules_of
@@ -217,3 +217,16 @@ def test_a_large_item_waits_until_the_small_ones_add_up_to_it(
 def test_what_is_taken_together_is_bounded() -> None:
     assert up_to([1, 2, 3], 3, int) == [1, 2]
     assert up_to([2, 2], 3, int) == []
+
+
+def test_a_manifest_of_a_commit_tried_again_gets_the_later_number(lake: Lake) -> None:
+    appends(lake, 1)
+    manifests, metadata = lake.catalog._manifests, lake.metadata("t")
+    folder = f"{metadata['location']}/metadata"
+    new = manifests.write_added(
+        f"{folder}/new.avro", metadata, 7, [NewFile("file:///a.parquet", 1, 1)]
+    )
+    for number in (5, 6):  # the first attempt lost; what was merged is not written again
+        manifests.write_list(f"{folder}/list-{number}.avro", 7, None, number, [new])
+    (listed,) = Manifests(lake.store).read_list(f"{folder}/list-6.avro")
+    assert (listed.sequence_number, listed.min_sequence_number) == (6, 6)

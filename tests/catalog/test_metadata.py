@@ -21,6 +21,7 @@ from lakehouse.catalog.metadata import (
     check,
     current_snapshot_id,
     new_metadata,
+    previous_versions_max,
     read_metadata,
     schema_of,
     snapshot_at,
@@ -347,3 +348,9 @@ def test_without_main_a_table_has_no_current_snapshot() -> None:
     assert current_snapshot_id(without) is None
     assert without["refs"] == {}
     assert apply(metadata, [{"action": "remove-snapshot-ref", "ref-name": "x"}]) == metadata
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "", "-1", "1.5", "\u0664"])
+def test_a_property_that_is_no_number_leaves_the_log_as_long_as_ever(text: str) -> None:
+    metadata = {"properties": {"write.metadata.previous-versions-max": text}}
+    assert previous_versions_max(metadata) == 100

@@ -4,6 +4,9 @@ import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+
 from lakehouse.catalog import TableRef
 from lakehouse.catalog.expiry import Deleted
 from tests.catalog.lake import Lake, main
@@ -125,3 +128,21 @@ def test_a_metadata_file_that_a_statement_reads_through_stays_until_it_ends(lake
     remove(lake)
     assert {each for each in lake.tree() if each.endswith(".json")} <= lake.reachable()
     assert len(lake.rows("t")) == 75
+
+
+def test_a_table_that_lies_deeper_than_ours_keeps_every_file(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{lake.root / 'catalog.db'}")
+    location = lake.store.uri("tables/deep/dept/t-1")
+    rows = pa.table({"id": [1, 2]})
+    try:
+        table = catalog.create_table(("main", "deep"), schema=rows.schema, location=location)
+        table.append(rows)
+    finally:
+        catalog.close()
+    before = lake.tree()
+    alone = plant(lake, "tables/deep/dept/gone-1/data/a.parquet")
+    age_all(lake)
+    assert remove(lake).file_count == 1
+    assert lake.tree() == before and alone not in before
+    assert len(lake.rows("deep")) == 2

@@ -100,9 +100,9 @@ def test_a_reference_ends_with_the_age_it_was_given_and_main_never() -> None:
         "none": {**TAG, "snapshot-id": 4},
     }
     metadata["refs"]["main"]["max-ref-age-ms"] = 1
-    assert outdated_references(metadata, rules(metadata), NOW_MS) == ["short"]
+    assert outdated_references(metadata, rules(metadata), NOW_MS) == {"short": 4}
     metadata["properties"]["history.expire.max-ref-age-ms"] = "1"
-    assert outdated_references(metadata, rules(metadata), NOW_MS) == ["short", "none"]
+    assert outdated_references(metadata, rules(metadata), NOW_MS) == {"short": 4, "none": 4}
 
 
 @pytest.mark.parametrize(

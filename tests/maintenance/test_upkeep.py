@@ -1,12 +1,16 @@
 """What is worth doing is done, leaves a row, and says why when it is not."""
 
+import asyncio
+
 import pytest
 
 from lakehouse.catalog import TableName
 from lakehouse.config import MaintenanceConfig
 from lakehouse.maintenance.ledger import Ledger
+from lakehouse.maintenance.maintenance import Maintenance
 from lakehouse.maintenance.models import MaintenanceRun
 from lakehouse.maintenance.upkeep import Look, Upkeep
+from lakehouse.state.errors import StateBusyError, StateFullError
 from tests.catalog.lake import Lake, main
 from tests.catalog.test_edits import manifest_paths
 from tests.catalog.test_layout import appends, edited_properties
@@ -117,3 +121,59 @@ def test_who_ends_the_work_ends_it(lake: Lake) -> None:
     with pytest.raises(KeyboardInterrupt):
         tend(lake, upkeep(lake), Look(go_on=stop))
     assert len(lake.rows("t")) == 8
+
+
+@pytest.mark.parametrize("harm", [b"{broken", None])
+def test_a_damaged_table_says_so_in_its_row_and_the_others_are_kept(
+    lake: Lake, harm: bytes | None
+) -> None:
+    appends(lake, 8)
+    lake.write("hurt", "SELECT 1 AS id, 'a' AS name")
+    path = lake.store.path(lake.store.key(lake.catalog.load(main("hurt")).location))
+    path.write_bytes(harm) if harm else path.unlink()
+    lake.catalog = lake.reopened()
+    maintenance = Maintenance(lake.database, lake.catalog, lake.state, MaintenanceConfig())
+
+    runs = asyncio.run(maintenance.run())
+
+    (failed,) = (run for run in runs if run.table == "main.hurt")
+    assert failed.outcome == "failed" and "main.hurt" in (failed.reason or "")
+    assert failed in maintenance.runs(10)
+    assert ("main.t", "compact", "done") in {(r.table, r.task, r.outcome) for r in runs}
+    assert len(lake.data_files("t")) == 1
+
+
+def test_a_sweep_that_fails_is_followed_by_the_next(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakehouse.maintenance.maintenance.FIRST_SWEEP_S", 0.0)
+    config = MaintenanceConfig(interval_s=0)
+    maintenance = Maintenance(lake.database, lake.catalog, lake.state, config)
+    looks: list[int] = []
+
+    class LookedTwiceError(Exception): ...
+
+    def busy() -> list[TableName]:
+        looks.append(1)
+        if len(looks) == 2:
+            raise LookedTwiceError
+        raise StateBusyError
+
+    monkeypatch.setattr(lake.catalog, "names", busy)
+    with pytest.raises(LookedTwiceError):
+        asyncio.run(asyncio.wait_for(maintenance.keep(), 10))
+
+
+def test_a_row_that_cannot_be_written_does_not_stop_the_work(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appends(lake, 8)
+    it = upkeep(lake)
+
+    def full(*args: object) -> MaintenanceRun:
+        raise StateFullError
+
+    monkeypatch.setattr(it._ledger, "add", full)
+    done = tend(lake, it)["compact"]
+    assert (done.outcome, done.run_id) == ("done", None)
+    assert len(lake.data_files("t")) == 1

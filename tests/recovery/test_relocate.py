@@ -1,6 +1,7 @@
 """A warehouse that was moved is read, and written, where it lies now."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from lakehouse.catalog.errors import (
     NothingToRelocateError,
     TablesElsewhereError,
 )
-from lakehouse.catalog.metadata import snapshot_of
+from lakehouse.catalog.metadata import Json, snapshot_of
+from lakehouse.catalog.tables import Change, Draft
 from lakehouse.cli import lakehouse
 from lakehouse.database import Database
 from lakehouse.recovery import relocate_directory
@@ -266,3 +268,34 @@ def test_the_command_that_the_error_names_does_it(
     assert "main.plain" in done.stdout
     with open_lake(new, fresh) as lake:
         assert contents(lake) == before
+
+
+def test_old_metadata_files_go_from_a_warehouse_that_was_moved(
+    tmp_path: Path, database: Database, fresh: Database
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with open_lake(old, database) as lake:
+        fill(lake)
+        with_short_logs(lake)
+        before = contents(lake)
+    old.rename(new)
+    relocate(old, new)
+    with open_lake(new, fresh) as lake:
+        with_short_logs(lake)
+        table = lake.catalog.load(main("plain"))
+        done = lake.catalog.orphans.remove_old_metadata(lake.cursor, table)
+        assert done.file_count > 3
+        assert lake.tree() >= lake.reachable()
+        assert contents(lake) == before
+
+
+def with_short_logs(lake: Lake) -> None:
+    for value in ("x", "y", "z", "end"):
+        properties = {"write.metadata.previous-versions-max": "1", "n": value}
+        update = {"action": "set-properties", "updates": properties}
+        lake.catalog._tables.commit([Change(main("plain"), partial(draft_of, update))])
+
+
+def draft_of(update: Json, now: object) -> Draft:
+    return Draft([update])
