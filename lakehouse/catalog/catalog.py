@@ -132,10 +132,17 @@ class Catalog:
         )
         self._damages = Damages(self._check_all, self.damage_if_there)
         self.rows = RowChanges(
-            self._tables, self._manifests, store, self.keys, self._damages.refuse
+            self._tables, self._manifests, self._relations, store, self.keys, self._damages.refuse
         )
         self.erasing = Erasing(
-            self._tables, self._manifests, store, self.rows, self.expiry, state, self.keys
+            self._tables,
+            self._manifests,
+            self._relations,
+            store,
+            self.rows,
+            self.expiry,
+            state,
+            self.keys,
         )
 
     # What is there.

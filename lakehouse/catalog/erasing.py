@@ -5,6 +5,7 @@ files go, before this returns. What it cannot reach, it refuses before anything 
 that a tag or a branch keeps, and files that belong to whoever registered them.
 """
 
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests, holds_data, live, names_gone
-from lakehouse.catalog.metadata import current_snapshot_id, schema_of
+from lakehouse.catalog.metadata import MAIN, current_snapshot_id, schema_of
 from lakehouse.catalog.models import TableName
-from lakehouse.catalog.relations import files_sql, matching
+from lakehouse.catalog.relations import Relations, files_sql, matching
 from lakehouse.catalog.row_changes import RowChanges
-from lakehouse.catalog.row_plans import RowCounts, deletion
+from lakehouse.catalog.row_plans import RowCounts, erasure
 from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.scans import FILE, free_name
 from lakehouse.catalog.table import TableState, table_state
@@ -53,6 +54,7 @@ class Erasing:
         self,
         tables: Tables,
         manifests: Manifests,
+        relations: Relations,
         store: LocalStore,
         rows: RowChanges,
         expiry: Expiry,
@@ -61,6 +63,7 @@ class Erasing:
     ) -> None:
         self._tables = tables
         self._manifests = manifests
+        self._relations = relations
         self._store = store
         self._rows = rows
         self._expiry = expiry
@@ -88,23 +91,43 @@ class Erasing:
             ErasureUnfinishedError: statements read the old files for half a minute; send it again.
             As `RowChanges.delete`.
         """
-        table = self._load(name)
-        with naming_damage(table.name):
-            reached = self._files_of_snapshots(table)
-            found = self._holding(cursor, table, where, set().union(*reached.values()) - {GONE})
-        self._check(table, reached, found)
-        changed = self._rows.run(cursor, name, deletion(where), forgets=True)
-        expired = self._expire(name, found)
-        files = self._delete(name)
-        left = [each for each in found if self._store.exists(self._store.key(each))]
-        if left:
-            raise ErasureUnfinishedError(str(name), len(left))
-        erased = Erased(
-            table_state(self._load(name)), changed.rows, changed.rewritten_files, expired, files
-        )
+        with self._tables.rewriting(name):  # nobody moves such rows into a file we have not seen
+            found = self._refused_or_found(cursor, name, where)
+            plan = erasure(where, frozenset(found))
+            changed = self._rows.run_held(cursor, name, plan, forgets=True)
+            # What was appended while the files were read is out of the table, too.
+            found |= self._found_since(cursor, name, where, found)
+            expired = self._expire(name, found)
+            deleted = self._delete(name)
+        state = table_state(self._load(name))
+        erased = Erased(state, changed.rows, changed.rewritten_files, expired, deleted)
         # Last, and not with the delete: who asks again after a crash must not be told it is done.
         self._state.write(lambda tx: self._keys.record(tx, idempotency, erased))
         return erased
+
+    def _refused_or_found(self, cursor: Connection, name: TableName, where: str) -> set[str]:
+        """Return the files that hold such rows, if they can all be erased."""
+        table = self._load(name)
+        ids = [each["snapshot-id"] for each in table.metadata["snapshots"]]
+        lease = self._relations.lease(table.metadata["table-uuid"], ids)
+        with naming_damage(table.name):
+            reached = self._files_of_snapshots(table)
+            found = self._holding(cursor, table, where, set().union(*reached.values()) - {GONE})
+        del lease
+        self._check(table, reached, found)
+        return found
+
+    def _found_since(
+        self, cursor: Connection, name: TableName, where: str, found: set[str]
+    ) -> set[str]:
+        """Return the files that hold such rows in snapshots that are there now."""
+        table = self._load(name)
+        with naming_damage(name):
+            reached = self._files_of_snapshots(table)
+            now = set().union(*reached.values()) - {GONE}
+            # What the table reads now was appended after the delete: those rows are new ones.
+            now -= reached.get(current_snapshot_id(table.metadata) or 0, set())
+            return self._holding(cursor, table, where, now - found)
 
     def _load(self, name: TableName) -> LoadedTable:
         table = self._tables.find(name)
@@ -143,16 +166,15 @@ class Erasing:
                 "its columns cannot be found in every older file; overwrite the table with the "
                 "rows that stay and let the older snapshots expire",
             )
-        column = free_name(fields, FILE)
+        column = free_name(fields, f"{FILE}_{secrets.token_hex(8)}")
         found: set[str] = set()
         for some in batches(sorted(files)):
             rows = files_sql(fields, some, found_by=found_by, file_column=column)
-            paths = cursor.execute(
+            numbers = cursor.execute(
                 f"SELECT DISTINCT {quoted(column)} FROM ({rows}) AS {quoted(table.name.name)}"
                 f" WHERE ({where})"
             ).fetchall()
-            spelled = {each.removeprefix("file://"): each for each in some}
-            found |= {spelled[path.removeprefix("file://")] for (path,) in paths}
+            found |= {some[number] for (number,) in numbers}
         return found
 
     def _check(self, table: LoadedTable, reached: dict[int, set[str]], found: set[str]) -> None:
@@ -168,12 +190,10 @@ class Erasing:
             raise ErasureRefusedError(name, f"{what}; it is yours: load a file without them")
         if not switch(metadata["properties"], DELETES_FILES):
             raise ErasureRefusedError(name, f"its property {DELETES_FILES} is false")
-        current = current_snapshot_id(metadata)
         keeping = sorted(
             key
             for key, each in metadata["refs"].items()
-            if each["snapshot-id"] != current
-            and reached.get(each["snapshot-id"], set()) & {*found, GONE}
+            if key != MAIN and reached.get(each["snapshot-id"], set()) & {*found, GONE}
         )
         if keeping:
             raise ErasureRefusedError(
@@ -196,14 +216,20 @@ class Erasing:
         return self._expiry.expire(name, gone) if gone else 0
 
     def _delete(self, name: TableName) -> int:
-        """Delete the files, once nobody reads them; wait for statements that do."""
+        """Delete the files, once nobody reads them, and return how many those were.
+
+        Raises:
+            ErasureUnfinishedError: statements that began before have not ended in time.
+        """
         deadline = time.monotonic() + READERS_WAIT_S
         count = 0
         while True:
             deleted = self._expiry.delete(name)
             count += deleted.file_count
-            if not deleted.waiting or time.monotonic() > deadline:
+            if not deleted.waiting:
                 return count
+            if time.monotonic() > deadline:
+                raise ErasureUnfinishedError(str(name), deleted.waiting)
             time.sleep(READERS_LOOK_S)
 
 

@@ -197,12 +197,12 @@ class ErasureUnfinishedError(UnavailableError):
 
     retry_after_s = 10
 
-    def __init__(self, table: str, files: int) -> None:
+    def __init__(self, table: str, snapshots: int) -> None:
         super().__init__(
-            f"the rows are deleted from {table!r}, but statements still read {files} of the files "
-            "that hold them; send it again when they have ended",
+            f"the rows are deleted from {table!r}, but statements still read {snapshots} of the "
+            "snapshots that hold them; send it again when they have ended",
             table=table,
-            files=files,
+            snapshots=snapshots,
         )
 
 

@@ -87,6 +87,10 @@ class Layout:
         Raises:
             InputsGoneError: somebody rewrote them meanwhile; nothing was done.
         """
+        with self._tables.rewriting(name):
+            return self._merge_manifests(name, rules)
+
+    def _merge_manifests(self, name: TableName, rules: Rules) -> Done:
         table = self._tables.find(name)
         chosen = self.mergeable(table, rules) if table else []
         if not table or not chosen:
@@ -157,11 +161,12 @@ class Layout:
         for chosen in rounds(planned):
             added: list[NewFile] = []
             try:
-                for group in chosen:
-                    go_on()
-                    added += self._rewrite(cursor, table, group)
-                reach("after-rewrite")
-                self._replace(table, chosen, added)
+                with self._tables.rewriting(name):
+                    for group in chosen:
+                        go_on()
+                        added += self._rewrite(cursor, table, group)
+                    reach("after-rewrite")
+                    self._replace(table, chosen, added)
             except CommitStateUnknownError:
                 raise
             except BaseException:

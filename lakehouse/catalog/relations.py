@@ -35,6 +35,7 @@ FILES_MAX = 50
 FILES_PER_MANIFEST = 10
 FILES_LIMIT = 500
 # A view costs 5 KB and 0.4 KB a file that it names: this is about 100 MB.
+FILE_INDEX = "file_index"
 KEPT_FILES_MAX = 250_000
 VIEW_WEIGHT = 12
 MAKERS = 32
@@ -283,15 +284,21 @@ def files_sql(
 
     Args:
         found_by: what `matching` says of the table.
-        file_column: also a column of this name, with the location of each row's file, as DuckDB
-            spells it.
+        file_column: also a column of this name, with the place of each row's file in `files`.
     """
+    if file_column and any(each["name"].lower() == FILE_INDEX for each in fields):
+        # The table's own column hides that of the engine: one SELECT a file says it too.
+        return " UNION ALL ".join(
+            f"SELECT *, {number} AS {quoted(file_column)}"
+            f" FROM ({files_sql(fields, [file], found_by=found_by)})"
+            for number, file in enumerate(files)
+        )
     names = [quoted(each["name"]) for each in fields]
+    if file_column:
+        # Not the option `filename`: with it a condition on a column of that name leaves files out.
+        names.append(f"{FILE_INDEX} AS {quoted(file_column)}")
     # A folder `k=v` anywhere above, the data directory's too, would become a column.
     options = ["hive_partitioning = false", *([found_by] if found_by else [])]
-    if file_column:
-        names.append(quoted(file_column))
-        options.append(f"filename = {literal(file_column)}")
     listed = f"[{', '.join(map(literal, files))}]"
     return f"SELECT {', '.join(names)} FROM read_parquet({', '.join([listed, *options])})"
 

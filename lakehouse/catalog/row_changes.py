@@ -24,9 +24,9 @@ from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.loads import check_columns, check_read_for, check_still
 from lakehouse.catalog.manifests import Manifests, NewFile, holds_data, live, names_gone
-from lakehouse.catalog.metadata import schema_of, snapshot_of
+from lakehouse.catalog.metadata import current_snapshot_id, schema_of, snapshot_of
 from lakehouse.catalog.models import DatasetObject, TableName
-from lakehouse.catalog.names import folded
+from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.row_plans import (
     Plan,
     Replacement,
@@ -38,9 +38,9 @@ from lakehouse.catalog.row_plans import (
     staged,
     updating,
 )
-from lakehouse.catalog.scans import Scan, same_deletes
+from lakehouse.catalog.scans import Scan, same_deletes, still_live
 from lakehouse.catalog.table import TableState, moment, table_state
-from lakehouse.catalog.tables import Change, Draft, LoadedTable, Locks, Tables
+from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
 from lakehouse.catalog.types import make_fields
 from lakehouse.catalog.writing import Rows, copy_rows, new_load_id, remove_load
 from lakehouse.database import Connection, quoted
@@ -71,16 +71,17 @@ class RowChanges:
         self,
         tables: Tables,
         manifests: Manifests,
+        relations: Relations,
         store: LocalStore,
         keys: IdempotencyKeys,
         refuse_damaged: Callable[[TableName], None],
     ) -> None:
         self._tables = tables
         self._manifests = manifests
+        self._relations = relations
         self._store = store
         self._keys = keys
         self._refuse_damaged = refuse_damaged
-        self._locks = Locks()
 
     def delete(
         self,
@@ -184,20 +185,36 @@ class RowChanges:
         *,
         idempotency: Idempotency[Changed] | None = None,
         summary: Mapping[str, str] | None = None,
+    ) -> Changed:
+        """Carry out `plan`, asked again when its files were replaced by others meanwhile."""
+        with self._tables.rewriting(name):
+            return self.run_held(cursor, name, plan, idempotency=idempotency, summary=summary)
+
+    def run_held(
+        self,
+        cursor: Connection,
+        name: TableName,
+        plan: Plan,
+        *,
+        idempotency: Idempotency[Changed] | None = None,
+        summary: Mapping[str, str] | None = None,
         forgets: bool = False,
     ) -> Changed:
-        """Carry out `plan`, asked again when its files were replaced by others meanwhile.
+        """As `run`, for who holds the table by `Tables.rewriting`.
 
         Args:
             forgets: let no manifest name the files that go out.
         """
-        with self._locks.hold([folded(str(name))]):
-            for _ in range(ATTEMPTS_MAX):
-                table = self._load(name)
-                try:
-                    return self._attempt(cursor, table, plan, idempotency, summary or {}, forgets)
-                except (InputsGoneError, SchemaDriftError):
-                    continue
+        for _ in range(ATTEMPTS_MAX):
+            table = self._load(name)
+            # Maintenance keeps the files of this snapshot, though newer ones come.
+            lease = self._relations.lease(table.metadata["table-uuid"], snapshot_ids(table))
+            try:
+                return self._attempt(cursor, table, plan, idempotency, summary or {}, forgets)
+            except (InputsGoneError, SchemaDriftError):
+                continue
+            finally:
+                del lease
         raise CommitFailedError(f"{name} was rewritten by others {ATTEMPTS_MAX} times")
 
     def _load(self, name: TableName) -> LoadedTable:
@@ -236,7 +253,7 @@ class RowChanges:
     def _written(
         self, cursor: Connection, table: LoadedTable, scan: Scan, replacement: Replacement
     ) -> list[NewFile]:
-        if replacement.rows.is_nothing:
+        if not replacement.is_written:
             return []
         load_id = new_load_id()
         rows = Rows(replacement.sql, scan.columns)
@@ -265,16 +282,18 @@ class RowChanges:
             assert now, "it was just compared"
             with naming_damage(scan.table.name):
                 ghosts = naming_gone_files(self._manifests, now) if forgets else frozenset()
-                if replacement.rows.is_nothing and not ghosts:
+                if not replacement.is_written and not ghosts:
                     return Draft([])
                 if not same_deletes(scan, self._manifests, now.metadata):
+                    raise InputsGoneError
+                if replacement.reads_all and not still_live(scan, self._manifests, now.metadata):
                     raise InputsGoneError
                 edit = Edit(
                     added=files,
                     removed=frozenset(replacement.files),
                     merged=ghosts,
                     keeps_rows=replacement.rows.is_nothing,
-                    drops_deletes=bool(scan.deletes) and not replacement.rows.is_nothing,
+                    drops_deletes=bool(scan.deletes) and replacement.is_written,
                     forgets=forgets,
                 )
                 return snapshot_draft(
@@ -308,6 +327,11 @@ class RowChanges:
                 DatasetObject(self._store.key(each.location), each.size_bytes, at) for each in files
             ),
         )
+
+
+def snapshot_ids(table: LoadedTable) -> list[int]:
+    current = current_snapshot_id(table.metadata)
+    return [] if current is None else [current]
 
 
 def naming_gone_files(manifests: Manifests, table: LoadedTable) -> frozenset[str]:

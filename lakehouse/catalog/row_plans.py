@@ -50,6 +50,14 @@ class Replacement:
     rows: RowCounts
     row_count: int | None = None
     """How many rows must come in; None where that is known by construction."""
+    reads_all: bool = False
+    """What is done depends on rows that stay, too: no file may have left meanwhile."""
+    forced: bool = False
+    """The files go out though no row of the table changes: they hold rows that it hides."""
+
+    @property
+    def is_written(self) -> bool:
+        return self.forced or not self.rows.is_nothing
 
 
 Plan: TypeAlias = Callable[[Connection, Scan], Replacement]
@@ -72,7 +80,7 @@ def matching(cursor: Connection, scan: Scan, where: str) -> Matching:
         f" FROM ({scan.rows(with_file=True)}) AS {scan.alias} GROUP BY 1"
     ).fetchall()
     hits = [row for row in found if row[2]]
-    files = scan.touched(path for path, _, _ in hits)
+    files = scan.touched(number for number, _, _ in hits)
     return Matching(files, sum(row[1] for row in hits), sum(row[2] for row in hits))
 
 
@@ -85,6 +93,25 @@ def deletion(where: str) -> Plan:
         )
         left = found.row_count - found.matched
         return Replacement(found.files, sql, RowCounts(deleted=found.matched), left)
+
+    return plan
+
+
+def erasure(where: str, holding: frozenset[str]) -> Plan:
+    """As `deletion`; files of `holding` are written again also where the rows are hidden.
+
+    Another engine's deletes hide rows that their files still hold.
+    """
+    plain = deletion(where)
+
+    def plan(cursor: Connection, scan: Scan) -> Replacement:
+        if not scan.deletes or holding.isdisjoint(scan.files):
+            return plain(cursor, scan)
+        found = matching(cursor, scan, where)
+        sql = (
+            f"SELECT {scan.names} FROM ({scan.rows()}) AS {scan.alias} WHERE ({where}) IS NOT TRUE"
+        )
+        return Replacement(scan.files, sql, RowCounts(deleted=found.matched), forced=True)
 
     return plan
 
@@ -179,13 +206,13 @@ def keep_last(cursor: Connection, given: Given) -> None:
 
 
 def find_hits(cursor: Connection, scan: Scan, given: Given, same: str) -> str:
-    """Make a temporary table (n, path, same) of the table's rows that have a key of the load."""
+    """Make a temporary table (n, file, same) of the table's rows that have a key of the load."""
     if schema_of(scan.table.metadata) != given.schema:
         raise CommitFailedError("the table's columns were changed meanwhile; send it again")
     hits = f"{given.table}_hits"
     cursor.execute(
         f"CREATE TEMP TABLE {hits} AS"
-        f" SELECT s.{given.number} AS n, t.{quoted(scan.file_column)} AS path, {same} AS same"
+        f" SELECT s.{given.number} AS n, t.{quoted(scan.file_column)} AS file, {same} AS same"
         f" FROM ({scan.rows(with_file=True)}) AS t JOIN {given.table} AS s"
         f" ON {given.on('t', 's')}"
     )
@@ -203,19 +230,20 @@ def merging(given: Given) -> Plan:
             f" (SELECT n FROM {hits} GROUP BY n HAVING count(*) = 1 AND bool_and(same))"
         )
         todo_hits = f"(SELECT * FROM {hits} WHERE n IN (SELECT {given.number} FROM {todo}))"
-        paths = cursor.execute(f"SELECT DISTINCT path FROM {todo_hits}").fetchall()
+        numbers = cursor.execute(f"SELECT DISTINCT file FROM {todo_hits}").fetchall()
         counts = cursor.execute(
             f"SELECT (SELECT count(*) FROM {todo}), (SELECT count(DISTINCT n) FROM {todo_hits})"
         ).fetchone()
         assert counts is not None, "two counts, one row"
         changed, updated = counts
-        files = scan.touched(path for (path,) in paths)
+        files = scan.touched(number for (number,) in numbers)
         sql = (
             f"SELECT {scan.names} FROM ({scan.rows(files)}) AS t"
             f" ANTI JOIN {todo} AS s ON {given.on('t', 's')}"
             f" UNION ALL SELECT {scan.names} FROM {todo}"
         )
-        return Replacement(files, sql, RowCounts(inserted=changed - updated, updated=updated))
+        done = RowCounts(inserted=changed - updated, updated=updated)
+        return Replacement(files, sql, done, reads_all=True)
 
     return plan
 
@@ -223,13 +251,14 @@ def merging(given: Given) -> Plan:
 def removal(given: Given) -> Plan:
     def plan(cursor: Connection, scan: Scan) -> Replacement:
         hits = find_hits(cursor, scan, given, "true")
-        found = cursor.execute(f"SELECT path, count(*) FROM {hits} GROUP BY path").fetchall()
-        files = scan.touched(path for path, _ in found)
+        found = cursor.execute(f"SELECT file, count(*) FROM {hits} GROUP BY file").fetchall()
+        files = scan.touched(number for number, _ in found)
         sql = (
             f"SELECT {scan.names} FROM ({scan.rows(files)}) AS t"
             f" ANTI JOIN {given.table} AS s ON {given.on('t', 's')}"
         )
-        return Replacement(files, sql, RowCounts(deleted=sum(count for _, count in found)))
+        counts = RowCounts(deleted=sum(count for _, count in found))
+        return Replacement(files, sql, counts, reads_all=True)
 
     return plan
 

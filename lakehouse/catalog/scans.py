@@ -1,5 +1,6 @@
 """A table at one state, as those read it who will write its files again."""
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from lakehouse.catalog.models import Column
 from lakehouse.catalog.relations import empty_sql, files_sql, matching, scanned
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, to_columns
-from lakehouse.database import literal, quoted
+from lakehouse.database import quoted
 
 FILE = "lakehouse_file"
 
@@ -61,7 +62,7 @@ class Scan:
 
     @cached_property
     def file_column(self) -> str:
-        return free_name(self.fields, FILE)
+        return free_name(self.fields, f"{FILE}_{secrets.token_hex(8)}")  # no condition names it
 
     def rows(self, files: Sequence[str] | None = None, *, with_file: bool = False) -> str:
         """Return the SELECT of all rows, or of those in `files`, deletes applied.
@@ -70,36 +71,30 @@ class Scan:
             with_file: also the column `file_column`, for `touched`.
         """
         chosen = self.files if files is None else files
-        if not chosen:
-            file = f", CAST('' AS VARCHAR) AS {quoted(self.file_column)}" if with_file else ""
-            return f"SELECT *{file} FROM ({empty_sql(self.fields)})"
         column = self.file_column if with_file else ""
-        if self.deletes:
-            file = f", '' AS {quoted(column)}" if with_file else ""
-            return f"SELECT {self.names}{file} FROM {self._iceberg_scan()}"
-        found_by = matching(self.table.metadata, self.fields)
+        if not chosen:
+            file = f", CAST(0 AS BIGINT) AS {quoted(column)}" if with_file else ""
+            return f"SELECT *{file} FROM ({empty_sql(self.fields)})"
+        found_by = None if self.deletes else matching(self.table.metadata, self.fields)
         if found_by is not None:
             return files_sql(self.fields, chosen, found_by=found_by, file_column=column)
-        named = f"filename := {literal(self.file_column)}"
-        file = f", {quoted(column)}" if with_file else ""
-        listed = ", ".join(map(literal, chosen))
-        return (
-            f"SELECT {self.names}{file} FROM {self._iceberg_scan(named)} "
-            f"WHERE {quoted(self.file_column)} IN ({listed})"
-        )
+        # Rows are known of the whole table only.
+        file = f", 0 AS {quoted(column)}" if with_file else ""
+        return f"SELECT {self.names}{file} FROM iceberg_scan({self._scanned()})"
 
-    def _iceberg_scan(self, *options: str) -> str:
+    def _scanned(self) -> str:
         snapshot = snapshot_of(self.table.metadata)
         assert snapshot, "only a snapshot has files"
-        what = scanned(self.table, snapshot, schema_of(self.table.metadata))
-        return f"iceberg_scan({', '.join([what, *options])})"
+        return scanned(self.table, snapshot, schema_of(self.table.metadata))
 
-    def touched(self, found: Iterable[str]) -> list[str]:
+    def touched(self, found: Iterable[int]) -> list[str]:
         """Return the locations of the files that `file_column` named."""
-        if self.deletes:
+        numbers = sorted(set(found))
+        if not numbers:
+            return []
+        if self.deletes or matching(self.table.metadata, self.fields) is None:
             return list(self.files)
-        by_path = {location.removeprefix("file://"): location for location in self.files}
-        return sorted(by_path[path.removeprefix("file://")] for path in found)
+        return [self.files[number] for number in numbers]
 
 
 def free_name(fields: Sequence[Field], wanted: str) -> str:
@@ -108,6 +103,14 @@ def free_name(fields: Sequence[Field], wanted: str) -> str:
     while wanted in taken:
         wanted += "_"
     return wanted
+
+
+def still_live(scan: Scan, manifests: Manifests, metadata: Json) -> bool:
+    """Whether every file of the scan is still the table's."""
+    snapshot = snapshot_of(metadata)
+    listed = manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
+    now = manifests.live_files(each for each in live(listed) if holds_data(each))
+    return {each.location for each in now}.issuperset(scan.files)
 
 
 def same_deletes(scan: Scan, manifests: Manifests, metadata: Json) -> bool:

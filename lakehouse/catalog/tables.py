@@ -158,6 +158,7 @@ class Tables:
         self._store = store
         self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
         self._locks = Locks()
+        self._rewriting = Locks()
         self.on_commit: Callable[[TableName], None] = lambda name: None
         """Called after each commit with every table that has a new state."""
 
@@ -198,6 +199,13 @@ class Tables:
 
     def locked(self, names: Iterable[TableName]) -> AbstractContextManager[None]:
         return self._locks.hold(folded(str(name)) for name in names)
+
+    def rewriting(self, name: TableName) -> AbstractContextManager[None]:
+        """Hold a table for who writes its files again: changes, compaction, erasure, one by one.
+
+        Appends and overwrites do not wait for it, nor does a commit.
+        """
+        return self._rewriting.hold([folded(str(name))])
 
     def commit(self, changes: Sequence[Change], seal: Seal | None = None) -> list[LoadedTable]:
         """Commit all `changes` or none, and return the tables as they are then.

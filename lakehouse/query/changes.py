@@ -36,7 +36,8 @@ from lakehouse.query.change_models import (
     RowsUpdate,
     TableFromQuery,
 )
-from lakehouse.query.conditions import Expressions
+from lakehouse.query.conditions import Expressions, Parameters
+from lakehouse.query.errors import SqlError
 from lakehouse.query.gate import prepare
 from lakehouse.query.query import authorise
 from lakehouse.query.run_errors import ENGINE_ERRORS, BadRequestFieldError, TableBusyError
@@ -68,7 +69,7 @@ class TableChanges:
             return await self._in_turn(name, request, key, partial(self._erase, name, request))
 
         def change(cursor: Connection, idempotency: Idempotency[Changed] | None) -> Changed:
-            expressions = Expressions(cursor, name, self._config, request.parameters)
+            expressions = self._expressions(cursor, name, request.parameters)
             where = expressions.read(request.where, "where")
             expressions.check_used()
             rows = self._catalog.rows
@@ -80,7 +81,7 @@ class TableChanges:
         """Set columns of rows and return what happened, as JSON. Raises as `delete`."""
 
         def change(cursor: Connection, idempotency: Idempotency[Changed] | None) -> Changed:
-            expressions = Expressions(cursor, name, self._config, request.parameters)
+            expressions = self._expressions(cursor, name, request.parameters)
             values = {
                 column: expressions.read(text, f"set.{column[:80]}")
                 for column, text in request.set.items()
@@ -104,6 +105,12 @@ class TableChanges:
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
         work = partial(self._from_query, name=name, request=request)
         return await self._in_turn(name, request, key, work)
+
+    def _expressions(
+        self, cursor: Connection, name: TableName, parameters: Parameters
+    ) -> Expressions:
+        columns = frozenset(folded(each.name) for each in self._catalog.get(name).columns)
+        return Expressions(cursor, name, self._config, parameters, columns)
 
     async def _changed(
         self,
@@ -130,9 +137,11 @@ class TableChanges:
         key: str | None,
     ) -> bytes:
         with in_our_words():
-            expressions = Expressions(cursor, name, self._config, request.parameters)
+            expressions = self._expressions(cursor, name, request.parameters)
             where = expressions.read(request.where, "where")
             expressions.check_used()
+            if expressions.volatile:
+                raise SqlError("where has a value of this moment; an erasure takes it written out")
             sealed: Idempotency[Erased] | None = (
                 Idempotency(key, request_hash, erased_answer) if key else None
             )

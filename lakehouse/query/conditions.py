@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from lakehouse.catalog import TableName
+from lakehouse.catalog import TableName, folded
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.query.amplifiers import RANDOM, Tree, nodes_of
@@ -29,6 +29,10 @@ class Expressions:
     table: TableName
     limits: QueryConfig
     parameters: Parameters
+    columns: frozenset[str]
+    """Of the table, folded."""
+    volatile: bool = False
+    """One of them has another value at another time: `now()`."""
     used: set[str] = field(default_factory=set)
     counted: int = 0
 
@@ -51,10 +55,13 @@ class Expressions:
         walk = Walk(self.limits.nodes_max)
         walk.run(expression)
         for node in nodes_of(expression):
-            if node.get("class") in ("SUBQUERY", "WINDOW"):
+            if node.get("class") in ("SUBQUERY", "WINDOW", "STAR"):
                 raise SqlError(f"{what} has a {str(node['class']).lower()}: {ONE_TABLE}")
+            if node.get("class") == "COLUMN_REF" and self._is_table(node["column_names"]):
+                raise SqlError(f"{what} names the table itself; it takes columns")
             if str(node.get("function_name")).lower() in RANDOM:
                 raise SqlError(f"{what} is random: it would not choose the same rows twice")
+        self.volatile |= walk.volatile
         walk.qualified.add((self.table.namespace.lower(), self.table.name.lower()))
         walk.shorten_columns()
         for call in reversed(walk.capped):
@@ -66,6 +73,12 @@ class Expressions:
         given = names_of(self.parameters)
         if unused := sorted(given - self.used):
             raise SqlError(f"the parameter {unused[0][:80]!r} is given, and no expression uses it")
+
+    def _is_table(self, names: Sequence[str]) -> bool:
+        """Whether a name is that of the table, as a value of all its columns."""
+        if len(names) != 1 or folded(names[0]) != folded(self.table.name):
+            return False
+        return folded(names[0]) not in self.columns
 
     def _parsed(self, text: str, what: str) -> Tree:
         select = f"SELECT * FROM {quoted(self.table.name)} WHERE "
