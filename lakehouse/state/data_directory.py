@@ -18,6 +18,7 @@ import msgspec
 
 from lakehouse import __version__
 from lakehouse.state.errors import (
+    CatalogLostError,
     DataDirectoryInUseError,
     DataDirectoryUnusableError,
     StateDamagedError,
@@ -81,11 +82,13 @@ class DataDirectory:
             DataDirectoryInUseError: another process holds it; the message names that process.
             DataDirectoryUnusableError: it cannot be made, or is no directory of ours to write.
             StateTooNewError: a newer lakehouse wrote it; nothing was touched.
+            CatalogLostError: there are tables and no catalog; nothing was touched.
         """
         path = path.absolute()
         make_private(path)
         with locked(path, address):
             found = read_format(path)
+            refuse_lost_catalog(path)
             if found is not None and found < FORMAT:
                 bring_up(path, found)
             empty(path / "spool")
@@ -110,6 +113,23 @@ def held_as_it_is(path: Path) -> Iterator[None]:
         with suppress(StateDamagedError):
             read_format(path)
         yield
+
+
+def refuse_lost_catalog(path: Path) -> None:
+    """Refuse a directory whose tables nothing names any more.
+
+    An empty catalog would be copied over the last copy of the full one, and maintenance would
+    take every file for an orphan.
+
+    Raises:
+        CatalogLostError: there are tables and no catalog.
+    """
+    if (path / CATALOG).exists():
+        return
+    warehouse = path / "warehouse"
+    left = [warehouse / "_catalog" / CATALOG, *warehouse.glob("tables/*/*/metadata")]
+    if any(each.exists() for each in left):
+        raise CatalogLostError(path)
 
 
 def replace_catalog(path: Path, new: Path) -> Path | None:

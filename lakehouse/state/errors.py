@@ -32,7 +32,18 @@ class StateTooNewError(UnprocessableError):
 class StateDamagedError(UnprocessableError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path} cannot be read ({reason}); a copy lies in the warehouse, under _catalog/"
+            f"{path} cannot be read ({reason}); `lakehouse catalog rebuild --data {path.parent}` "
+            "makes it anew from the warehouse (docs/recovery.md)"
+        )
+
+
+class CatalogLostError(UnprocessableError):
+    """Tables are there, and the catalog that names them is not: nothing was touched."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} holds tables, but its catalog.db is gone; `lakehouse catalog rebuild --data "
+            f"{path}` makes it anew from the warehouse (docs/recovery.md)"
         )
 
 

@@ -2,10 +2,13 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pyarrow as pa
 import pytest
@@ -19,6 +22,7 @@ from lakehouse.recovery import Rebuilt, rebuild
 from lakehouse.state import DataDirectory, DataDirectoryInUseError
 from lakehouse.storage import copy_catalog
 from tests.catalog.lake import Lake, main, open_lake
+from tests.services import environment, lakehouse_server
 
 
 def copy(lake: Lake) -> None:
@@ -405,3 +409,21 @@ def test_a_directory_that_is_served_is_refused(tmp_path: Path) -> None:
         pytest.raises(DataDirectoryInUseError, match="stop that one first"),
     ):
         rebuild(tmp_path / "data", apply=True)
+
+
+def test_no_server_starts_on_tables_without_a_catalog(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with lakehouse_server(data_dir) as server:
+        answer = httpx.post(f"{server.url}/v1/ingest?name=t&format=csv", content="id\n1\n")
+        assert answer.status_code == 200, answer.text
+    (data_dir / "catalog.db").unlink()
+    before = {each: each.stat().st_mtime_ns for each in data_dir.rglob("*") if each.is_file()}
+    command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(data_dir), "--port", "0"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(), timeout=60, check=False
+    )
+    assert done.returncode != 0
+    assert f"lakehouse catalog rebuild --data {data_dir}" in " ".join(done.stderr.split())
+    after = {each: each.stat().st_mtime_ns for each in data_dir.rglob("*") if each.is_file()}
+    assert {p for p in before if p.name != "lock"} <= set(after)
+    assert not (data_dir / "catalog.db").exists()
