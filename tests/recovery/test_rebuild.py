@@ -22,7 +22,7 @@ from lakehouse.recovery import Rebuilt, rebuild
 from lakehouse.state import DataDirectory, DataDirectoryInUseError
 from lakehouse.storage import copy_catalog
 from tests.catalog.lake import Lake, main, open_lake
-from tests.services import environment, lakehouse_server
+from tests.services import environment, free_port, lakehouse_server
 
 
 def copy(lake: Lake) -> None:
@@ -418,7 +418,16 @@ def test_no_server_starts_on_tables_without_a_catalog(tmp_path: Path) -> None:
         assert answer.status_code == 200, answer.text
     (data_dir / "catalog.db").unlink()
     before = {each: each.stat().st_mtime_ns for each in data_dir.rglob("*") if each.is_file()}
-    command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(data_dir), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "lakehouse",
+        "serve",
+        "--data",
+        str(data_dir),
+        "--port",
+        str(free_port()),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment(), timeout=60, check=False
     )
