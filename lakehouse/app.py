@@ -69,7 +69,7 @@ class Lakehouse:
     ingest: Ingest
     maintenance: Maintenance
     queries: Query
-    changes: TableChanges
+    table_changes: TableChanges
     backups: Backups
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
@@ -167,7 +167,7 @@ async def open_lakehouse(
             ),
             maintenance=maintenance,
             queries=queries,
-            changes=TableChanges(database, catalog, config.query),
+            table_changes=TableChanges(database, catalog, config.query),
             backups=Backups(state, store, config.backup),
             stop=stop,
         )

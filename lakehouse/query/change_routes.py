@@ -32,7 +32,7 @@ class ChangesController(Controller):
     async def delete_rows(
         self,
         request: AnyRequest,
-        changes: NamedDependency[TableChanges],
+        table_changes: NamedDependency[TableChanges],
         table: FromPath[str],
         data: JSONBody[RowsDelete],
         key: IdempotencyKey = None,
@@ -43,14 +43,14 @@ class ChangesController(Controller):
         until they expire.
         """
         check_key(key)
-        work = changes.delete(parse_table_name(table), data, key)
+        work = table_changes.delete(parse_table_name(table), data, key)
         return answer(await unless_gone(request.receive, work))
 
     @post("/update", status_code=200, responses=CHANGED)
     async def update_rows(
         self,
         request: AnyRequest,
-        changes: NamedDependency[TableChanges],
+        table_changes: NamedDependency[TableChanges],
         table: FromPath[str],
         data: JSONBody[RowsUpdate],
         key: IdempotencyKey = None,
@@ -60,14 +60,14 @@ class ChangesController(Controller):
         The values are SQL expressions over the row as it was; a text is written in quotes.
         """
         check_key(key)
-        work = changes.update(parse_table_name(table), data, key)
+        work = table_changes.update(parse_table_name(table), data, key)
         return answer(await unless_gone(request.receive, work))
 
     @post("/from-query", status_code=200, responses=MADE)
     async def write_from_query(
         self,
         request: AnyRequest,
-        changes: NamedDependency[TableChanges],
+        table_changes: NamedDependency[TableChanges],
         table: FromPath[str],
         data: JSONBody[RowsFromQuery],
         key: IdempotencyKey = None,
@@ -78,7 +78,7 @@ class ChangesController(Controller):
         not there is made, with the columns of the statement.
         """
         check_key(key)
-        work = changes.from_query(parse_table_name(table), data, key)
+        work = table_changes.from_query(parse_table_name(table), data, key)
         return answer(await unless_gone(request.receive, work))
 
 
