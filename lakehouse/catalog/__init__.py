@@ -6,6 +6,7 @@ from lakehouse.catalog.erasing import Erased
 from lakehouse.catalog.errors import (
     DroppedTableNotFoundError,
     EmptyTableError,
+    FilesKeptError,
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InputsGoneError,
@@ -61,6 +62,7 @@ __all__ = [
     "DroppedTableNotFoundError",
     "EmptyTableError",
     "Erased",
+    "FilesKeptError",
     "Idempotency",
     "IdempotencyInFlightError",
     "IdempotencyMismatchError",

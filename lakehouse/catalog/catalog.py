@@ -718,6 +718,7 @@ class Catalog:
         Raises:
             TableNotFoundError: no table, there or dropped, has that name and UUID.
             TableInUseError: a statement reads it; it is dropped.
+            FilesKeptError: it has `gc.enabled=false`; it is dropped.
         """
         try:
             dropped = self.dropped.drop(name, uuid) or self.dropped.find(name, uuid).uuid

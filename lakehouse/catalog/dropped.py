@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 
 from lakehouse.catalog.errors import (
     DroppedTableNotFoundError,
+    FilesKeptError,
     TableDamagedError,
     TableExistsError,
     TableInUseError,
 )
 from lakehouse.catalog.models import TableName
+from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     LoadedTable,
@@ -193,6 +195,7 @@ class DroppedTables:
         Raises:
             DroppedTableNotFoundError: no dropped table has this UUID.
             TableInUseError: a statement still reads it; nothing was deleted.
+            FilesKeptError: it has `gc.enabled=false`; nothing was deleted.
         """
 
         def begin(tx: Transaction) -> str | None:
@@ -201,6 +204,8 @@ class DroppedTables:
                 raise DroppedTableNotFoundError(table_uuid)
             if self._is_read(table_uuid):
                 raise TableInUseError(str(dropped_of(row).name))
+            if self._keeps_files(dropped_of(row)):
+                raise FilesKeptError(str(dropped_of(row).name))
             tx.execute("UPDATE dropped_table SET purging = 1 WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM registered_object WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM expired_snapshot WHERE table_uuid = ?", (table_uuid,))
@@ -213,6 +218,13 @@ class DroppedTables:
         self._state.write(
             lambda tx: tx.execute("DELETE FROM dropped_table WHERE table_uuid = ?", (table_uuid,))
         )
+
+    def _keeps_files(self, table: Dropped) -> bool:
+        try:
+            metadata = self._tables.metadata(Pointer(table.name, table.location))
+        except TableDamagedError:
+            return False  # a purge that was interrupted, perhaps: it goes on
+        return not switch(metadata["properties"], DELETES_FILES)
 
     def _own_folder(self, tx: Transaction, table: Dropped) -> str | None:
         """Return the key of the folder that holds this table and nothing else; None without."""

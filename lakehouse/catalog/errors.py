@@ -39,6 +39,19 @@ class TableInUseError(ConflictError):
         )
 
 
+class FilesKeptError(ConflictError):
+    """The table is dropped, but says that none of its files may be deleted."""
+
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the table {name!r} has gc.enabled=false: it is dropped, and its files stay; undrop "
+            "it and set gc.enabled=true before you purge it",
+            table=name,
+        )
+
+
 class NamespaceNotFoundError(NotFoundError):
     def __init__(self, name: str) -> None:
         super().__init__(f"no namespace is named {name!r}", namespace=name)

@@ -164,7 +164,7 @@ class Layout:
                 with self._tables.rewriting(name):
                     for group in chosen:
                         go_on()
-                        added += self._rewrite(cursor, table, group)
+                        added += self._rewrite(cursor, table, group, rules.target_file_bytes)
                     reach("after-rewrite")
                     self._replace(table, chosen, added)
             except CommitStateUnknownError:
@@ -181,7 +181,7 @@ class Layout:
         return done
 
     def _rewrite(
-        self, cursor: Connection, table: LoadedTable, group: Sequence[LiveFile]
+        self, cursor: Connection, table: LoadedTable, group: Sequence[LiveFile], file_bytes: int
     ) -> list[NewFile]:
         fields = schema_of(table.metadata)["fields"]
         found_by = matching(table.metadata, fields)
@@ -191,7 +191,10 @@ class Layout:
         load_id = new_load_id()
         try:
             rows = Rows(sql, to_columns(fields))
-            files = copy_rows(cursor, self._store, table.metadata, rows, load_id)
+            # Split as it was planned: smaller files would be as small again, and rewritten again.
+            files = copy_rows(
+                cursor, self._store, table.metadata, rows, load_id, file_bytes=file_bytes
+            )
             read, written = (sum(each.row_count for each in some) for some in (group, files))
             if read != written:  # never commit what lost a row, whoever lost it
                 raise NotRewritableError(str(table.name), f"{written} of {read} rows came back")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lakehouse.catalog.errors import TooManyPartitionsError
 from lakehouse.catalog.manifests import NewFile
-from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of
+from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of, whole_number
 from lakehouse.catalog.models import Column
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
@@ -18,6 +18,7 @@ from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.storage import LocalStore
 
+TARGET_FILE = "write.target-file-size-bytes"
 TARGET_FILE_BYTES = 128 * 1024 * 1024
 # Half of DuckDB's default: a point read of 100,000 sorted rows takes 1.8 ms instead of 4.2, because
 # bounds leave row groups out and both cores read; size and scans stay as they are.
@@ -49,11 +50,17 @@ def copy_rows(
     rows: Rows,
     load_id: str,
     partitions_max: int | None = None,
+    *,
+    file_bytes: int | None = None,
 ) -> list[NewFile]:
     """Write `rows` as Parquet files of the table and return them, durable but not committed.
 
     File names begin with `load_id`, so that `remove_load` finds what a failed COPY left. Folders
     of a partitioned load lie in one of its own: no two loads make the same.
+
+    Args:
+        file_bytes: about how large a file becomes before the next one; None for what the table
+            asks for.
 
     Raises:
         TooManyPartitionsError: there are more than `partitions_max`, if that is given.
@@ -85,7 +92,8 @@ def copy_rows(
             check_partition_count(metadata, counted[0][0], partitions_max, begins=True)
         options.append(f"PARTITION_BY ({quoted(key)})")
     else:
-        options += [f"FILE_SIZE_BYTES {TARGET_FILE_BYTES}", "WRITE_EMPTY_FILE false"]
+        size = file_bytes or target_file_bytes(metadata)
+        options += [f"FILE_SIZE_BYTES {size}", "WRITE_EMPTY_FILE false"]
     select += sort_sql(sort_order_of(metadata), fields)
     target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
     written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
@@ -95,6 +103,11 @@ def copy_rows(
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
     store.sync(store.key(file.location) for file in files)
     return files
+
+
+def target_file_bytes(metadata: Json) -> int:
+    """Return what the table asks for. A property that is no number stops no load."""
+    return whole_number(metadata["properties"].get(TARGET_FILE, "")) or TARGET_FILE_BYTES
 
 
 def check_partition_count(

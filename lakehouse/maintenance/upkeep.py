@@ -10,6 +10,7 @@ from functools import partial
 from lakehouse.catalog import (
     Catalog,
     DroppedTableNotFoundError,
+    FilesKeptError,
     InputsGoneError,
     LoadedTable,
     NotRewritableError,
@@ -34,7 +35,7 @@ EXPIRE_TOGETHER = 20
 METADATA_EVERY_S = 60.0
 """Between two looks at the old metadata files of a table that is being written."""
 DAY_S = 86_400
-SKIPPED = (InputsGoneError, NotRewritableError, TableInUseError)
+SKIPPED = (FilesKeptError, InputsGoneError, NotRewritableError, TableInUseError)
 
 
 @dataclass(frozen=True, slots=True)

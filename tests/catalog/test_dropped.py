@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lakehouse.catalog import NamespaceNotFoundError, TableExistsError, TableNotFoundError, TableRef
-from lakehouse.catalog.errors import DroppedTableNotFoundError, TableInUseError
+from lakehouse.catalog.errors import DroppedTableNotFoundError, FilesKeptError, TableInUseError
 from lakehouse.catalog.models import TableName
+from lakehouse.config import MaintenanceConfig
+from lakehouse.maintenance.ledger import Ledger
+from lakehouse.maintenance.upkeep import Look, Upkeep
 from tests.catalog.lake import Lake, main
+from tests.catalog.test_layout import edited_properties
 
 ONE = "SELECT 1 AS id, 'a' AS name"
 TWO = "SELECT 2 AS id, 'b' AS name"
@@ -193,3 +197,19 @@ def test_of_many_that_bring_back_one_table_one_does(lake: Lake) -> None:
         thread.join()
     assert sorted(outcomes) == ["back"] + ["gone"] * 5
     assert len(lake.catalog.names()) == 1
+
+
+def test_a_table_whose_files_must_stay_is_dropped_and_not_purged(lake: Lake) -> None:
+    lake.write("t", ONE)
+    edited_properties(lake, {"gc.enabled": "false"})
+    before = lake.tree()
+    with pytest.raises(FilesKeptError, match=r"gc\.enabled"):
+        lake.catalog.purge(main("t"))
+    config = MaintenanceConfig(dropped_days=0)
+    (run,) = Upkeep(lake.catalog, Ledger(lake.state), config).dropped(Look())
+    assert run.outcome == "skipped" and "gc.enabled" in (run.reason or "")
+    assert lake.tree() == before
+    lake.catalog.undrop(main("t"))
+    edited_properties(lake, {"gc.enabled": "true"})
+    lake.catalog.purge(main("t"))
+    assert lake.tree() == set()

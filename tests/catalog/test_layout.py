@@ -230,3 +230,27 @@ def test_a_manifest_of_a_commit_tried_again_gets_the_later_number(lake: Lake) ->
         manifests.write_list(f"{folder}/list-{number}.avro", 7, None, number, [new])
     (listed,) = Manifests(lake.store).read_list(f"{folder}/list-6.avro")
     assert (listed.sequence_number, listed.min_sequence_number) == (6, 6)
+
+
+def test_a_larger_target_than_loads_have_is_reached_and_then_left_alone(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakehouse.catalog.writing.TARGET_FILE_BYTES", 1 << 19)
+    for number in range(4):
+        rows = f"SELECT range AS id, md5((range + {number})::VARCHAR) AS name FROM range(20000)"
+        lake.write("t", rows, mode="append" if number else "create")
+    large = rules(lake, target_file_bytes=4 << 20)
+    done = lake.catalog.layout.compact(lake.cursor, main("t"), large, 2)
+    assert (done.before, done.after) == (4, 1)
+    assert lake.catalog.layout.compact(lake.cursor, main("t"), large, 2) == Done()
+
+
+def test_a_load_writes_files_of_the_size_that_the_table_asks_for(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    edited_properties(lake, {"write.target-file-size-bytes": str(1 << 20)})
+    rows = "SELECT range AS id, md5(range::VARCHAR) AS name FROM range(300000)"
+    lake.write("t", rows, mode="overwrite")
+    assert len(lake.data_files("t")) > 2
+    edited_properties(lake, {"write.target-file-size-bytes": "big"})
+    lake.write("t", rows, mode="overwrite")
+    assert len(lake.data_files("t")) == 1
