@@ -4,6 +4,7 @@ from lakehouse.catalog.catalog import Catalog, WriteMode
 from lakehouse.catalog.differences import Differing
 from lakehouse.catalog.erasing import Erased
 from lakehouse.catalog.errors import (
+    CommitFailedError,
     DroppedTableNotFoundError,
     EmptyTableError,
     FilesKeptError,
@@ -57,6 +58,7 @@ __all__ = [
     "Catalog",
     "Changed",
     "Column",
+    "CommitFailedError",
     "DatasetObject",
     "Differing",
     "DroppedTableNotFoundError",

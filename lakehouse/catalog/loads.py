@@ -7,6 +7,7 @@ import orjson
 
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
+    InputsGoneError,
     SchemaChangedError,
     SchemaDriftError,
     TableExistsError,
@@ -15,7 +16,14 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.evolution import evolution_updates, is_wider
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, has_evolved, schema_of
+from lakehouse.catalog.metadata import (
+    NAME_MAPPING,
+    Json,
+    apply,
+    current_snapshot_id,
+    has_evolved,
+    schema_of,
+)
 from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.schema_models import Add, AnyChange, Widen
 from lakehouse.catalog.tables import Draft, LoadedTable
@@ -47,6 +55,7 @@ class Staged:
     replace: bool
     summary: Mapping[str, str]
     load_id: str
+    read_at: int | None = None
 
 
 def stage(
@@ -81,7 +90,7 @@ def stage(
         remove_folders(store, before, base, load_id)
         raise
     reach("after-data-file")
-    return Staged(name, before, base, updates, files, replace, summary, load_id)
+    return Staged(name, before, base, updates, files, replace, summary, load_id, rows.read_at)
 
 
 def discard(store: LocalStore, load: Staged) -> None:
@@ -100,7 +109,14 @@ def remove_folders(store: LocalStore, before: LoadedTable | None, base: Json, lo
 def load_draft(
     load: Staged, manifests: Manifests, store: LocalStore, now: LoadedTable | None
 ) -> Draft:
-    """Return what the load does to the table as it is now."""
+    """Return what the load does to the table as it is now.
+
+    Raises:
+        InputsGoneError: it replaces rows by what was made of others than the current ones.
+    """
+    if load.replace and load.read_at is not None and now:
+        if current_snapshot_id(now.metadata) != load.read_at:
+            raise InputsGoneError
     check_still(load.name, load.before, now, same_columns=bool(load.updates))
     if not load.files and not load.replace:
         return Draft(load.updates, base=None if now else load.base)

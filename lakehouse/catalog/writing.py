@@ -41,6 +41,9 @@ class Rows:
     read_for: tuple[Column, ...] | None = None
     """Of a file, whose first rows can be had without the others: the columns of the table that it
     was read by, none for one that had none. None for what is no file."""
+    read_at: int | None = None
+    """The snapshot of the very table that they were read from: they replace its rows only while it
+    is the current one."""
 
 
 def copy_rows(

@@ -5,7 +5,7 @@ What the caller writes goes through the gate first; the catalog then rewrites fi
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -15,8 +15,10 @@ from lakehouse.catalog import (
     Catalog,
     Changed,
     Column,
+    CommitFailedError,
     Erased,
     Idempotency,
+    InputsGoneError,
     Rows,
     TableName,
     TableState,
@@ -43,6 +45,7 @@ from lakehouse.query.query import authorise
 from lakehouse.query.run_errors import ENGINE_ERRORS, BadRequestFieldError, TableBusyError
 from lakehouse.query.running import PinnedTable, translated
 
+ATTEMPTS_MAX = 5
 QUEUE_WAIT_S = 60.0
 
 
@@ -157,6 +160,22 @@ class TableChanges:
         name: TableName,
         request: RowsFromQuery,
     ) -> bytes:
+        """Run the statement, again when it replaces rows that it read and others came meanwhile."""
+        seen: list[int | None] = []
+        for _ in range(ATTEMPTS_MAX):
+            with suppress(InputsGoneError):
+                return self._from_query_once(cursor, request_hash, key, name, request, seen)
+        raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
+
+    def _from_query_once(
+        self,
+        cursor: Connection,
+        request_hash: str,
+        key: str | None,
+        name: TableName,
+        request: RowsFromQuery,
+        seen: list[int | None],
+    ) -> bytes:
         statement = prepare(
             cursor,
             request.sql,
@@ -166,7 +185,14 @@ class TableChanges:
             limits=self._config,
         )
         with in_our_words(statement.tables):
-            rows = Rows(statement.sql, result_columns(cursor, statement.sql))
+            read_at = next(
+                (each.snapshot_id for each in statement.tables if is_same(each.table, name)), None
+            )
+            # The same snapshot again: the statement names it, whatever the table is at.
+            held = None if read_at in seen else read_at
+            seen.append(read_at)
+            columns = result_columns(cursor, statement.sql)
+            rows = Rows(statement.sql, columns, read_at=held)
             if request.mode == "upsert":
                 merged: Idempotency[Changed] | None = (
                     Idempotency(key, request_hash, merged_answer) if key else None
@@ -235,6 +261,10 @@ class TableChanges:
             lock, users = self._queues.pop(place)
             if users > 1:
                 self._queues[place] = (lock, users - 1)
+
+
+def is_same(one: TableName, other: TableName) -> bool:
+    return folded(str(one)) == folded(str(other))
 
 
 @contextmanager

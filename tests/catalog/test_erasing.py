@@ -108,3 +108,42 @@ def test_a_statement_that_reads_the_rows_is_waited_for(
         again = lake.catalog.erasing.erase(other, main("t"), "id = 7")
     assert again.rows.deleted == 0
     assert holding(lake) == []
+
+
+def test_a_tag_on_the_current_snapshot_refuses_it_before_anything_is_done(lake: Lake) -> None:
+    fill(lake)
+    lake.catalog.refs.put(main("t"), "now", RefPut(type="tag"))
+    before = lake.metadata("t")
+    with pytest.raises(ErasureRefusedError, match="the reference 'now' keeps such rows"):
+        lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert lake.metadata("t") == before
+
+
+def test_it_is_not_done_while_a_statement_reads_on_however_often_it_is_asked(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    monkeypatch.setattr("lakehouse.catalog.erasing.READERS_WAIT_S", 0.1)
+    pinned = lake.catalog.pin(lake.cursor, [TableRef("main", "t")])
+    with lake.database.cursor() as other:
+        for _ in range(2):
+            with pytest.raises(ErasureUnfinishedError):
+                lake.catalog.erasing.erase(other, main("t"), "id = 7")
+        assert pinned and holding(lake)
+
+
+def test_rows_that_are_appended_while_it_looks_are_erased_too(lake: Lake) -> None:
+    fill(lake)
+    look = lake.catalog.erasing._check
+    done: list[bool] = []
+
+    def interrupted(*args: object) -> None:
+        look(*args)  # type: ignore[arg-type]
+        if not done:
+            done.append(True)
+            lake.write("t", f"SELECT 7 AS id, '{SECRET}' AS name", mode="append")
+
+    lake.catalog.erasing._check = interrupted  # type: ignore[method-assign,assignment]
+    lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert done
+    assert holding(lake) == []

@@ -280,3 +280,19 @@ def test_changes_of_one_table_at_once_lose_none(lake: Lake) -> None:
         thread.join()
     assert not errors
     assert {name for _, name in lake.rows("t")} == {"6"}
+
+
+@pytest.mark.parametrize("name", ["filename", "file_index", "file_row_number", "rowid"])
+def test_columns_may_have_the_engine_s_own_names(lake: Lake, name: str) -> None:
+    columns = {name: "string", "v": "long"}
+    for value in ("a", "b"):
+        mode = "create" if value == "a" else "append"
+        lake.write("t", f"SELECT '{value}' AS {name}, 1 AS v", columns, mode)  # type: ignore[arg-type]
+    rows = rows_of(f"SELECT 'a' AS {name}, 2 AS v", columns)
+    changed = lake.catalog.rows.merge(lake.cursor, main("t"), rows, [name])
+    assert changed.rows == RowCounts(updated=1)
+    assert lake.catalog.rows.delete(lake.cursor, main("t"), f"{name} = 'b'").rows.deleted == 1
+    assert lake.rows("t") == [("a", 2)]
+    lake.catalog.erasing.erase(lake.cursor, main("t"), f"{name} = 'a'")
+    assert lake.rows("t") == []
+    assert len(lake.metadata("t")["snapshots"]) == 1, "all the others held one of them"

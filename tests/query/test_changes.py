@@ -1,5 +1,6 @@
 """Rows changed by SQL over HTTP, and what is no condition of one table."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,6 +124,10 @@ def test_values_are_bound_by_place_and_by_name(shop: httpx.Client) -> None:
         "  ",
         "-- nothing",
         "*",
+        "COLUMNS(*) = 1",
+        "COLUMNS(*)::VARCHAR = '3'",
+        "shop IS NOT NULL",
+        "CAST(shop AS VARCHAR) LIKE '%tmp%'",
         "id = ?",
         "repeat('x', 1000000000) = ''",
     ],
@@ -135,7 +140,15 @@ def test_what_is_no_condition_of_the_table_is_refused(shop: httpx.Client, where:
 
 @pytest.mark.parametrize(
     "value",
-    ["(SELECT 1)", "max(id)", "1 FROM other", "1, city", "random()", "unnest([1, 2])"],
+    [
+        "(SELECT 1)",
+        "max(id)",
+        "1 FROM other",
+        "1, city",
+        "random()",
+        "unnest([1, 2])",
+        "COLUMNS(*) + 1",
+    ],
 )
 def test_what_is_no_value_of_the_row_is_refused(shop: httpx.Client, value: str) -> None:
     change(shop, "update", expect=400, set={"price": value}, where="true")
@@ -201,6 +214,32 @@ def test_a_table_is_made_from_a_query_and_merged_into_by_another(shop: httpx.Cli
     assert (merged.json()["added_rows"], merged.json()["updated_rows"]) == (1, 1)
     found = rows(shop, "SELECT * FROM made ORDER BY city NULLS LAST")
     assert found == [["Basel", 20.0, 1], ["Bern", 1.0, 7], ["Chur", 2.0, 1], [None, 30.0, 1]]
+
+
+def test_a_table_replaced_by_a_query_over_itself_loses_no_append(shop: httpx.Client) -> None:
+    body = {"sql": "SELECT * FROM shop", "mode": "overwrite"}
+    answers: list[httpx.Response] = []
+
+    def rewrite() -> None:
+        for _ in range(4):
+            answers.append(shop.post("/v1/tables/shop/from-query", json=body))
+
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    for number in range(12):
+        row = {"id": 100 + number, "city": "x", "price": 1}
+        assert shop.post("/v1/tables/shop/rows", json={"rows": [row]}).status_code == 201
+    thread.join()
+    assert {each.status_code for each in answers} <= {200, 409}
+    assert len(rows(shop)) == 15
+
+
+def test_a_table_is_made_what_it_was_by_a_query(shop: httpx.Client) -> None:
+    first = shop.get("/v1/tables/shop").json()["snapshot_id"]
+    change(shop, "delete", where="id > 1")
+    body = {"sql": f"SELECT * FROM shop AT (VERSION => {first})", "mode": "overwrite"}
+    assert shop.post("/v1/tables/shop/from-query", json=body).status_code == 200
+    assert len(rows(shop)) == 3
 
 
 @pytest.mark.parametrize(
