@@ -114,9 +114,9 @@ def load_draft(
     Raises:
         InputsGoneError: it replaces rows by what was made of others than the current ones.
     """
-    if load.replace and load.read_at is not None and now:
-        if current_snapshot_id(now.metadata) != load.read_at:
-            raise InputsGoneError
+    made_of = load.read_at if load.replace and now else None
+    if now and made_of is not None and current_snapshot_id(now.metadata) != made_of:
+        raise InputsGoneError
     check_still(load.name, load.before, now, same_columns=bool(load.updates))
     if not load.files and not load.replace:
         return Draft(load.updates, base=None if now else load.base)

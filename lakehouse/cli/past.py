@@ -17,7 +17,9 @@ DAY_MS = 86_400_000
 def drop(table: str, purge: bool, uuid: str | None, yes: bool, as_json: bool, **where: Any) -> None:
     if uuid is not None and not purge:
         raise click.UsageError("--uuid says what to purge; it goes with --purge")
-    if purge and not yes and sys.stdin.isatty():
+    if purge and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("a purge is for good, and nobody is there to ask: add --yes")
         click.confirm(f"Delete all files of {table}?", abort=True, err=True)
     if purge:
         connected(lambda lake: lake.purge(table, uuid=uuid), **where)

@@ -24,12 +24,13 @@ from lakehouse.catalog import (
     TableState,
     Written,
     check_column_names,
+    duckdb_type,
     folded,
     iceberg_type,
     read_as_of,
 )
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database
+from lakehouse.database import Connection, Database, quoted
 from lakehouse.lanes import Lane
 from lakehouse.query.change_models import (
     RowsChanged,
@@ -46,6 +47,7 @@ from lakehouse.query.run_errors import ENGINE_ERRORS, BadRequestFieldError, Tabl
 from lakehouse.query.running import PinnedTable, translated
 
 ATTEMPTS_MAX = 5
+CONDITION_TYPES = frozenset(["BOOLEAN", '"NULL"'])
 QUEUE_WAIT_S = 60.0
 
 
@@ -73,7 +75,7 @@ class TableChanges:
 
         def change(cursor: Connection, idempotency: Idempotency[Changed] | None) -> Changed:
             expressions = self._expressions(cursor, name, request.parameters)
-            where = expressions.read(request.where, "where")
+            where = self._condition(cursor, name, expressions.read(request.where, "where"))
             expressions.check_used()
             rows = self._catalog.rows
             return rows.delete(cursor, name, where, idempotency=idempotency)
@@ -89,7 +91,7 @@ class TableChanges:
                 column: expressions.read(text, f"set.{column[:80]}")
                 for column, text in request.set.items()
             }
-            where = expressions.read(request.where, "where")
+            where = self._condition(cursor, name, expressions.read(request.where, "where"))
             expressions.check_used()
             rows = self._catalog.rows
             return rows.update(cursor, name, values, where, idempotency=idempotency)
@@ -114,6 +116,19 @@ class TableChanges:
     ) -> Expressions:
         columns = frozenset(folded(each.name) for each in self._catalog.get(name).columns)
         return Expressions(cursor, name, self._config, parameters, columns)
+
+    def _condition(self, cursor: Connection, name: TableName, where: str) -> str:
+        """Return `where` if it is true or false: a mere column would delete all but zeros."""
+        columns = ", ".join(
+            f"CAST(NULL AS {duckdb_type(each.type)}) AS {quoted(each.name)}"
+            for each in self._catalog.get(name).columns
+        )
+        described = cursor.execute(
+            f"DESCRIBE SELECT ({where}) FROM (SELECT {columns}) AS {quoted(name.name)}"
+        ).fetchall()
+        if described[0][1] not in CONDITION_TYPES:
+            raise SqlError(f"where is a {described[0][1]}, and must be true or false: `id = 5`")
+        return where
 
     async def _changed(
         self,
@@ -141,7 +156,7 @@ class TableChanges:
     ) -> bytes:
         with in_our_words():
             expressions = self._expressions(cursor, name, request.parameters)
-            where = expressions.read(request.where, "where")
+            where = self._condition(cursor, name, expressions.read(request.where, "where"))
             expressions.check_used()
             if expressions.volatile:
                 raise SqlError("where has a value of this moment; an erasure takes it written out")

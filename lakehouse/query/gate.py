@@ -52,6 +52,7 @@ INSTANCE = "lake"
 DEFAULT_NAMESPACE = "main"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = re.compile(r"r_[0-9a-f]{32}_|lakehouse_view_")
+NO_NUMBER = re.compile(r'"value":-?Infinity')
 EXPLAIN = re.compile(r"EXPLAIN\b(\s*\(?\s*ANALY[SZ]E\b)?", re.IGNORECASE)
 VOLATILE_NAMES = frozenset(
     ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"]
@@ -262,6 +263,8 @@ def parse(cursor: Connection, sql: str) -> Tree:
     except orjson.JSONDecodeError as error:
         if "depth limit" in error.msg:
             raise SqlSyntaxError("the statement is nested too deeply") from error
+        if NO_NUMBER.search(row[0]):
+            raise SqlSyntaxError("a number in it is larger than a DOUBLE can be") from error
         raise MemoryError from error  # the engine writes JSON: what was missing is room for it
     if tree.get("error"):
         message = str(tree.get("error_message", ""))

@@ -25,7 +25,7 @@ def test_a_table_is_dropped_listed_and_brought_back(quick: Shell) -> None:
 
 def test_a_purge_is_for_good(quick: Shell) -> None:
     loaded(quick, "purged")
-    assert quick.ok("drop", "purged", "--purge", "--json").json()["purged"] is True
+    assert quick.ok("drop", "purged", "--purge", "--yes", "--json").json()["purged"] is True
     assert quick.run("undrop", "purged").code == 3
     assert "goes with --purge" in quick.run("drop", "purged", "--uuid", "x").stderr
 
