@@ -23,7 +23,7 @@ crash *args:
 
 # look at many random sequences of changes of a table: another sequence each time, longer ones
 soak examples="200":
-    LAKEHOUSE_SOAK={{ examples }} {{ python }} -m pytest -q tests/catalog/test_state_machine.py
+    LAKEHOUSE_TEST_LONG=1 LAKEHOUSE_SOAK={{ examples }} {{ python }} -m pytest -q tests/catalog/test_state_machine.py
 
 # lint, format and types, without changing a file
 check:

@@ -8,7 +8,12 @@ import msgspec
 
 from lakehouse.client.answers import raised_of, value_of
 from lakehouse.client.models import Job, JobPage, JobState
-from lakehouse.client.transport import BrokenConnectionError, SilentServerError, Transport
+from lakehouse.client.transport import (
+    AnswerEndedEarlyError,
+    BrokenConnectionError,
+    SilentServerError,
+    Transport,
+)
 
 END = "end"
 BREAKS_MAX = 10
@@ -61,7 +66,7 @@ class Jobs:
                         if seen == END:
                             return
                 raise BrokenConnectionError(self._transport.url, "the stream ended too early")
-            except (BrokenConnectionError, SilentServerError):
+            except (AnswerEndedEarlyError, BrokenConnectionError, SilentServerError):
                 breaks += 1
                 if breaks > BREAKS_MAX:
                     raise

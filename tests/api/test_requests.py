@@ -123,4 +123,10 @@ async def test_the_document_lists_the_query_of_a_load_with_examples(
     assert set(query) == set(takes.query) > {"name", "mode", "types", "dry_run"}
     assert all(each["description"] and each["example"] for each in query.values())
     assert query["name"]["required"] is True
-    assert query["mode"]["schema"]["enum"] == ["append", "create", "overwrite"]
+    assert query["mode"]["schema"]["enum"] == [
+        "append",
+        "create",
+        "delete",
+        "overwrite",
+        "upsert",
+    ]

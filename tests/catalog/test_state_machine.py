@@ -304,6 +304,7 @@ def dotted(name: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="half a minute or more")
 def test_any_sequence_of_changes_leaves_what_the_model_says(
     tmp_path_factory: pytest.TempPathFactory, database: Database
 ) -> None:

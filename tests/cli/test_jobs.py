@@ -48,7 +48,7 @@ def test_waiting_exits_as_the_load_itself_would(quick: Shell) -> None:
 
 
 def test_jobs_are_listed_by_kind_and_state(quick: Shell) -> None:
-    job_id = begin(quick, "listed")
+    job_id = begin(quick, "listed_by_job")
     quick.ok("jobs", "wait", job_id)
 
     listed = quick.ok("jobs", "list", "--kind", "ingest", "--state", "succeeded", "-n", "1")

@@ -82,5 +82,5 @@ def test_what_changed_is_shown_counted_and_exported(quick: Shell) -> None:
 
 
 def test_an_export_goes_to_a_pipe(shell: Shell) -> None:
-    loaded(shell, "piped")
-    assert shell.ok("export", "piped").stdout.splitlines() == ["id,name", "1,a", "2,b"]
+    loaded(shell, "exported_to_pipe")
+    assert shell.ok("export", "exported_to_pipe").stdout.splitlines() == ["id,name", "1,a", "2,b"]

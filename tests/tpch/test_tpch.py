@@ -4,6 +4,7 @@ The tables are loaded, changed, compacted and moved; after each the answers are 
 """
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ LOADS = 6
 """Files that `lineitem` comes in, so that there is something to compact."""
 PARQUET = {"Content-Type": "application/vnd.apache.parquet"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="half a minute or more"),
+]
 
 
 @pytest.fixture
