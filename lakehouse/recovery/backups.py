@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,9 +167,10 @@ class Backups:
             known = run.known.get(file.key)
             if known and run.before and known.size_bytes == size_bytes:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                target.hardlink_to(run.before / "warehouse" / file.key)
-                run.done[file.key] = known
-                return True
+                with suppress(FileNotFoundError):  # that backup lost it: it is copied again
+                    target.hardlink_to(run.before / "warehouse" / file.key)
+                    run.done[file.key] = known
+                    return True
             run.done[file.key] = copy_file(source, target, file.key)
         except FileNotFoundError:
             return False

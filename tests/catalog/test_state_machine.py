@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
 from pyiceberg.table import StaticTable
 
 from lakehouse.catalog.errors import NullKeyError
+from lakehouse.catalog.metadata import spec_of
 from lakehouse.catalog.models import RefPut
 from lakehouse.catalog.rules import rules_of
 from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, Widen
@@ -277,8 +279,11 @@ class Table(RuleBasedStateMachine):
 
     def free_name(self, data: Data) -> str:
         taken = {each.name.lower() for each in self.model.columns}
+        # The partition of a column that was renamed keeps the name.
+        taken |= {each["name"].lower() for each in spec_of(self.lake.metadata("t"))["fields"]}
         names = [each for each in NAMES if each.lower() not in taken]
-        return data.draw(st.sampled_from(names or [f"c{self.model.last_id + 1}"]))
+        more = (f"c{number}" for number in count(1))
+        return data.draw(st.sampled_from(names or [next(c for c in more if c not in taken)]))
 
     def by_pyiceberg(self, snapshot_id: int | None = None) -> list[tuple[Any, ...]]:
         # Without its catalog, which takes most of the time; what that finds, others test.

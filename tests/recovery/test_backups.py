@@ -88,6 +88,16 @@ def test_the_next_backup_links_what_is_there_and_the_oldest_goes(lake: Lake, des
     assert list(dest.glob(".*")) == []
 
 
+def test_a_backup_that_lost_a_file_costs_the_next_one_nothing(lake: Lake, dest: Path) -> None:
+    backups = backups_of(lake, dest, keep=5)
+    first = backups.run(dest, verify=False)
+    next(Path(first.directory).rglob("*.parquet")).unlink()
+    second = backups.run(dest, verify=True)
+    assert second.damaged == {}
+    assert second.copied_files == 1
+    assert second.file_count == first.file_count
+
+
 def test_what_is_deleted_while_it_is_copied_is_not_in_the_backup(
     lake: Lake, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
