@@ -167,7 +167,7 @@ async def open_lakehouse(
             ),
             maintenance=maintenance,
             queries=queries,
-            table_changes=TableChanges(database, catalog, config.query),
+            table_changes=TableChanges(database, catalog, config.query, disk),
             backups=Backups(state, store, config.backup),
             stop=stop,
         )

@@ -96,6 +96,9 @@ def test_nothing_is_uploaded_below_the_reserve(full: Served) -> None:
     refused(full.ingest("new", CSV, headers={"Prefer": "respond-async"}))
     refused(full.send("POST", "/v1/tables/kept/rows", json={"rows": [{"name": "D", "score": 1}]}))
     refused(full.send("PUT", "/v1/storage/put/new", content=b"new"))
+    update = {"set": {"score": "1"}, "where": "true"}
+    refused(full.send("POST", "/v1/tables/kept/update", json=update))
+    refused(full.send("POST", "/v1/tables/new/from-query", json={"sql": "SELECT 1 AS a"}))
 
     assert full.files() == before
     assert len(full.rows("kept")) == 2

@@ -31,6 +31,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, quoted
+from lakehouse.disk import Disk
 from lakehouse.lanes import Lane
 from lakehouse.query.change_models import (
     RowsChanged,
@@ -54,10 +55,13 @@ QUEUE_WAIT_S = 60.0
 class TableChanges:
     """Changes of rows, one at a time for a table; those that wait hold no thread."""
 
-    def __init__(self, database: Database, catalog: Catalog, config: QueryConfig) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, config: QueryConfig, disk: Disk
+    ) -> None:
         self._database = database
         self._catalog = catalog
         self._config = config
+        self._disk = disk
         self._queues: dict[str, tuple[anyio.Lock, int]] = {}
 
     async def delete(self, name: TableName, request: RowsDelete, key: str | None) -> bytes:
@@ -83,9 +87,14 @@ class TableChanges:
         return await self._changed(name, change, request, key)
 
     async def update(self, name: TableName, request: RowsUpdate, key: str | None) -> bytes:
-        """Set columns of rows and return what happened, as JSON. Raises as `delete`."""
+        """Set columns of rows and return what happened, as JSON.
+
+        Raises:
+            As `delete`; DiskFullError: the disk has no room above its reserve.
+        """
 
         def change(cursor: Connection, idempotency: Idempotency[Changed] | None) -> Changed:
+            self._disk.check()
             expressions = self._expressions(cursor, name, request.parameters)
             values = {
                 column: expressions.read(text, f"set.{column[:80]}")
@@ -105,6 +114,7 @@ class TableChanges:
             SqlError: the statement is refused; as `Query.answer`.
             TableExistsError, TableNotFoundError, SchemaDriftError: as `Catalog.write`.
             UnsupportedTypeError: a column is of a type that no table holds.
+            DiskFullError: the disk has no room above its reserve.
         """
         if (request.mode == "upsert") != bool(request.key):
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
@@ -176,6 +186,7 @@ class TableChanges:
         request: RowsFromQuery,
     ) -> bytes:
         """Run the statement, again when it replaces rows that it read and others came meanwhile."""
+        self._disk.check()
         seen: list[int | None] = []
         for _ in range(ATTEMPTS_MAX):
             with suppress(InputsGoneError):
