@@ -9,7 +9,7 @@ from typing import Self
 
 from tests.crash.harness import Ledger, Server, create_table, load, reckon
 
-FAILPOINT_WAIT_S = 60.0
+FAILPOINT_WAIT_S = 120.0
 LONGEST_LOAD_S = 0.6
 
 
