@@ -34,6 +34,7 @@ from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
 from lakehouse.jobs import Job, Jobs
 from lakehouse.jobs.routes import JobsController
+from lakehouse.lanes import Turns
 from lakehouse.maintenance import Maintenance, MaintenanceRun
 from lakehouse.maintenance.routes import MaintenanceController
 from lakehouse.observability import Health, Metrics
@@ -140,6 +141,7 @@ async def open_lakehouse(
         await stack.enter_async_context(jobs.open())
         metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
         metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
+        turns = Turns()
         maintenance = Maintenance(
             database, catalog, state, config.maintenance, listener=partial(count_run, metrics)
         )
@@ -163,11 +165,12 @@ async def open_lakehouse(
                 directory.spool,
                 config.ingest,
                 disk=disk,
+                turns=turns,
                 listener=partial(count_load, metrics),
             ),
             maintenance=maintenance,
             queries=queries,
-            table_changes=TableChanges(database, catalog, config.query, disk),
+            table_changes=TableChanges(database, catalog, config.query, disk=disk, turns=turns),
             backups=Backups(state, store, config.backup),
             stop=stop,
         )

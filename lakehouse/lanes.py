@@ -1,10 +1,11 @@
-"""Worker threads in lanes, and what becomes of one that does not come back."""
+"""Worker threads in lanes, what becomes of one that does not come back, and turns at a table."""
 
 import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,11 +14,15 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
+from lakehouse.errors import UnavailableError
+
 T = TypeVar("T")
 
 INTERRUPT_EVERY_S = 0.02
 GIVE_UP_AFTER_S = 10.0
 """An interrupted thread that has not come back by then is given up."""
+TURN_WAIT_S = 60.0
+TURNS_WAITING_MAX = 256
 
 
 class Lane(Enum):
@@ -172,3 +177,57 @@ class Threads:
         finally:
             if not job.is_back:
                 self._given_up[job] = GivenUp(name, began)
+
+
+class TableBusyError(UnavailableError):
+    """Changes of a table are made one after the other, and those before this one go on."""
+
+    retry_after_s = 10
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"other changes of the table {table!r} have not ended yet; send it again later",
+            table=table,
+        )
+
+
+class Turns:
+    """Turns at tables, one at a time for each, in the order they came. Who waits holds no thread.
+
+    Args:
+        wait_s: how long one waits for its turn.
+        waiting_max: how many wait for one table.
+    """
+
+    def __init__(
+        self, *, wait_s: float = TURN_WAIT_S, waiting_max: int = TURNS_WAITING_MAX
+    ) -> None:
+        self._wait_s = wait_s
+        self._waiting_max = waiting_max
+        self._locks: dict[str, anyio.Lock] = {}
+
+    @asynccontextmanager
+    async def at(self, table: str, *, patient: bool = False) -> AsyncIterator[None]:
+        """Hold the turn at a table, named as the catalog folds it, in this block.
+
+        Args:
+            patient: wait without end and beside the count, as a job may.
+
+        Raises:
+            TableBusyError: it did not come in time, or too many wait for it.
+        """
+        lock = self._locks.setdefault(table, anyio.Lock())
+        if not patient and lock.statistics().tasks_waiting >= self._waiting_max:
+            raise TableBusyError(table)
+        try:
+            with anyio.move_on_after(None if patient else self._wait_s) as waiting:
+                await lock.acquire()
+            if waiting.cancelled_caught:
+                raise TableBusyError(table)
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            if not lock.locked():  # who waits has it by now
+                self._locks.pop(table, None)

@@ -1,4 +1,4 @@
-"""A lane hands work to its threads in order, and counts those that do not come back."""
+"""A lane hands work to its threads in order; a table is one change's at a time."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lakehouse.lanes import Lane, Threads
+from lakehouse.lanes import Lane, TableBusyError, Threads, Turns
 
 
 async def test_work_waits_in_order_while_all_threads_are_in_use() -> None:
@@ -74,3 +74,67 @@ async def test_a_thread_that_does_not_come_back_is_counted_until_it_does() -> No
         await asyncio.gather(threads.call(both.wait), threads.call(both.wait))
     threads.close()
     assert threads.given_up() == []
+
+
+async def test_turns_at_a_table_come_in_order_and_another_table_does_not_wait() -> None:
+    turns = Turns()
+    order: list[int | str] = []
+
+    async def noted(number: int) -> None:
+        async with turns.at("main.t"):
+            order.append(number)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks, turns.at("main.t"):
+        for number in range(3):
+            tasks.start_soon(noted, number)
+            await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(5):
+            async with turns.at("main.u"):
+                order.append("other")
+
+    assert order == ["other", 0, 1, 2]
+
+
+async def test_a_turn_that_does_not_come_in_time_is_refused_and_the_next_is_fine() -> None:
+    turns = Turns(wait_s=0.01)
+    async with turns.at("main.t"):
+        with pytest.raises(TableBusyError, match=r"main\.t"):
+            await asyncio.create_task(take_and_leave(turns))
+    with anyio.fail_after(5):
+        await take_and_leave(turns)
+
+
+async def test_only_so_many_wait_for_a_table_but_for_the_patient() -> None:
+    turns, got = Turns(wait_s=5, waiting_max=1), []
+
+    async def taken(patient: bool) -> None:
+        async with turns.at("main.t", patient=patient):
+            got.append(patient)
+
+    async with anyio.create_task_group() as tasks, turns.at("main.t"):
+        for patient in (False, True):
+            tasks.start_soon(taken, patient)
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(TableBusyError):
+            await taken(False)
+        await anyio.sleep(0.01)
+
+    assert got == [False, True]
+
+
+async def test_who_leaves_the_queue_of_a_table_does_not_take_its_turn() -> None:
+    turns = Turns()
+    async with turns.at("main.t"):
+        leaving = asyncio.create_task(take_and_leave(turns))
+        await anyio.lowlevel.checkpoint()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    with anyio.fail_after(5):
+        await take_and_leave(turns)
+
+
+async def take_and_leave(turns: Turns) -> None:
+    async with turns.at("main.t"):
+        pass

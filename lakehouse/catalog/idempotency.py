@@ -16,6 +16,7 @@ import msgspec
 from lakehouse.catalog.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from lakehouse.state import State, Transaction, UniqueViolationError
 
+S = TypeVar("S")
 T = TypeVar("T")
 K = TypeVar("K", bound=msgspec.Struct | None)
 DAY_S = 86_400
@@ -27,6 +28,10 @@ class Idempotency(Generic[T]):
     request_hash: str
     answer: Callable[[T], bytes]
     """What is stored, and sent again when the request comes again."""
+
+    def of(self, step: Callable[[S], T]) -> "Idempotency[S]":
+        """Return this key for an effect that `step` makes the answer of."""
+        return Idempotency(self.key, self.request_hash, lambda effect: self.answer(step(effect)))
 
 
 class IdempotencyKeys:

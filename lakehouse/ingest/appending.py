@@ -30,14 +30,15 @@ from lakehouse.catalog import (
     Written,
     folded,
 )
-from lakehouse.database import Connection, Database, EngineError, Lane
+from lakehouse.database import Connection, Database, EngineError
 from lakehouse.disk import Disk
 from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import reach
 from lakehouse.ingest.errors import InvalidLoadError
 from lakehouse.ingest.faults import in_our_words
-from lakehouse.ingest.models import Mode, RowsAnswer, RowsMode
+from lakehouse.ingest.models import MERGES, Mode, RowsAnswer, RowsMode
 from lakehouse.ingest.rows import VIEW, RowReader, row_reader
+from lakehouse.lanes import Lane, Turns
 
 READERS_MAX = 256
 """Tables whose rows are read without looking at their types again."""
@@ -76,11 +77,18 @@ class Appending:
     """Rows of requests into tables."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, disk: Disk, listener: Listener
+        self,
+        database: Database,
+        catalog: Catalog,
+        *,
+        disk: Disk,
+        turns: Turns,
+        listener: Listener,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._disk = disk
+        self._turns = turns
         self._listener = listener
         self._readers: dict[tuple[Column, ...], RowReader] = {}
         self._waiting: dict[str, list[Member]] = {}
@@ -132,10 +140,12 @@ class Appending:
 
         Raises:
             As `append`; NullKeyError, InvalidKeyError: as `Catalog.upsert`.
+            TableBusyError: other changes of this table took a minute.
         """
         check_key_columns(mode, by)
         work = partial(self._merge, name=name, body=body, mode=mode, by=by, key=key)
-        return await self._database.run(work, Lane.LONG)
+        async with self._turns.at(folded(str(name))):
+            return await self._database.run(work, Lane.LONG)
 
     # Below: on a worker thread.
 
@@ -280,7 +290,7 @@ def settle(group: Sequence[Member], error: Exception | None = None) -> None:
 
 
 def check_key_columns(mode: Mode | None, key: Sequence[str]) -> None:
-    if (mode in ("upsert", "delete")) != bool(key):
+    if (mode in MERGES) != bool(key):
         raise InvalidLoadError(
             "key= names the columns that mode=upsert and mode=delete go by: key=id, or key=city,day"
         )

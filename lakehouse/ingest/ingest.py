@@ -4,7 +4,14 @@ import hashlib
 import logging
 import math
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +38,7 @@ from lakehouse.catalog import (
     check_table_name,
     dataset_id,
     fingerprint,
+    folded,
     known_fingerprint,
     next_wider,
 )
@@ -56,6 +64,7 @@ from lakehouse.ingest.errors import (
 from lakehouse.ingest.faults import DAMAGED, in_our_words, is_system_fault, whole_file
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
+    MERGES,
     DryRun,
     IngestAnswer,
     LoadOptions,
@@ -67,7 +76,7 @@ from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
 from lakehouse.jobs import JobHandle
-from lakehouse.lanes import Lane
+from lakehouse.lanes import Lane, Turns
 
 log = logging.getLogger(__name__)
 
@@ -92,20 +101,22 @@ class Ingest:
         spool: Path,
         config: IngestConfig,
         *,
-        disk: Disk | None = None,
+        disk: Disk,
+        turns: Turns,
         listener: Listener = lambda event: None,
     ) -> None:
         self.spool = spool
         self.config = config
-        self.limits = spool_limits(spool, disk or Disk(spool), config)
+        self.limits = spool_limits(spool, disk, config)
         self._database = database
         self._catalog = catalog
+        self._turns = turns
         self._listener = listener
         self._slots = anyio.Semaphore(config.concurrency_max)
         # One slot is always left for loads that somebody waits for.
         self._background_slots = anyio.Semaphore(max(config.concurrency_max - 1, 1))
         self._uploads = 0
-        self.rows = Appending(database, catalog, self.limits.disk, listener)
+        self.rows = Appending(database, catalog, disk=disk, turns=turns, listener=listener)
         """Rows that come as JSON."""
 
     @contextmanager
@@ -134,9 +145,10 @@ class Ingest:
         Raises:
             InvalidFileError, BadRowsError, SchemaDriftError, UnknownFormatError
             TooManyLoadsError: no slot was free for 30 s.
+            TableBusyError: as `Appending.merge`, of a load that merges.
         """
         work = partial(self._load, upload=upload, options=options, key=key)
-        async with self._slot():
+        async with self._turn(options), self._slot():
             return await self._database.run(work, Lane.LONG)
 
     async def load_in_background(
@@ -149,7 +161,7 @@ class Ingest:
         job.progress(0, upload.size_bytes, "waiting for other loads")
         work = partial(self._load, upload=upload, options=options, key=key, job=job)
         while True:
-            async with self._background_slots, self._slots:
+            async with self._turn(options, patient=True), self._background_slots, self._slots:
                 with (
                     self._database.session(Lane.LONG, measured=True) as session,
                     suppress(IdempotencyInFlightError),
@@ -164,6 +176,15 @@ class Ingest:
         work = partial(self._dry_run, upload=upload, options=options)
         async with self._slot():
             return await self._database.run(work, Lane.LONG)
+
+    def _turn(
+        self, options: LoadOptions, *, patient: bool = False
+    ) -> AbstractAsyncContextManager[None]:
+        """Return the turn that a load waits for: those that merge go one by one for a table."""
+        if options.mode not in MERGES:
+            return nullcontext()
+        name = check_table_name(options.namespace, options.name)
+        return self._turns.at(folded(str(name)), patient=patient)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -411,7 +432,7 @@ class Loading:
         return BadRowsError(rows, count)
 
     def _write(self, rows: Rows) -> bytes:
-        if self.mode in ("upsert", "delete"):
+        if self.mode in MERGES:
             return self._change(rows)
         written = self.catalog.write(
             self.cursor,
@@ -497,7 +518,7 @@ def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
         TableExistsError: create was asked for, and the table has columns.
     """
     if current is None:
-        return asked if asked in ("upsert", "delete") else "create"
+        return asked if asked in MERGES else "create"
     if asked == "create" and current.columns:
         raise TableExistsError(str(current.name))
     return asked or "overwrite"

@@ -8,6 +8,8 @@ from lakehouse.catalog import Column, DatasetObject
 
 Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
 RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
+MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
+"""Modes that go by a key."""
 OnError: TypeAlias = Literal["fail", "reject", "string"]
 Format: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
 
@@ -114,11 +116,6 @@ class DryRun(msgspec.Struct, frozen=True):
     schema_fingerprint: str
     differences: list[ColumnDifference]
     sample: list[dict[str, Any]]
-
-
-class RowsAppend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rows: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
-    """In the forms that SQL answers give: decimals as text, times in ISO 8601, blobs base64."""
 
 
 class RowsAnswer(msgspec.Struct, frozen=True):

@@ -17,7 +17,6 @@ from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongErr
 from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
-PARAMETERS_MAX = 1_000
 ONE_TABLE = "it reads the columns of its own table and nothing else"
 
 

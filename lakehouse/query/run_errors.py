@@ -68,16 +68,6 @@ class TooManyStatementsError(UnavailableError):
         super().__init__(f"{limit} statements are running, which is the most; retry in a moment")
 
 
-class TableBusyError(UnavailableError):
-    retry_after_s = 10
-
-    def __init__(self, table: str) -> None:
-        super().__init__(
-            f"other changes of the table {table!r} have not ended yet; send it again later",
-            table=table,
-        )
-
-
 class ThreadsStuckError(UnavailableError):
     """Statements that were stopped look at no interrupt; if they go on, the server starts again."""
 

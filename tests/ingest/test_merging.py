@@ -1,5 +1,6 @@
 """Loads and rows by key: upserts and deletes, and what is no key."""
 
+import asyncio
 import io
 from typing import Any
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.catalog import TableName
 from tests.ingest.served import Served
 
 CSV = "id,city\n1,Oslo\n2,Bergen\n"
@@ -112,3 +114,28 @@ def test_rows_are_merged_and_deleted_by_key(lake: Served, name: str) -> None:
     missing = {"rows": [{"city": "Voss"}]}
     options["headers"], options["json"] = {}, missing
     assert lake.send("POST", url, **options).status_code == 422
+
+
+def test_merges_that_wait_for_their_table_leave_the_loads_of_others_alone(
+    lake: Served, name: str
+) -> None:
+    lake.loaded(name, CSV)
+    rows = {"rows": [{"id": 1, "city": "Voss"}]}
+    by = {"mode": "upsert", "key": "id"}
+    text = {"Content-Type": "text/csv"}
+    with lake.lakehouse.catalog._tables.rewriting(TableName("main", name)):
+        merges = [
+            request
+            for _ in range(lake.lakehouse.config.ingest.concurrency_max)
+            for request in (
+                lake.client.post(f"/v1/tables/{name}/rows", params=by, json=rows),
+                lake.client.post(
+                    "/v1/ingest", params={"name": name, **by}, content=CSV, headers=text
+                ),
+            )
+        ]
+        sent = [asyncio.run_coroutine_threadsafe(each, lake.loop) for each in merges]
+        lake.loaded(f"{name}_other", CSV)
+        assert not any(each.done() for each in sent)
+    assert {each.result(60).status_code for each in sent} == {200, 201}
+    assert [row[0] for row in lake.rows(name)] == [1, 2]
