@@ -6,7 +6,9 @@ import msgspec
 from litestar import Request
 
 from lakehouse.api.negotiation import check_body_type
+from lakehouse.api.problems import SHOWN_MAX, InvalidRequestError
 from lakehouse.errors import InvalidInputError
+from lakehouse.json_text import key_count, keys_most, repeated, with_repeats
 
 DECODER = msgspec.json.Decoder()
 
@@ -23,6 +25,7 @@ class JsonRequest(Request[Any, Any, Any]):
 
         Raises:
             MalformedJsonError: it is not JSON, or nested beyond what anybody means.
+            InvalidRequestError: a field is there twice: which one holds would be chance.
             CrossSiteBodyError: it may be a form that a page of another site posted.
         """
         check_body_type(self.headers)
@@ -30,9 +33,17 @@ class JsonRequest(Request[Any, Any, Any]):
 
 
 def decoded(body: bytes) -> Any:
-    """Return JSON as plain data; `MalformedJsonError` when it is none."""
+    """Return JSON as plain data.
+
+    Raises:
+        MalformedJsonError: it is none.
+        InvalidRequestError: an object in it has a name twice.
+    """
     try:
-        return DECODER.decode(body)
+        value = DECODER.decode(body)
+        if keys_most(body) != key_count(value):  # more in the text, unless a text is like a name
+            check_repeats(body)
+        return value
     except RecursionError:
         raise MalformedJsonError("the body is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -42,3 +53,10 @@ def decoded(body: bytes) -> Any:
         raise MalformedJsonError(
             f"the body is not JSON: {said[:1].lower()}{said[1:]}", size_bytes=len(body)
         ) from error
+
+
+def check_repeats(body: bytes) -> None:
+    for path in repeated(with_repeats(body)):
+        shown = path[:SHOWN_MAX]
+        message = f"the field {shown!r} is twice"
+        raise InvalidRequestError([{"field": shown, "message": message, "in": "body"}])

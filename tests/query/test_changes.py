@@ -181,6 +181,31 @@ def test_an_unknown_column_is_named(shop: httpx.Client) -> None:
     assert "town" in change(shop, "update", expect=400, set={"town": "1"}, where="true")["detail"]
 
 
+def test_a_column_that_is_set_twice_is_refused(shop: httpx.Client) -> None:
+    both = {"price": "1", "PRICE": "2"}
+    refused = change(shop, "update", expect=400, set=both, where="true")
+    assert "'price' and 'PRICE'" in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "field"),
+    [
+        ("delete", '{"where": "id = 1", "where": "true"}', "where"),
+        ("update", '{"set": {"price": "1", "price": "2"}, "where": "true"}', "set.price"),
+        ("update", '{"set": {"price": "1"}, "where": "id = 1", "where": "true"}', "where"),
+        ("from-query", '{"sql": "SELECT 1 AS a", "sql": "SELECT 2 AS a"}', "sql"),
+    ],
+)
+def test_a_body_that_has_a_field_twice_is_refused(
+    shop: httpx.Client, what: str, body: str, field: str
+) -> None:
+    answer = shop.post(f"/v1/tables/shop/{what}", content=body)
+    assert answer.status_code == 400, answer.text
+    (error,) = answer.json()["context"]["errors"]
+    assert error == {"field": field, "message": f"the field {field!r} is twice", "in": "body"}
+    assert len(rows(shop)) == 3
+
+
 def test_an_unknown_table_and_unknown_fields(shop: httpx.Client) -> None:
     answer = shop.post("/v1/tables/shopp/delete", json={"where": "true"})
     assert answer.status_code == 404
