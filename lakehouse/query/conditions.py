@@ -82,10 +82,10 @@ class Expressions:
     def _parsed(self, text: str, what: str) -> Tree:
         select = f"SELECT * FROM {quoted(self.table.name)} WHERE "
         # A line of its own, so that a comment at the end of the text takes nothing with it.
-        tree = parse(self.cursor, f"{select}{text}\n")
+        tree = parse(self.cursor, f"{text}\n", select)
         node = tree["statements"][0]["node"]
         expression = node.get("where_clause")
-        plain = parse(self.cursor, f"{select}true\n")["statements"][0]["node"]
+        plain = parse(self.cursor, "true\n", select)["statements"][0]["node"]
         if not isinstance(expression, dict):
             raise SqlError(f"{what} is not one expression")
         if {**node, "where_clause": plain["where_clause"]} != plain:

@@ -246,15 +246,18 @@ def strip_comments(sql: str) -> str:
             return sql
 
 
-def parse(cursor: Connection, sql: str) -> Tree:
+def parse(cursor: Connection, sql: str, before: str = "") -> Tree:
     """Return DuckDB's tree of one SELECT.
+
+    Args:
+        before: what the SELECT begins with; an error is placed in `sql` alone.
 
     Raises:
         SqlSyntaxError: it cannot be parsed.
         StatementNotAllowedError: it is something else than a SELECT, or more than one.
     """
     try:
-        row = cursor.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+        row = cursor.execute("SELECT json_serialize_sql(?)", [before + sql]).fetchone()
     except EngineError as error:
         raise refused(error) from error
     assert row is not None, "one value in, one row out"
@@ -272,19 +275,19 @@ def parse(cursor: Connection, sql: str) -> Tree:
             pivot = " (a PIVOT needs IN (..) and parentheses: SELECT * FROM (PIVOT ..))"
             is_pivot = strip_comments(sql)[:5].lower() == "pivot"
             raise StatementNotAllowedError("only SELECT runs" + (pivot if is_pivot else ""))
-        raise SqlSyntaxError(where(sql, tree) + clean_message(message))
+        raise SqlSyntaxError(where(sql, tree, len(before.encode())) + clean_message(message))
     if len(tree["statements"]) != 1:
         count = len(tree["statements"])
         raise StatementNotAllowedError(f"the text has {count} statements" if count else "no SQL")
     return tree
 
 
-def where(sql: str, tree: Tree) -> str:
+def where(sql: str, tree: Tree, skipped_bytes: int) -> str:
     """Return the place of an error as people count: `line 2, column 8: `."""
     position = tree.get("position")
     if not str(position or "").isdecimal():
         return ""
-    before = sql.encode()[: int(str(position))].decode(errors="ignore")
+    before = sql.encode()[: max(int(str(position)) - skipped_bytes, 0)].decode(errors="ignore")
     return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: "
 
 

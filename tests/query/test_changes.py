@@ -171,6 +171,13 @@ def test_parameters_that_do_not_fit_are_refused(
     assert len(rows(shop)) == 3
 
 
+def test_a_mistake_is_placed_in_the_condition_alone(shop: httpx.Client) -> None:
+    problem = change(shop, "delete", expect=400, where="id = 1 AND\n  city = )")
+    assert problem["detail"].startswith("line 2, column 10: ")
+    problem = change(shop, "update", expect=400, set={"price": "1 +)"}, where="true")
+    assert problem["detail"].startswith("line 1, column 4: ")
+
+
 def test_comments_and_keywords_as_names_are_no_trouble(shop: httpx.Client) -> None:
     done = change(shop, "delete", where="id = 1 -- the first\n OR main.shop.id = 2 /* and */")
     assert done["deleted_rows"] == 2
