@@ -25,6 +25,7 @@ from lakehouse.catalog import Catalog, check_root
 from lakehouse.catalog.adopting_routes import AdoptingController
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
+from lakehouse.catalog.property_routes import PropertiesController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
 from lakehouse.catalog.schema_routes import SchemaController
 from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
@@ -274,6 +275,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             TablesController,
             PastController,
             SchemaController,
+            PropertiesController,
             AdoptingController,
             NamespacesController,
             DatasetsController,

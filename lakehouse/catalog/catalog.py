@@ -58,6 +58,7 @@ from lakehouse.catalog.partitioning import (
     sort_fields,
     sort_terms,
 )
+from lakehouse.catalog.properties import Properties
 from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations
@@ -126,6 +127,7 @@ class Catalog:
         self.layout = Layout(store, self._tables, self._manifests)
         self.orphans = Orphans(state, store, self._tables, self._manifests, self._relations)
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
+        self.properties = Properties(self._tables, self.keys, self.load)
         self.schemas = Schemas(self._tables, self.keys, self.load)
         self.adopting = Adopting(
             state, store, self._tables, self._manifests, self.keys, self.add_files, self._placed

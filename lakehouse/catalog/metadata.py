@@ -222,6 +222,12 @@ def set_properties(metadata: Json, update: Json) -> None:
     metadata["properties"] = {**metadata["properties"], **update["updates"]}
 
 
+def remove_properties(metadata: Json, update: Json) -> None:
+    gone = set(update["removals"])
+    kept = {name: value for name, value in metadata["properties"].items() if name not in gone}
+    metadata["properties"] = kept
+
+
 def add_snapshot(metadata: Json, update: Json) -> None:
     snapshot = update["snapshot"]
     if snapshot["sequence-number"] <= metadata["last-sequence-number"]:
@@ -278,6 +284,7 @@ UPDATES: Mapping[str, Callable[[Json, Json], None]] = {
     "add-schema": add_schema,
     "set-current-schema": set_current_schema,
     "set-properties": set_properties,
+    "remove-properties": remove_properties,
     "add-snapshot": add_snapshot,
     "set-snapshot-ref": set_snapshot_ref,
     "remove-snapshot-ref": remove_snapshot_ref,

@@ -35,6 +35,19 @@ class TableCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Columns, each with ` desc` or not."""
 
 
+class PropertiesChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    set: dict[Text, str] = {}
+    remove: list[Text] = []
+
+
+class TableProperties(msgspec.Struct, frozen=True):
+    """What people have set; how the table is kept is not among it."""
+
+    name: str
+    namespace: str
+    properties: dict[str, str]
+
+
 class TableRename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Text
 

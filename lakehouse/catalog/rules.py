@@ -20,6 +20,16 @@ TARGET_FILE_BYTES = "write.target-file-size-bytes"
 MANIFESTS_MIN = "commit.manifest.min-count-to-merge"
 MERGES_MANIFESTS = "commit.manifest-merge.enabled"
 DELETES_FILES = "gc.enabled"
+RULES = (
+    SNAPSHOT_AGE_MAX,
+    SNAPSHOTS_MIN,
+    SNAPSHOTS_MAX,
+    REFERENCE_AGE_MAX,
+    TARGET_FILE_BYTES,
+    MANIFESTS_MIN,
+    MERGES_MANIFESTS,
+    DELETES_FILES,
+)
 MAIN = "main"
 
 

@@ -75,6 +75,26 @@ def update(**options: Any) -> None:
 
 @lakehouse.command(
     epilog=after(
+        "lakehouse properties orders                                   show them",
+        "lakehouse properties orders gc.enabled=false user.owner=ada",
+        "lakehouse properties orders --remove gc.enabled",
+        closing=WHERE,
+    ),
+)
+@click.argument("table")
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--remove", multiple=True, metavar="NAME", help="Take one away. May be repeated.")
+@somewhere
+@json_option
+def properties(**options: Any) -> None:
+    """Show or set the properties of a table: what maintenance does to it, and `user.` ones."""
+    from lakehouse.cli import changing
+
+    changing.properties(**options)
+
+
+@lakehouse.command(
+    epilog=after(
         "lakehouse make cities 'SELECT city, count(*) AS orders FROM orders GROUP BY city'",
         "lakehouse make cities 'SELECT ...' --mode upsert --key city",
         closing=WHERE,

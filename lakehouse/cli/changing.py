@@ -55,6 +55,26 @@ def make(table: str, sql: str, mode: Any, key: Sequence[str], as_json: bool, **w
     output.stdout().print(line, soft_wrap=True)
 
 
+def properties(
+    table: str, values: Sequence[str], remove: Sequence[str], as_json: bool, **where: Any
+) -> None:
+    new = dict(pair(each) for each in values)
+    found = connected(lambda lake: lake.properties(table, new, remove), **where)
+    if as_json:
+        output.emit(found)
+    elif found.properties:
+        output.show([("property", ""), ("value", "")], list(found.properties.items()))
+    else:
+        output.stdout().print(f"{output.visible(table)} has none; the settings hold")
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise click.UsageError(f"a property is NAME=VALUE, as in gc.enabled=false: {text!r}")
+    return name, value
+
+
 def assignment(text: str) -> tuple[str, str]:
     column, sign, expression = text.partition("=")
     if not sign or not column.strip() or not expression.strip():

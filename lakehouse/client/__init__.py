@@ -19,6 +19,7 @@ from lakehouse.client.models import (
     Snapshot,
     Table,
     TableFromQuery,
+    TableProperties,
 )
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import SchemaField, TableSchema
@@ -45,5 +46,6 @@ __all__ = [
     "Snapshot",
     "Table",
     "TableFromQuery",
+    "TableProperties",
     "TableSchema",
 ]

@@ -39,6 +39,7 @@ from lakehouse.client.models import (
     Table,
     TableFromQuery,
     TablePage,
+    TableProperties,
     TableSummary,
 )
 from lakehouse.client.objects import Datasets, Storage
@@ -245,6 +246,29 @@ class Client:
             headers={"Idempotency-Key": idempotency_key or uuid4().hex},
         )
         return value_of(response, RowsReport)
+
+    def properties(
+        self,
+        table: str,
+        values: Mapping[str, str] | None = None,
+        remove: Sequence[str] = (),
+        *,
+        idempotency_key: str | None = None,
+    ) -> TableProperties:
+        """Set and remove properties of a table, if any are named, and return those it has then.
+
+        Args:
+            values: by name; those of maintenance (docs/maintenance.md), or `user.` and a name.
+
+        Raises:
+            InvalidInputError: a name is not one to set, or a value is not of its property.
+            NotFoundError: no such table.
+        """
+        path = f"{table_path(table)}/properties"
+        if not values and not remove:
+            return value_of(self._transport.send("GET", path), TableProperties)
+        body = {"set": values or {}, "remove": list(remove)}
+        return value_of(self._change(table, "properties", body, idempotency_key), TableProperties)
 
     def delete_rows(
         self,

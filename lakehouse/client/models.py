@@ -199,6 +199,14 @@ class ManifestList(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class TableProperties(msgspec.Struct, frozen=True):
+    """What people have set for a table."""
+
+    name: str
+    namespace: str
+    properties: dict[str, str]
+
+
 class RowsReport(msgspec.Struct, frozen=True):
     """What became of appended, merged or deleted rows."""
 

@@ -41,3 +41,13 @@ def test_a_file_is_merged_by_key_and_a_table_made_from_a_query(quick: Shell) -> 
     assert "main.cities is made: 3 rows added" in made.stdout
     again = quick.run("make", "cities", "SELECT 1 AS a")
     assert again.code != 0 and "already" in again.stderr
+
+
+def test_properties_are_shown_set_and_removed(quick: Shell) -> None:
+    loaded(quick, "kept_long")
+    assert "has none" in quick.ok("properties", "kept_long").stdout
+    shown = quick.ok("properties", "kept_long", "gc.enabled=false", "user.owner=ada").stdout
+    assert "gc.enabled" in shown and "ada" in shown
+    left = quick.ok("properties", "kept_long", "--remove", "gc.enabled", "--json").json()
+    assert left["properties"] == {"user.owner": "ada"}
+    assert "NAME=VALUE" in quick.run("properties", "kept_long", "gc.enabled").stderr
