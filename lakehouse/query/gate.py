@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -43,6 +43,7 @@ from lakehouse.query.errors import (
 from lakehouse.query.functions import judge
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
+from lakehouse.query.running import Parameters
 
 May: TypeAlias = Callable[[str, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
@@ -82,6 +83,8 @@ class Statement:
     tables: tuple[Pinned, ...]
     volatile: bool
     """Its answer can differ while no table changes: `now()`, a sample, the list of tables."""
+    parameters: Parameters = None
+    """What is bound when it runs."""
     registers: bool = False
     """Rows of ours are registered on its cursor, for this statement alone."""
 
@@ -99,6 +102,7 @@ def prepare(
     may: May,
     as_of: Mapping[str, AsOf],
     limits: QueryConfig,
+    parameters: Parameters = None,
 ) -> Statement:
     """Return `sql` as it may run, over exactly the current snapshots or those of `as_of`.
 
@@ -118,8 +122,8 @@ def prepare(
                 "EXPLAIN ANALYZE runs what it explains, so it is refused"
             )
         inner = bare[explained.end() :]
-        return explain(cursor, prepare_one(cursor, inner, catalog, may, as_of, limits))
-    return prepare_one(cursor, sql, catalog, may, as_of, limits)
+        return explain(cursor, prepare_one(cursor, inner, catalog, may, as_of, limits), parameters)
+    return replace(prepare_one(cursor, sql, catalog, may, as_of, limits), parameters=parameters)
 
 
 def prepare_one(
@@ -604,10 +608,13 @@ def spelled(node: Tree) -> str:
     return ".".join(part for part in parts if part)
 
 
-def explain(cursor: Connection, statement: Statement) -> Statement:
-    """Return a statement that answers the plan, without a path or a relation's name in it."""
+def explain(cursor: Connection, statement: Statement, parameters: Parameters) -> Statement:
+    """Return a statement that answers the plan, without a path or a relation's name in it.
+
+    Parameters are in the plan, bound; what answers it has none.
+    """
     try:
-        rows = cursor.execute(f"EXPLAIN {statement.sql}").fetchall()
+        rows = cursor.execute(f"EXPLAIN {statement.sql}", parameters).fetchall()
     except EngineError as error:
         relations = {each.relation: str(each.table) for each in statement.tables}
         raise SqlError(clean_message(str(error), relations)) from error

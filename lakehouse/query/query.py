@@ -261,6 +261,7 @@ class Query:
             may=authorise,
             as_of={table: read_as_of(asked) for table, asked in request.as_of.items()},
             limits=self._config,
+            parameters=request.parameters,
         )
 
     def _answer_json(
@@ -279,7 +280,7 @@ class Query:
             return NotModified(etag)
 
         def build() -> Answer:
-            result = run(cursor, statement, request.parameters, running.stop)
+            result = run(cursor, statement, statement.parameters, running.stop)
             page, rest = fill(result.batches, self._config.max_result_bytes, self._allowance)
             try:
                 link = self._spool_rest(running, result, page, rest) if rest else None
@@ -322,7 +323,7 @@ class Query:
             result = run(
                 cursor,
                 statement,
-                request.parameters,
+                statement.parameters,
                 running.stop,
                 for_parquet=running.format == "parquet",
             )

@@ -73,6 +73,15 @@ def test_values_are_bound_by_place_and_by_name(client: httpx.Client) -> None:
     assert hostile.json()["rows"] == [["'; DROP TABLE numbers; --"]]
 
 
+def test_a_plan_is_told_of_a_statement_with_parameters(client: httpx.Client) -> None:
+    for place, values in (("?", [7]), ("$id", {"id": 7})):
+        statement = f"EXPLAIN SELECT name FROM numbers WHERE id = {place}"
+        answer = sql(client, statement, parameters=values)
+        assert answer.status_code == 200, answer.text
+        assert "7" in json.dumps(answer.json()["rows"])
+        refused(sql(client, statement), 400)
+
+
 @pytest.mark.parametrize(
     ("statement", "fields"),
     [
