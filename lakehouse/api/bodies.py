@@ -6,7 +6,8 @@ import msgspec
 from litestar import Request
 
 from lakehouse.api.negotiation import check_body_type
-from lakehouse.api.problems import SHOWN_MAX, InvalidRequestError
+from lakehouse.api.problems import InvalidRequestError
+from lakehouse.api.words import SHOWN_MAX
 from lakehouse.errors import InvalidInputError
 from lakehouse.json_text import key_count, keys_most, repeated, with_repeats
 

@@ -24,6 +24,7 @@ from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
 from lakehouse.api.streams import ClientGoneError
+from lakehouse.api.words import SHOWN_MAX, in_words
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import trace_id
 
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 BUG = "This is a bug in the server. It has been logged under the trace id."
-SHOWN_MAX = 200
-LISTED_MAX = 12
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 Headers: TypeAlias = dict[str, str]
@@ -308,40 +307,24 @@ def near_routes(request: AnyRequest, path: str) -> list[str]:
 
 def fields_of(request: AnyRequest, found: Iterable[Any]) -> list[dict[str, str]]:
     """Return each wrong field by name, in words, with the part of the request that it is in."""
+    known = request.route_handler.parsed_fn_signature.parameters
+    body = request.route_handler.parsed_data_field
     result = []
     for each in found:
-        source = each.get("source", "request")
-        part = str(getattr(source, "value", source))
-        path = "" if each.get("key") in {None, "data"} else str(each["key"])
-        field, message = in_words(request, path, str(each.get("message", "")), part)
-        result.append({"field": field, "message": message, "in": part})
+        source, key = each.get("source", "request"), str(each.get("key") or "")
+        part, message = str(getattr(source, "value", source)), str(each.get("message", ""))
+        if message == "'data'":
+            missing = "the body is missing: this route takes JSON"
+            result.append({"field": "", "message": missing, "in": part})
+        elif part == "body":
+            kind = body.annotation if body else object
+            result.append(in_words(kind, "" if key == "data" else key, message, part))
+        elif key in known:
+            name = getattr(known[key].kwarg_definition, "name", None) or key
+            result.append(in_words(known[key].annotation, name, message, part))
+        else:
+            result.append(in_words(object, key, message, part))
     return result
-
-
-def in_words(request: AnyRequest, path: str, message: str, part: str) -> tuple[str, str]:
-    """Return the name of a wrong field, and msgspec's message about it as a sentence."""
-    if message == "'data'":
-        return "", "the body is missing: this route takes JSON"
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL)
-    if unknown:
-        hint = near_fields(request, unknown[1]) if not path else ""
-        name = f"{path}.{unknown[1]}".lstrip(".")[:SHOWN_MAX]
-        return name, f"the field {name!r} is unknown{hint}"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL)
-    if missing:
-        name = f"{path}.{missing[1]}".lstrip(".")
-        return name, f"the field {name!r} is missing"
-    said = message.replace("`", "").replace("Expected", "expected", 1)
-    return path, f"{path or f'the {part}'}: {said}"
-
-
-def near_fields(request: AnyRequest, name: str) -> str:
-    data = request.route_handler.parsed_data_field
-    known = getattr(data.annotation, "__struct_fields__", ()) if data else ()
-    close = difflib.get_close_matches(name[:SHOWN_MAX], known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known)}" if 0 < len(known) <= LISTED_MAX else ""
 
 
 @get("/problems/{name:str}", media_type=MediaType.TEXT, sync_to_thread=False, tags=["operations"])

@@ -11,7 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 from litestar import Litestar, Request
 
-from lakehouse.api.problems import SHOWN_MAX, InvalidRequestError
+from lakehouse.api.problems import InvalidRequestError
+from lakehouse.api.words import SHOWN_MAX
 from lakehouse.errors import InvalidInputError
 
 QUERY = "query"

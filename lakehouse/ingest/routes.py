@@ -17,8 +17,10 @@ from multipart import parse_options_header
 
 from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
+from lakehouse.api.problems import InvalidRequestError
 from lakehouse.api.requests import QUERY
 from lakehouse.api.streams import unless_gone
+from lakehouse.api.words import of_error
 from lakehouse.catalog import parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import start_load
@@ -217,7 +219,7 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     """Return what the query string says of the load, and whether it is a dry run.
 
     Raises:
-        InvalidLoadError: a parameter is missing or wrong.
+        InvalidLoadError, InvalidRequestError: a parameter is missing or wrong.
     """
     values: dict[str, Any] = dict(request.query_params.multi_items())
     if not values.get("name"):
@@ -234,7 +236,7 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     try:
         return msgspec.convert(values, LoadOptions), dry_run
     except msgspec.ValidationError as error:
-        raise InvalidLoadError(f"a parameter is wrong: {error}") from error
+        raise InvalidRequestError([of_error(LoadOptions, error, "query")]) from error
 
 
 def read_flag(values: dict[str, Any], name: str) -> bool:

@@ -83,10 +83,10 @@ class Statement:
     tables: tuple[Pinned, ...]
     volatile: bool
     """Its answer can differ while no table changes: `now()`, a sample, the list of tables."""
-    parameters: Parameters = None
-    """What is bound when it runs."""
     registers: bool = False
     """Rows of ours are registered on its cursor, for this statement alone."""
+    parameters: Parameters = None
+    """What is bound when it runs."""
 
     @property
     def etag_parts(self) -> tuple[object, ...]:

@@ -91,6 +91,41 @@ async def test_every_route_takes_an_idempotency_key_or_says_that_it_does_not(
 
 
 @pytest.mark.parametrize(
+    ("method", "url", "body", "field", "values"),
+    [
+        ("GET", "/v1/jobs?state=odd", None, "state", "queued, running, succeeded"),
+        ("POST", "/v1/ingest?name=t&on_error=odd", None, "on_error", "fail, reject, string"),
+        ("POST", "/v1/tables/t/rows?mode=odd", {}, "mode", "append, delete, upsert"),
+        (
+            "POST",
+            "/v1/tables/t/from-query",
+            {"sql": "SELECT 1", "mode": "odd"},
+            "mode",
+            "append, create, overwrite, upsert",
+        ),
+        ("PUT", "/v1/tables/t/refs/r", {"type": "odd"}, "type", "branch, tag"),
+        (
+            "POST",
+            "/v1/tables/t/schema",
+            {"changes": [{"op": "odd"}]},
+            "changes[0].op",
+            "add, widen, rename, drop, move",
+        ),
+    ],
+)
+async def test_a_value_that_is_none_of_those_allowed_is_told_all_of_them(
+    client: httpx.AsyncClient, method: str, url: str, body: Any, field: str, values: str
+) -> None:
+    answer = await client.request(method, url, json=body)
+    assert answer.status_code == 400, answer.text
+    (error,) = answer.json()["context"]["errors"]
+    assert error["field"] == field
+    assert error["message"].startswith(f"{field} is 'odd'; it is one of ")
+    assert values in error["message"]
+    assert error["in"] == ("query" if "odd" in url else "body")
+
+
+@pytest.mark.parametrize(
     ("url", "part"),
     [
         ("/v1/tables/%FF", "path"),
