@@ -53,6 +53,19 @@ NEXT_STEPS = {
     "disk-full": "make room, then run it again",
     "insufficient-storage": "make room, then run it again",
 }
+IN_COMMANDS = (
+    (r"`GET /v1/tables\?dropped=true`", "`lakehouse tables --dropped`"),
+    (r"POST /v1/tables/\S+/schema\b", "`lakehouse schema`"),
+    (r"GET \.\.\./diff/rows\?from=(\d+)&to=(\d+)", r"`lakehouse diff TABLE \1 \2 --rows 20`"),
+    (r"\bevolve=true\b", "--evolve"),
+    (r"\bkey= ", "--key "),
+    (r"\bkey=city,day\b", "--key city --key day"),
+    (r"\bkey=id\b", "--key id"),
+    (r"\bmode=(create|append|overwrite|upsert|delete)\b", r"--mode \1"),
+    (r"\bon_error=(fail|reject|string)\b", r"--on-error \1"),
+    (r"\bwith timeout_s\b", "with --timeout"),
+)
+"""What our own errors name of REST, and how a command says it. Never what a caller may write."""
 KIND_STEPS = (
     (errors.OutcomeUnknownError, "look before you run it again: `lakehouse history TABLE`"),
     (errors.BusyError, "wait a moment, then run it again"),
@@ -73,6 +86,14 @@ def slug_of(error: LakehouseError) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
+def detail_of(error: LakehouseError) -> str:
+    """Return what was wrong, in the words of commands."""
+    text = error.detail
+    for pattern, words in IN_COMMANDS:
+        text = re.sub(pattern, words, text)
+    return text
+
+
 def next_step(error: LakehouseError) -> str | None:
     """Return what to do about the error, where there is something to say."""
     address = re.search(r"https?://[^\s,;]+", error.detail)
@@ -90,7 +111,7 @@ def document(error: LakehouseError) -> dict[str, Any]:
     return {
         "error": {
             "type": slug_of(error),
-            "detail": error.detail,
+            "detail": detail_of(error),
             "status": getattr(problem, "status", None),
             "context": error.context,
             "trace_id": getattr(problem, "trace_id", None),
@@ -109,7 +130,7 @@ def report(error: LakehouseError, *, as_json: bool) -> int:
     if as_json:
         emit(document(error))
     problem = getattr(error, "problem", None)
-    line = Text.assemble(("error: ", "bold red"), (visible(error.detail), "red"))
+    line = Text.assemble(("error: ", "bold red"), (visible(detail_of(error)), "red"))
     step = next_step(error)
     if step:
         line.append(f" → {step}", style="yellow")

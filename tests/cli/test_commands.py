@@ -219,6 +219,26 @@ def test_errors_are_one_line_with_a_code_and_the_next_step(
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "code", "said"),
+    [
+        ("x\n1\n", "upsert", 5, "--key names the columns that --mode upsert and --mode delete go"),
+        ("x\n1\n", "upsert --key x --evolve", 5, "--evolve goes with --mode create"),
+        ("x\n1\n", "append", 4, "--evolve takes the columns as they come"),
+        (PEOPLE + "Cy,Rom,odd\n", "append", 4, "good rows alone with --on-error reject"),
+    ],
+)
+def test_an_error_of_a_command_names_its_own_options(
+    quick: Shell, text: str, words: str, code: int, said: str
+) -> None:
+    load(quick, "optioned")
+    wrong = quick.write("wrong.csv", text)
+    done = quick.run("ingest", "optioned", wrong, "--mode", *words.split())
+    assert done.code == code, done.stderr
+    assert said in done.stderr
+    assert not re.search(r"\w=\w|/v1/", done.stderr), done.stderr
+
+
 def test_an_error_is_one_json_document_too(shell: Shell) -> None:
     done = shell.run("describe", "there_is_none", "--json")
 

@@ -20,7 +20,7 @@ def test_a_table_is_dropped_listed_and_brought_back(quick: Shell) -> None:
     assert quick.ok("sql", "SELECT count(*) FROM again", "--json").json()["rows"] == [[2]]
     missing = quick.run("undrop", "gone", "--json")
     assert missing.code == 3
-    assert "dropped=true" in missing.json()["error"]["detail"]
+    assert "`lakehouse tables --dropped` lists" in missing.json()["error"]["detail"]
 
 
 def test_a_purge_is_for_good(quick: Shell) -> None:
