@@ -1,18 +1,10 @@
 """The columns of a file beside those of its table."""
 
-import string
 from collections.abc import Sequence
 
-from lakehouse.catalog import Column, SchemaDriftError
+from lakehouse.catalog import Column, SchemaDriftError, folded
 from lakehouse.ingest.models import ColumnDifference
 from lakehouse.ingest.source import ReadOptions
-
-LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-
-
-def folded(name: str) -> str:
-    """Return a column's name as DuckDB compares it: ASCII letters in lower case."""
-    return name.translate(LOWER)
 
 
 def matched(file: Sequence[Column], options: ReadOptions) -> tuple[Column, ...]:

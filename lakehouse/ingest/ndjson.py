@@ -18,10 +18,17 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.catalog import Column, Rows, check_column_names, duckdb_type, iceberg_type
+from lakehouse.catalog import (
+    Column,
+    Rows,
+    SchemaDriftError,
+    check_column_names,
+    duckdb_type,
+    folded,
+    iceberg_type,
+)
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.errors import LakehouseError
-from lakehouse.ingest.columns import folded
 from lakehouse.ingest.errors import InvalidFileError
 from lakehouse.ingest.formats import Readable
 from lakehouse.ingest.forms import (
@@ -90,6 +97,11 @@ class NdjsonSource:
         names = {each.column.name for each, count in zip(texts, row, strict=True) if count}
         columns = tuple(Column(c.name, "string") if c.name in names else c for c in source.columns)
         return replace(source, columns=columns)
+
+    def has_keys(self, cursor: Connection) -> bool:
+        """Whether a line has a key. A pass over the file, up to the first that has."""
+        sql = f"SELECT 1 FROM ({self._objects()}) WHERE len(json_keys(j)) > 0 LIMIT 1"
+        return cursor.execute(sql).fetchone() is not None
 
     def typed(self, types: Mapping[str, str]) -> "NdjsonSource":
         columns = tuple(Column(c.name, types.get(c.name, c.type)) for c in self.columns)
@@ -245,7 +257,9 @@ def open_ndjson(
         spare: where a copy may go when there is no room in front of the file.
 
     Raises:
-        InvalidFileError: a line is no JSON object, or names that no table can have.
+        InvalidFileError: a line is no JSON object, or names that no table can have; no line of a
+            new table has a key.
+        SchemaDriftError: no line has a column of the table, which may not evolve.
     """
     rows = sampled(file, options)
     keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -274,7 +288,19 @@ def open_ndjson(
         shapes={},
         options=options,
     )
-    return seeded(cursor, source, spare)
+    source = seeded(cursor, source, spare)
+    if not keys and not source.has_keys(cursor):
+        check_may_be_null(options)
+    return source
+
+
+def check_may_be_null(options: ReadOptions) -> None:
+    """Refuse a file of `{}` alone, unless the table takes the columns as they come: as none."""
+    if options.table is None:
+        raise InvalidFileError("no line has a key, so there are no columns")
+    if not options.evolve:
+        advice = "evolve=true takes the columns as they come"
+        raise SchemaDriftError(options.table_name, ["no line has one of its columns"], advice)
 
 
 def seeded(cursor: Connection, source: NdjsonSource, spare: Path) -> NdjsonSource:

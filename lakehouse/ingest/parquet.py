@@ -13,11 +13,12 @@ from lakehouse.catalog import (
     UnsupportedTypeError,
     check_column_names,
     duckdb_type,
+    folded,
     iceberg_type,
 )
 from lakehouse.database import Connection, EngineError, literal, quoted
 from lakehouse.errors import LakehouseError
-from lakehouse.ingest.columns import folded, matched
+from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError
 from lakehouse.ingest.forms import contradiction, select
 from lakehouse.ingest.models import BadRow

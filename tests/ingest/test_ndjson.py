@@ -157,3 +157,40 @@ def test_a_wide_file_is_taken_apart_once_a_line(lake: Served, name: str) -> None
     assert len(lake.types(name)) == 121
     assert lake.types(name)["k7"] == "string"
     assert lake.types(name)["late"] == "long"
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"mode": "append"}, {"mode": "append", "on_error": "reject"}]
+)
+def test_a_file_without_any_column_of_the_table_is_drift(
+    lake: Served, name: str, params: dict[str, Any]
+) -> None:
+    lake.loaded(name, lines({"id": 1, "name": "a"}), TYPE)
+
+    refused = lake.ingest(name, "{}\n\n{}\n", TYPE, **params)
+
+    assert refused.status_code == 409, refused.text
+    assert "no line has one of its columns" in refused.json()["detail"]
+    assert lake.rows(name) == [[1, "a"]]
+
+
+def test_keys_may_come_late_be_few_or_be_left_out_on_purpose(lake: Served, name: str) -> None:
+    lake.loaded(name, lines({"id": 1, "name": "a"}), TYPE)
+    late = "{}\n" * (lake.lakehouse.config.ingest.sample_rows + 1) + '{"id": 2}\n'
+    assert lake.loaded(name, late, TYPE)["row_count"] == late.count("\n")
+    assert lake.rows(name)[0] == [2, None]
+
+    assert lake.loaded(name, "{}\n", TYPE, evolve="true")["row_count"] == 1
+    assert lake.rows(name) == [[None, None]]
+
+
+def test_a_new_table_of_lines_without_keys_is_told_that_it_has_no_columns(
+    lake: Served, name: str
+) -> None:
+    refused = lake.ingest(name, "{}\n{}\n", TYPE)
+    assert refused.status_code == 400
+    assert "there are no columns" in refused.json()["detail"]
+
+    late = "{}\n" * (lake.lakehouse.config.ingest.sample_rows + 1) + '{"id": 2}\n'
+    assert lake.loaded(name, late, TYPE)["row_count"] == late.count("\n")
+    assert lake.types(name) == {"id": "long"}
