@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar import Litestar
 from litestar.datastructures import State as AppState
@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 SPARE_THREADS = 8
 
+Chore: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Lakehouse:
@@ -89,48 +91,28 @@ async def open_lakehouse(
     shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
     disk = Disk(directory.path, config.disk.reserve_bytes)
     health, metrics = Health(disk), Metrics(__version__)
+    turns = Turns()
     async with AsyncExitStack() as stack:
-        settings = DatabaseSettings(
-            directories=(directory.warehouse, directory.spool),
-            temp_dir=directory.spool / "duckdb",
-            memory_max_bytes=shares.duckdb,
-            temp_max_bytes=config.query.spill_max_bytes,
-            # A statement holds a thread while the engine works for it: one that waits for a
-            # thread behind long scans would wait for minutes.
-            short_lane=config.query.concurrency_max + SPARE_THREADS,
-            long_lane=config.ingest.concurrency_max,
-        )
+        settings = database_settings(config, directory, shares.duckdb)
         database = stack.enter_context(Database.open(settings))
+        database.limit_spill(disk)
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
-        store = LocalStore(directory.warehouse, disk)
-        check_root(state, store)
-        store.remove_unfinished()
+        store = open_store(directory, state, disk)
         catalog = Catalog(
             state,
             store,
             idempotency_keys_days=config.catalog.idempotency_keys_days,
             partitions_max=config.ingest.partitions_max,
         )
-        local_objects = LocalObjects(store)
-        copies = partial(
-            keep_copies, state, store, directory.spool, interval_s=config.catalog.backup_interval_s
-        )
-        expiring = partial(keep_expiring, state, config.catalog.idempotency_keys_days)
-        database.limit_spill(disk)
-        spilling = partial(database.keep_off_reserve, disk)
-        await stack.enter_async_context(
-            kept_up(stop, partial(keep_lease, lease), expiring, copies, spilling)
-        )
+        holding, spilling = partial(keep_lease, lease), partial(database.keep_off_reserve, disk)
+        keeping = chores_of(config, directory, state, store)
+        await stack.enter_async_context(kept_up(stop, holding, spilling, *keeping))
         queries = Query(
             database,
             catalog,
             config.query,
-            Spool(
-                directory.spool / "results",
-                total_max_bytes=config.query.results_max_bytes,
-                disk=disk,
-            ),
+            results_spool(config, directory, disk),
             allowance=Allowance(shares.uploads_and_results),
             listener=partial(count_statement, metrics),
             on_fatal=stop,
@@ -140,60 +122,100 @@ async def open_lakehouse(
             state, config.jobs, partial(as_problem, stop=stop), listener=partial(count_job, metrics)
         )
         await stack.enter_async_context(jobs.open())
-        metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
-        metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
-        turns = Turns()
+        ingest = Ingest(
+            database,
+            catalog,
+            directory.spool,
+            config.ingest,
+            disk=disk,
+            turns=turns,
+            listener=partial(count_load, metrics),
+        )
         maintenance = Maintenance(
             database, catalog, state, config.maintenance, listener=partial(count_run, metrics)
         )
         if config.maintenance.enabled:
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
-        add_checks(health, directory, database, state, catalog)
-        health.warn("the check of statements", queries.stuck.warnings)
-        metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
-        yield Lakehouse(
+        objects = LocalObjects(store)
+        lakehouse = Lakehouse(
             config=config,
             health=health,
             metrics=metrics,
             jobs=jobs,
             database=database,
-            objects=Objects(local_objects, state, config.storage),
+            objects=Objects(objects, state, config.storage),
             catalog=catalog,
-            datasets=Datasets(catalog, state, lookup_in(local_objects)),
-            ingest=Ingest(
-                database,
-                catalog,
-                directory.spool,
-                config.ingest,
-                disk=disk,
-                turns=turns,
-                listener=partial(count_load, metrics),
-            ),
+            datasets=Datasets(catalog, state, lookup_in(objects)),
+            ingest=ingest,
             maintenance=maintenance,
             queries=queries,
             table_changes=TableChanges(database, catalog, config.query, disk=disk, turns=turns),
             backups=Backups(state, store, config.backup),
             stop=stop,
         )
+        add_checks(lakehouse, directory, state)
+        add_gauges(lakehouse)
+        yield lakehouse
+
+
+def database_settings(
+    config: Config, directory: DataDirectory, memory_max_bytes: int
+) -> DatabaseSettings:
+    return DatabaseSettings(
+        directories=(directory.warehouse, directory.spool),
+        temp_dir=directory.spool / "duckdb",
+        memory_max_bytes=memory_max_bytes,
+        temp_max_bytes=config.query.spill_max_bytes,
+        # A statement holds a thread while the engine works for it: one that waits for a
+        # thread behind long scans would wait for minutes.
+        short_lane=config.query.concurrency_max + SPARE_THREADS,
+        long_lane=config.ingest.concurrency_max,
+    )
+
+
+def open_store(directory: DataDirectory, state: State, disk: Disk) -> LocalStore:
+    """Return the warehouse, without what a killed process left half written.
+
+    Raises:
+        TablesElsewhereError: it was moved, and its tables name where it was.
+    """
+    store = LocalStore(directory.warehouse, disk)
+    check_root(state, store)
+    store.remove_unfinished()
+    return store
+
+
+def results_spool(config: Config, directory: DataDirectory, disk: Disk) -> Spool:
+    folder = directory.spool / "results"
+    return Spool(folder, total_max_bytes=config.query.results_max_bytes, disk=disk)
+
+
+def chores_of(
+    config: Config, directory: DataDirectory, state: State, store: LocalStore
+) -> tuple[Chore, Chore]:
+    """Return what keeps the state: its old rows go, and a copy of it lies in the warehouse."""
+    settings = config.catalog
+    return (
+        partial(keep_expiring, state, settings.idempotency_keys_days),
+        partial(keep_copies, state, store, directory.spool, interval_s=settings.backup_interval_s),
+    )
 
 
 @asynccontextmanager
-async def kept_up(
-    stop: Callable[[], None], *jobs: Callable[[], Coroutine[Any, Any, None]]
-) -> AsyncIterator[None]:
-    """Run jobs that have no end while the block runs; `stop` is called when one ends by itself."""
+async def kept_up(stop: Callable[[], None], *chores: Chore) -> AsyncIterator[None]:
+    """Do what has no end while the block runs; `stop` is called when one ends by itself."""
 
-    async def run(job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(chore: Chore) -> None:
         try:
-            await job()
+            await chore()
         except LeaseLostError as error:
             log.critical("%s", error)
             stop()
         except Exception:
-            log.critical("a job in the background ended", exc_info=True)
+            log.critical("a chore in the background ended", exc_info=True)
             stop()
 
-    tasks = [asyncio.create_task(run(job)) for job in jobs]
+    tasks = [asyncio.create_task(run(chore)) for chore in chores]
     try:
         yield
     finally:
@@ -212,13 +234,12 @@ def lookup_in(objects: LocalObjects) -> ObjectLookup:
     return ObjectLookup(get, lambda key: objects.open(key)[1])
 
 
-def add_checks(
-    health: Health, directory: DataDirectory, database: Database, state: State, catalog: Catalog
-) -> None:
+def add_checks(lakehouse: Lakehouse, directory: DataDirectory, state: State) -> None:
     """Name every part of the process in `/ready`. A damaged table warns: the others are served."""
+    health, catalog = lakehouse.health, lakehouse.catalog
 
     def select_one() -> None:
-        with database.cursor() as cursor:
+        with lakehouse.database.cursor() as cursor:
             cursor.execute("SELECT 1").fetchall()
 
     def read_state() -> None:
@@ -237,6 +258,14 @@ def add_checks(
     health.add("ingest", partial(unwritable, directory.spool))
     health.add("query", partial(unwritable, directory.spool))
     health.warn("the check of all tables", name_damages)
+    health.warn("the check of statements", lakehouse.queries.stuck.warnings)
+
+
+def add_gauges(lakehouse: Lakehouse) -> None:
+    metrics, jobs, catalog = lakehouse.metrics, lakehouse.jobs, lakehouse.catalog
+    metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
+    metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
+    metrics.gauge("tables", "Tables in the catalog.", lambda: len(catalog.names()))
 
 
 def unwritable(path: Path) -> str | None:
