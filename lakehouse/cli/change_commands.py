@@ -5,16 +5,7 @@ from typing import Any
 import rich_click as click
 
 from lakehouse.cli.commands import lakehouse
-from lakehouse.cli.options import WHERE, after, json_option, somewhere
-
-PARAMETERS = click.option(
-    "-p",
-    "--parameter",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A value for $NAME: JSON, else text. May be repeated.",
-)
+from lakehouse.cli.options import WHERE, after, json_option, parameter_option, somewhere
 
 
 @lakehouse.command(
@@ -27,7 +18,7 @@ PARAMETERS = click.option(
 )
 @click.argument("table")
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows go.")
-@PARAMETERS
+@parameter_option
 @click.option(
     "--erase",
     is_flag=True,
@@ -63,7 +54,7 @@ def delete(**options: Any) -> None:
     help="What a column becomes, from the row as it was. May be repeated.",
 )
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows change.")
-@PARAMETERS
+@parameter_option
 @somewhere
 @json_option
 def update(**options: Any) -> None:

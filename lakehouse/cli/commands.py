@@ -19,6 +19,9 @@ from lakehouse.cli.options import (
     after,
     config_option,
     json_option,
+    output_option,
+    parameter_option,
+    rows_option,
     somewhere,
 )
 
@@ -30,6 +33,7 @@ click.rich_click.COMMAND_GROUPS = {
             "name": "Use it",
             "commands": ["ingest", "adopt", "sql", "tables", "describe", "export", "jobs"],
         },
+        {"name": "Change it", "commands": ["update", "delete", "make", "schema", "properties"]},
         {"name": "See its past", "commands": ["history", "diff", "changes"]},
         {"name": "Undo it", "commands": ["rollback", "tag", "branch", "drop", "undrop"]},
         {"name": "Get it back", "commands": ["backup", "restore", "catalog"]},
@@ -228,15 +232,7 @@ def ingest(**options: Any) -> None:
     metavar="FILE",
     help="Read the statement from this file; without SQL and FILE, from stdin.",
 )
-@click.option(
-    "-p",
-    "--parameter",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A value for $NAME; for ? just VALUE, in order. Numbers, true, false and null are what "
-    'they look like, all else is a text; so is "5" in double quotes. May be repeated.',
-)
+@parameter_option
 @click.option(
     "--as-of",
     multiple=True,
@@ -249,18 +245,8 @@ def ingest(**options: Any) -> None:
     type=click.Choice(["table", "json", "csv", "ndjson", "arrow", "parquet"]),
     help="Default: table, or what the name of the output file says.",
 )
-@click.option(
-    "-o", "--output", "path", type=FILE, metavar="FILE", help="Write the rows to this file."
-)
-@click.option(
-    "--rows",
-    "rows_max",
-    type=click.IntRange(0),
-    default=200,
-    show_default=True,
-    metavar="N",
-    help="Rows that a table shows; 0 is all of them.",
-)
+@output_option
+@rows_option
 @click.option(
     "--timeout",
     "timeout_s",

@@ -20,6 +20,28 @@ WHERE = (
     "this command alone, if no server holds it."
 )
 
+parameter_option = click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value for $NAME; for ? just VALUE, in order. Numbers, true, false and null are what "
+    'they look like, all else is a text; so is "5" in double quotes. May be repeated.',
+)
+output_option = click.option(
+    "-o", "--output", "path", type=FILE, metavar="FILE", help="Write the rows to this file."
+)
+rows_option = click.option(
+    "--rows",
+    "rows_max",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Rows that are shown; 0 is all of them.",
+)
+
 
 class Guarded(click.RichGroup):
     """A group whose commands end with a line and an exit code, not with a traceback."""

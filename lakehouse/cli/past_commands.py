@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from lakehouse.cli.commands import lakehouse
-from lakehouse.cli.options import FILE, WHERE, after, json_option, somewhere
+from lakehouse.cli.options import WHERE, after, json_option, output_option, rows_option, somewhere
 
 
 @lakehouse.command(
@@ -140,17 +140,6 @@ def branch(**options: Any) -> None:
     past.name_snapshot("branch", move=False, **options)
 
 
-rows_option = click.option(
-    "--rows",
-    "rows_max",
-    type=click.IntRange(0),
-    default=200,
-    show_default=True,
-    metavar="N",
-    help="Rows that are shown; 0 is all of them.",
-)
-
-
 @lakehouse.command(
     epilog=after(
         "lakehouse diff orders                          what the last commit changed",
@@ -217,9 +206,7 @@ def changes(**options: Any) -> None:
     help="Default: csv, or what the name of the output file says.",
 )
 @click.option("--as-of", metavar="WHEN", help="A snapshot id, a tag, a branch, or a time.")
-@click.option(
-    "-o", "--output", "path", type=FILE, metavar="FILE", help="Write the rows to this file."
-)
+@output_option
 @somewhere
 @json_option
 def export(**options: Any) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import click
 import pytest
+import rich_click
 
 from lakehouse.cli import lakehouse
 
@@ -88,3 +89,9 @@ def test_wrong_usage_exits_2() -> None:
     assert done.returncode == 2
     assert "--nonsense" in done.stderr
     assert done.stdout == ""
+
+
+def test_every_command_has_its_place_in_the_help() -> None:
+    groups = rich_click.rich_click.COMMAND_GROUPS["*lakehouse"]
+    placed = [name for group in groups for name in group["commands"]]
+    assert sorted(placed) == sorted(lakehouse.commands)
