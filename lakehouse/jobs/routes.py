@@ -1,11 +1,7 @@
 """`/v1/jobs` over HTTP: what runs, how far it is, and how it ended."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    nullcontext,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -129,14 +125,11 @@ def event(change: Change) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), name.encode(), data)
 
 
-def opened(
+@asynccontextmanager
+async def opened(
     changes: AsyncGenerator[Change], first: Change, last_event_id: str | None
-) -> AbstractAsyncContextManager[Events]:
-    @asynccontextmanager
-    async def closing() -> AsyncIterator[Events]:
-        try:
-            yield Events(changes, first, last_event_id)
-        finally:
-            await changes.aclose()
-
-    return closing()
+) -> AsyncIterator[Events]:
+    try:
+        yield Events(changes, first, last_event_id)
+    finally:
+        await changes.aclose()

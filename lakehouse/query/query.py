@@ -57,7 +57,6 @@ class TableRequest:
     prepare: Callable[[Connection], Statement]
     """On a worker thread: what runs, and what it holds while it does."""
     sql: str = ""
-    parameters: None = None
     timeout_s: float | None = None
 
 
@@ -422,6 +421,6 @@ def etag_of(
     """Return a weak ETag: the text that runs names the snapshots it reads."""
     if statement.volatile:
         return None
-    parts = (statement.etag_parts, request.sql, request.parameters, format_name)
+    parts = (statement.etag_parts, request.sql, statement.parameters, format_name)
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
     return f'W/"{digest[:32]}"'

@@ -116,26 +116,32 @@ def test_rows_are_merged_and_deleted_by_key(lake: Served, name: str) -> None:
     assert lake.send("POST", url, **options).status_code == 422
 
 
-def test_merges_that_wait_for_their_table_leave_the_loads_of_others_alone(
-    lake: Served, name: str
+MERGE = {"mode": "upsert", "key": "id"}
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "rows": ("/rows", {"params": MERGE, "json": {"rows": [{"id": 1, "city": "Oslo"}]}}),
+    "load": ("/v1/ingest", {"content": CSV, "headers": {"Content-Type": "text/csv"}}),
+    "delete": ("/delete", {"json": {"where": "id = 9"}}),
+    "update": ("/update", {"json": {"set": {"city": "city"}, "where": "id = 1"}}),
+    "from-query": ("/from-query", {"json": {"sql": "SELECT 1 AS id, 'Oslo' AS city",
+                                            "mode": "upsert", "key": ["id"]}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changes_that_wait_for_their_table_leave_the_loads_of_others_alone(
+    lake: Served, name: str, kind: str
 ) -> None:
     lake.loaded(name, CSV)
-    rows = {"rows": [{"id": 1, "city": "Voss"}]}
-    by = {"mode": "upsert", "key": "id"}
-    text = {"Content-Type": "text/csv"}
+    path, options = CHANGES[kind]
+    url = f"/v1/tables/{name}{path}"
+    if kind == "load":
+        url, options = path, {**options, "params": {"name": name, **MERGE}}
     with lake.lakehouse.catalog._tables.rewriting(TableName("main", name)):
-        merges = [
-            request
-            for _ in range(lake.lakehouse.config.ingest.concurrency_max)
-            for request in (
-                lake.client.post(f"/v1/tables/{name}/rows", params=by, json=rows),
-                lake.client.post(
-                    "/v1/ingest", params={"name": name, **by}, content=CSV, headers=text
-                ),
-            )
+        sent = [
+            asyncio.run_coroutine_threadsafe(lake.client.post(url, **options), lake.loop)
+            for _ in range(lake.lakehouse.config.ingest.concurrency_max + 1)
         ]
-        sent = [asyncio.run_coroutine_threadsafe(each, lake.loop) for each in merges]
         lake.loaded(f"{name}_other", CSV)
         assert not any(each.done() for each in sent)
-    assert {each.result(60).status_code for each in sent} == {200, 201}
-    assert [row[0] for row in lake.rows(name)] == [1, 2]
+    assert {each.result(60).status_code for each in sent} <= {200, 201}
+    assert lake.rows(name) == [[1, "Oslo"], [2, "Bergen"]]
