@@ -1,4 +1,4 @@
-"""What a decoder of JSON does not say of a text: which names an object has more than once."""
+"""What a decoder of JSON does not say of a text: names that are twice, and faults in our words."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,23 @@ WHITESPACE = b" \t\r\n"
 
 class Pairs(list[tuple[str, Any]]):
     """The members of a JSON object, those of one name too."""
+
+
+def fault(error: Exception, body: bytes) -> str:
+    """Return in words why `body` is no JSON, and where: bytes are counted from 0.
+
+    Args:
+        error: what msgspec raised over it.
+    """
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: {error.reason}"
+    said = str(error).removeprefix("JSON is malformed: ")
+    if said != "Input data was truncated":
+        return said[:1].lower() + said[1:]
+    size = len(body.rstrip(WHITESPACE))
+    return f"it ends at byte {size}, before all that it opened is closed" if size else "it is empty"
 
 
 def with_repeats(body: bytes) -> Any:

@@ -9,7 +9,7 @@ from lakehouse.api.negotiation import check_body_type
 from lakehouse.api.problems import InvalidRequestError
 from lakehouse.api.words import SHOWN_MAX
 from lakehouse.errors import InvalidInputError
-from lakehouse.json_text import key_count, keys_most, repeated, with_repeats
+from lakehouse.json_text import fault, key_count, keys_most, repeated, with_repeats
 
 DECODER = msgspec.json.Decoder()
 
@@ -45,14 +45,9 @@ def decoded(body: bytes) -> Any:
         if keys_most(body) != key_count(value):  # more in the text, unless a text is like a name
             check_repeats(body)
         return value
-    except RecursionError:
-        raise MalformedJsonError("the body is nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise MalformedJsonError(f"the body is not UTF-8: {error.reason}") from error
-    except msgspec.DecodeError as error:
-        said = str(error).removeprefix("JSON is malformed: ")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJsonError(
-            f"the body is not JSON: {said[:1].lower()}{said[1:]}", size_bytes=len(body)
+            f"the body is not JSON: {fault(error, body)}", size_bytes=len(body)
         ) from error
 
 

@@ -43,6 +43,7 @@ from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
 from lakehouse.ingest.lines import count_lines, record_number, unreadable_lines
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
+from lakehouse.json_text import fault
 
 SAMPLE_BYTES_MAX = 32 * 1024 * 1024
 KEYS_SHOWN_MAX = 100
@@ -378,7 +379,9 @@ def parsed(line: bytes, number: int) -> dict[str, Any]:
         row = decoded(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         hint = " (send one JSON object a line)" if number == 1 else ""
-        raise InvalidFileError(f"line {number} is no JSON object: {error}{hint}") from error
+        raise InvalidFileError(
+            f"line {number} is no JSON object: {fault(error, line)}{hint}"
+        ) from error
     if not isinstance(row, dict):
         kind = "an array" if isinstance(row, list) else "no object"
         raise InvalidFileError(f"line {number} is {kind}; send one JSON object a line")

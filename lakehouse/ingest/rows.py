@@ -28,7 +28,7 @@ from lakehouse.ingest.row_faults import (
     no_such_column,
 )
 from lakehouse.ingest.source import shown
-from lakehouse.json_text import key_count, keys_most
+from lakehouse.json_text import fault, key_count, keys_most
 
 VIEW = "appended_rows"
 INT = {32: range(-(2**31), 2**31), 64: range(-(2**63), 2**63)}
@@ -84,7 +84,7 @@ class RowReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
             if bad := first_surrogate(body):
                 raise InvalidRowsError([bad]) from error
-            raise InvalidInputError(f"the body is no JSON that we read: {error}") from error
+            raise InvalidInputError(f"the body is not JSON: {fault(error, body)}") from error
         if not rows:
             raise InvalidInputError('"rows" is empty; send at least one row')
         if TOO_FINE.search(body):

@@ -229,12 +229,12 @@ async def test_a_wrong_field_is_named_with_its_place(body: str, field: str, word
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"name": ', "the body is not JSON: input data was truncated"),
+        (b'{"name": ', "the body is not JSON: it ends at byte 8, before all"),
         (b'{"name" "x"}', "the body is not JSON: expected ':' (byte 8)"),
-        (b'{"name": "\xff"}', "the body is not UTF-8: "),
+        (b'{"name": "\xff"}', "the body is not JSON: it is not UTF-8: "),
         (b'{"name": "x"} {}', "trailing characters (byte 15)"),
         (b"\xff\xfe{", "the body is not JSON: "),
-        (b"[" * 100_000, "the body is nested too deeply"),
+        (b"[" * 100_000, "the body is not JSON: it is nested too deeply"),
         (b'{"name": NaN}', "the body is not JSON: invalid character (byte 9)"),
     ],
 )

@@ -106,6 +106,20 @@ def test_a_bad_row_is_named_and_none_is_written(lake: Served, table: str) -> Non
     assert lake.rows(table) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"rows": [{"big": 1', "it ends at byte 19, before all that it opened is closed"),
+        ("", "it is empty"),
+        ('{"rows": [{"big": 1},]}', "trailing comma in array (byte 21)"),
+    ],
+)
+def test_a_body_that_is_no_json_says_where(lake: Served, table: str, body: str, words: str) -> None:
+    answer = lake.send("POST", f"/v1/tables/{table}/rows", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == f"the body is not JSON: {words}"
+
+
 @pytest.mark.parametrize("field", ["at", "zoned", "clock"])
 def test_a_time_finer_than_a_microsecond_is_refused(lake: Served, table: str, field: str) -> None:
     text = {"at": "2024-01-05T10:00:00.1234567", "clock": "10:00:00.1234567"}
