@@ -60,7 +60,11 @@ class NamespaceNotFoundError(NotFoundError):
 class SnapshotNotFoundError(NotFoundError):
     def __init__(self, table: str, asked: object) -> None:
         named = f", tag or branch {asked[:80]!r}" if isinstance(asked, str) else f" at {asked}"
-        super().__init__(f"the table {table!r} has no snapshot{named}", table=table)
+        super().__init__(
+            f"the table {table!r} has no snapshot{named}; "
+            f"`GET /v1/tables/{table}/snapshots` lists those that it has",
+            table=table,
+        )
 
 
 class RefNotFoundError(NotFoundError):

@@ -47,7 +47,6 @@ NEXT_STEPS = {
     "schema-drift": "`lakehouse describe TABLE` shows columns; --evolve brings new ones along",
     "job-not-found": "`lakehouse jobs list` lists them",
     "too-many-jobs": "`lakehouse jobs list --state queued` shows what waits",
-    "snapshot-not-found": "`lakehouse history TABLE` lists the snapshots",
     "statement-timeout": "--timeout asks for more time",
     "bad-rows": "--on-error reject loads the good rows, --on-error string widens the columns",
     "disk-full": "make room, then run it again",
@@ -55,6 +54,7 @@ NEXT_STEPS = {
 }
 IN_COMMANDS = (
     (r"`GET /v1/tables\?dropped=true`", "`lakehouse tables --dropped`"),
+    (r"`GET /v1/tables/\S+/snapshots`", "`lakehouse history TABLE`"),
     (r"POST /v1/tables/\S+/schema\b", "`lakehouse schema`"),
     (r"GET \.\.\./diff/rows\?from=(\d+)&to=(\d+)", r"`lakehouse diff TABLE \1 \2 --rows 20`"),
     (r"\bevolve=true\b", "--evolve"),

@@ -509,8 +509,6 @@ def pin(
             if str(name_of(ref)) == missing
         )
         raise unknown(node, catalog, may) from error
-    except SnapshotNotFoundError as error:
-        raise SqlError(error.detail) from error
     for node, each in zip(walk.tables, pinned, strict=True):
         replace_table(node, each.relation)
     return refs, pinned

@@ -151,7 +151,7 @@ def test_a_tag_is_made_read_moved_and_removed(http: httpx.Client) -> None:
     assert problem(http.delete(path), 404) == "ref-not-found"
     answer = http.post("/v1/sql", json={"sql": "FROM tagged", "as_of": {"tagged": "month-end"}})
     assert "no snapshot, tag or branch 'month-end'" in answer.json()["detail"]
-    assert problem(answer, 400)
+    assert problem(answer, 404) == "snapshot-not-found"
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,22 @@ def test_a_table_is_read_as_of_a_snapshot_and_a_time(
             assert answer.json().get("rows") == [[ROWS]], answer.text
     finally:
         server.write(f"SELECT range AS id, 'number ' || range AS name FROM range({ROWS})")
-    refused(sql(client, counted, as_of={"numbers": 1}), 400, "snapshot")
+
+
+@pytest.mark.parametrize("moment", [1, "nowhere", "2001-01-01T00:00:00Z"])
+def test_a_snapshot_that_is_not_there_is_404_as_on_every_route(
+    client: httpx.Client, moment: int | str
+) -> None:
+    text, at = "SELECT count(*) FROM numbers", json.dumps(moment).replace('"', "'")
+    kind = "TIMESTAMP" if str(moment).endswith("Z") else "VERSION"
+    answers = [
+        sql(client, text, as_of={"numbers": moment}),
+        sql(client, f"{text} AT ({kind} => {at})"),
+        sql(client, f"EXPLAIN {text}", as_of={"numbers": moment}),
+    ]
+    for answer in answers:
+        refused(answer, 404, "/v1/tables/main.numbers/snapshots")
+        assert answer.json()["type"] == "/problems/snapshot-not-found"
 
 
 @pytest.mark.parametrize("names", [["numbers", "main.numbers"], ["numbers", "NUMBERS"]])
