@@ -48,7 +48,7 @@ from lakehouse.catalog.metadata import (
     spec_of,
 )
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_name
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_column_names, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.orphans import Orphans
 from lakehouse.catalog.partitioning import (
@@ -598,6 +598,7 @@ class Catalog:
         sort_by: Sequence[str],
         properties: Mapping[str, str],
     ) -> Json:
+        check_new_column_names(column.name for column in columns)
         fields, last_id = make_fields(columns)
         table_uuid = uuid.uuid4()
         # A unique suffix: after a rename, a new table of the old name must not share the folder.

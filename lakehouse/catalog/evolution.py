@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, schema_of, sort_order_of
-from lakehouse.catalog.names import check_name
+from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import find_field
 from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, Widen
 from lakehouse.catalog.types import (
@@ -166,7 +166,7 @@ class Evolution:
 
     def _check_name(self, siblings: Sequence[Field], field: Field, name: str) -> None:
         """Refuse a name that `field` cannot have, or that would be taken for another's."""
-        check_name("column name", name)
+        check_new_column_names([name])
         taken = find_field([each for each in siblings if each is not field], name)
         if taken:
             case = "" if taken["name"] == name else "; names differ by more than case"
@@ -235,10 +235,12 @@ def named(fields: Sequence[Field], name: str) -> Field | None:
 
 def position(siblings: Sequence[Field], change: Add | Move) -> int:
     """Return where among its siblings a field is to be put."""
-    if change.first == (change.after is not None):
-        raise RefusedError('say where: "first": true or "after": "column"')
-    if change.after is None:
+    if change.first and change.after is not None:
+        raise RefusedError('"first" and "after" are two places: say where with one of them')
+    if change.first:
         return 0
+    if change.after is None:
+        raise RefusedError('say where: "first": true or "after": "column"')
     before = named(siblings, change.after)
     if before is None:
         raise RefusedError(f"there is no other column {change.after!r} beside it to come after")

@@ -1,5 +1,6 @@
 """Names of namespaces, tables and columns: checked once, here; quoted once, in `database`."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -13,6 +14,12 @@ RESERVED_NAMESPACES = frozenset(
 )
 SQL_SCHEMAS = frozenset(["information_schema", "pg_catalog"])
 """As the name of a table each would read as the schema that every SQL client asks."""
+UNSEEN = frozenset(["Cf", "Zl", "Zp", "Zs"])
+"""Unicode categories of what nobody sees, or takes for a plain space."""
+FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+"""Letters and a symbol, by their category, that are blank."""
+JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
+"""Joiners between what is not ASCII: there Persian, Indic scripts and emoji differ by them."""
 
 
 def parse_table_name(text: str) -> TableName:
@@ -35,9 +42,9 @@ def check_table_name(namespace: str, name: str) -> TableName:
 def check_namespace(name: str) -> str:
     check_name("namespace", name)
     if "." in name:
-        raise InvalidNameError("namespace", name, "it has a dot")
+        raise InvalidNameError("namespace", name, "it has a dot; take another name")
     if name.lower() in RESERVED_NAMESPACES:
-        raise InvalidNameError("namespace", name, "it is reserved")
+        raise InvalidNameError("namespace", name, "it is reserved; take another name")
     return name
 
 
@@ -67,14 +74,35 @@ def check_new_name(what: str, name: str) -> str:
     What has such a name already can still be read, renamed and dropped.
     """
     check_name(what, name)
-    if name.strip() != name or name.strip(".") != name:
+    check_readable(what, name)
+    if name.strip(".") != name:
         better = name.strip(". ") or "another one"
-        raise InvalidNameError(
-            what, name, f"it begins or ends with a space or a dot; take {better[:80]!r}"
-        )
+        raise InvalidNameError(what, name, f"it begins or ends with a dot; take {better[:80]!r}")
     if name.lower() in SQL_SCHEMAS:
         raise InvalidNameError(what, name, f"SQL knows a schema {name!r}; take another name")
     return name
+
+
+def check_readable(what: str, name: str) -> None:
+    """Refuse what looks like another name: with a space at an end, or a character unseen.
+
+    Letters of two scripts that look alike are left alone: both are how somebody writes.
+    """
+    if name.strip() != name:
+        better = name.strip()[:80]
+        raise InvalidNameError(what, name, f"it begins or ends with a space; take {better!r}")
+    for char in JOINED.sub("", name):
+        if char in FILLERS or (char != " " and unicodedata.category(char) in UNSEEN):
+            known = f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()
+            raise InvalidNameError(what, name, f"nobody sees its {known}; take it out")
+
+
+def check_new_column_names(names: Iterable[str]) -> None:
+    """Refuse what no column can be called, and what none should be from now on."""
+    names = list(names)
+    check_column_names(names)
+    for name in names:
+        check_readable("column name", name)
 
 
 def check_column_names(names: Iterable[str]) -> None:

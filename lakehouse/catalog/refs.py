@@ -18,7 +18,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.metadata import MAIN, Json, current_snapshot_id, snapshot_of
 from lakehouse.catalog.models import Ref, RefPut, RolledBack, TableName
-from lakehouse.catalog.names import check_name
+from lakehouse.catalog.names import check_name, check_readable
 from lakehouse.catalog.table import (
     AsOf,
     chosen_snapshot,
@@ -238,6 +238,7 @@ def past_of_main(metadata: Json) -> set[int]:
 def check_ref_name(ref: str) -> None:
     """Refuse a name that `as_of` would take for something else."""
     check_name("name of a tag or a branch", ref)
+    check_readable("name of a tag or a branch", ref)
     if not isinstance(as_of := read_as_of(ref), str):
         what = "a time" if isinstance(as_of, datetime) else "a snapshot id"
         raise InvalidInputError(

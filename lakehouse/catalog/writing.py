@@ -12,6 +12,7 @@ from lakehouse.catalog.errors import TooManyPartitionsError
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of, whole_number
 from lakehouse.catalog.models import Column
+from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
@@ -225,6 +226,7 @@ def new_load_id() -> str:
 
 def schema_updates(columns: Sequence[Column]) -> list[Json]:
     """Return the updates that give columns to a table that has none yet."""
+    check_new_column_names(column.name for column in columns)
     fields, last_id = make_fields(columns)
     return [
         {
