@@ -77,9 +77,15 @@ class RefExistsError(ConflictError):
 
     retryable = False
 
-    def __init__(self, table: str, ref: str, what: str) -> None:
+    def __init__(
+        self,
+        table: str,
+        ref: str,
+        what: str,
+        step: str = "say `move` to move a tag, or delete it first",
+    ) -> None:
         super().__init__(
-            f"{ref!r} of the table {table!r} {what}; say `move` to move a tag, or delete it first",
+            f"{ref!r} of the table {table!r} {what}; {step}",
             table=table,
             ref=ref,
         )

@@ -36,7 +36,7 @@ class PastController(Controller):
 
         return await database.call(work)
 
-    @get("/refs/{ref:str}")
+    @get("/refs/{ref:path}")
     async def get_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -45,9 +45,9 @@ class PastController(Controller):
         ref: FromPath[str],
     ) -> Ref:
         """Say what a tag or a branch names."""
-        return await database.call(lambda: catalog.refs.get(parse_table_name(table), ref))
+        return await database.call(lambda: catalog.refs.get(parse_table_name(table), named(ref)))
 
-    @put("/refs/{ref:str}")
+    @put("/refs/{ref:path}")
     async def put_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -62,10 +62,10 @@ class PastController(Controller):
         A tag that is there moves only with `move`; `main` moves only forward, to a snapshot that
         goes on from what it holds.
         """
-        work = partial(catalog.refs.put, parse_table_name(table), ref, data)
+        work = partial(catalog.refs.put, parse_table_name(table), named(ref), data)
         return await database.call(lambda: once.run(Ref, work))
 
-    @delete("/refs/{ref:str}")
+    @delete("/refs/{ref:path}")
     async def delete_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -75,7 +75,7 @@ class PastController(Controller):
         ref: FromPath[str],
     ) -> None:
         """Remove a tag or a branch; its snapshots stay until they expire."""
-        work = partial(catalog.refs.delete, parse_table_name(table), ref)
+        work = partial(catalog.refs.delete, parse_table_name(table), named(ref))
         await database.call(lambda: once.run(NoneType, work))
 
     @post("/rollback", status_code=200)
@@ -93,3 +93,8 @@ class PastController(Controller):
         """
         work = partial(catalog.refs.rollback, parse_table_name(table), data.to)
         return await database.call(lambda: once.run(RolledBack, work))
+
+
+def named(path: str) -> str:
+    """Return the name that the rest of a path is: other engines make branches called `a/b`."""
+    return path.removeprefix("/")

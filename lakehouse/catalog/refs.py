@@ -4,6 +4,7 @@ Everything here is one commit that writes no data: a reference is set, moved or 
 https://iceberg.apache.org/spec/#snapshot-references
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -18,7 +19,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.metadata import MAIN, Json, current_snapshot_id, snapshot_of
 from lakehouse.catalog.models import Ref, RefPut, RolledBack, TableName
-from lakehouse.catalog.names import check_name, check_readable
+from lakehouse.catalog.names import check_name, check_readable, folded
 from lakehouse.catalog.table import (
     AsOf,
     chosen_snapshot,
@@ -32,6 +33,12 @@ from lakehouse.state import Transaction
 
 T = TypeVar("T")
 
+READ_OTHERWISE = (
+    (re.compile(r"T?\d\d?:\d\d.*"), "a time"),
+    (re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"), "a number"),
+    (re.compile(r"-.*"), "an option of a command"),
+)
+"""What is no name to whoever reads it, though `as_of` would take it for one."""
 RETENTION = ("max_ref_age_ms", "min_snapshots_to_keep", "max_snapshot_age_ms")
 
 
@@ -72,7 +79,8 @@ class Refs:
         Raises:
             InvalidNameError, InvalidInputError: the name or the retention cannot be.
             SnapshotNotFoundError: what it should name is not there.
-            RefExistsError: a tag of that name is elsewhere, or the other kind has the name.
+            RefExistsError: a tag of that name is elsewhere, the other kind has the name, or a name
+                that differs by case alone is there.
             NotForwardError: `main` moves only forward here; `rollback` goes back.
         """
 
@@ -177,6 +185,10 @@ def set_ref(table: LoadedTable, ref: str, asked: RefPut) -> Json:
     """Return the update that makes `ref` what is asked, or raise what is in the way."""
     metadata = table.metadata
     there = metadata["refs"].get(ref)
+    alike = [each for each in metadata["refs"] if folded(each) == folded(ref)]
+    if there is None and alike:
+        what = f"differs from {ref!r} by case alone"
+        raise RefExistsError(str(table.name), alike[0], what, "say it like this, or take another")
     if there is not None and there["type"] != asked.type:
         raise RefExistsError(str(table.name), ref, f"is a {there['type']}")
     as_of: AsOf | None = read_as_of(asked.snapshot_id) if asked.snapshot_id is not None else None
@@ -236,14 +248,21 @@ def past_of_main(metadata: Json) -> set[int]:
 
 
 def check_ref_name(ref: str) -> None:
-    """Refuse a name that `as_of` would take for something else."""
+    """Refuse a name that `as_of`, SQL, a command or whoever reads it takes for something else."""
     check_name("name of a tag or a branch", ref)
     check_readable("name of a tag or a branch", ref)
-    if not isinstance(as_of := read_as_of(ref), str):
-        what = "a time" if isinstance(as_of, datetime) else "a snapshot id"
+    if other := read_otherwise(ref):
         raise InvalidInputError(
-            f"the name {ref!r} reads as {what}; put letters before it, as in 'at-{ref}'"
+            f"the name {ref!r} reads as {other}; put letters before it, as in {'at-' + ref!r}"
         )
+
+
+def read_otherwise(ref: str) -> str | None:
+    """Return what a name reads as, when that is not a name."""
+    as_of = read_as_of(ref)
+    if isinstance(as_of, str):
+        return next((what for form, what in READ_OTHERWISE if form.fullmatch(ref)), None)
+    return "a time" if isinstance(as_of, datetime) else "a snapshot id"
 
 
 def check_retention(ref: str, asked: RefPut) -> None:

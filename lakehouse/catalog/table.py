@@ -176,7 +176,7 @@ def read_as_of(asked: int | str) -> AsOf:
     """
     if isinstance(asked, int):
         return asked
-    if asked.isascii() and asked.isdigit():
+    if is_digits(asked):
         return int(asked)
     try:
         at = datetime.fromisoformat(asked)
@@ -197,11 +197,23 @@ def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     if isinstance(as_of, datetime):
         found = snapshot_at(metadata, epoch_ms(as_of))
     else:
-        ref = metadata["refs"].get(as_of, {}) if isinstance(as_of, str) else {}
-        found = snapshot_of(metadata, ref.get("snapshot-id", as_of))
+        found = snapshot_of(metadata, snapshot_id_of(metadata, as_of))
     if found is None:
         raise SnapshotNotFoundError(str(table.name), as_of)
     return found
+
+
+def snapshot_id_of(metadata: Json, as_of: int | str) -> int:
+    """Return the id that a name or a text of digits says; -1, which is nobody's, of no name."""
+    if isinstance(as_of, int):
+        return as_of
+    if as_of in metadata["refs"]:
+        return int(metadata["refs"][as_of]["snapshot-id"])
+    return int(as_of) if is_digits(as_of) else -1
+
+
+def is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def read_schema(table: LoadedTable, snapshot: Json | None, as_of: AsOf | None) -> Json:

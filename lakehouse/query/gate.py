@@ -547,7 +547,8 @@ def reference(node: Tree, as_of: Mapping[str, AsOf], where: bytes) -> TableRef:
 def at_moment(clause: Tree) -> AsOf:
     """Return what `AT (VERSION => ..)` or `AT (TIMESTAMP => ..)` says; without a zone it is UTC.
 
-    A version is a snapshot id, or a text: the name of a tag or a branch, whatever it looks like.
+    A version is a snapshot id, or a text: the name of a tag or a branch, whatever it looks like,
+    and an id where digits name neither.
     """
     expression = clause["expr"]
     while expression.get("class") == "CAST":
@@ -555,8 +556,7 @@ def at_moment(clause: Tree) -> AsOf:
     try:
         value = expression["value"]["value"]
         if clause["unit"].upper() == "VERSION":
-            is_id = not isinstance(value, str) or (value.isascii() and value.isdigit())
-            return int(value) if is_id else str(value)
+            return version_of(value, expression["value"]["type"]["id"])
         moment = datetime.fromisoformat(str(value))
     except (KeyError, TypeError, ValueError) as error:
         raise SqlError(
@@ -564,6 +564,15 @@ def at_moment(clause: Tree) -> AsOf:
             "(TIMESTAMP => 'ISO 8601 time')"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def version_of(value: object, type_: str) -> int | str:
+    """Return a snapshot id or a name; `TypeError` for another number, as `1e5` or `1.0` is one."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int) or "INT" not in type_:
+        raise TypeError(type_)
+    return value
 
 
 def replace_table(node: Tree, relation: str) -> None:

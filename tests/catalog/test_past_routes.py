@@ -176,6 +176,24 @@ def test_a_reference_that_cannot_be_is_refused(
     assert names == ["main"]
 
 
+def test_a_name_with_a_slash_is_told_what_is_wrong_with_it(http: httpx.Client) -> None:
+    load(http, "slashed", "1,a\n")
+    answer = http.put("/v1/tables/slashed/refs/a%2Fb", json={"type": "tag"})
+    assert problem(answer, 400) == "invalid-name"
+    assert "'a/b'" in answer.json()["detail"]
+    assert problem(http.get("/v1/tables/slashed/refs/a%2Fb"), 404) == "ref-not-found"
+    assert problem(http.delete("/v1/tables/slashed/refs/a%2Fb"), 404) == "ref-not-found"
+
+
+def test_a_version_is_an_id_or_a_text_and_no_other_number(http: httpx.Client) -> None:
+    first = load(http, "versions", "1,a\n")
+    assert rows(http, f"FROM versions AT (VERSION => '{first}')") == [[1, "a"]]
+    for version in ("1e5", f"{first}.0", "1.9"):
+        answer = http.post("/v1/sql", json={"sql": f"FROM versions AT (VERSION => {version})"})
+        assert answer.status_code == 400, (version, answer.text)
+        assert "AT takes" in answer.json()["detail"], answer.text
+
+
 def test_main_stays(http: httpx.Client) -> None:
     load(http, "stays", "1,a\n")
     assert problem(http.delete("/v1/tables/stays/refs/main"), 400) == "invalid-input"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyiceberg.table import Table as PyIcebergTable
 
-from lakehouse.catalog import SnapshotNotFoundError, TableNotFoundError
+from lakehouse.catalog import SnapshotNotFoundError, TableNotFoundError, read_as_of
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
     InvalidNameError,
@@ -121,6 +121,24 @@ def test_a_tag_moves_only_when_told_and_a_name_keeps_its_kind(lake: Lake) -> Non
     assert put(lake, "work", "branch", snapshot_id=second).snapshot_id == second
 
 
+def test_names_that_differ_by_case_alone_are_refused(lake: Lake) -> None:
+    first, *_ = three(lake)
+    put(lake, "Month-End", snapshot_id=first)
+    for name, type_ in (("month-end", "tag"), ("MONTH-END", "branch"), ("Main", "branch")):
+        with pytest.raises(RefExistsError, match="by case alone; say it like this"):
+            put(lake, name, type_, snapshot_id=first)
+    assert put(lake, "Month-End", snapshot_id=first).snapshot_id == first
+    assert put(lake, "Ärger").name == "Ärger"
+    assert put(lake, "ärger").name == "ärger", "DuckDB tells these apart, and so do we"
+
+
+@pytest.mark.parametrize("name", ["2026-Q1", "2026-01", "v1.0", "at-1", "e5", "x-1"])
+def test_a_name_that_reads_as_nothing_else_is_one(lake: Lake, name: str) -> None:
+    first, *_ = three(lake)
+    put(lake, name, snapshot_id=first)
+    assert lake.catalog.snapshot_id(main("t"), read_as_of(name)) == first
+
+
 def test_main_moves_only_forward_by_its_reference(lake: Lake) -> None:
     first, _, third = three(lake)
     put(lake, "audit", "branch")
@@ -146,6 +164,12 @@ def test_main_moves_only_forward_by_its_reference(lake: Lake) -> None:
     [
         ("12345", {"type": "tag"}, "snapshot id"),
         ("2026-01-31", {"type": "tag"}, "a time"),
+        ("12:00", {"type": "tag"}, "a time"),
+        ("2026-W05-1", {"type": "tag"}, "a time"),
+        ("1e5", {"type": "tag"}, "a number"),
+        ("-1", {"type": "tag"}, "a number"),
+        ("1.0", {"type": "branch"}, "a number"),
+        ("-x", {"type": "tag"}, "an option"),
         ("a/b", {"type": "tag"}, "control character"),
         ("", {"type": "tag"}, "empty"),
         ("x" * 256, {"type": "tag"}, "256 bytes"),
