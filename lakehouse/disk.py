@@ -1,4 +1,10 @@
-"""How much room the disk has, and the reserve that whatever adds data leaves alone."""
+"""How much room the disk has, and the reserve that whatever adds data leaves alone.
+
+Loads, rows, updates, objects, results, spills, compactions and backups onto the same disk look
+first. What makes room does not (deletes, erasures, drops, expiry), nor what the catalog needs to
+live (commits without rows, merges of manifests, its own copy), nor what brings a lakehouse back
+(restore, rebuild, relocate), which runs without a server.
+"""
 
 import shutil
 import time

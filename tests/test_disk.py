@@ -128,6 +128,14 @@ def test_the_catalog_still_changes_below_the_reserve(full: Served) -> None:
     assert full.send("DELETE", "/v1/storage/delete/old").status_code == 204
 
 
+def test_rows_are_deleted_and_erased_below_the_reserve(full: Served) -> None:
+    deleted = full.send("POST", "/v1/tables/kept/delete", json={"where": "name = 'Bo'"})
+    assert deleted.is_success and deleted.json()["deleted_rows"] == 1, deleted.text
+    everything = {"where": "true", "erase": True}
+    erased = full.send("POST", "/v1/tables/kept/delete", json=everything)
+    assert erased.is_success and erased.json()["deleted_files"] > 0, erased.text
+
+
 def test_ready_warns_below_the_reserve(full: Served) -> None:
     readiness = full.send("GET", "/ready").json()
 

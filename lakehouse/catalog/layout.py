@@ -2,6 +2,10 @@
 
 Both are written while the table goes on; its lock is held only for the commit, which happens if
 everything that was rewritten is still the table's.
+
+What was rewritten stays until the snapshots that read it expire: for days a compaction costs room
+and gives none back, so it leaves the disk's reserve alone. A merge of manifests may reach into it:
+it writes 2 MiB at most, and keeps commits as small as they are.
 """
 
 from collections import defaultdict
@@ -147,6 +151,7 @@ class Layout:
 
         Raises:
             NotRewritableError: the table has deletes of another engine.
+            DiskFullError: there is no room for it above the disk's reserve; nothing more was done.
             InputsGoneError: somebody changed the files meanwhile; nothing more was done.
         """
         table = self._tables.find(name)
@@ -164,6 +169,7 @@ class Layout:
                 with self._tables.rewriting(name):
                     for group in chosen:
                         go_on()
+                        self._store.disk.check(sum(each.size_bytes for each in group))
                         added += self._rewrite(cursor, table, group, rules.target_file_bytes)
                     reach("after-rewrite")
                     self._replace(table, chosen, added)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from lakehouse.catalog import Catalog, TableName
+from lakehouse.catalog import Catalog, TableName, TableNotFoundError
 from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Connection, Database, EngineError, Lane
 from lakehouse.errors import LakehouseError
@@ -101,10 +101,19 @@ class Maintenance:
         return runs
 
     def runs(
-        self, limit: int, before: int | None = None, table: str | None = None
+        self, limit: int, before: int | None = None, table: TableName | None = None
     ) -> Sequence[MaintenanceRun]:
-        """Return the newest runs that left a row, those before the run `before`."""
-        return self._ledger.list(limit, before, table)
+        """Return the newest runs that left a row, those before the run `before`.
+
+        Raises:
+            TableNotFoundError: there is no table `table`, and no row of one.
+        """
+        there = self._catalog.find(table) if table is not None else None
+        name = str(there.name if there else table) if table is not None else None
+        found = self._ledger.list(limit, before, name)
+        if table is not None and not there and not found and before is None:
+            raise TableNotFoundError(str(table), self._catalog.nearest(table))
+        return found
 
     def _wake(self, loop: asyncio.AbstractEventLoop, name: TableName) -> None:
         """Have a table looked at soon. Called on any thread, after its commit."""

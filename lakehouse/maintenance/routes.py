@@ -34,9 +34,12 @@ class MaintenanceController(Controller):
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> MaintenancePage:
-        """List what maintenance did or could not do, the newest first."""
+        """List what maintenance did or could not do, the newest first.
+
+        Of a table that was dropped, what was done to it is told all the same.
+        """
         before = number_of(cursor) if cursor else None
-        name = str(parse_table_name(table)) if table is not None else None
+        name = parse_table_name(table) if table is not None else None
         found = await database.call(partial(maintenance.runs, limit + 1, before, name))
         more = len(found) > limit
         following = encoded(str(found[limit - 1].run_id)) if more else None

@@ -22,6 +22,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Connection, EngineError, EngineInterruptError
+from lakehouse.disk import DiskFullError
 from lakehouse.errors import LakehouseError
 from lakehouse.maintenance.ledger import Ledger
 from lakehouse.maintenance.models import MaintenanceRun, Outcome, Task
@@ -35,7 +36,7 @@ EXPIRE_TOGETHER = 20
 METADATA_EVERY_S = 60.0
 """Between two looks at the old metadata files of a table that is being written."""
 DAY_S = 86_400
-SKIPPED = (FilesKeptError, InputsGoneError, NotRewritableError, TableInUseError)
+SKIPPED = (DiskFullError, FilesKeptError, InputsGoneError, NotRewritableError, TableInUseError)
 
 
 @dataclass(frozen=True, slots=True)

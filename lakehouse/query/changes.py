@@ -116,6 +116,9 @@ class TableChanges:
     def _delete(
         self, name: TableName, request: RowsDelete, cursor: Connection, key: Key[RowsChanged]
     ) -> RowsChanged:
+        # Within the disk's reserve too, as `_erase`: for whoever has nothing to drop this is the
+        # way to make room. What stays of the files is less than what goes with them, at once or
+        # when the snapshots expire; where even that has no room, it is 507 and nothing changed.
         with in_our_words():
             where = self._only_where(self._expressions(cursor, name, request.parameters), request)
             rows, seal = self._catalog.rows, sealed(key, changed_answer)

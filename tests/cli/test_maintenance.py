@@ -24,3 +24,22 @@ def test_small_files_of_a_table_become_one_and_the_run_is_listed(quick: Shell) -
 def test_a_table_that_is_not_there_is_said(quick: Shell) -> None:
     assert quick.run("maintenance", "run", "nowhere").code == 3
     assert "nowhere" in quick.run("maintenance", "run", "nowhere").stderr
+    status = quick.run("maintenance", "status", "nowhere")
+    assert status.code == 3 and "no table is named 'main.nowhere'" in status.stderr
+
+
+def test_what_was_done_to_a_table_that_was_dropped_is_still_listed(quick: Shell) -> None:
+    for number in range(6):
+        quick.write("left.csv", f"id\n{number}\n")
+        quick.ok("ingest", "left.csv", "--mode", "append" if number else "create")
+    quick.ok("maintenance", "run", "left")
+    assert [run["table"] for run in listed(quick, "LEFT")] == ["main.left"], "as SQL finds it"
+    quick.ok("drop", "left")
+    assert [run["table"] for run in listed(quick, "left")] == ["main.left"]
+
+
+def listed(quick: Shell, table: str) -> list[dict[str, object]]:
+    runs: list[dict[str, object]] = quick.ok("maintenance", "status", table, "--json").json()[
+        "runs"
+    ]
+    return runs

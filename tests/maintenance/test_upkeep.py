@@ -6,6 +6,7 @@ import pytest
 
 from lakehouse.catalog import TableName
 from lakehouse.config import MaintenanceConfig
+from lakehouse.disk import Disk
 from lakehouse.maintenance.ledger import Ledger
 from lakehouse.maintenance.maintenance import Maintenance
 from lakehouse.maintenance.models import MaintenanceRun
@@ -84,6 +85,22 @@ def test_a_property_that_means_nothing_is_said_and_the_table_left_alone(lake: La
     assert {run.outcome for run in runs.values()} == {"failed"}
     assert "write.target-file-size-bytes" in (runs["compact"].reason or "")
     assert len(lake.data_files("t")) == 8
+
+
+def test_a_compaction_leaves_the_reserve_alone_and_says_why(lake: Lake) -> None:
+    appends(lake, 8)
+    before = lake.tree()
+    it = upkeep(lake, manifests_min=2, snapshots_days=0, snapshots_min=1)
+    lake.store.disk = Disk(lake.root, 1 << 60)
+    runs = tend(lake, it)
+    assert (runs["compact"].outcome, runs["compact"].item_count) == ("skipped", 0)
+    assert "no room" in (runs["compact"].reason or "") and runs["compact"].run_id is not None
+    assert (runs["merge"].outcome, runs["expire"].outcome) == ("done", "done"), "that makes room"
+    assert {each for each in lake.tree() - before if each.endswith(".parquet")} == set()
+    assert "compact" not in tend(lake, it, BUSY), "it waits for the next thorough look"
+    lake.store.disk = Disk(lake.root, 0)
+    assert tend(lake, it)["compact"].outcome == "done"
+    assert len(lake.rows("t")) == 8 and len(lake.data_files("t")) == 1
 
 
 def test_a_busy_table_does_not_try_again_and_again_what_failed(lake: Lake) -> None:
