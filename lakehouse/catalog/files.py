@@ -11,12 +11,15 @@ from lakehouse.errors import LakehouseError
 from lakehouse.state import State
 from lakehouse.storage import LocalStore
 
+UNREAD = (LakehouseError, ValueError, OSError)
+"""What reading one of a table's files may raise: the others are needed all the same."""
 STATISTICS = ("statistics", "partition-statistics")
 
 
 @dataclass(frozen=True, slots=True)
 class NeededFile:
     key: str
+    """The whole location of a file outside of the warehouse, where no copy finds it."""
     table: str
     size_bytes: int | None = None
     """What it must have; None where nobody wrote that down."""
@@ -31,33 +34,39 @@ def needed_files(state: State, store: LocalStore) -> Iterator[NeededFile]:
     """
     manifests = Manifests(store)
     for place in places(state):
-        with suppress(ValueError):  # of another warehouse: nothing of it is here
-            key, table = store.key(place.location), str(place.name)
-            yield NeededFile(key, table)
-            with suppress(LakehouseError, ValueError, OSError):
-                metadata = read_metadata(store.read(key))
-                yield from of_table(metadata, table, store, manifests)
+        key, table = key_of(place.location, store), str(place.name)
+        yield NeededFile(key, table)
+        with suppress(*UNREAD):
+            metadata = read_metadata(store.read(key))
+            yield from of_table(metadata, table, store, manifests)
 
 
 def of_table(
     metadata: Json, table: str, store: LocalStore, manifests: Manifests
 ) -> Iterator[NeededFile]:
     for entry in metadata["metadata-log"]:
-        yield NeededFile(store.key(entry["metadata-file"]), table, is_history=True)
+        yield NeededFile(key_of(entry["metadata-file"], store), table, is_history=True)
     for name in STATISTICS:
         for each in metadata.get(name) or ():
             size_bytes = each.get("file-size-in-bytes")
-            yield NeededFile(store.key(each["statistics-path"]), table, size_bytes)
+            yield NeededFile(key_of(each["statistics-path"], store), table, size_bytes)
     seen: set[str] = set()
     for snapshot in metadata["snapshots"]:
-        yield NeededFile(store.key(snapshot["manifest-list"]), table)
-        with suppress(LakehouseError):
+        yield NeededFile(key_of(snapshot["manifest-list"], store), table)
+        with suppress(*UNREAD):
             for manifest in manifests.read_list(snapshot["manifest-list"]):
                 if manifest.manifest_path in seen:
                     continue
                 seen.add(manifest.manifest_path)
-                key = store.key(manifest.manifest_path)
+                key = key_of(manifest.manifest_path, store)
                 yield NeededFile(key, table, manifest.manifest_length)
-                with suppress(LakehouseError):
+                with suppress(*UNREAD):
                     for file in manifests.live_files([manifest]):
-                        yield NeededFile(store.key(file.location), table, file.size_bytes)
+                        yield NeededFile(key_of(file.location, store), table, file.size_bytes)
+
+
+def key_of(location: str, store: LocalStore) -> str:
+    try:
+        return store.key(location)
+    except ValueError:
+        return location

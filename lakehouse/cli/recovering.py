@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from lakehouse.cli import output
+from lakehouse.cli import exits, output
 from lakehouse.cli.jobs import bar
 from lakehouse.cli.settings import settings
 from lakehouse.cli.where import NoDataDirectoryError, connected, on_directory
@@ -40,6 +40,18 @@ def backup(
         own = msgspec.structs.replace(config.backup, directories=(target,))
         config = msgspec.structs.replace(config, backup=own)
         report = on_directory(lambda lake: work(lake, target), config, data_dir, make=False)
+    show_backup(report, as_json)
+    if report.damaged:
+        tables = output.plural(len(report.damaged), "damaged table")
+        line = (
+            f"error: the backup is made, but not whole: {tables}, older backups stay → "
+            "`lakehouse restore` of an older one has the files, if it was made before"
+        )
+        output.stderr().print(line, style="red", soft_wrap=True)
+        click.get_current_context().exit(exits.OTHER)
+
+
+def show_backup(report: BackupReport, as_json: bool) -> None:
     if as_json:
         output.emit(report)
         return

@@ -54,7 +54,8 @@ def connected(
 
 
 def on_directory(work: Callable[[Client], T], config: Config, path: Path, *, make: bool) -> T:
-    if not make and not (path.is_dir() and (path / "catalog.db").exists()):
+    # With a format alone it is one, whose catalog is gone or not yet there: opening it says so.
+    if not make and not any((path / name).exists() for name in ("catalog.db", "format")):
         raise NoDataDirectoryError(path)
     # Opening what is needed for it takes 1 s, which commands against a server do without.
     from lakehouse.cli.local import LOOPBACK, beside_server, free_port

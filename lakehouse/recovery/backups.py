@@ -19,16 +19,25 @@ import msgspec
 from lakehouse import __version__
 from lakehouse.catalog import NeededFile, needed_files
 from lakehouse.config import BackupConfig
-from lakehouse.recovery.copying import PART, copy_file, difference, pump
+from lakehouse.recovery.copying import (
+    PART,
+    copy_file,
+    difference,
+    filling,
+    opened,
+    pump,
+    sync_tree,
+)
 from lakehouse.recovery.errors import (
     BackupDamagedError,
     BackupDirectoryError,
     BackupRunningError,
     BackupsRestlessError,
     NoBackupDirectoryError,
+    UnreadableError,
 )
 from lakehouse.recovery.models import BackedUpFile, Backup, BackupReport
-from lakehouse.state import State
+from lakehouse.state import State, sync_directory
 from lakehouse.storage import LocalStore
 
 RECORD = "backup.json"
@@ -36,6 +45,7 @@ PARTIAL = ".partial"
 OTHERS = ("objects", "vectors")
 """What lies in the warehouse besides tables."""
 ATTEMPTS_MAX = 10
+GONE = "is gone or cut short"
 
 Tell = Callable[[int], None]
 """Gets the files done so far; may raise to stop."""
@@ -51,6 +61,8 @@ class Run:
     """Files of the backup before."""
     done: dict[str, BackedUpFile] = field(default_factory=dict)
     copied: list[BackedUpFile] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Why a file that is there could not be copied."""
 
 
 class Backups:
@@ -70,9 +82,11 @@ class Backups:
         allowed = self._config.directories
         if not allowed:
             raise NoBackupDirectoryError
-        if given is not None and given not in allowed:
+        if given is None:
+            return Path(allowed[0])
+        if not given or Path(given) not in map(Path, allowed):  # a last slash makes no other one
             raise BackupDirectoryError(given, allowed)
-        return Path(given or allowed[0])
+        return Path(given)
 
     def run(self, target: Path, *, verify: bool, tell: Tell = lambda done: None) -> BackupReport:
         """Back up everything into a new folder of `target`; what the last one has is linked.
@@ -81,11 +95,14 @@ class Backups:
             BackupRunningError: one is being made.
             BackupsRestlessError: maintenance was always faster.
             BackupDamagedError: what was read back is not what was written.
+            DiskFullError: the backup lies on the warehouse's disk, and would eat its reserve.
+            NoRoomError: the disk is full.
         """
         if not self._running.acquire(blocking=False):
             raise BackupRunningError
         try:
-            return self._run(target, verify, tell)
+            with filling(target):
+                return self._run(target, verify, tell)
         finally:
             shutil.rmtree(target / PARTIAL, ignore_errors=True)
             self._running.release()
@@ -111,8 +128,11 @@ class Backups:
         if verify:
             check(partial)
         finished = target / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}"
+        sync_tree(partial)
         partial.rename(finished)
-        for old in finished_in(target)[: -self._config.keep]:
+        sync_directory(target)
+        # Of a damaged table an older backup may have the only whole copy: none of them goes.
+        for old in finished_in(target)[: -self._config.keep] if not damaged else ():
             shutil.rmtree(old)
         return BackupReport(
             directory=str(finished),
@@ -140,11 +160,15 @@ class Backups:
                     if file.key not in run.done and not self._copy(run, file):
                         missing[file.key] = file
                     tell(len(run.done))
-            lacking = {key: file for key, file in missing.items() if not file.is_history}
+            lacking = {
+                key: file
+                for key, file in missing.items()
+                if key in run.unreadable or not file.is_history
+            }
             if lacking.keys() <= missing_before:
                 self._forget(run, wanted)
                 return {
-                    file.table: f"the file {key} is gone or cut short"
+                    file.table: f"the file {key} {run.unreadable.get(key, GONE)}"
                     for key, file in lacking.items()
                 }
             missing_before = set(lacking)
@@ -159,7 +183,11 @@ class Backups:
 
     def _copy(self, run: Run, file: NeededFile) -> bool:
         """Copy a file, or link the one that the backup before has; whether it is there."""
-        source, target = self._store.path(file.key), run.folder / "warehouse" / file.key
+        try:
+            source, target = self._store.path(file.key), run.folder / "warehouse" / file.key
+        except ValueError:
+            return False  # outside of the warehouse: its table is not whole without it
+        run.unreadable.pop(file.key, None)
         try:
             size_bytes = source.stat().st_size
             if file.size_bytes not in (None, size_bytes):
@@ -171,8 +199,13 @@ class Backups:
                     target.hardlink_to(run.before / "warehouse" / file.key)
                     run.done[file.key] = known
                     return True
+            if is_on_one_disk(run.folder, self._store.root):
+                self._store.disk.check(size_bytes)
             run.done[file.key] = copy_file(source, target, file.key)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except UnreadableError as error:
+            run.unreadable[file.key] = f"cannot be read: {error.reason}"
             return False
         run.copied.append(run.done[file.key])
         return True
@@ -194,8 +227,12 @@ def newest(target: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def is_on_one_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
 def recorded(path: Path) -> BackedUpFile:
-    with path.open("rb") as file:
+    with opened(path) as file:
         size_bytes, digest = pump(file, None)
     return BackedUpFile(path.name, size_bytes, digest)
 

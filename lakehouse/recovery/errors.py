@@ -5,11 +5,13 @@ from pathlib import Path
 
 from lakehouse.errors import (
     ConflictError,
+    InsufficientStorageError,
     InvalidInputError,
     NotFoundError,
     PermissionDeniedError,
     UnavailableError,
     UnprocessableError,
+    UpstreamError,
 )
 
 
@@ -49,6 +51,20 @@ class BackupsRestlessError(UnavailableError):
             f"files were deleted faster than they could be copied, {attempts} times; nothing is"
             " left of the backup, the one before is whole: try again when maintenance is done"
         )
+
+
+class NoRoomError(InsufficientStorageError):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the disk of {folder} is full; nothing is left of what was copied: give it more room,"
+            " then run it again"
+        )
+
+
+class UnreadableError(UpstreamError):
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.reason = (error.strerror or str(error)).lower()
+        super().__init__(f"{path} cannot be read: {self.reason}")
 
 
 class NoBackupError(NotFoundError):

@@ -7,20 +7,18 @@ from pathlib import Path
 
 from lakehouse.catalog import NothingToRelocateError, parse_table_name, relocate
 from lakehouse.recovery.backups import RECORD, check, newest, read_record
-from lakehouse.recovery.copying import copy_file
+from lakehouse.recovery.copying import copy_file, filling, sync_tree
 from lakehouse.recovery.errors import BackupDamagedError, NoBackupError, NotEmptyError
 from lakehouse.recovery.models import Backup, RestoreReport
-from lakehouse.state import State, held_as_it_is
+from lakehouse.state import State, begun_restore, held_as_it_is
 from lakehouse.storage import LocalStore
-
-UNFINISHED = "of a restore that did not end: empty it, restore again\n"
-"""The format of a directory that no server starts on."""
 
 
 def restore(source: Path, path: Path, *, without: Sequence[str] = ()) -> RestoreReport:
     """Make the data directory `path` of a backup, or of the newest one in a folder of backups.
 
-    Every file is compared with the checksum that it was backed up with.
+    Every file is compared with the checksum that it was backed up with. Killed on the way, it
+    leaves a directory that no server starts on.
 
     Args:
         path: not there, or empty.
@@ -31,6 +29,7 @@ def restore(source: Path, path: Path, *, without: Sequence[str] = ()) -> Restore
         NotEmptyError: something lies in `path`.
         BackupDamagedError: a file is not what was backed up; nothing is left of the restore.
         CannotRelocateError: a table cannot lie at another path; nothing is left of the restore.
+        NoRoomError: the disk is full; nothing is left of the restore.
     """
     folder = backup_in(source)
     path = path.absolute()
@@ -39,12 +38,12 @@ def restore(source: Path, path: Path, *, without: Sequence[str] = ()) -> Restore
     record = read_record(folder)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with held_as_it_is(path):
-            (path / "format").write_text(UNFINISHED)
+        with held_as_it_is(path), filling(path), begun_restore(path):
             tables = put_back(folder, record, path, without)
-            (path / "format").unlink()  # the catalog says its own
+            sync_tree(path)
     except BaseException:
-        for each in path.iterdir():
+        # Its mark goes last: nobody starts on what is left if this is cut short, too.
+        for each in sorted(path.iterdir(), key=lambda each: each.name == "format"):
             shutil.rmtree(each) if each.is_dir() else each.unlink()
         raise
     size_bytes = sum(each.size_bytes for each in record.files)

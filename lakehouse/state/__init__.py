@@ -1,6 +1,11 @@
 """The one door to `catalog.db`, and to the data directory that it lies in."""
 
-from lakehouse.state.data_directory import DataDirectory, held_as_it_is, replace_catalog
+from lakehouse.state.data_directory import (
+    DataDirectory,
+    begun_restore,
+    held_as_it_is,
+    replace_catalog,
+)
 from lakehouse.state.errors import (
     CatalogInUseError,
     DataDirectoryInUseError,
@@ -8,6 +13,7 @@ from lakehouse.state.errors import (
     StateTooNewError,
 )
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
+from lakehouse.state.files import sync_directory
 from lakehouse.state.lease import Lease, keep_lease
 from lakehouse.state.state import State, Transaction, UniqueViolationError, damage_in
 
@@ -21,10 +27,12 @@ __all__ = [
     "StateTooNewError",
     "Transaction",
     "UniqueViolationError",
+    "begun_restore",
     "damage_in",
     "expire_idempotency_keys",
     "held_as_it_is",
     "keep_expiring",
     "keep_lease",
     "replace_catalog",
+    "sync_directory",
 ]

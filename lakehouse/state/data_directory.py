@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 CATALOG = "catalog.db"
 HOLDER_MAX_BYTES = 4096
+RESTORING = "restoring"
+"""The format of a directory that a restore has not finished: nobody starts on it."""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -154,6 +156,15 @@ def replace_catalog(path: Path, new: Path) -> Path | None:
     return kept
 
 
+@contextmanager
+def begun_restore(path: Path) -> Iterator[None]:
+    """Have nobody start on a directory that we hold, unless the block comes to its end."""
+    write_whole(path / "format", f"{RESTORING}\n")
+    yield
+    (path / "format").unlink()  # the catalog says its own
+    sync_directory(path)
+
+
 def make_private(path: Path) -> None:
     """Make the directory, readable by its owner alone.
 
@@ -210,7 +221,7 @@ def read_format(path: Path) -> int | None:
 
     Raises:
         StateTooNewError: we do not know that format.
-        DataDirectoryUnusableError: the file says no number.
+        DataDirectoryUnusableError: the file says no number, or that a restore did not end.
     """
     try:
         number, _, rest = (path / "format").read_text(encoding="utf-8").partition("\n")
@@ -218,6 +229,9 @@ def read_format(path: Path) -> int | None:
         # Killed before the file was written, or by a draft that wrote none: the catalog knows.
         number = str(step_of(path / CATALOG)) if (path / CATALOG).exists() else "0"
         rest = ""
+    if number == RESTORING:
+        why = "a restore into it was cut short; empty it, and restore again"
+        raise DataDirectoryUnusableError(path, why)
     if not (number.isascii() and number.isdecimal()):
         raise DataDirectoryUnusableError(path, f"its format file says {number[:40]!r}")
     if int(number) > FORMAT:
