@@ -1,7 +1,7 @@
 """Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
 
 from lakehouse.catalog.catalog import Catalog, WriteMode
-from lakehouse.catalog.differences import Differing
+from lakehouse.catalog.differences import ADDED_COLUMNS, Differing
 from lakehouse.catalog.erasing import Erased
 from lakehouse.catalog.errors import (
     CommitFailedError,
@@ -54,6 +54,7 @@ from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 
 __all__ = [
+    "ADDED_COLUMNS",
     "AsOf",
     "Catalog",
     "Changed",

@@ -27,6 +27,12 @@ from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type, to_columns
 from lakehouse.database import Connection, quoted
 
+CHANGE_TYPE, SNAPSHOT_ID, COMMITTED_AT = ADDED_COLUMNS = (
+    "_change_type",
+    "_snapshot_id",
+    "_committed_at",
+)
+"""Behind the table's own columns, which may have the same names."""
 SNAPSHOTS_MAX = 500
 """Of one answer of `changes`: each is a SELECT of its own, 0.5 ms to bind."""
 
@@ -37,8 +43,8 @@ Pin = Callable[[Connection, LoadedTable, AsOf | None], Pinned]
 class Differing:
     """A SELECT of the rows that differ, and what it reads.
 
-    Its columns are those of the table at the later snapshot, then `_change_type` (`insert` or
-    `delete`), `_snapshot_id` and `_committed_at` of the snapshot that changed the row.
+    Its columns are those of the table at the later snapshot, then `ADDED_COLUMNS`: `insert` or
+    `delete`, and the id and the time of the snapshot that changed the row.
     """
 
     sql: str
@@ -248,12 +254,12 @@ def labelled(sides: Sides, fields: Sequence[Field], snapshot: Json) -> str:
     """Return the SELECT of the rows that changed, what left before what came."""
     snapshot_id, at_ms = int(snapshot["snapshot-id"]), int(snapshot["timestamp-ms"])
     names = ", ".join(quoted(each["name"]) for each in fields)
-    since = f"CAST({snapshot_id} AS BIGINT) AS _snapshot_id"
-    when = f"make_timestamptz({at_ms * 1000}) AS _committed_at"
+    since = f"CAST({snapshot_id} AS BIGINT) AS {SNAPSHOT_ID}"
+    when = f"make_timestamptz({at_ms * 1000}) AS {COMMITTED_AT}"
     if sides.before is None or sides.after is None:
         change = "insert" if sides.before is None else "delete"
         rows = sides.after if sides.before is None else sides.before
-        return f"SELECT {names}, '{change}' AS _change_type, {since}, {when} FROM ({rows})"
+        return f"SELECT {names}, '{change}' AS {CHANGE_TYPE}, {since}, {when} FROM ({rows})"
     weight = quoted(free_name(fields))
     weighed = (
         f"SELECT {names}, -1 AS {weight} FROM ({sides.before}) UNION ALL "
@@ -263,7 +269,7 @@ def labelled(sides: Sides, fields: Sequence[Field], snapshot: Json) -> str:
         f"SELECT {names}, sum({weight}) AS {weight} FROM ({weighed}) GROUP BY {names} "
         f"HAVING sum({weight}) <> 0 ORDER BY {weight}"
     )
-    change = f"CASE WHEN {weight} < 0 THEN 'delete' ELSE 'insert' END AS _change_type"
+    change = f"CASE WHEN {weight} < 0 THEN 'delete' ELSE 'insert' END AS {CHANGE_TYPE}"
     repeated = f"SELECT *, unnest(range(CAST(abs({weight}) AS BIGINT))) FROM ({changed})"
     return f"SELECT {names}, {change}, {since}, {when} FROM ({repeated})"
 

@@ -1,6 +1,9 @@
 """Why a statement is refused before it runs."""
 
-from lakehouse.errors import InvalidInputError, TooLargeError
+from collections.abc import Sequence
+
+from lakehouse.catalog import TableName
+from lakehouse.errors import InvalidInputError, TooLargeError, UnprocessableError
 
 
 class SqlError(InvalidInputError):
@@ -30,3 +33,14 @@ class UnknownTableError(SqlError):
 class StatementTooLongError(TooLargeError):
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"the statement has more than {limit} {what}", limit=limit)
+
+
+class ColumnTakenError(UnprocessableError):
+    """A table has a column of the name that the answer gives to one of its own."""
+
+    def __init__(self, table: TableName, columns: Sequence[str]) -> None:
+        super().__init__(
+            f"{table} has the column {columns[0]!r}, as changes and differences call one of theirs;"
+            f" rename it (POST /v1/tables/{table}/schema), or read both snapshots with `as_of`",
+            columns=list(columns),
+        )

@@ -26,6 +26,7 @@ from lakehouse.query.tables import (
     counted,
     difference_request,
     export_request,
+    with_names,
 )
 
 SNAPSHOT_ID = "X-Lakehouse-Snapshot-Id"
@@ -153,6 +154,7 @@ async def answered(
     query_id: str | None,
 ) -> Response[Any]:
     chosen = cast(Format, negotiated(request.headers.get("accept"), format_name, MEDIA_TYPES))
+    asked = with_names(asked)
     work = (
         queries.answer(asked, query_id=query_id)
         if chosen == "json"

@@ -3,14 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lakehouse.catalog import AsOf, Catalog, Differing, TableName, TableNotFoundError
+from lakehouse.catalog import (
+    ADDED_COLUMNS,
+    AsOf,
+    Catalog,
+    Differing,
+    TableName,
+    TableNotFoundError,
+    folded,
+)
 from lakehouse.database import Connection, quoted
+from lakehouse.query.errors import ColumnTakenError
 from lakehouse.query.gate import Statement
 from lakehouse.query.models import SqlRequest
 from lakehouse.query.query import TableRequest, authorise
 
 COUNTED = """
-    SELECT count(*) FILTER (_change_type = 'delete'), count(*) FILTER (_change_type = 'insert')
+    SELECT count(*) FILTER (change = 'delete'), count(*) FILTER (change = 'insert')
 """
 
 
@@ -63,10 +72,30 @@ def requested(differing: Callable[[Connection], Differing]) -> tuple[TableReques
 
 
 def counted(asked: TableRequest) -> TableRequest:
-    """Return a request for the number of rows deleted and inserted."""
+    """Return a request for the number of rows deleted and inserted, whatever columns are called."""
 
     def prepare(cursor: Connection) -> Statement:
         rows = asked.prepare(cursor)
-        return Statement(f"{COUNTED} FROM ({rows.sql})", rows.tables, volatile=False)
+        own = (f"c{number}" for number in range(len(rows.tables[0].columns)))
+        names = ", ".join([*own, "change", "snapshot_id", "committed_at"])
+        sql = f"{COUNTED} FROM ({rows.sql}) AS differing({names})"
+        return Statement(sql, rows.tables, volatile=False)
+
+    return TableRequest(prepare)
+
+
+def with_names(asked: TableRequest) -> TableRequest:
+    """Return a request whose rows name each value once.
+
+    Its statement raises `ColumnTakenError` when the table has a column of one of our names.
+    """
+
+    def prepare(cursor: Connection) -> Statement:
+        rows = asked.prepare(cursor)
+        first = rows.tables[0]
+        taken = [each.name for each in first.columns if folded(each.name) in ADDED_COLUMNS]
+        if taken:
+            raise ColumnTakenError(first.table, taken)
+        return rows
 
     return TableRequest(prepare)

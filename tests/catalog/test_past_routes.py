@@ -270,6 +270,25 @@ def test_snapshots_say_who_and_in_which_request_and_what_names_them(http: httpx.
     )
 
 
+def test_columns_called_like_ours_are_counted_and_not_mixed_up(http: httpx.Client) -> None:
+    table, ours = "/v1/tables/mixed", ("_CHANGE_type", "_snapshot_id", "_committed_at")
+    body = f"id,{','.join(ours)}\n1,delete,2,x\n2,delete,3,y\n"
+    http.post("/v1/ingest?name=mixed&format=csv", content=body).raise_for_status()
+    http.post(f"{table}/delete", json={"where": "id = 2"}).raise_for_status()
+    counted = http.get(f"{table}/diff").json()
+    assert (counted["deleted_rows"], counted["inserted_rows"]) == (1, 0)
+    for path in ("changes", "changes?format=parquet", "diff/rows", "diff/rows?format=ndjson"):
+        answer = http.get(f"{table}/{path}")
+        assert problem(answer, 422) == "column-taken"
+        assert answer.json()["context"]["columns"] == list(ours)
+        assert f"POST {table.replace('mixed', 'main.mixed')}/schema" in answer.json()["detail"]
+    renamed = [{"op": "rename", "name": each, "to": f"their{each}"} for each in ours]
+    http.post(f"{table}/schema", json={"changes": renamed}).raise_for_status()
+    changed = http.get(f"{table}/diff/rows").json()
+    assert [each["name"] for each in changed["columns"]][4:] == [ours[0].lower(), *ours[1:]]
+    assert changed["rows"][0][:5] == [2, "delete", 3, "y", "delete"]
+
+
 @pytest.mark.parametrize("format_name", ["csv", "ndjson", "arrow", "parquet"])
 def test_a_table_is_exported_as_it_is_and_as_it_was(http: httpx.Client, format_name: str) -> None:
     table = f"out {format_name} ü"
