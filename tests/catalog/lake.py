@@ -75,6 +75,9 @@ class Lake:
     def metadata(self, table: str) -> Json:
         return self.catalog.load(parse_table_name(table)).metadata
 
+    def snapshot_ids(self, table: str) -> set[int]:
+        return {each["snapshot-id"] for each in self.metadata(table)["snapshots"]}
+
     def data_files(self, table: str) -> list[str]:
         """Return the keys of the files that the current snapshot reads."""
         return [each.key for _, each in self.catalog.contents(parse_table_name(table))[1]]

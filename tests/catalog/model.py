@@ -110,6 +110,14 @@ class Model:
         self.rows = stay
         return gone
 
+    def holding(self, where: "Condition") -> set[int]:
+        """Return the snapshots with such a row, of whatever columns they show."""
+        return {
+            snapshot_id
+            for snapshot_id, shown in self.snapshots.items()
+            if any(map(where.holds, shown.rows))
+        }
+
     def update(self, set_: "Setting", where: "Condition") -> int:
         """Update, and return how many rows were named."""
         named = [where.holds(row) for row in self.rows]

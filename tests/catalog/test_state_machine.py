@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from pyiceberg.table import StaticTable
 
-from lakehouse.catalog.errors import NullKeyError
+from lakehouse.catalog.errors import ErasureRefusedError, NullKeyError
 from lakehouse.catalog.metadata import spec_of
 from lakehouse.catalog.models import RefPut
 from lakehouse.catalog.rules import rules_of
@@ -192,6 +192,37 @@ class Table(RuleBasedStateMachine):
         self.lake.catalog.expiry.delete(main("t"))
         self.compare_all()
 
+    @rule(data=st.data())
+    def erase(self, data: Data) -> None:
+        """Rows go from every snapshot, with the snapshots; or a tag keeps them, and nothing goes.
+
+        Where partitions are values, a snapshot that only names a file that left goes too.
+        """
+        where = data.draw(conditions(self.model.now))
+        note(f"ERASE WHERE {where.sql}")
+        held, tagged = self.model.holding(where), set(self.model.refs.values())
+        is_partitioned = any(e["fields"] for e in self.lake.metadata("t")["partition-specs"])
+        tree = self.lake.tree()
+        try:
+            erased = self.lake.catalog.erasing.erase(self.lake.cursor, main("t"), where.sql)
+        except ErasureRefusedError:
+            assert held & tagged or (is_partitioned and tagged)
+            assert self.lake.tree() == tree
+            return
+        assert not held & tagged
+        gone = self.model.without(where)
+        assert erased.rows.deleted == gone
+        before, now = set(self.model.snapshots), self.lake.snapshot_ids("t")
+        lost, new = before - now, now - before
+        assert len(new) == 1 if gone else len(new) <= 1
+        assert held == lost or (is_partitioned and held < lost)
+        for each in lost:
+            del self.model.snapshots[each]
+        for each in new:
+            self.model.committed(each)
+        assert not self.model.holding(where)
+        self.compare_all()
+
     # Layout.
 
     @rule()
@@ -271,8 +302,7 @@ class Table(RuleBasedStateMachine):
 
     def is_committed(self, *, when: bool = True) -> None:
         """Look for the one snapshot that a change made, if it changed something."""
-        ids = {each["snapshot-id"] for each in self.lake.metadata("t")["snapshots"]}
-        new = ids - set(self.model.snapshots)
+        new = self.lake.snapshot_ids("t") - set(self.model.snapshots)
         assert len(new) == (1 if when else 0)
         for snapshot_id in new:
             self.model.committed(snapshot_id)
