@@ -1,6 +1,6 @@
 """Tables by name: namespaces, Iceberg tables, snapshots, and the commit that moves them."""
 
-from lakehouse.catalog.catalog import Catalog, WriteMode
+from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.differences import ADDED_COLUMNS, Differing
 from lakehouse.catalog.erasing import Erased
 from lakehouse.catalog.errors import (
@@ -28,6 +28,7 @@ from lakehouse.catalog.files import NeededFile, needed_files
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.layout import NotRewritableError
+from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
 from lakehouse.catalog.names import (
     check_column_names,

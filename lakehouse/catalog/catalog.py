@@ -1,23 +1,16 @@
-"""The catalog: which tables exist, what they are at, and how rows get into them.
+"""The catalog: which tables exist, what they are at, and what a statement reads of them.
 
 Its methods block and belong on a worker thread: `Database.run` and `anyio.to_thread` cross over.
 """
 
 import difflib
-import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-from typing import Literal, TypeAlias
 
 from lakehouse.catalog.adopting import Adopting
 from lakehouse.catalog.differences import Differences
 from lakehouse.catalog.dropped import DroppedTables
-from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.erasing import Erasing
 from lakehouse.catalog.errors import (
-    CommitStateUnknownError,
     DroppedTableNotFoundError,
     EmptyTableError,
     TableDamagedError,
@@ -28,50 +21,27 @@ from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import Damages, damage_of, naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.layout import Layout
-from lakehouse.catalog.loads import (
-    Staged,
-    check_still,
-    discard,
-    first_columns,
-    load_draft,
-    map_names,
-    stage,
-)
-from lakehouse.catalog.manifests import Manifests, NewFile
+from lakehouse.catalog.loading import Loading
+from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import (
-    Json,
-    apply,
-    new_metadata,
-    schema_of,
     snapshot_of,
-    sort_order_of,
-    spec_of,
 )
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_column_names, check_new_name
+from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
+from lakehouse.catalog.new_tables import NewTables
 from lakehouse.catalog.orphans import Orphans
-from lakehouse.catalog.partitioning import (
-    LayoutError,
-    partition_fields,
-    partition_terms,
-    sort_fields,
-    sort_terms,
-)
 from lakehouse.catalog.properties import Properties
 from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.refs import Refs
 from lakehouse.catalog.relations import Relations
-from lakehouse.catalog.row_changes import Changed, RowChanges
-from lakehouse.catalog.row_plans import RowCounts
+from lakehouse.catalog.row_changes import RowChanges
 from lakehouse.catalog.schemas import Schemas
 from lakehouse.catalog.table import (
-    CREATED_AT,
     AsOf,
     Pinned,
     TableRef,
     TableState,
-    Written,
     chosen_snapshot,
     moment,
     read_schema,
@@ -81,24 +51,17 @@ from lakehouse.catalog.table import (
 )
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
-    NAME,
     Change,
     Draft,
     LoadedTable,
     Pointer,
     Tables,
-    now_ms,
 )
-from lakehouse.catalog.types import make_fields, to_columns
-from lakehouse.catalog.writing import Rows
+from lakehouse.catalog.types import to_columns
 from lakehouse.database import Connection, EngineInvalidInputError, EngineIOError
-from lakehouse.errors import InvalidInputError, LakehouseError
+from lakehouse.errors import LakehouseError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore
-
-WriteMode: TypeAlias = Literal["create", "append", "overwrite"]
-
-SLUG_MAX = 40
 
 
 class Catalog:
@@ -116,7 +79,7 @@ class Catalog:
         self.namespaces = Namespaces(state, self.keys)
         self._state = state
         self._store = store
-        self._partitions_max = partitions_max
+        self._new = NewTables(store, self.namespaces)
         self._tables = Tables(state, store)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
@@ -129,12 +92,29 @@ class Catalog:
         self.differences = Differences(self._manifests, self._relations, self.load, self._pin)
         self.properties = Properties(self._tables, self.keys, self.load)
         self.schemas = Schemas(self._tables, self.keys, self.load)
-        self.adopting = Adopting(
-            state, store, self._tables, self._manifests, self.keys, self.add_files, self._placed
-        )
         self._damages = Damages(self._check_all, self.damage_if_there)
         self.rows = RowChanges(
             self._tables, self._manifests, self._relations, store, self.keys, self._damages.refuse
+        )
+        self.loading = Loading(
+            self._tables,
+            self._manifests,
+            store,
+            self.keys,
+            self._new,
+            self.rows,
+            self.load,
+            self._damages.refuse,
+            partitions_max=partitions_max,
+        )
+        self.adopting = Adopting(
+            state,
+            store,
+            self._tables,
+            self._manifests,
+            self.keys,
+            self.loading.add_files,
+            self._new.placed,
         )
         self.erasing = Erasing(
             self._tables,
@@ -315,7 +295,7 @@ class Catalog:
         idempotency: Idempotency[Table] | None = None,
     ) -> Table:
         """Create an empty table and return it; `TableExistsError` when the name is taken."""
-        base = self._new_metadata(name, columns, partition_by, sort_by, properties or {})
+        base = self._new.metadata(name, columns, partition_by, sort_by, properties or {})
 
         def build(current: LoadedTable | None) -> Draft:
             if current:
@@ -326,294 +306,13 @@ class Catalog:
         self._store.prepare(folder + "/data")
         try:
             (table,) = self._tables.commit(
-                [Change(self._placed(name), build)],
+                [Change(self._new.placed(name), build)],
                 lambda tx, tables: self.keys.record(tx, idempotency, table_model(tables[0])),
             )
         except BaseException:
             self._store.delete_empty_folders(folder)
             raise
         return table_model(table)
-
-    def _placed(self, name: TableName) -> TableName:
-        """Return `name`, fit for a table that is made, with its namespace as that was created."""
-        return TableName(
-            self.namespaces.get(name.namespace), check_new_name("table name", name.name)
-        )
-
-    def write(
-        self,
-        cursor: Connection,
-        name: TableName,
-        rows: Rows,
-        *,
-        mode: WriteMode,
-        idempotency: Idempotency[Written] | Sequence[Idempotency[Written]] | None = None,
-        summary: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-        partition_by: Sequence[str] = (),
-        sort_by: Sequence[str] = (),
-        evolve: bool = False,
-    ) -> Written:
-        """Write `rows` into a table, committed and on disk when this returns.
-
-        With `evolve` the table gets the columns and the wider types that `rows` have, in the same
-        commit, and what `rows` lack is NULL.
-
-        Errors of the engine that `rows.sql` causes pass through; then nothing is left behind.
-
-        Raises:
-            TableExistsError: `mode` is create and the name is taken.
-            TableNotFoundError: it is not, and there is no such table.
-            SchemaDriftError: the table has other columns.
-            SchemaChangedError: with `evolve`, its columns were changed meanwhile.
-            CommitStateUnknownError: it may have happened; the files stay.
-        """
-        staged = self.stage(
-            cursor,
-            name,
-            rows,
-            mode=mode,
-            summary=summary,
-            properties=properties,
-            partition_by=partition_by,
-            sort_by=sort_by,
-            evolve=evolve,
-        )
-        return self.commit([staged], idempotency)[0]
-
-    def stage(
-        self,
-        cursor: Connection,
-        name: TableName,
-        rows: Rows,
-        *,
-        mode: WriteMode,
-        summary: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-        partition_by: Sequence[str] = (),
-        sort_by: Sequence[str] = (),
-        evolve: bool = False,
-    ) -> Staged:
-        """Write the data files of one load and return it, durable but in no table yet.
-
-        Raises:
-            TableExistsError, TableNotFoundError, SchemaDriftError: as `write`.
-            InvalidInputError: the table that is there is partitioned or sorted otherwise.
-            TableDamagedError: rows would be added to what cannot be read; an overwrite mends it.
-            TooManyPartitionsError: the rows have more of them than one load may write.
-        """
-        current = self._tables.find(name)
-        if current is None and mode != "create":
-            raise TableNotFoundError(str(name), self.nearest(name))
-        if current and mode == "create" and schema_of(current.metadata)["fields"]:
-            raise TableExistsError(str(current.name))
-        if current:
-            check_layout(current, partition_by, sort_by)
-            if mode != "overwrite":
-                self._damages.refuse(current.name)
-        base = (
-            current.metadata
-            if current
-            else self._new_metadata(name, rows.columns, partition_by, sort_by, properties or {})
-        )
-        target = current.name if current else self._placed(name)
-        return stage(
-            cursor,
-            self._store,
-            target,
-            current,
-            base,
-            rows,
-            mode == "overwrite",
-            summary or {},
-            partitions_max=self._partitions_max,
-            evolve=evolve,
-        )
-
-    def commit(
-        self,
-        loads: Sequence[Staged],
-        idempotency: Idempotency[Written] | Sequence[Idempotency[Written]] | None = None,
-    ) -> list[Written]:
-        """Make staged loads visible, all of them in one moment or none, in the order given.
-
-        Args:
-            loads: at most one per table.
-            idempotency: stored in the same transaction, with the answer to the first load.
-        """
-        written: list[Written] = []
-
-        def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
-            now = {table.metadata["table-uuid"]: table for table in tables}
-            written[:] = [self._written(now[load.base["table-uuid"]], load) for load in loads]
-            self.keys.record(tx, idempotency, written[0])
-
-        try:
-            changes = [
-                Change(load.name, partial(load_draft, load, self._manifests, self._store))
-                for load in loads
-            ]
-            self._tables.commit(changes, seal)
-        except CommitStateUnknownError:
-            raise
-        except BaseException:
-            self.discard(loads)
-            raise
-        return written
-
-    def discard(self, loads: Sequence[Staged]) -> None:
-        """Delete the files of staged loads that will not be committed."""
-        for load in loads:
-            discard(self._store, load)
-
-    def _written(self, table: LoadedTable, load: Staged) -> Written:
-        state = table_state(table)
-        return Written(
-            table=state,
-            snapshot_id=state.snapshot_id,
-            added_rows=sum(file.row_count for file in load.files),
-            created=load.before is None,
-            objects=tuple(
-                DatasetObject(self._store.key(file.location), file.size_bytes, state.updated_at)
-                for file in load.files
-            ),
-        )
-
-    def upsert(
-        self,
-        cursor: Connection,
-        name: TableName,
-        rows: Rows,
-        key: Sequence[str],
-        *,
-        idempotency: Idempotency[Changed] | None = None,
-        summary: Mapping[str, str] | None = None,
-        partition_by: Sequence[str] = (),
-        sort_by: Sequence[str] = (),
-    ) -> Changed:
-        """Merge `rows` by key into a table, as `RowChanges.merge`; it is made when it is not there.
-
-        Raises:
-            As `RowChanges.merge` and `write`.
-        """
-        current = self._tables.find(name)
-        if current and schema_of(current.metadata)["fields"]:
-            check_layout(current, partition_by, sort_by)
-            return self.rows.merge(
-                cursor, name, rows, key, idempotency=idempotency, summary=summary
-            )
-
-        def changed(written: Written) -> Changed:
-            counts = RowCounts(inserted=written.added_rows)
-            created, at = written.created, written.snapshot_id
-            return Changed(written.table, at, counts, 0, written.objects, created)
-
-        sealed: Idempotency[Written] | None = (
-            Idempotency(
-                idempotency.key,
-                idempotency.request_hash,
-                lambda written: idempotency.answer(changed(written)),
-            )
-            if idempotency
-            else None
-        )
-        with self.rows.last_of_each(cursor, rows, key) as single:
-            return changed(
-                self.write(
-                    cursor,
-                    name,
-                    single,
-                    mode="create",
-                    idempotency=sealed,
-                    summary=summary,
-                    partition_by=partition_by,
-                    sort_by=sort_by,
-                )
-            )
-
-    def add_files(
-        self,
-        name: TableName,
-        columns: Sequence[Column],
-        files: Sequence[NewFile],
-        *,
-        properties: Mapping[str, str],
-        seal: Callable[[Transaction, LoadedTable], None],
-        by_name: bool = True,
-    ) -> TableState:
-        """Add Parquet files that lie in the warehouse to a table by reference, and return it.
-
-        The table is made when it is not there.
-
-        Args:
-            columns: of the files and of the table; empty for a dataset without columns yet.
-            by_name: some files carry no field ids, so readers match columns by name: the table
-                gets a name mapping. All others carry those of the table.
-            seal: called with the table inside the pointer's transaction.
-
-        Raises:
-            InvalidInputError: the table is partitioned; nobody says where the files belong.
-            TableDamagedError: its other files are gone or unreadable.
-        """
-        current = self._tables.find(name)
-        if current:
-            self._damages.refuse(current.name)
-        base = (
-            current.metadata if current else self._new_metadata(name, columns, (), (), properties)
-        )
-        if spec_of(base)["fields"] and files:
-            raise InvalidInputError(f"the table {name} is partitioned; ingest the files instead")
-
-        def build(now: LoadedTable | None) -> Draft:
-            check_still(name, current, now)
-            if not files:
-                return Draft([], base=None if now else base)
-            before = now.metadata if now else base
-            updates = first_columns(before, columns)
-            going_on = apply(before, updates)
-            if by_name:
-                updates.append(map_names(going_on))
-            with naming_damage(name):
-                return snapshot_draft(
-                    self._manifests,
-                    self._store,
-                    now,
-                    Edit(added=files),
-                    base=apply(before, updates),
-                    summary={},
-                    updates=updates,
-                )
-
-        (table,) = self._tables.commit(
-            [Change(current.name if current else self._placed(name), build)],
-            lambda tx, tables: seal(tx, tables[0]),
-        )
-        return table_state(table)
-
-    def _new_metadata(
-        self,
-        name: TableName,
-        columns: Sequence[Column],
-        partition_by: Sequence[str],
-        sort_by: Sequence[str],
-        properties: Mapping[str, str],
-    ) -> Json:
-        check_new_column_names(column.name for column in columns)
-        fields, last_id = make_fields(columns)
-        table_uuid = uuid.uuid4()
-        # A unique suffix: after a rename, a new table of the old name must not share the folder.
-        key = f"tables/{slug(name.namespace)}/{slug(name.name)}-{table_uuid.hex[:8]}"
-        created = now_ms()
-        return new_metadata(
-            table_uuid=str(table_uuid),
-            location=self._store.uri(key),
-            fields=fields,
-            last_column_id=last_id,
-            partition_fields=partition_fields(partition_by, fields),
-            sort_fields=sort_fields(sort_by, fields),
-            properties={**properties, CREATED_AT: str(created), NAME: str(name)},
-            now_ms=created,
-        )
 
     def contents(self, name: TableName) -> tuple[TableState, list[tuple[str, DatasetObject]]]:
         """Return a table and its data files with their locations, by key, all of one snapshot.
@@ -661,7 +360,7 @@ class Catalog:
             TableExistsError: the new name is taken.
         """
         self.load(name)
-        to = self._placed(to)
+        to = self._new.placed(to)
         table = self._tables.rename(
             name, to, lambda tx, moved: self.keys.record(tx, idempotency, table_model(moved))
         )
@@ -728,28 +427,3 @@ class Catalog:
         except DroppedTableNotFoundError as error:
             raise TableNotFoundError(str(name), self.nearest(name)) from error
         self.dropped.purge(dropped, lambda tx: self.keys.record(tx, idempotency, None))
-
-    # Idempotency keys, for whoever answers requests.
-
-    def replay(self, key: str, request_hash: str) -> bytes | None:
-        """Return the answer stored under `key`; `IdempotencyMismatchError` for another request."""
-        return self.keys.find(key, request_hash)
-
-    def in_flight(self, key: str) -> AbstractContextManager[None]:
-        """Hold `key` for one request; `IdempotencyInFlightError` while another has it."""
-        return self.keys.in_flight(key)
-
-
-def check_layout(table: LoadedTable, partition_by: Sequence[str], sort_by: Sequence[str]) -> None:
-    """Refuse a layout that is not the table's, rather than ignore it."""
-    metadata, fields = table.metadata, schema_of(table.metadata)["fields"]
-    spec, order = spec_of(metadata), sort_order_of(metadata)
-    if partition_by and partition_fields(partition_by, fields) != spec["fields"]:
-        raise LayoutError("partition_by", str(table.name), partition_terms(spec, fields))
-    if sort_by and sort_fields(sort_by, fields) != order["fields"]:
-        raise LayoutError("sort_by", str(table.name), sort_terms(order, fields))
-
-
-def slug(name: str) -> str:
-    """Return a folder for `name`: never the name itself, whose `[1]` DuckDB would expand."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:SLUG_MAX].strip("-") or "x"

@@ -174,7 +174,7 @@ class Datasets:
             NewFile(each.stored.location, each.footer.row_count, each.stored.size_bytes)
             for each in adopted
         ]
-        self._catalog.add_files(
+        self._catalog.loading.add_files(
             table.name if table else name,
             columns,
             files,

@@ -35,7 +35,7 @@ SUFFIX = ".metadata.json"
 OURS = "tables"
 NOT_TABLES = {"_catalog", "_tmp", "objects", "vectors"}
 UNIQUE = re.compile(r"-[0-9a-f]{8}")
-"""What `catalog.py` puts behind a table's name in the name of its folder."""
+"""What `new_tables.py` puts behind a table's name in the name of its folder."""
 
 
 @dataclass(frozen=True, slots=True)

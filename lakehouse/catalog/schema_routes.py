@@ -57,10 +57,10 @@ class SchemaController(Controller):
             with ExitStack() as stack:
                 once = None
                 if key is not None:
-                    stack.enter_context(catalog.in_flight(key))
+                    stack.enter_context(catalog.keys.in_flight(key))
                     said = b"\0".join([b"schema", str(name).encode(), body])
                     once = Idempotency(key, hashlib.sha256(said).hexdigest(), msgspec.json.encode)
-                    if (answer := catalog.replay(key, once.request_hash)) is not None:
+                    if (answer := catalog.keys.find(key, once.request_hash)) is not None:
                         return answer
                 return msgspec.json.encode(catalog.schemas.evolve(name, data, once))
 

@@ -173,8 +173,8 @@ class Appending:
         member.request_hash = hashlib.sha256(said).hexdigest()
         try:
             if member.key is not None:
-                stack.enter_context(self._catalog.in_flight(member.key))
-                member.outcome = self._catalog.replay(member.key, member.request_hash)
+                stack.enter_context(self._catalog.keys.in_flight(member.key))
+                member.outcome = self._catalog.keys.find(member.key, member.request_hash)
             if member.outcome is None:
                 self._disk.check(len(member.body))
                 member.rows, member.columns = self._read(cursor, name, member.body)
@@ -202,7 +202,7 @@ class Appending:
             if member.key is not None
         ]
         with in_our_words():
-            written = self._catalog.write(
+            written = self._catalog.loading.write(
                 cursor,
                 name,
                 Rows(f"SELECT * FROM {VIEW}", columns),
@@ -227,8 +227,8 @@ class Appending:
         request_hash = hashlib.sha256(said + b"\0" + body).hexdigest()
         with ExitStack() as stack:
             if key is not None:
-                stack.enter_context(self._catalog.in_flight(key))
-                if (answer := self._catalog.replay(key, request_hash)) is not None:
+                stack.enter_context(self._catalog.keys.in_flight(key))
+                if (answer := self._catalog.keys.find(key, request_hash)) is not None:
                     return answer
             if mode != "delete":  # that one takes away
                 self._disk.check(len(body))

@@ -211,12 +211,12 @@ class Ingest:
         name = check_table_name(options.namespace, options.name)
         with ExitStack() as stack:
             if key is not None:
-                stack.enter_context(self._catalog.in_flight(key))
+                stack.enter_context(self._catalog.keys.in_flight(key))
             if job is not None:
                 job.progress(phase="reading the file")
             file, spare = self._readable(stack, upload, options)
             content = identity(file, options)
-            if key is not None and (answer := self._catalog.replay(key, content)) is not None:
+            if key is not None and (answer := self._catalog.keys.find(key, content)) is not None:
                 return answer
             # The table's files take about as much again, and stay within the warehouse.
             self.limits.disk.check(upload.size_bytes)
@@ -434,7 +434,7 @@ class Loading:
     def _write(self, rows: Rows) -> bytes:
         if self.mode in MERGES:
             return self._change(rows)
-        written = self.catalog.write(
+        written = self.catalog.loading.write(
             self.cursor,
             self.name,
             rows,
@@ -459,7 +459,7 @@ class Loading:
                 self.cursor, self.name, rows, by, deletes=True, idempotency=sealed, summary=summary
             )
         else:
-            changed = self.catalog.upsert(
+            changed = self.catalog.loading.upsert(
                 self.cursor,
                 self.name,
                 rows,

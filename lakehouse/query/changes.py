@@ -224,7 +224,7 @@ class TableChanges:
         key: Key[TableFromQuery],
     ) -> TableFromQuery:
         return merged_answer(
-            self._catalog.upsert(
+            self._catalog.loading.upsert(
                 cursor,
                 name,
                 rows,
@@ -246,7 +246,7 @@ class TableChanges:
         assert request.mode != "upsert", "that one has a key"
         is_new = self._catalog.find(name) is None
         return written_answer(
-            self._catalog.write(
+            self._catalog.loading.write(
                 cursor,
                 name,
                 rows,

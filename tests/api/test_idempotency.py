@@ -130,7 +130,7 @@ async def test_while_the_first_request_runs_the_second_is_409(
     lake: Lakehouse, client: httpx.AsyncClient, case: Case
 ) -> None:
     before = state_of(lake)
-    with lake.catalog.in_flight(key := uuid4().hex):
+    with lake.catalog.keys.in_flight(key := uuid4().hex):
         answer = await send(client, case, key)
     assert answer.status_code == 409
     assert answer.json()["retryable"] is True

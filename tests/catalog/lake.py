@@ -50,7 +50,7 @@ class Lake:
         sort_by: Sequence[str] = (),
     ) -> Written:
         """Write the rows of `sql`; its columns are `id` and `name` unless said."""
-        return self.catalog.write(
+        return self.catalog.loading.write(
             self.cursor,
             parse_table_name(table),
             rows_of(sql, columns),

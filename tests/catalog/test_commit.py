@@ -45,7 +45,7 @@ ONE = rows_of("SELECT 1 AS id, 'x' AS name")
 def append(lake: Lake, catalog: Catalog, table: str, number: int) -> Written:
     with lake.database.cursor() as cursor:
         rows = rows_of(f"SELECT {number} AS id, 'x' AS name")
-        return catalog.write(cursor, main(table), rows, mode="append")
+        return catalog.loading.write(cursor, main(table), rows, mode="append")
 
 
 def chain(lake: Lake, table: str) -> list[str]:
@@ -127,7 +127,7 @@ def test_of_many_that_create_one_name_one_wins(lake: Lake) -> None:
             with lake.database.cursor() as cursor:
                 rows = rows_of(f"SELECT {number} AS id, 'x' AS name")
                 try:
-                    catalogs[number % 2].write(cursor, main(name), rows, mode="create")
+                    catalogs[number % 2].loading.write(cursor, main(name), rows, mode="create")
                 except TableExistsError:
                     return False
             return True
@@ -227,13 +227,13 @@ def test_two_tables_are_committed_in_one_moment(lake: Lake) -> None:
     try:
         for number in range(1, 16):
             staged = [
-                lake.catalog.stage(
+                lake.catalog.loading.stage(
                     lake.cursor, main(name), rows_of(f"SELECT {number} AS id, 'x' AS name"),
                     mode="append",
                 )
                 for name in ("two", "one")
             ]  # fmt: skip
-            written = lake.catalog.commit(staged)
+            written = lake.catalog.loading.commit(staged)
             assert [each.table.name.name for each in written] == ["two", "one"]
     finally:
         stop.set()
@@ -246,12 +246,12 @@ def test_two_tables_are_committed_in_one_moment(lake: Lake) -> None:
 
 def test_of_two_tables_both_or_none_are_created(lake: Lake) -> None:
     staged = [
-        lake.catalog.stage(lake.cursor, main(name), ONE, mode="create")
+        lake.catalog.loading.stage(lake.cursor, main(name), ONE, mode="create")
         for name in ("fresh", "taken")
     ]
     lake.write("taken", "SELECT 0 AS id, 'first' AS name")
     with pytest.raises(TableExistsError, match="taken"):
-        lake.catalog.commit(staged)
+        lake.catalog.loading.commit(staged)
     assert lake.catalog.names() == [main("taken")]
     assert lake.rows("taken") == [(0, "first")]
     assert lake.tree() == lake.reachable(), "no file of either is left"
@@ -277,9 +277,9 @@ def test_when_one_requirement_fails_no_table_changes(lake: Lake) -> None:
 
 def test_loads_that_will_not_be_committed_are_discarded(lake: Lake) -> None:
     rows = rows_of("SELECT 1 AS id, 'x' AS name")
-    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="create")
+    staged = lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="create")
     assert lake.tree() != set()
-    lake.catalog.discard([staged])
+    lake.catalog.loading.discard([staged])
     assert lake.tree() == set()
 
 
@@ -299,7 +299,7 @@ def test_when_the_seal_fails_nothing_is_left(lake: Lake, mode: Any) -> None:
         lake.write("t", "SELECT 1 AS id, 'y' AS name", mode=mode, idempotency=key)
     assert lake.tree() == before
     assert lake.catalog.load(main("t")).location == location
-    assert lake.catalog.replay("key", "hash") is None
+    assert lake.catalog.keys.find("key", "hash") is None
 
 
 def test_when_the_first_load_cannot_be_sealed_there_is_no_table(lake: Lake) -> None:
@@ -358,11 +358,11 @@ def test_an_unknown_outcome_is_said_and_keeps_the_files(lake: Lake, lost: bool) 
 def test_a_table_dropped_and_made_again_gets_no_rows_of_the_other(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'old' AS name")
     rows = rows_of("SELECT 1 AS id, 'late' AS name")
-    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    staged = lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="append")
     lake.catalog.drop(main("t"))
     lake.write("t", "SELECT 2 AS id, 'new' AS name")
     with pytest.raises(TableNotFoundError):
-        lake.catalog.commit([staged])
+        lake.catalog.loading.commit([staged])
     assert lake.rows("t") == [(2, "new")]
     assert not any("late" in str(row) for row in lake.rows("t"))
     data = {key for key in lake.tree() if "/data/" in key}
@@ -372,10 +372,10 @@ def test_a_table_dropped_and_made_again_gets_no_rows_of_the_other(lake: Lake) ->
 def test_a_table_renamed_meanwhile_gets_no_rows_under_the_old_name(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     rows = rows_of("SELECT 1 AS id, 'late' AS name")
-    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    staged = lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="append")
     lake.catalog.rename(main("t"), main("u"))
     with pytest.raises(TableNotFoundError):
-        lake.catalog.commit([staged])
+        lake.catalog.loading.commit([staged])
     assert lake.rows("u") == [(0, "x")]
     assert lake.tree() == lake.reachable()
 
@@ -383,9 +383,9 @@ def test_a_table_renamed_meanwhile_gets_no_rows_under_the_old_name(lake: Lake) -
 def test_a_table_renamed_by_case_alone_gets_its_rows(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     rows = rows_of("SELECT 1 AS id, 'x' AS name")
-    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append")
+    staged = lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="append")
     assert lake.catalog.rename(main("t"), main("T")).name == "T"
-    (written,) = lake.catalog.commit([staged])
+    (written,) = lake.catalog.loading.commit([staged])
     assert written.table.name == main("T")
     assert lake.rows("t") == [(0, "x"), (1, "x")]
 
@@ -456,10 +456,12 @@ def test_drop_says_once_that_it_dropped(lake: Lake) -> None:
 def test_of_two_first_loads_of_a_dataset_without_columns_one_brings_them(lake: Lake) -> None:
     lake.catalog.create_table(main("t"), [])
     rows = rows_of("SELECT 1 AS id, 'x' AS name")
-    staged = [lake.catalog.stage(lake.cursor, main("t"), rows, mode="append") for _ in range(2)]
-    lake.catalog.commit(staged[:1])
+    staged = [
+        lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="append") for _ in range(2)
+    ]
+    lake.catalog.loading.commit(staged[:1])
     with pytest.raises(SchemaChangedError, match="meanwhile"):
-        lake.catalog.commit(staged[1:])
+        lake.catalog.loading.commit(staged[1:])
     assert lake.rows("t") == [(1, "x")]
     assert lake.tree() == lake.reachable()
 
@@ -497,9 +499,9 @@ def test_rows_read_for_other_columns_are_not_cast_to_those_that_are_there(lake: 
         modes: tuple[WriteMode, ...] = ("append", "overwrite")
         for mode in modes:
             with pytest.raises(SchemaChangedError):
-                lake.catalog.write(lake.cursor, main("t"), rows, mode=mode)
+                lake.catalog.loading.write(lake.cursor, main("t"), rows, mode=mode)
         with pytest.raises(SchemaChangedError):
-            lake.catalog.upsert(lake.cursor, main("t"), rows, ["id"])
+            lake.catalog.loading.upsert(lake.cursor, main("t"), rows, ["id"])
 
     assert lake.tree() == before
 
@@ -509,7 +511,7 @@ def test_partitions_have_a_limit_in_loads_alone(lake: Lake) -> None:
 
     def write(numbers: str, mode: WriteMode = "append") -> None:
         rows = rows_of(f"SELECT unnest([{numbers}]) AS id, 'x' AS name")
-        catalog.write(lake.cursor, main("t"), rows, mode=mode, partition_by=["id"])
+        catalog.loading.write(lake.cursor, main("t"), rows, mode=mode, partition_by=["id"])
 
     with pytest.raises(TooManyPartitionsError, match=r"3 partitions by id; 2 are the most"):
         write("1, 2, 3", "create")
@@ -522,4 +524,4 @@ def test_partitions_have_a_limit_in_loads_alone(lake: Lake) -> None:
     assert catalog.get(main("t")).row_count == 0
     write("1, 2")
     write("3, 4")
-    assert catalog.upsert(lake.cursor, main("t"), rows, ["id"]).rows.updated == 4
+    assert catalog.loading.upsert(lake.cursor, main("t"), rows, ["id"]).rows.updated == 4

@@ -169,7 +169,7 @@ def test_nothing_is_added_to_a_table_that_was_found_damaged(
     rows = Rows("SELECT 2 AS id, 'x' AS name", lake.catalog.get(main("hurt")).columns)
 
     with pytest.raises(TableDamagedError, match="is gone"):
-        lake.catalog.write(lake.cursor, main("HURT"), rows, mode="append")
+        lake.catalog.loading.write(lake.cursor, main("HURT"), rows, mode="append")
     with pytest.raises(TableDamagedError, match="is gone"):
         lake.catalog.rows.merge(lake.cursor, main("hurt"), rows, ["id"])
     with pytest.raises(TableDamagedError, match="is gone"):

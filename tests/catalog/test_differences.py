@@ -96,7 +96,7 @@ def test_a_row_that_came_and_went_is_in_the_changes_and_not_in_the_difference(la
 
 def rewrite(lake: Lake, sql: str, *, keeps_rows: bool) -> int:
     """Rewrite all files of the table by one commit, as an update or a compaction does."""
-    load = lake.catalog.stage(lake.cursor, main("t"), rows_as(sql), mode="append")
+    load = lake.catalog.loading.stage(lake.cursor, main("t"), rows_as(sql), mode="append")
     now = lake.catalog.load(main("t"))
     snapshot = snapshot_of(now.metadata)
     assert snapshot
@@ -177,7 +177,7 @@ def test_what_is_not_there_is_said(lake: Lake) -> None:
 def test_a_dataset_without_columns_has_no_changes_to_read(lake: Lake) -> None:
     def seal(*_: object) -> None: ...
 
-    lake.catalog.add_files(main("t"), [], [], properties={}, seal=seal)
+    lake.catalog.loading.add_files(main("t"), [], [], properties={}, seal=seal)
     with pytest.raises(EmptyTableError):
         changes(lake)
 

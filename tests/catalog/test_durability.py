@@ -32,8 +32,9 @@ with Database.open(settings_for(root)) as database, open_lake(root, database) as
         "append": lambda: lake.write("t", rows.sql, mode="append"),
         "partitioned": lambda: lake.write("p", rows.sql, partition_by=["name", "id"]),
         "overwrite": lambda: lake.write("p", rows.sql, mode="overwrite"),
-        "two tables": lambda: lake.catalog.commit([
-            lake.catalog.stage(lake.cursor, main(each), rows, mode="append") for each in "tp"
+        "two tables": lambda: lake.catalog.loading.commit([
+            lake.catalog.loading.stage(lake.cursor, main(each), rows, mode="append")
+            for each in "tp"
         ]),
         "empty": lambda: lake.catalog.create_table(main("e"), rows.columns),
         "drop": lambda: lake.catalog.drop(main("e")),
@@ -182,7 +183,7 @@ def append_on_a_full_disk(root: str) -> None:
 def check_refused(lake: Lake) -> None:
     rows = rows_of("SELECT 2 AS id, 'b' AS name")
     try:
-        lake.catalog.write(lake.cursor, main("t"), rows, mode="append")
+        lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="append")
     except (OSError, EngineError, InsufficientStorageError):
         return
     raise AssertionError("it was written on a full disk")

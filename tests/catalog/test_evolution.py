@@ -359,7 +359,7 @@ def test_a_table_that_is_not_there_or_found_by_name_alone_does_not_change(lake: 
         evolve(lake, "nowhere", Add("x", "long"))
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
     key = lake.data_files("t")[0]
-    lake.catalog.add_files(
+    lake.catalog.loading.add_files(
         main("named"),
         lake.catalog.get(main("t")).columns,
         [NewFile(lake.store.uri(key), 1, lake.store.size(key) or 0)],
@@ -376,7 +376,7 @@ def test_files_without_ids_stay_out_of_a_table_whose_columns_changed(lake: Lake)
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
     evolve(lake, "t", Drop("name"), Add("name", "string"))
     with pytest.raises(InvalidInputError, match="its columns were changed"):
-        lake.catalog.add_files(
+        lake.catalog.loading.add_files(
             main("t"),
             lake.catalog.get(main("t")).columns,
             [NewFile(lake.store.uri("objects/x"), 1, 1)],
@@ -400,7 +400,7 @@ def test_a_key_is_kept_with_the_change(lake: Lake) -> None:
         "k", "hash", lambda schema: b"%d" % schema.schema_id
     )
     lake.catalog.schemas.evolve(main("t"), SchemaEvolve([Add("x", "long")]), once)
-    assert lake.catalog.replay("k", "hash") == b"1"
+    assert lake.catalog.keys.find("k", "hash") == b"1"
 
 
 def test_many_files_of_many_schemas_are_scanned_alike(lake: Lake) -> None:
@@ -422,7 +422,7 @@ def test_rows_written_under_the_old_columns_are_refused_by_name(lake: Lake) -> N
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
     evolve(lake, "t", Rename("name", "word"))
     with pytest.raises(ConflictError, match="column 'word' is missing"):
-        lake.catalog.write(
+        lake.catalog.loading.write(
             lake.cursor, main("t"), rows_of("SELECT 2 AS id, 'b' AS name"), mode="append"
         )
 
@@ -455,11 +455,11 @@ def test_rows_of_old_files_are_updated_and_deleted_as_they_read_now(
 
 def test_rows_staged_before_a_change_are_committed_as_if_before_it(lake: Lake) -> None:
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
-    staged = lake.catalog.stage(
+    staged = lake.catalog.loading.stage(
         lake.cursor, main("t"), rows_of("SELECT 2 AS id, 'b' AS name"), mode="append"
     )
     evolve(lake, "t", Rename("name", "word"), Add("name", "long", first=True))
-    lake.catalog.commit([staged])
+    lake.catalog.loading.commit([staged])
     assert read(lake, "t") == [
         {"name": None, "id": 1, "word": "a"},
         {"name": None, "id": 2, "word": "b"},
@@ -470,13 +470,13 @@ def test_a_load_that_brings_columns_loses_to_a_change_that_was_faster(lake: Lake
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
     columns = {"id": "long", "name": "string", "new": "long"}
     rows = rows_of("SELECT 2 AS id, 'b' AS name, 3 AS new", columns)
-    staged = lake.catalog.stage(lake.cursor, main("t"), rows, mode="append", evolve=True)
+    staged = lake.catalog.loading.stage(lake.cursor, main("t"), rows, mode="append", evolve=True)
     evolve(lake, "t", Add("other", "string"))
     evolve(lake, "t", Drop("other"))
     files = lake.tree()
     with pytest.raises(SchemaChangedError):
-        lake.catalog.commit([staged])
+        lake.catalog.loading.commit([staged])
     assert len(lake.tree()) == len(files) - 1, "its file is gone"
-    lake.catalog.write(lake.cursor, main("t"), rows, mode="append", evolve=True)
+    lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="append", evolve=True)
     assert read(lake, "t")[1] == {"id": 2, "name": "b", "new": 3}
     assert lake.metadata("t")["last-column-id"] == 4

@@ -29,7 +29,7 @@ def test_a_folder_named_like_a_column_does_not_replace_its_values(tmp_path: Path
         catalog = Catalog(state, LocalStore(root / "warehouse"))
         for name, layout in (("plain", ()), ("parted", ("region",))):
             table = parse_table_name(name)
-            catalog.write(cursor, table, rows, mode="create", partition_by=layout)
+            catalog.loading.write(cursor, table, rows, mode="create", partition_by=layout)
             (pinned,) = catalog.pin(cursor, [TableRef(None, name)])
             found = cursor.execute(
                 f"SELECT region FROM {pinned.relation} WHERE region = 'us'"

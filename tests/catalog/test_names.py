@@ -14,7 +14,6 @@ from lakehouse.catalog import (
     TableName,
     parse_table_name,
 )
-from lakehouse.catalog.catalog import SLUG_MAX, slug
 from lakehouse.catalog.errors import (
     NamespaceExistsError,
     NamespaceNotEmptyError,
@@ -29,6 +28,7 @@ from lakehouse.catalog.names import (
     check_new_column_names,
     folded,
 )
+from lakehouse.catalog.new_tables import SLUG_MAX, slug
 from lakehouse.catalog.schema_models import Add, Rename, SchemaEvolve
 from lakehouse.database import EngineError
 from lakehouse.errors import InvalidInputError, LakehouseError
@@ -142,7 +142,7 @@ def test_letters_beyond_ascii_have_no_case(lake: Lake) -> None:
 )
 def test_a_hostile_name_is_a_table_like_any_other(shared_lake: Lake, name: str) -> None:
     lake = shared_lake
-    lake.catalog.write(lake.cursor, main(name), ONE, mode="create")
+    lake.catalog.loading.write(lake.cursor, main(name), ONE, mode="create")
     assert lake.catalog.get(main(name)).row_count == 1
     assert all(part.isascii() for part in lake.data_files(f"main.{name}"))
     assert lake.rows(f"main.{name}") == [(1, "a")]
@@ -158,7 +158,7 @@ def test_a_name_that_misleads_is_refused_when_something_is_made(lake: Lake, name
 
     for make in (
         lambda: lake.catalog.create_table(main(name), PAIR),
-        lambda: lake.catalog.write(lake.cursor, main(name), ONE, mode="create"),
+        lambda: lake.catalog.loading.write(lake.cursor, main(name), ONE, mode="create"),
         lambda: lake.catalog.rename(main("t"), main(name)),
         lambda: lake.catalog.namespaces.create(name),
     ):
@@ -188,7 +188,7 @@ def test_no_new_column_or_tag_looks_like_another(lake: Lake, name: str) -> None:
 
     for make in (
         lambda: lake.catalog.create_table(main("new"), [Column(name, "long")]),
-        lambda: lake.catalog.write(
+        lambda: lake.catalog.loading.write(
             lake.cursor,
             main("new"),
             rows_of(f'SELECT 1 AS "{name}"', {name: "long"}),
@@ -241,10 +241,10 @@ def test_namespaces_are_made_and_dropped(lake: Lake) -> None:
 
 def test_a_table_in_a_namespace_dropped_meanwhile_is_not_made(lake: Lake) -> None:
     lake.catalog.namespaces.create("sales")
-    staged = lake.catalog.stage(lake.cursor, TableName("sales", "t"), ONE, mode="create")
+    staged = lake.catalog.loading.stage(lake.cursor, TableName("sales", "t"), ONE, mode="create")
     lake.catalog.namespaces.drop("sales")
     with pytest.raises(NamespaceNotFoundError):
-        lake.catalog.commit([staged])
+        lake.catalog.loading.commit([staged])
     assert lake.catalog.names() == []
     assert lake.tree() == set()
 

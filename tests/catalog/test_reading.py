@@ -252,7 +252,7 @@ def test_what_another_process_wrote_is_read_at_once(lake: Lake) -> None:
     assert lake.rows("t") == [(1, "a")]
     with lake.database.cursor() as cursor:
         rows = rows_of("SELECT 2 AS id, 'b' AS name")
-        lake.reopened().write(cursor, main("t"), rows, mode="append")
+        lake.reopened().loading.write(cursor, main("t"), rows, mode="append")
     assert lake.rows("t") == [(1, "a"), (2, "b")]
 
 

@@ -47,7 +47,7 @@ def put(lake: Lake, ref: str, type_: Any = "tag", **asked: Any) -> Ref:
 
 def append_to(lake: Lake, branch: str, sql: str) -> int:
     """Append to a branch as another engine does, and return the snapshot."""
-    load = lake.catalog.stage(lake.cursor, main("t"), rows_of(sql), mode="append")
+    load = lake.catalog.loading.stage(lake.cursor, main("t"), rows_of(sql), mode="append")
 
     def build(now: LoadedTable | None) -> Draft:
         assert now is not None

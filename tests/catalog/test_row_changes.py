@@ -222,7 +222,7 @@ def test_a_change_under_a_key_is_answered_once(lake: Lake) -> None:
     fill(lake)
     key: Idempotency[Changed] = Idempotency("k", "h", lambda done: str(done.rows.deleted).encode())
     lake.catalog.rows.delete(lake.cursor, main("t"), "id = 1", idempotency=key)
-    assert lake.catalog.replay("k", "h") == b"1"
+    assert lake.catalog.keys.find("k", "h") == b"1"
 
 
 def test_an_append_that_commits_meanwhile_stays_and_an_overwrite_begins_it_anew(
@@ -237,7 +237,7 @@ def test_an_append_that_commits_meanwhile_stays_and_an_overwrite_begins_it_anew(
         if len(seen) == 1:
             with lake.database.cursor() as other:
                 rows = Rows("SELECT 2 AS id, 'late' AS name", PAIR)
-                lake.catalog.write(other, main("t"), rows, mode="append")
+                lake.catalog.loading.write(other, main("t"), rows, mode="append")
         elif len(seen) == 2:
             pytest.fail("an append is no reason to begin anew")
         return result
@@ -251,7 +251,7 @@ def test_an_append_that_commits_meanwhile_stays_and_an_overwrite_begins_it_anew(
         if len(seen) == 2:
             with lake.database.cursor() as other:
                 rows = Rows("SELECT unnest([1, 50]) AS id, 'o' AS name", PAIR)
-                lake.catalog.write(other, main("t"), rows, mode="overwrite")
+                lake.catalog.loading.write(other, main("t"), rows, mode="overwrite")
         return result
 
     lake.catalog.rows.run(lake.cursor, main("t"), again)

@@ -289,13 +289,13 @@ class Table(RuleBasedStateMachine):
     def write(self, mode: Any, rows: Sequence[Row], **more: Any) -> None:
         columns = {each.name: each.type for each in self.model.columns}
         load = load_of(select(self.model.columns, rows), columns)
-        self.lake.catalog.write(self.lake.cursor, main("t"), load, mode=mode, **more)
+        self.lake.catalog.loading.write(self.lake.cursor, main("t"), load, mode=mode, **more)
 
     def merge(self, rows: Sequence[Row], key: Sequence[Col]) -> Any:
         columns = {each.name: each.type for each in self.model.columns}
         load = load_of(select(self.model.columns, rows), columns)
         names = [each.name for each in key]
-        return self.lake.catalog.upsert(self.lake.cursor, main("t"), load, names)
+        return self.lake.catalog.loading.upsert(self.lake.cursor, main("t"), load, names)
 
     def evolve(self, *changes: AnyChange) -> None:
         evolve(self.lake, "t", *changes)

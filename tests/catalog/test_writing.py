@@ -67,7 +67,7 @@ def test_a_write_says_what_it_did(lake: Lake) -> None:
 def test_columns_may_come_in_another_order(lake: Lake) -> None:
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
     rows = Rows("SELECT 'b' AS name, 2 AS id", (Column("name", "string"), Column("id", "long")))
-    lake.catalog.write(lake.cursor, main("t"), rows, mode="append")
+    lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="append")
     assert lake.rows("t") == [(1, "a"), (2, "b")]
 
 
@@ -289,7 +289,7 @@ def test_a_folder_named_like_a_column_does_not_become_its_value(
 
 def test_a_load_of_one_kind_of_quote_in_its_sql(lake: Lake) -> None:
     rows = rows_of("""SELECT 1 AS id, 'it''s "x"; --' AS name""")
-    lake.catalog.write(lake.cursor, main("t"), rows, mode="create")
+    lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="create")
     assert lake.rows("t") == [(1, 'it\'s "x"; --')]
 
 

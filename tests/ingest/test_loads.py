@@ -80,7 +80,7 @@ def test_the_same_bytes_read_as_another_format_are_another_load(lake: Served, na
 
 
 def test_a_key_in_use_is_a_conflict(lake: Served, name: str) -> None:
-    with lake.lakehouse.catalog.in_flight(name):
+    with lake.lakehouse.catalog.keys.in_flight(name):
         answer = lake.ingest(name, CSV, headers={"Idempotency-Key": name})
 
     assert answer.status_code == 409

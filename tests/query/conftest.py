@@ -49,7 +49,7 @@ class SqlServer:
 
     def write(self, sql: str, mode: str = "overwrite") -> None:
         with self.database.cursor() as cursor:
-            self.catalog.write(cursor, NUMBERS, Rows(sql, COLUMNS), mode=mode)  # type: ignore[arg-type]
+            self.catalog.loading.write(cursor, NUMBERS, Rows(sql, COLUMNS), mode=mode)  # type: ignore[arg-type]
 
     def outcome(self, query_id: str) -> str:
         """Return how the statement ended; waits for it."""

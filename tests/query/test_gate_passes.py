@@ -107,7 +107,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, C
         people = (Column("id", "long"), Column("name", "string"), Column("grp", "long"))
         orders = (Column("id", "long"), Column("person", "long"), Column("amount", "double"))
         for name, sql, columns in (("people", PEOPLE, people), ("sales.orders", ORDERS, orders)):
-            catalog.write(cursor, parse_table_name(name), Rows(sql, columns), mode="create")
+            catalog.loading.write(cursor, parse_table_name(name), Rows(sql, columns), mode="create")
         yield database, catalog
 
 

@@ -62,7 +62,7 @@ class Lake:
     def write(self, name: str, sql: str, columns: dict[str, str], by: Sequence[str] = ()) -> None:
         rows = Rows(sql, tuple(Column(each, type_) for each, type_ in columns.items()))
         found = self.catalog.find(TableName("main", name))
-        self.catalog.write(
+        self.catalog.loading.write(
             self.cursor,
             TableName("main", name),
             rows,

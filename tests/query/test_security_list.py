@@ -143,7 +143,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, C
     with open_lake(root) as (database, catalog), database.cursor() as cursor:
         catalog.namespaces.create("hidden")
         for name in ("people", "hidden.secrets"):
-            catalog.write(cursor, parse_table_name(name), rows, mode="create")
+            catalog.loading.write(cursor, parse_table_name(name), rows, mode="create")
         yield database, catalog, root
 
 

@@ -40,8 +40,11 @@ def test_a_join_never_sees_half_of_a_commit_over_two_tables(server: SqlServer) -
         with server.database.cursor() as cursor:
             for number in range(COMMITS):
                 rows = Rows(f"SELECT {number} AS id", (Column("id", "long"),))
-                server.catalog.commit(
-                    [server.catalog.stage(cursor, name, rows, mode="append") for name in names]
+                server.catalog.loading.commit(
+                    [
+                        server.catalog.loading.stage(cursor, name, rows, mode="append")
+                        for name in names
+                    ]
                 )
     finally:
         stop.set()
