@@ -29,6 +29,7 @@ from lakehouse.catalog.tables import (
     find_pointer,
     insert_pointer,
 )
+from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
 from lakehouse.storage import LocalStore
 
@@ -126,10 +127,13 @@ class DroppedTables:
                 (known, *found.name, found.location, time.time()),
             )
             seal(tx)
+            reach("in-drop")
             return known
 
         with self._tables.locked([name]):
-            return self._state.write(work)
+            dropped = self._state.write(work)
+        reach("after-drop")
+        return dropped
 
     def _uuid(self, tx: Transaction, pointer: Pointer) -> str:
         """Return a table's UUID. One that is damaged can be dropped too, and come back mended."""
@@ -180,10 +184,13 @@ class DroppedTables:
             )
             back = self._tables.load(Pointer(target, found.location))
             seal(tx, back)
+            reach("in-undrop")
             return back
 
         with self._tables.locked([name, to or name]):
-            return self._state.write(work)
+            back = self._state.write(work)
+        reach("after-undrop")
+        return back
 
     def purge(self, table_uuid: str, seal: Callable[[Transaction], None] = lambda tx: None) -> None:
         """Delete the files of a dropped table, and what is known of it. There is no way back.
@@ -213,8 +220,13 @@ class DroppedTables:
             return self._own_folder(tx, dropped_of(row))
 
         folder = self._state.write(begin)
+        reach("before-purge")
         if folder is not None:
+            # First what the metadata names: as long as that is there, it says what the table was.
+            self._store.delete_folder(f"{folder}/data")
+            reach("amid-purge")
             self._store.delete_folder(folder)
+        reach("after-purge")
         self._state.write(
             lambda tx: tx.execute("DELETE FROM dropped_table WHERE table_uuid = ?", (table_uuid,))
         )

@@ -30,6 +30,7 @@ from lakehouse.catalog.scans import FILE, free_name
 from lakehouse.catalog.table import TableState, table_state
 from lakehouse.catalog.tables import LoadedTable, Tables
 from lakehouse.database import Connection, quoted
+from lakehouse.failpoints import reach
 from lakehouse.state import State
 from lakehouse.storage import LocalStore
 
@@ -95,12 +96,14 @@ class Erasing:
             found = self._refused_or_found(cursor, name, where)
             plan = erasure(where, frozenset(found))
             changed = self._rows.run_held(cursor, name, plan, forgets=True)
+            reach("after-erase-commit")
             # What was appended while the files were read is out of the table, too.
             found |= self._found_since(cursor, name, where, found)
             expired = self._expire(name, found)
             deleted = self._delete(name)
         state = table_state(self._load(name))
         erased = Erased(state, changed.rows, changed.rewritten_files, expired, deleted)
+        reach("before-erase-key")
         # Last, and not with the delete: who asks again after a crash must not be told it is done.
         self._state.write(lambda tx: self._keys.record(tx, idempotency, erased))
         return erased

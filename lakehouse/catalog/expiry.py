@@ -153,6 +153,7 @@ class Expiry:
     def _delete(self, table: LoadedTable, batch: Batch) -> None:
         for location in batch.locations():
             self._store.delete(self._store.key(location))
+            reach("amid-expiry")
         table_uuid = table.metadata["table-uuid"]
         done = [(table_uuid, each.snapshot_id) for each in batch.snapshots]
         self._state.write(

@@ -26,7 +26,7 @@ SECRETS = {
 OTHER_VARIABLES = {
     "LAKEHOUSE_URL": "The server that the commands and the client talk to.",
     "LAKEHOUSE_PYTHON": "Development: the Python that `just` uses.",
-    "LAKEHOUSE_FAILPOINT": "Development: where the crash test kills the process.",
+    "LAKEHOUSE_FAILPOINT": "Development: a file in which the crash test says where it kills.",
     "LAKEHOUSE_BENCH_DATA": "Development: where benchmarks keep their files.",
     "LAKEHOUSE_PROOF_REPORTS": "Development: where proofs are written.",
 }

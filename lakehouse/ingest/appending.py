@@ -202,13 +202,13 @@ class Appending:
             if member.key is not None
         ]
         with in_our_words():
-            written = self._catalog.loading.write(
-                cursor,
-                name,
-                Rows(f"SELECT * FROM {VIEW}", columns),
-                mode="append",
-                idempotency=keyed,
-            )
+            rows_of_all = Rows(f"SELECT * FROM {VIEW}", columns)
+            staged = self._catalog.loading.stage(cursor, name, rows_of_all, mode="append")
+            if len(members) > 1:
+                reach("after-group-file")
+            (written,) = self._catalog.loading.commit([staged], keyed)
+            if len(members) > 1:
+                reach("after-group")
         for member, rows in zip(members, tables, strict=True):
             member.outcome = rows_answer(written, count=rows.num_rows)
             self._listener(LoadEnded(str(name), "append", rows.num_rows, len(member.body)))

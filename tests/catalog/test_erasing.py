@@ -1,13 +1,11 @@
 """Erased rows are in no file of the table: neither in data, nor as a bound, nor as a partition."""
 
-import zlib
-
 import pytest
 
 from lakehouse.catalog import TableRef
 from lakehouse.catalog.errors import ErasureRefusedError, ErasureUnfinishedError
 from lakehouse.catalog.models import RefPut
-from tests.catalog.lake import Lake, main
+from tests.catalog.lake import Lake, main, unpacked
 
 SECRET = "Zoe-Quuxley-0815"
 
@@ -26,20 +24,6 @@ def holding(lake: Lake, text: str = SECRET) -> list[str]:
         elif text.encode() in unpacked(data):
             found.append(key)
     return found
-
-
-def unpacked(data: bytes) -> bytes:
-    """Return an Avro file's bytes with its deflated blocks opened; other files as they are."""
-    if not data.startswith(b"Obj\x01"):
-        return data
-    result, sync = data, data[-16:]
-    for block in data.split(sync)[1:]:
-        for skip in range(1, 12):  # two variable-length counts come first
-            try:
-                result += zlib.decompressobj(-15).decompress(block[skip:])
-            except zlib.error:
-                continue
-    return result
 
 
 def fill(lake: Lake, partition_by: list[str] | None = None) -> None:

@@ -20,7 +20,6 @@ from lakehouse.catalog import (
 from lakehouse.catalog.metadata import current_snapshot_id
 from lakehouse.database import ConversionError, Database, EngineError
 from lakehouse.errors import InvalidInputError
-from lakehouse.failpoints import NAMES
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of
 
 LATE = "CASE WHEN i = 90000 THEN 'x' ELSE i::VARCHAR END AS name"
@@ -291,7 +290,3 @@ def test_a_load_of_one_kind_of_quote_in_its_sql(lake: Lake) -> None:
     rows = rows_of("""SELECT 1 AS id, 'it''s "x"; --' AS name""")
     lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="create")
     assert lake.rows("t") == [(1, 'it\'s "x"; --')]
-
-
-def test_the_failpoints_of_a_write_are_known() -> None:
-    assert {"after-data-file", "after-metadata", "after-pointer"} <= set(NAMES)

@@ -1,12 +1,7 @@
-"""Clients that remember what they were told, a server that is killed, and the reckoning.
+"""Clients that remember what they were told, and a server that is killed.
 
-Every row carries a number that is used once. Of each batch a client knows one of three things:
-acknowledged (the answer came), in flight (sent, no answer), or refused. After the next start,
-which needs no hand, a part of the batches in flight is sent again with its key. Then:
-
-- an acknowledged row is there exactly once;
-- a row sent again with its key is there exactly once;
-- a row in flight that was not sent again is there once or not at all, with its whole batch.
+Of each change a client knows one of three things: acknowledged (the answer came), in flight (sent,
+no answer), or refused (503: nothing happened). It sends the next one when it knows.
 """
 
 import os
@@ -20,63 +15,60 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import httpx
 
 from lakehouse.failpoints import VARIABLE
+from tests.crash.changes import SHARED, Asking, Change, Owned
 
-TABLE = "crash"
 CLIENTS = 4
 START_TIMEOUT_S = 30.0
-ROWS_PER_BATCH = 5
-RESENT_SHARE = 0.5
+DONE = (200, 201, 204)
+REFUSED = 503
 # Maintenance is at it all the time: merges of few manifests, snapshots that expire at once.
 RESTLESS = {
     "LAKEHOUSE_MAINTENANCE__MANIFESTS_MIN": "4",
     "LAKEHOUSE_MAINTENANCE__SNAPSHOTS_MIN": "1",
-    "LAKEHOUSE_MAINTENANCE__SNAPSHOTS_MAX": "2",
+    "LAKEHOUSE_MAINTENANCE__SNAPSHOTS_MAX": "10",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    key: str
-    ids: tuple[int, ...]
-    as_file: bool
-    """Sent as a CSV to `/v1/ingest`, else as JSON to `/rows`."""
-
-
 @dataclass(slots=True)
-class Ledger:
-    """What the clients were told."""
+class Account:
+    """What one client was told. It is read while nobody writes."""
 
-    acknowledged: list[Batch] = field(default_factory=list)
-    in_flight: list[Batch] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    numbers: Iterator[int] = field(default_factory=count)
+    asking: Asking
+    owned: Owned = field(default_factory=Owned)
+    in_flight: Change | None = None
+    erased: set[str] = field(default_factory=set)
+    """Marks of the rows whose erasure was acknowledged."""
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    """Changes, by kind."""
 
-    def new_batch(self, as_file: bool) -> Batch:
-        with self.lock:
-            ids = tuple(next(self.numbers) for _ in range(ROWS_PER_BATCH))
-        return Batch(f"batch-{ids[0]}", ids, as_file)
+    def acknowledge(self, change: Change) -> None:
+        self.owned = change.worlds[-1]
+        self.erased.update(change.erases)
+        self.acknowledged[change.kind] += 1
+        self.in_flight = None
 
 
 class Server:
     """`lakehouse serve` on a data directory, as a user would start it."""
 
     def __init__(self, data_dir: Path, port: int) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
+        self._failpoint = data_dir.parent / "failpoint"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, failpoint: str | None = None) -> None:
-        command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(self._data_dir)]
-        point = {VARIABLE: failpoint} if failpoint else {}
-        environment = {**os.environ, **RESTLESS, **point}
-        with (self._data_dir.parent / "server.log").open("ab") as log:
+    def start(self) -> None:
+        """Start it as a user would, without a hand; ready when this returns."""
+        self._failpoint.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(self.data_dir)]
+        environment = {**os.environ, **RESTLESS, VARIABLE: str(self._failpoint)}
+        with (self.data_dir.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self._port)],
                 stdout=log,
@@ -91,8 +83,14 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
-        log_text = (self._data_dir.parent / "server.log").read_text()[-3000:]
+        log_text = (self.data_dir.parent / "server.log").read_text()[-3000:]
         raise AssertionError(f"the server did not start again by itself:\n{log_text}")
+
+    def die_at(self, name: str, nth: int) -> None:
+        """Have it die the `nth` time that it comes to a failpoint from now on."""
+        unfinished = self._failpoint.with_suffix(".new")
+        unfinished.write_text(f"{name}:{nth}")
+        unfinished.replace(self._failpoint)
 
     def kill(self) -> None:
         """Kill -9 of the one PID there is."""
@@ -110,58 +108,55 @@ class Server:
         return self.process.returncode == -signal.SIGKILL
 
 
-def send(client: httpx.Client, batch: Batch) -> httpx.Response:
-    headers = {"Idempotency-Key": batch.key}
-    if batch.as_file:
-        body = "id,batch\n" + "".join(f"{id_},{batch.key}\n" for id_ in batch.ids)
-        return client.post(
-            "/v1/ingest",
-            params={"name": TABLE, "mode": "append"},
-            headers={**headers, "Content-Type": "text/csv"},
-            content=body,
-        )
-    rows = [{"id": id_, "batch": batch.key} for id_ in batch.ids]
-    return client.post(f"/v1/tables/{TABLE}/rows", headers=headers, json={"rows": rows})
+def new_accounts(chance: random.Random) -> list[Account]:
+    return [
+        Account(Asking(number, random.Random(chance.randrange(2**32)))) for number in range(CLIENTS)
+    ]
 
 
 def create_table(url: str) -> None:
-    columns = [{"name": "id", "type": "long"}, {"name": "batch", "type": "string"}]
-    answer = httpx.post(f"{url}/v1/tables", json={"name": TABLE, "columns": columns}, timeout=30)
+    columns = [
+        *({"name": name, "type": "long"} for name in ("id", "owner", "n")),
+        {"name": "mark", "type": "string"},
+    ]
+    answer = httpx.post(f"{url}/v1/tables", json={"name": SHARED, "columns": columns}, timeout=30)
     assert answer.status_code == 201, answer.text
 
 
-def write_until_dead(url: str, ledger: Ledger, stop: threading.Event, seed: int) -> None:
-    """One client: it sends batch after batch and notes what it was told."""
-    chance = random.Random(seed)
-    with httpx.Client(base_url=url, timeout=30) as client:
+def change_until_dead(
+    url: str, account: Account, stop: threading.Event, wanted: frozenset[str]
+) -> None:
+    """One client: it sends change after change and notes what it was told."""
+    with httpx.Client(base_url=url, timeout=60) as client:
         while not stop.is_set():
-            batch = ledger.new_batch(as_file=chance.random() < 0.3)
-            with ledger.lock:
-                ledger.in_flight.append(batch)
+            change = account.in_flight = account.asking.next(account.owned, wanted)
             try:
-                answer = send(client, batch)
+                answer = change.send(client)
+                while answer.status_code == REFUSED and change.kind == "erase":
+                    answer = change.send(client)  # the rows are out; sent again it is finished
             except httpx.TransportError:
                 return
-            assert answer.status_code in (200, 201, 503), answer.text
-            with ledger.lock:
-                ledger.in_flight.remove(batch)
-                if answer.status_code != 503:
-                    ledger.acknowledged.append(batch)
+            if answer.status_code == REFUSED:
+                account.in_flight = None
+                continue
+            assert answer.status_code in DONE, (change, answer.text)
+            account.acknowledge(change)
 
 
 @contextmanager
-def load(url: str, ledger: Ledger, seed: int) -> Iterator[None]:
-    """Clients that write while the block runs, and until the server is gone."""
+def load(server: Server, accounts: list[Account], wanted: frozenset[str]) -> Iterator[None]:
+    """Clients that change things while the block runs, and until the server is gone."""
     stop = threading.Event()
     failures: list[BaseException] = []
 
-    def guarded(number: int) -> None:
+    def guarded(account: Account) -> None:
         try:
-            write_until_dead(url, ledger, stop, seed + number)
+            change_until_dead(server.url, account, stop, wanted)
         except BaseException as error:
             failures.append(error)
+            server.kill()  # nobody need wait for the others
 
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=guarded, args=(account,)) for account in accounts]
     for thread in threads:
         thread.start()
     try:
@@ -169,34 +164,5 @@ def load(url: str, ledger: Ledger, seed: int) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(timeout=60)
+            thread.join(timeout=120)
     assert not failures, failures
-
-
-def reckon(server: Server, ledger: Ledger, seed: int) -> None:
-    """Send a part of what was in flight again, then count every row."""
-    chance = random.Random(seed)
-    waiting, ledger.in_flight = ledger.in_flight, []
-    with httpx.Client(base_url=server.url, timeout=30) as client:
-        for batch in waiting:
-            if chance.random() < RESENT_SHARE:
-                answer = send(client, batch)
-                assert answer.status_code in (200, 201), answer.text
-                ledger.acknowledged.append(batch)
-        answer = client.post("/v1/sql", json={"sql": f"SELECT id FROM {TABLE}"})
-        assert answer.status_code == 200, answer.text
-        assert not answer.json()["truncated"], "the reckoning must see every row"
-    found = Counter(row[0] for row in answer.json()["rows"])
-
-    doubled = {id_: times for id_, times in found.items() if times > 1}
-    assert not doubled, f"rows that are there more than once: {doubled}"
-    lost = [id_ for batch in ledger.acknowledged for id_ in batch.ids if id_ not in found]
-    assert not lost, f"acknowledged rows that are gone: {lost}"
-    unresolved = [batch for batch in waiting if batch not in ledger.acknowledged]
-    for batch in unresolved:
-        there = sum(id_ in found for id_ in batch.ids)
-        assert there in (0, len(batch.ids)), f"half of a batch is there: {batch}"
-        if there:
-            ledger.acknowledged.append(batch)
-    known = {id_ for batch in ledger.acknowledged for id_ in batch.ids}
-    assert set(found) <= known, f"rows nobody sent: {set(found) - known}"

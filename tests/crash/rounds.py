@@ -1,16 +1,19 @@
-"""One round: write under load, die, start again without a hand, account for every row."""
+"""One round: change things under load, die, start again without a hand, account for everything."""
 
 import random
 import socket
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.crash.harness import Ledger, Server, create_table, load, reckon
+from tests.crash.changes import LEADING_TO
+from tests.crash.harness import Server, create_table, load, new_accounts
+from tests.crash.reckoning import backdate, check_with_pyiceberg, reckon
 
 FAILPOINT_WAIT_S = 120.0
-LONGEST_LOAD_S = 0.6
+LONGEST_LOAD_S = 1.5
 
 
 class Crash:
@@ -19,7 +22,7 @@ class Crash:
     def __init__(self, folder: Path, seed: int) -> None:
         self._chance = random.Random(seed)
         self._server = Server(folder / "data", free_port())
-        self._ledger = Ledger()
+        self._accounts = new_accounts(self._chance)
         self._kills = 0
 
     def __enter__(self) -> Self:
@@ -37,33 +40,40 @@ class Crash:
 
     def at_failpoint(self, name: str, nth: int) -> None:
         """Die the `nth` time the process reaches the failpoint `name`, under load."""
-        self._server.kill()
-        self._server.start(failpoint=f"{name}:{nth}")
-        with load(self._server.url, self._ledger, self._seed()):
+        self._server.die_at(name, nth)
+        with load(self._server, self._accounts, LEADING_TO.get(name, frozenset())):
             died = self._server.wait_for_death(FAILPOINT_WAIT_S)
         assert died, f"nobody ever came to {name}"
         self._reckon()
 
     def at_random(self) -> None:
         """Die by kill -9 at any moment, under load."""
-        with load(self._server.url, self._ledger, self._seed()):
+        with load(self._server, self._accounts, frozenset()):
             time.sleep(self._chance.uniform(0, LONGEST_LOAD_S))
             self._server.kill()
         self._reckon()
 
     def _reckon(self) -> None:
         self._kills += 1
+        backdate(self._server.data_dir)
         self._server.start()
-        reckon(self._server, self._ledger, self._seed())
+        reckon(self._server, self._accounts, self._chance)
 
-    def _seed(self) -> int:
-        return self._chance.randrange(2**32)
+    def read_by_others(self) -> None:
+        """Read every table as it is now with PyIceberg, those that were dropped too."""
+        check_with_pyiceberg(self._server, self._accounts)
 
     def figures(self) -> dict[str, int]:
+        """Return kills, acknowledged changes by kind, and the rows that are there now."""
+        changes: Counter[str] = Counter()
+        for account in self._accounts:
+            changes += account.acknowledged
         return {
             "kills": self._kills,
-            "batches_accounted_for": len(self._ledger.acknowledged),
-            "rows": sum(len(batch.ids) for batch in self._ledger.acknowledged),
+            "changes": changes.total(),
+            **dict(sorted(changes.items())),
+            "rows": sum(len(each.owned.rows) for each in self._accounts),
+            "erased_rows": sum(len(each.erased) for each in self._accounts),
         }
 
 
