@@ -33,7 +33,6 @@ Work: TypeAlias = Callable[[Connection], T]
 
 # The engine's errors that modules catch and translate; nobody else imports duckdb.
 EngineError: TypeAlias = duckdb.Error
-ConversionError: TypeAlias = duckdb.ConversionException
 EngineDataError: TypeAlias = duckdb.DataError
 EngineProgrammingError: TypeAlias = duckdb.ProgrammingError
 EngineInterruptError: TypeAlias = duckdb.InterruptException

@@ -72,6 +72,29 @@ class Sheets:
     keys: list[str] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
+    @property
+    def sequence_number(self) -> int:
+        return int(self.metadata["last-sequence-number"]) + 1
+
+    def write(self, parent: Json | None, edit: Edit) -> tuple[str, list[ManifestEntry]]:
+        """Write all sheets of an edit to the state of `parent`.
+
+        Returns the location of the list, and the entries of the files that go out.
+        """
+        old = self.manifests.read_list(parent["manifest-list"]) if parent else ()
+        touched, kept = split(self.manifests, old, edit)
+        new = self.added(edit)
+        again, gone = self.rewritten(touched, edit)
+        place = self.place(f"snap-{self.snapshot_id}-{self.commit_id}.avro")
+        self.manifests.write_list(
+            place,
+            self.snapshot_id,
+            parent["snapshot-id"] if parent else None,
+            self.sequence_number,
+            [*new, *again, *edit.merged_into, *kept],
+        )
+        return place, gone
+
     def place(self, name: str) -> str:
         location = f"{self.metadata['location']}/metadata/{name}"
         self.keys.append(self.store.key(location))
@@ -145,61 +168,57 @@ def snapshot_draft(
         ObjectNotFoundError, UnreadableFileError: a list or a manifest is gone, or is none.
     """
     parent = branch_head(base, branch)
-    parent_id = parent["snapshot-id"] if parent else None
-    old = manifests.read_list(parent["manifest-list"]) if parent else ()
     sheets = Sheets(manifests, store, base, edit.snapshot_id or new_snapshot_id())
-    sequence_number = base["last-sequence-number"] + 1
     try:
-        touched, kept = split(manifests, old, edit)
-        new = sheets.added(edit)
-        again, gone = sheets.rewritten(touched, edit)
-        place = sheets.place(f"snap-{sheets.snapshot_id}-{sheets.commit_id}.avro")
-        manifests.write_list(
-            place,
-            sheets.snapshot_id,
-            parent_id,
-            sequence_number,
-            [*new, *again, *edit.merged_into, *kept],
-        )
+        place, gone = sheets.write(parent, edit)
     except BaseException:
         sheets.discard()
         raise
     snapshot = {
         "snapshot-id": sheets.snapshot_id,
-        **({"parent-snapshot-id": parent_id} if parent_id is not None else {}),
-        "sequence-number": sequence_number,
+        **({"parent-snapshot-id": parent["snapshot-id"]} if parent else {}),
+        "sequence-number": sheets.sequence_number,
         "timestamp-ms": max(now_ms(), base["last-updated-ms"] + 1),
         "manifest-list": place,
-        "summary": {
-            "operation": operation(edit, gone),
-            **totals(parent, edit, gone),
-            **(carried(parent) if edit.keeps_rows else {}),
-            **origin(),
-            **summary,
-        },
+        "summary": {**summary_of(parent, edit, gone), **summary},
         "schema-id": base["current-schema-id"],
     }
-    reference = base["refs"].get(branch, {"type": "branch"})
     return Draft(
         updates=[
             *updates,
             {"action": "add-snapshot", "snapshot": snapshot},
-            {
-                "action": "set-snapshot-ref",
-                "ref-name": branch,
-                **reference,
-                "snapshot-id": sheets.snapshot_id,
-            },
+            moved(base, branch, sheets.snapshot_id),
         ],
-        requirements=[
-            {"type": "assert-table-uuid", "uuid": current.metadata["table-uuid"]},
-            {"type": "assert-ref-snapshot-id", "ref": branch, "snapshot-id": parent_id},
-        ]
-        if current
-        else [{"type": "assert-create"}],
+        requirements=unmoved(current, branch, parent),
         base=None if current else base,
         files=sheets.keys,
     )
+
+
+def summary_of(parent: Json | None, edit: Edit, gone: Sequence[ManifestEntry]) -> dict[str, str]:
+    return {
+        "operation": operation(edit, gone),
+        **totals(parent, edit, gone),
+        **(carried(parent) if edit.keeps_rows else {}),
+        **origin(),
+    }
+
+
+def moved(metadata: Json, branch: str, snapshot_id: int) -> Json:
+    """Return the update that has a branch name a snapshot, and keeps what else it says."""
+    reference = {**metadata["refs"].get(branch, {"type": "branch"}), "snapshot-id": snapshot_id}
+    return {"action": "set-snapshot-ref", "ref-name": branch, **reference}
+
+
+def unmoved(current: LoadedTable | None, branch: str, parent: Json | None) -> list[Json]:
+    """Return what must still be true at the commit: the branch is where the snapshot goes on."""
+    if current is None:
+        return [{"type": "assert-create"}]
+    parent_id = parent["snapshot-id"] if parent else None
+    return [
+        {"type": "assert-table-uuid", "uuid": current.metadata["table-uuid"]},
+        {"type": "assert-ref-snapshot-id", "ref": branch, "snapshot-id": parent_id},
+    ]
 
 
 def origin() -> dict[str, str]:

@@ -46,7 +46,6 @@ from lakehouse.ingest.source import ReadOptions, path_literal, shown
 from lakehouse.json_text import fault
 
 SAMPLE_BYTES_MAX = 32 * 1024 * 1024
-KEYS_SHOWN_MAX = 100
 BOM = b"\xef\xbb\xbf"
 READ_AS_TEXT = frozenset(["string", "date", "time", "timestamp", "timestamptz", "uuid", "binary"])
 QUOTED_NUMBERS = ("decimal", "double", "float")

@@ -14,7 +14,7 @@ from lakehouse.catalog import Column, TableRef, UnsupportedTypeError, duckdb_typ
 from lakehouse.catalog.errors import InvalidNameError
 from lakehouse.catalog.metadata import schema_of
 from lakehouse.catalog.types import make_fields, parse_type, to_columns, type_text
-from lakehouse.database import ConversionError, EngineInvalidInputError, quoted
+from lakehouse.database import EngineError, EngineInvalidInputError, quoted
 from tests.catalog.lake import Lake, main
 
 # An expression of DuckDB, the type in which it is stored, and the text of what is read back.
@@ -107,7 +107,7 @@ def test_what_iceberg_cannot_hold_is_refused_by_name(duckdb: str) -> None:
 
 def test_a_number_that_38_digits_cannot_hold_is_the_engines_error(lake: Lake) -> None:
     before = lake.tree()
-    with pytest.raises(ConversionError):
+    with pytest.raises(EngineError, match=r"^Conversion Error"):
         lake.write("t", f"SELECT {10**38}::UHUGEINT AS x", {"x": "decimal(38,0)"})
     assert lake.tree() == before
 
@@ -272,7 +272,7 @@ def type_ids(type_: Any) -> list[int]:
 
 HOSTILE = [
     *("select", "Order By", "a.b", 'a"b', "it's", "🐘", "x:y", "a,b", "<x>", "(y)", "[z]", "{w}"),
-    *("x" * 255, "ü" * 127, "'", '"', "'; DROP TABLE x; --", " lead", "trail ", "$1", "?", "%s"),
+    *("x" * 255, "ü" * 127, "'", '"', "'; DROP TABLE x; --", "a  b", "$1", "?", "%s"),
     *("element", "key", "value", "list", "filename", "file_row_number", "rowid", "\\", "#", "*"),
 ]
 

@@ -18,7 +18,7 @@ from lakehouse.catalog import (
     UnsupportedTypeError,
 )
 from lakehouse.catalog.metadata import current_snapshot_id
-from lakehouse.database import ConversionError, Database, EngineError
+from lakehouse.database import Database, EngineError
 from lakehouse.errors import InvalidInputError
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of
 
@@ -36,7 +36,7 @@ def test_a_cast_that_fails_leaves_nothing_behind(
         lake.write("t", "SELECT 1 AS id, 2 AS name", columns, partition_by=partition_by)
     before = lake.tree()
     partition = partition_by if mode == "create" else []
-    with pytest.raises(ConversionError):
+    with pytest.raises(EngineError, match=r"^Conversion Error"):
         lake.write("t", BAD, columns, mode, partition_by=partition)
     assert lake.tree() == before
     assert (lake.catalog.find(main("t")) is None) == (mode == "create")
