@@ -20,6 +20,8 @@ from lakehouse.storage import LocalStore
 
 FOUND_MAX = 100_000
 """Orphans removed in one go, about 20 MB of names; the next run finds the others."""
+KEPT = "kept-by-recovery.txt"
+"""In a table's folder: nothing there is an orphan, until somebody removes this file."""
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
     UNION ALL SELECT table_namespace, table_name, metadata_location FROM dropped_table
@@ -99,17 +101,23 @@ class Orphans:
         known: set[Owner] = set()
         found: list[str] = []
         for folder in self._store.folders(OURS.rstrip("/"), depth=2):
+            if self._store.exists(f"{folder}/{KEPT}"):
+                continue
             old = {key for key in self._store.keys(folder) if self._is_old(key, before_s)}
             for owner in owners:
                 if owner.folder == folder and old:
-                    old -= self._named(owner, folder, named_elsewhere)
+                    for key in self._named(owner):
+                        old.discard(key)
+                        if not key.startswith(f"{folder}/"):
+                            named_elsewhere.add(key)
                     known.add(owner)
             found.extend(sorted(old)[: FOUND_MAX - len(found)])
-        for owner in set(owners) - known if found else ():
-            named_elsewhere |= self._named(owner, owner.folder, named_elsewhere)
+        unnamed = set(found) - named_elsewhere
+        for owner in set(owners) - known if unnamed else ():
+            unnamed.difference_update(self._named(owner))
         before = {owner.folder for owner in owners}
         taken = tuple(f"{e.folder}/" for e in self._owners() if e.folder not in before)
-        orphans = [key for key in found if key not in named_elsewhere and not key.startswith(taken)]
+        orphans = sorted(key for key in unnamed if not key.startswith(taken))
         held = set() if dry_run else self._held(cursor, orphans)
         done = self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
         if not dry_run:
@@ -126,16 +134,13 @@ class Orphans:
             found.append(Owner(Pointer(TableName(namespace, name), location), folder))
         return found
 
-    def _named(self, owner: Owner, folder: str, elsewhere: set[str]) -> set[str]:
-        """Return the keys in its folder that a table names, and add those in others'."""
+    def _named(self, owner: Owner) -> Iterator[str]:
+        """Yield the keys that a table names, some more than once, and all that it may not lose."""
         table = self._tables.load(owner.pointer)
         if not may_delete(table.metadata):
-            return set(self._store.keys(folder))
-        named: set[str] = set()
+            yield from self._store.keys(owner.folder)
         for location in self._locations(table):
-            key = self._store.key(location)
-            (named if key.startswith(f"{folder}/") else elsewhere).add(key)
-        return named
+            yield self._store.key(location)
 
     def _locations(self, table: LoadedTable) -> Iterator[str]:
         metadata = table.metadata
@@ -182,6 +187,14 @@ class Orphans:
             if not dry_run:
                 self._store.delete(key)
         return Deleted(count, size_bytes)
+
+
+def keep(store: LocalStore, folder: str, why: str) -> str:
+    """Have files stay that the catalog does not name, and return the key of what says so."""
+    key = f"{folder}/{KEPT}"
+    text = f"{why}\nWithout this file, what no table names here is removed as an orphan.\n"
+    store.write(key, text.encode())
+    return key
 
 
 def may_delete(metadata: Json) -> bool:

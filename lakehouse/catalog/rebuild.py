@@ -2,7 +2,8 @@
 
 A copy of the catalog says what there was; each pointer in it moves forward along the logs of the
 metadata files that were written since. Tables that it does not know come from their files alone.
-Nothing in the warehouse is changed.
+Nothing in the warehouse is changed, but for a file in the folder of a table of which something is
+left that the catalog does not name: there maintenance removes no orphans.
 """
 
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lakehouse.catalog.chains import Fork, MetadataFile, follow, metadata_file, time
+from lakehouse.catalog.dropped import OURS_DEPTH
 from lakehouse.catalog.errors import InvalidNameError
 from lakehouse.catalog.health import damage_of
 from lakehouse.catalog.manifests import Manifests
@@ -20,6 +22,7 @@ from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of
 from lakehouse.catalog.models import RebuildFork, RebuildReport, RebuildTable, TableName
 from lakehouse.catalog.names import check_table_name, folded, parse_table_name
 from lakehouse.catalog.namespaces import INSERT as INSERT_NAMESPACE
+from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     NAME,
@@ -71,6 +74,8 @@ class Plan:
     """As it is to be."""
     commits: int = 0
     note: str | None = None
+    folder: str = ""
+    """Key of the folder that its files lie in."""
 
 
 class Rebuild:
@@ -150,10 +155,12 @@ class Rebuild:
         table, passed, note = self._last(found, pointer.name, name)
         if lacks(name)(found):
             note = f"{name} is gone; this is the last file that is left"
-            return Plan(pointer.name, "back", pointer, table, note=note)
+            return Plan(pointer.name, "back", pointer, table, note=note, folder=found.folder)
         renamed = self._name_in(table) if passed else None
         action = "forward" if passed else "keep"
-        return Plan(renamed or pointer.name, action, pointer, table, passed, note)
+        return Plan(
+            renamed or pointer.name, action, pointer, table, passed, note, folder=found.folder
+        )
 
     def _without_pointer(self, found: Found) -> Plan | None:
         """Add a table that the copy does not know, unless it was dropped before the copy."""
@@ -173,7 +180,7 @@ class Rebuild:
         if copied_at is not None and newest < copied_at:
             note = f"dropped: last changed {time(newest)}, and the copy does not have it"
             return Plan(name, "skip", None, note=note)
-        return Plan(name, "add", None, table, note=note)
+        return Plan(name, "add", None, table, note=note, folder=found.folder)
 
     def _last(
         self, found: Found, name: TableName, known: str | None
@@ -239,7 +246,23 @@ class Rebuild:
             for values in registered:
                 tx.execute("INSERT OR IGNORE INTO registered_object VALUES (?, ?, ?)", values)
 
+        for folder, why in self._left().items():
+            keep(self._store, folder, f"`lakehouse catalog rebuild` left files here: {why}.")
         self._state.write(work)
+
+    def _left(self) -> dict[str, str]:
+        """Return the folders with files that are some table's, and that no pointer leads to."""
+        left = {plan.folder: "its last metadata file is lost" for plan in self._tables_with("back")}
+        left |= {plan.folder: "another table has the name" for plan in self._tables_with("clash")}
+        left |= {fork.folder: "two metadata files follow the same one" for fork in self._forks}
+        left |= {
+            "/".join(key.split("/")[:OURS_DEPTH]): f"{key} cannot be read"
+            for key in self._unreadable
+        }
+        return {folder: why for folder, why in left.items() if folder.startswith(f"{OURS}/")}
+
+    def _tables_with(self, action: str) -> list[Plan]:
+        return [plan for plan in self._tables if plan.action == action]
 
     def _objects(self, table: LoadedTable) -> set[str]:
         """Return the user's objects that any snapshot of a table reads."""

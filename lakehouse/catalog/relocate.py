@@ -24,6 +24,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.metadata import Json, read_metadata, with_log_entry
 from lakehouse.catalog.models import RelocatedTable, TableName
 from lakehouse.catalog.names import folded
+from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import CATALOG_NAME, metadata_location, now_ms
 from lakehouse.errors import LakehouseError
 from lakehouse.state import State, Transaction
@@ -128,6 +129,7 @@ class Relocation:
         self._refuse([each for each in going if self._has_position_deletes(each)])
         try:
             moved = [self._move(each) for each in going]
+            self._written += [self._kept(each) for each in left]
             self._state.write(lambda tx: self._commit(tx, moved, left))
         except BaseException:
             for key in self._written:
@@ -157,6 +159,11 @@ class Relocation:
         return f"{self._new(location).rpartition('/')[0]}/{name}"
 
     # What cannot be moved.
+
+    def _kept(self, place: Place) -> str:
+        """Have the files of a table that is left behind stay, and return the key that says so."""
+        folder = self._key(place.location).rpartition("/metadata/")[0]
+        return keep(self._store, folder, f"`--without` left the table {place.name} behind.")
 
     def _refuse(self, refused: Sequence[Place]) -> None:
         if refused:

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,9 @@ def test_a_fork_is_named_and_what_was_current_is_chosen(
     with open_lake(tmp_path, database) as lake:
         assert lake.catalog.load(main("t")).location == current
         assert [row[0] for row in lake.rows("t")] == [0, 1, 2]
-        assert lake.store.exists(lake.store.key(planted)), "nothing is deleted"
+        before = lake.tree()
+        orphaned(lake)
+        assert lake.tree() == before and lake.store.key(planted) in before, "nothing is deleted"
 
 
 def test_two_histories_of_one_state_are_named_and_the_later_one_goes_on(
@@ -321,6 +324,20 @@ def test_of_two_tables_of_one_name_the_newer_gets_it_and_the_other_is_named(
     assert old in (clash.note or "")
     with open_lake(tmp_path, database) as lake:
         assert lake.rows("t") == [(1, "y")]
+        before = lake.tree()
+        orphaned(lake)
+        assert lake.tree() == before
+        (kept,) = (each for each in before if each.endswith("kept-by-recovery.txt"))
+        assert lake.store.uri(kept).startswith(old)
+        assert b"another table has the name" in lake.store.read(kept)
+        lake.store.delete(kept)
+        orphaned(lake)
+        assert not [each for each in lake.tree() if lake.store.uri(each).startswith(old)]
+
+
+def orphaned(lake: Lake) -> None:
+    """Have maintenance look for orphans when all that is there is old."""
+    lake.catalog.orphans.remove(lake.cursor, time.time() + 60)
 
 
 def test_a_pointer_whose_files_are_gone_is_named_and_kept(
