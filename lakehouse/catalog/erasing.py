@@ -19,7 +19,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
-from lakehouse.catalog.manifests import Manifests, holds_data, live, names_gone
+from lakehouse.catalog.manifests import ManifestFile, Manifests, holds_data, live, names_gone
 from lakehouse.catalog.metadata import MAIN, current_snapshot_id, schema_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import Relations, files_sql, matching
@@ -46,6 +46,31 @@ class Erased:
     rewritten_files: int
     expired_snapshots: int
     deleted_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The data files of a table's snapshots, rows that others deleted in them included.
+
+    Snapshots share manifests: each is here once, however many there are.
+    """
+
+    manifests: dict[int, set[str]]
+    """Locations of the manifests of each snapshot, by its id."""
+    files: dict[str, set[str]]
+    """Locations of the files of each manifest."""
+
+    def all(self) -> set[str]:
+        return set().union(*self.files.values()) - {GONE}
+
+    def of(self, snapshot_id: int | None) -> set[str]:
+        there = self.manifests.get(snapshot_id, set()) if snapshot_id is not None else set()
+        return set().union(*(self.files[each] for each in there))
+
+    def snapshots_with(self, files: set[str]) -> list[int]:
+        """Return the snapshots that reach one of `files`."""
+        dirty = {path for path, own in self.files.items() if own & files}
+        return [each for each, own in self.manifests.items() if own & dirty]
 
 
 class Erasing:
@@ -114,8 +139,8 @@ class Erasing:
         ids = [each["snapshot-id"] for each in table.metadata["snapshots"]]
         lease = self._relations.lease(table.metadata["table-uuid"], ids)
         with naming_damage(table.name):
-            reached = self._files_of_snapshots(table)
-            found = self._holding(cursor, table, where, set().union(*reached.values()) - {GONE})
+            reached = self._reached(table)
+            found = self._holding(cursor, table, where, reached.all())
         del lease
         self._check(table, reached, found)
         return found
@@ -126,11 +151,10 @@ class Erasing:
         """Return the files that hold such rows in snapshots that are there now."""
         table = self._load(name)
         with naming_damage(name):
-            reached = self._files_of_snapshots(table)
-            now = set().union(*reached.values()) - {GONE}
+            reached = self._reached(table)
             # What the table reads now was appended after the delete: those rows are new ones.
-            now -= reached.get(current_snapshot_id(table.metadata) or 0, set())
-            return self._holding(cursor, table, where, now - found)
+            past = reached.all() - reached.of(current_snapshot_id(table.metadata))
+            return self._holding(cursor, table, where, past - found)
 
     def _load(self, name: TableName) -> LoadedTable:
         table = self._tables.find(name)
@@ -140,22 +164,26 @@ class Erasing:
             raise EmptyTableError(str(name))
         return table
 
-    def _files_of_snapshots(self, table: LoadedTable) -> dict[int, set[str]]:
-        """Return the data files of each snapshot, rows that others deleted in them included.
+    def _reached(self, table: LoadedTable) -> Reached:
+        """Return the files of all snapshots.
 
         In a partitioned table what a manifest says of a file that is out is a value of its rows,
-        and nobody can read them any more: such a snapshot has the file `GONE`.
+        and nobody can read them any more: such a manifest has the file `GONE`.
         """
         partitioned = any(each["fields"] for each in table.metadata["partition-specs"])
-        result = {}
+        reached = Reached({}, {})
         for snapshot in table.metadata["snapshots"]:
-            listed = self._manifests.read_list(snapshot["manifest-list"])
-            data = [each for each in live(listed) if holds_data(each)]
-            files = {each.location for each in self._manifests.live_files(data)}
-            if partitioned and any(map(names_gone, listed)):
-                files.add(GONE)
-            result[snapshot["snapshot-id"]] = files
-        return result
+            own = reached.manifests.setdefault(snapshot["snapshot-id"], set())
+            for each in self._manifests.read_list(snapshot["manifest-list"]):
+                own.add(each.manifest_path)
+                if each.manifest_path not in reached.files:
+                    reached.files[each.manifest_path] = self._files_of(each, partitioned)
+        return reached
+
+    def _files_of(self, manifest: ManifestFile, partitioned: bool) -> set[str]:
+        data = [each for each in live([manifest]) if holds_data(each)]
+        files = {each.location for each in self._manifests.live_files(data)}
+        return {*files, GONE} if partitioned and names_gone(manifest) else files
 
     def _holding(
         self, cursor: Connection, table: LoadedTable, where: str, files: set[str]
@@ -180,7 +208,7 @@ class Erasing:
             found |= {some[number] for (number,) in numbers}
         return found
 
-    def _check(self, table: LoadedTable, reached: dict[int, set[str]], found: set[str]) -> None:
+    def _check(self, table: LoadedTable, reached: Reached, found: set[str]) -> None:
         """Refuse what erasing cannot reach."""
         name, metadata = str(table.name), table.metadata
         own = f"{metadata['location']}/"
@@ -193,10 +221,11 @@ class Erasing:
             raise ErasureRefusedError(name, f"{what}; it is yours: load a file without them")
         if not switch(metadata["properties"], DELETES_FILES):
             raise ErasureRefusedError(name, f"its property {DELETES_FILES} is false")
+        dirty = reached.snapshots_with({*found, GONE})
         keeping = sorted(
             key
             for key, each in metadata["refs"].items()
-            if key != MAIN and reached.get(each["snapshot-id"], set()) & {*found, GONE}
+            if key != MAIN and each["snapshot-id"] in dirty
         )
         if keeping:
             raise ErasureRefusedError(
@@ -207,11 +236,10 @@ class Erasing:
         """Make the table forget every snapshot that reaches one of the files."""
         table = self._load(name)
         with naming_damage(name):
-            reached = self._files_of_snapshots(table)
+            dirty = self._reached(table).snapshots_with({*found, GONE})
         current = current_snapshot_id(table.metadata)
         named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
-        dirty = {*found, GONE}
-        gone = [each for each, files in reached.items() if files & dirty and each != current]
+        gone = [each for each in dirty if each != current]
         if kept := [each for each in gone if each in named]:
             raise ErasureRefusedError(
                 str(name), f"a reference has come to name {kept[0]} meanwhile"

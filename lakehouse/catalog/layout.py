@@ -42,6 +42,8 @@ MANIFEST_BYTES = 2 * 1024 * 1024
 """A manifest as large as this is left alone, and no merge reads more: 60 MB as Python objects."""
 SMALL = 0.75
 """Of the target size: what is larger is not rewritten."""
+GROUP_FILES = 1_000
+"""What one statement reads together: DuckDB holds the footers of all of them."""
 ROUND_BYTES = 1024 * 1024 * 1024
 """What is rewritten before it is committed."""
 
@@ -281,13 +283,17 @@ def up_to(items: Sequence[T], size_max: int, size: Callable[[T], int]) -> list[T
 def groups(
     files: Sequence[LiveFile], target_bytes: int, files_min: int
 ) -> Iterator[Sequence[LiveFile]]:
-    """Yield files that together make at most one of the target size, the oldest rows first."""
+    """Yield files that together make at most one of the target size, the oldest rows first.
+
+    Of more than `GROUP_FILES` several files are made, which the next run writes together.
+    """
     waiting = worth_it(files, lambda each: each.size_bytes)
     waiting.sort(key=lambda each: (each.sequence_number, each.location))
     group: list[LiveFile] = []
     total = 0
     for each in [*waiting, None]:
-        if each is None or total + each.size_bytes > target_bytes:
+        is_full = len(group) == GROUP_FILES
+        if each is None or is_full or total + each.size_bytes > target_bytes:
             if len(group) > 1 and (len(group) >= files_min or total >= SMALL * target_bytes):
                 yield group
             group, total = [], 0

@@ -218,7 +218,7 @@ class BackupConfig(Section, frozen=True):
     directories: tuple[str, ...] = ()
     """Absolute paths that a backup may go to, the first by default. Without any, none is made."""
     keep: Positive = 14
-    """Backups that a directory keeps; older ones are deleted when a new one is whole."""
+    """Backups that a directory keeps; older ones go once a new one is whole, no table damaged."""
 
     def broken_rules(self) -> Iterator[Rule]:
         for path in self.directories:

@@ -6,8 +6,15 @@ import pytest
 
 from lakehouse.catalog.edits import Edit
 from lakehouse.catalog.errors import InputsGoneError
-from lakehouse.catalog.layout import Done, NotRewritableError, up_to, worth_it
-from lakehouse.catalog.manifests import Manifests, NewFile
+from lakehouse.catalog.layout import (
+    GROUP_FILES,
+    Done,
+    NotRewritableError,
+    groups,
+    up_to,
+    worth_it,
+)
+from lakehouse.catalog.manifests import LiveFile, Manifests, NewFile
 from lakehouse.catalog.metadata import snapshot_of
 from lakehouse.catalog.relations import files_sql
 from lakehouse.catalog.rules import Rules, rules_of
@@ -76,6 +83,13 @@ def test_a_target_of_the_table_bounds_what_becomes_one(lake: Lake) -> None:
     compact(lake)
     assert len(lake.data_files("t")) == 2
     assert len(lake.rows("t")) == 12
+
+
+def test_very_many_files_are_rewritten_a_thousand_at_a_time() -> None:
+    files = [
+        LiveFile(f"f{number:05}", 1, 1, 1, number, (0,)) for number in range(2 * GROUP_FILES + 3)
+    ]
+    assert [len(group) for group in groups(files, 1 << 30, 2)] == [GROUP_FILES, GROUP_FILES, 3]
 
 
 def edited_properties(lake: Lake, properties: dict[str, str]) -> None:
