@@ -22,8 +22,9 @@ crash *args:
     {{ python }} -m tests.crash {{ args }}
 
 # look at many random sequences of changes of a table: another sequence each time, longer ones
+# (one test of 2 s a sequence: it must not be taken for one that hangs)
 soak examples="200":
-    LAKEHOUSE_TEST_LONG=1 LAKEHOUSE_SOAK={{ examples }} {{ python }} -m pytest -q tests/catalog/test_state_machine.py
+    LAKEHOUSE_TEST_LONG=1 LAKEHOUSE_SOAK={{ examples }} {{ python }} -m pytest -q -o faulthandler_timeout=0 tests/catalog/test_state_machine.py
 
 # lint, format and types, without changing a file
 check:
