@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -21,6 +21,9 @@ from lakehouse.api.edge import Edge
 from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
+from lakehouse.auth import Entrance, Tokens, may, object_resource
+from lakehouse.auth.addresses import networks
+from lakehouse.auth.routes import TokensController
 from lakehouse.catalog import Catalog, check_root
 from lakehouse.catalog.adopting_routes import AdoptingController
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
@@ -28,7 +31,13 @@ from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.property_routes import PropertiesController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
 from lakehouse.catalog.schema_routes import SchemaController
-from lakehouse.config import BODY_MAX_BYTES, Config, default_memory_bytes, memory_shares
+from lakehouse.config import (
+    BODY_MAX_BYTES,
+    Config,
+    default_memory_bytes,
+    is_loopback,
+    memory_shares,
+)
 from lakehouse.database import Database, DatabaseSettings
 from lakehouse.disk import Disk
 from lakehouse.ingest import Ingest, LoadEnded
@@ -48,7 +57,13 @@ from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
 from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
-from lakehouse.storage import LocalObjects, LocalStore, Objects, keep_copies
+from lakehouse.storage import (
+    LocalObjects,
+    LocalStore,
+    ObjectNotFoundError,
+    Objects,
+    keep_copies,
+)
 from lakehouse.storage.routes import StorageController
 
 log = logging.getLogger(__name__)
@@ -65,6 +80,7 @@ class Lakehouse:
     config: Config
     health: Health
     metrics: Metrics
+    tokens: Tokens
     jobs: Jobs
     database: Database
     objects: Objects
@@ -81,11 +97,16 @@ class Lakehouse:
 
 @asynccontextmanager
 async def open_lakehouse(
-    config: Config, directory: DataDirectory, *, stop: Callable[[], None] = lambda: None
+    config: Config,
+    directory: DataDirectory,
+    *,
+    secrets: Sequence[str] = (),
+    stop: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Lakehouse]:
     """Open every module, lowest first; they close in reverse order.
 
     Args:
+        secrets: tokens of an admin that are not kept: of the environment, of a command.
         stop: called when the process must end by itself: the engine broke, the lease is lost.
     """
     shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
@@ -98,6 +119,7 @@ async def open_lakehouse(
         database.limit_spill(disk)
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
+        tokens = Tokens(state, secrets)
         store = open_store(directory, state, disk)
         catalog = Catalog(
             state,
@@ -141,6 +163,7 @@ async def open_lakehouse(
             config=config,
             health=health,
             metrics=metrics,
+            tokens=tokens,
             jobs=jobs,
             database=database,
             objects=Objects(objects, state, config.storage),
@@ -228,6 +251,8 @@ def lookup_in(objects: LocalObjects) -> ObjectLookup:
     """What the catalog may ask of storage: where an object lies, and its bytes."""
 
     def get(key: str) -> StoredObject:
+        if not may("read", object_resource(key)):
+            raise ObjectNotFoundError(key)
         info = objects.find(key)
         return StoredObject(info.key, info.location, info.size_bytes)
 
@@ -316,6 +341,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             ChangesController,
             StorageController,
             BackupsController,
+            TokensController,
         ],
         dependencies={
             "once": Provide(once_of),
@@ -335,7 +361,33 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         for handler in getattr(route, "route_handlers", ()):  # for all at once there is no option
             handler.responses = {**RESPONSES, **(handler.responses or {})}
     read_signatures(app)
-    return Edge(app, lakehouse.metrics, lakehouse.config.server.allowed_hosts)
+    edge = Edge(
+        app,
+        lakehouse.metrics,
+        entrance_of(lakehouse),
+        allowed_hosts=lakehouse.config.server.allowed_hosts,
+        open_routes=lakehouse.config.auth.open_routes,
+        cors_origins=lakehouse.config.server.cors_origins,
+    )
+    loop = asyncio.get_running_loop()
+
+    def revoked(token_ids: frozenset[str]) -> None:
+        loop.call_soon_threadsafe(edge.end_requests_of, token_ids)
+
+    lakehouse.tokens.on_change = revoked
+    return edge
+
+
+def entrance_of(lakehouse: Lakehouse) -> Entrance:
+    server, auth = lakehouse.config.server, lakehouse.config.auth
+    pairs = (pair.partition("=") for pair in auth.proxy_users)
+    return Entrance(
+        lakehouse.tokens,
+        is_loopback(server.host),
+        networks(server.trusted_proxies),
+        auth.proxy_user_header,
+        {user: token for user, _, token in pairs},
+    )
 
 
 def provide(value: object) -> Provide:

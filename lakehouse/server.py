@@ -9,12 +9,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from granian import _granian
 from granian.constants import HTTPModes, Interfaces
@@ -24,11 +24,19 @@ from granian.server.embed import Server
 from lakehouse import __version__
 from lakehouse.api.edge import Edge
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
-from lakehouse.config import Config, available_memory_bytes, default_memory_bytes
+from lakehouse.config import (
+    Config,
+    available_memory_bytes,
+    default_memory_bytes,
+    is_loopback,
+)
 from lakehouse.errors import LakehouseError
+from lakehouse.local_socket import listening, operator_path
 from lakehouse.state import DataDirectory
 
 log = logging.getLogger(__name__)
+
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 LISTENING = "0A"  # as /proc/net/tcp says it
 BACKLOG = 1024
@@ -55,6 +63,16 @@ class CannotStartError(LakehouseError):
     """Something outside of the process must be mended before it can start."""
 
 
+class OpenToOthersError(CannotStartError):
+    """Other machines reach the address, and nothing keeps them out."""
+
+    def __init__(self, host: str, data_dir: Path) -> None:
+        super().__init__(
+            f"{host} is reached by other machines, and there is no token: create one first, with"
+            f" `lakehouse token create NAME --role admin --data {data_dir}`"
+        )
+
+
 class BrokenOffError(LakehouseError):
     """The engine broke, or the lease was lost; what was acknowledged is safe."""
 
@@ -62,16 +80,24 @@ class BrokenOffError(LakehouseError):
         super().__init__("the server stopped by itself; the log says why. Start it again")
 
 
-async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) -> None:
+async def serve(
+    config: Config,
+    data_dir: Path,
+    started: Callable[[str], None],
+    *,
+    secrets: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
 
     A second signal ends the process at once. It ends within `END_MAX_S` of the first one.
 
     Args:
         started: called with the address once it listens.
+        secrets: tokens of an admin that are nowhere kept.
 
     Raises:
-        CannotStartError: the port is taken, or the address is not one of this machine.
+        CannotStartError: the port is taken, the address is not one of this machine, or other
+            machines reach it and there is no token.
         DataDirectoryInUseError, CatalogInUseError: another process has the data.
         BrokenOffError: the engine broke, or the lease was lost; it stopped in good order.
     """
@@ -85,12 +111,19 @@ async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) 
         bound(host, port) as listener,
         DataDirectory.open(data_dir, address=address) as directory,
     ):
-        async with open_lakehouse(config, directory, stop=ending.break_off) as lakehouse:
+        async with open_lakehouse(
+            config, directory, secrets=secrets, stop=ending.break_off
+        ) as lakehouse:
+            if not is_loopback(host) and not lakehouse.tokens.are_needed:
+                raise OpenToOthersError(host, data_dir)
             edge = create_app(lakehouse)
             listen(listener, port)
-            server = Granian(edge, listener)
-            serving = asyncio.create_task(server.serve())
-            serving.add_done_callback(partial(ended_early, server, ending))
+            servers = [Granian(edge, listener)]
+            if (operators := for_operator(directory.path)) is not None:
+                servers.append(Granian(edge.from_operator, operators))
+            serving = [asyncio.create_task(server.serve()) for server in servers]
+            for server, task in zip(servers, serving, strict=True):
+                task.add_done_callback(partial(ended_early, server, ending))
             log.info(
                 "serving at %s",
                 address,
@@ -106,8 +139,9 @@ async def serve(config: Config, data_dir: Path, started: Callable[[str], None]) 
             await ending.begun.wait()
             notify("STOPPING=1")
             await drain(lakehouse, edge, config.server.shutdown_grace_s)
-            server.stop()  # type: ignore[no-untyped-call]
-            await asyncio.wait([serving], timeout=CONNECTIONS_WAIT_S)
+            for server in servers:
+                server.stop()  # type: ignore[no-untyped-call]
+            await asyncio.wait(serving, timeout=CONNECTIONS_WAIT_S)
     log.info("stopped")
     if ending.broken:
         raise BrokenOffError
@@ -165,7 +199,7 @@ class Granian(Server):
     Its own would be opened with SO_REUSEPORT: of two servers started at once both would get it.
     """
 
-    def __init__(self, app: Edge, listener: socket.socket) -> None:
+    def __init__(self, app: App, listener: socket.socket) -> None:
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
@@ -182,7 +216,8 @@ class Granian(Server):
         self._ssp = None
         # The arguments are those it is unpickled with in granian's own workers.
         holder: Any = _granian.SocketHolder
-        self._shd = holder(self._listener.detach(), False, BACKLOG)  # it closes it
+        is_local = self._listener.family == socket.AF_UNIX
+        self._shd = holder(self._listener.detach(), is_local, BACKLOG)  # it closes it
 
 
 def ended_early(server: Server, ending: "Ending", serving: "asyncio.Task[None]") -> None:
@@ -280,6 +315,15 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise unusable(port, error) from error
         yield listener
+
+
+def for_operator(data_dir: Path) -> socket.socket | None:
+    """Return the socket of the local operator; None where the file system has no sockets."""
+    try:
+        return listening(operator_path(data_dir), BACKLOG)
+    except OSError as error:
+        log.warning("there is no socket for the local operator, who needs a token: %s", error)
+        return None
 
 
 def listen(listener: socket.socket, port: int) -> None:

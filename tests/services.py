@@ -8,12 +8,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
+
+from lakehouse.auth import Entrance, Tokens
+from lakehouse.state import State
 
 ROOT = Path(__file__).parent.parent
 POLL_S = 0.05
@@ -86,6 +90,18 @@ def environment(**variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LAKEHOUSE_")}
     path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     return {**kept, "PYTHONPATH": path, **variables}
+
+
+OPEN = ExitStack()
+"""What stays open for as long as the tests run."""
+
+
+@cache
+def everybody() -> Entrance:
+    """Return an entrance that asks nobody for a token, as on loopback before there is one."""
+    folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-entrance-"))
+    state = OPEN.enter_context(State.open(Path(folder) / "catalog.db"))
+    return Entrance(Tokens(state), is_loopback=True)
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

@@ -163,12 +163,12 @@ def test_no_page_names_an_absolute_path_of_this_checkout() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("name", ["quickstart", "rest"])
+@pytest.mark.parametrize("name", ["quickstart", "rest", "security"])
 def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
     """Each page begins on an empty directory; a block that fails stops it, and is shown."""
     command = f'lakehouse() {{ "{sys.executable}" -m lakehouse "$@"; }}'
     script = "\n".join([command, *blocks(ROOT / "docs" / f"{name}.md")])
-    with lakehouse_server(tmp_path / "data") as server:
+    with lakehouse_server(tmp_path / "lakehouse-data") as server:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-x", "-c", script.replace(DEFAULT_URL, server.url)],
             cwd=tmp_path,

@@ -173,7 +173,7 @@ def test_an_address_that_others_reach_does_not_start_and_says_why(tmp_path: Path
     done = run_serve("--data", str(tmp_path / "data"), "--host", "0.0.0.0")
 
     assert done.returncode != 0
-    assert "no tokens yet" in done.stderr
+    assert "server.external = true" in done.stderr
     assert not (tmp_path / "data").exists()
 
 

@@ -1,15 +1,21 @@
-"""What happens to every request before and after its route: trace id, log line, counters, guard."""
+"""What every request meets before and after its route: trace id, caller, log line, counters."""
 
+import asyncio
 import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
+from lakehouse.api.cors import Cors
 from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
+from lakehouse.auth import LOCAL_OPERATOR, NOBODY, Caller, Entrance, WrongTokenError, acting
 from lakehouse.errors import (
     LakehouseError,
     PermissionDeniedError,
@@ -18,6 +24,8 @@ from lakehouse.errors import (
 from lakehouse.observability import Metrics, trace_id
 
 log = logging.getLogger("lakehouse.requests")
+
+Headers: TypeAlias = Mapping[bytes, bytes]
 
 TRACE_HEADER = "X-Lakehouse-Trace-Id"
 TRACE_FIELD = TRACE_HEADER.lower().encode()
@@ -28,6 +36,13 @@ OPERATIONS = frozenset(["/health", "/ready", "/metrics"])
 METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 HEADERS_MAX_BYTES = 64 * 1024
 PATH_LOGGED_MAX = 200
+SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""On every answer. Source: https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html"""
+REVOKED = "the token was revoked"
 CLIENT_LEFT = 499
 """In log and metrics: nobody was there to answer. The code is nginx's."""
 
@@ -56,17 +71,55 @@ class StoppingError(UnavailableError):
 
 
 class Edge:
-    """The outermost layer of the app. Counts what is inside, so that a stop can wait for it."""
+    """The outermost layer of the app. Counts what is inside, so that a stop can wait for it.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, allowed_hosts: Iterable[str] = ()) -> None:
+    Args:
+        entrance: says who asks.
+        open_routes: paths that nobody needs a token for.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        entrance: Entrance,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        open_routes: Iterable[str] = (),
+        cors_origins: Iterable[str] = (),
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._entrance = entrance
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
+        self._open_routes = frozenset(open_routes)
+        self._cors = Cors(cors_origins)
+        self._of_tokens: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self.inside = 0
         metrics.inside.set_function(lambda: self.inside)
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request from the network."""
+        await self._serve(scope, receive, send, self._admitted)
+
+    async def from_operator(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request from the socket that only the owner of the data directory can open."""
+        await self._serve(scope, receive, send, lambda scope, headers: LOCAL_OPERATOR)
+
+    def end_requests_of(self, token_ids: Iterable[str]) -> None:
+        """Break off what tokens that are no longer valid have under way. On the loop."""
+        for token_id in token_ids:
+            for task in self._of_tokens.get(token_id, ()):
+                task.cancel(REVOKED)
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        admitted: Callable[[HTTPScope, Headers], Caller],
+    ) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -77,6 +130,8 @@ class Edge:
         token = trace_id.set(trace)
         started, status, sent_bytes = time.perf_counter(), CLIENT_LEFT, 0
         unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        added = [(TRACE_FIELD, trace.encode()), *self._cors.allowing(headers)]
+        caller = NOBODY
 
         async def receive_counted() -> ReceiveMessage:
             nonlocal unread
@@ -88,7 +143,7 @@ class Edge:
             nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                sent = [*message.get("headers", ()), (TRACE_FIELD, trace.encode())]
+                sent = [*message.get("headers", ()), *SAFE_HEADERS, *added]
                 if unread:  # the rest of the body still comes: no request can follow it
                     sent = [pair for pair in sent if pair[0].lower() != b"connection"]
                     sent.append((b"connection", b"close"))
@@ -100,20 +155,45 @@ class Edge:
         counted = path not in OPERATIONS
         self.inside += counted
         try:
-            refusal = self._refusal(scope, headers)
-            if refusal is None:
+            if preflight := self._cors.preflight(scope["method"], headers):
+                await send_empty(send_traced, 204, preflight)
+                return
+            caller = admitted(scope, headers)
+            with acting(caller), self._of_token(caller):
                 await self._app(scope, receive_counted, send_traced)
-            else:
-                await send_problem(send_traced, refusal, close=self.stopping)
+        except LakehouseError as refusal:  # of the entrance: a route answers its own errors
+            await send_problem(send_traced, refusal, close=self.stopping)
+        except asyncio.CancelledError as cancelled:
+            if REVOKED not in cancelled.args or status != CLIENT_LEFT:
+                raise
+            await send_problem(send_traced, WrongTokenError(), close=True)
         except Exception:
             status = 500 if status == CLIENT_LEFT else status
             raise
         finally:
             self.inside -= counted
-            self._tell(scope, status, time.perf_counter() - started, sent_bytes)
+            self._tell(scope, caller, status, time.perf_counter() - started, sent_bytes)
             trace_id.reset(token)
 
-    def _tell(self, scope: HTTPScope, status: int, seconds: float, sent_bytes: int) -> None:
+    @contextmanager
+    def _of_token(self, caller: Caller) -> Iterator[None]:
+        """Know the request by its token while the block runs: a revocation ends it."""
+        task = asyncio.current_task()
+        if caller.token_id is None or task is None:
+            yield
+            return
+        tasks = self._of_tokens[caller.token_id]
+        tasks.add(task)
+        try:
+            yield
+        finally:
+            tasks.discard(task)
+            if not tasks:
+                self._of_tokens.pop(caller.token_id, None)
+
+    def _tell(
+        self, scope: HTTPScope, caller: Caller, status: int, seconds: float, sent_bytes: int
+    ) -> None:
         """Count the request and write its line."""
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = scope.get("path_template") or "none"
@@ -126,24 +206,41 @@ class Edge:
             scope["path"][:PATH_LOGGED_MAX],
             status,
             extra={
+                "caller": caller.name,
                 "status": status,
                 "duration_ms": round(seconds * 1000, 2),
                 "sent_bytes": sent_bytes,
             },
         )
 
-    def _refusal(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> LakehouseError | None:
-        if scope["path"] == "/health":  # open to everybody: it says nothing but that we are here
-            return None
-        if self.stopping and scope["path"] not in OPERATIONS:
-            return StoppingError()
+    def _admitted(self, scope: HTTPScope, headers: Headers) -> Caller:
+        """Return who asks, if they may ask at all; raise what they are told if not."""
+        path = scope["path"]
+        if path == "/health":  # open to everybody: it says nothing but that we are here
+            return NOBODY
+        if self.stopping and path not in OPERATIONS:
+            raise StoppingError
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEADERS_MAX_BYTES:
-            return HeadersTooLargeError(HEADERS_MAX_BYTES)
-        return next(foreign(scope["scheme"], headers, self._hosts), None)
+            raise HeadersTooLargeError(HEADERS_MAX_BYTES)
+        if self._entrance.is_loopback:
+            for refusal in foreign(scope["scheme"], headers, self._hosts, self._cors.origins):
+                raise refusal
+        if path in self._open_routes:
+            return NOBODY
+        peer = scope["client"][0] if scope["client"] else ""
+        return self._entrance.caller(joined(scope["headers"]), peer)
+
+
+def joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return header fields by name; the values of one that is there twice are a list."""
+    found: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        found[name] = found[name] + b"," + value if name in found else value
+    return found
 
 
 def foreign(
-    scheme: str, headers: dict[bytes, bytes], hosts: frozenset[str]
+    scheme: str, headers: Headers, hosts: frozenset[str], origins: frozenset[str] = frozenset()
 ) -> Iterator[PermissionDeniedError]:
     """Yield why this may be what a web page of somebody else sent to a server on loopback.
 
@@ -154,9 +251,11 @@ def foreign(
     host = headers.get(b"host", b"").decode("latin-1").lower()
     if re.sub(r":\d+$", "", host) not in hosts:
         yield ForeignHostError(host)
-    origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1").lower() != f"{scheme}://{host}":
-        yield ForeignOriginError(origin.decode("latin-1"))
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin in origins and origin:
+        return
+    if b"origin" in headers and origin.lower() != f"{scheme}://{host}":
+        yield ForeignOriginError(origin)
     site = headers.get(b"sec-fetch-site", b"none")
     if site in {b"cross-site", b"same-site"}:  # another port of this host is `same-site`
         yield ForeignOriginError(site.decode("latin-1"))
@@ -176,3 +275,8 @@ async def send_problem(send: Send, error: LakehouseError, *, close: bool) -> Non
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_empty(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -23,8 +23,10 @@ from litestar.params import FromPath
 from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
+from lakehouse.api.access import open_to_all
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.api.words import SHOWN_MAX, in_words
+from lakehouse.auth import ForbiddenError, NoTokenError
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import trace_id
 
@@ -126,6 +128,9 @@ class ProblemNotFoundError(errors.NotFoundError):
         super().__init__(f"no problem is of the type {name[:80]!r}")
 
 
+CHALLENGE = 'Bearer realm="lakehouse"'
+"""Source: https://www.rfc-editor.org/rfc/rfc6750#section-3"""
+
 STATUS: dict[type[Exception], int] = {
     ClientGoneError: 499,  # nginx's: nobody reads it, but the log and the metrics tell it apart
     MethodNotAllowedError: 405,
@@ -160,6 +165,8 @@ def problem_of(error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
     """Return the status, the headers and the body that an error leaves as."""
     name, status = slug(type(error)), status_of(type(error))
     headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     body: Body = {
         "type": f"/problems/{name}",
         "title": name.replace("-", " ").capitalize(),
@@ -199,9 +206,10 @@ RESPONSES = {
             [{"field": "nam", "message": "the field 'nam' is unknown", "in": "body"}]
         ),
     ),
+    401: documented("The server asks for a token, and there is no valid one.", NoTokenError()),
     403: documented(
-        "The Host or the Origin is not this server's.",
-        errors.PermissionDeniedError("the Host 'evil.example' is not this server's"),
+        "The token has no grant for this, or the Host or the Origin is not this server's.",
+        ForbiddenError("write", "sales.orders"),
     ),
     413: documented("Over a limit, which the problem names.", BodyTooLargeError(4 * 1024 * 1024)),
     503: documented(
@@ -327,7 +335,13 @@ def fields_of(request: AnyRequest, found: Iterable[Any]) -> list[dict[str, str]]
     return result
 
 
-@get("/problems/{name:str}", media_type=MediaType.TEXT, sync_to_thread=False, tags=["operations"])
+@get(
+    "/problems/{name:str}",
+    media_type=MediaType.TEXT,
+    sync_to_thread=False,
+    tags=["operations"],
+    guards=[open_to_all],
+)
 def get_problem(name: FromPath[str]) -> str:
     """Say what a problem's `type` means: its `type` is the path of this answer."""
     for error in kinds(errors.LakehouseError):

@@ -26,7 +26,7 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.evolution import next_wider
 from lakehouse.catalog.files import NeededFile, needed_files
 from lakehouse.catalog.fingerprint import dataset_id, fingerprint
-from lakehouse.catalog.idempotency import Idempotency, Once
+from lakehouse.catalog.idempotency import Idempotency, Once, owner
 from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
@@ -50,7 +50,7 @@ from lakehouse.catalog.table import (
     known_fingerprint,
     read_as_of,
 )
-from lakehouse.catalog.tables import LoadedTable
+from lakehouse.catalog.tables import LoadedTable, check_may_write
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
 
@@ -99,6 +99,7 @@ __all__ = [
     "WriteMode",
     "Written",
     "check_column_names",
+    "check_may_write",
     "check_root",
     "check_table_name",
     "dataset_id",
@@ -110,6 +111,7 @@ __all__ = [
     "needed_files",
     "next_wider",
     "outdated_references",
+    "owner",
     "parse_table_name",
     "read_as_of",
     "relocate",

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from lakehouse.auth import EVERYTHING, check_may
 from lakehouse.catalog.errors import (
     NotAdoptableError,
     NothingToAdoptError,
@@ -88,7 +89,9 @@ class Adopting:
             SchemaDriftError: the files have different columns, or others than the table.
             PlaceTakenError, TableKnownError: it belongs to another table, or is one.
             TableExistsError: an Iceberg table cannot go into one that is there.
+            ForbiddenError: the caller may not write everything.
         """
+        check_may("write", EVERYTHING, "files that lie in the warehouse: they may be of any table")
         given = [bool(request.files), request.prefix is not None, request.metadata is not None]
         if sum(given) != 1:
             raise InvalidInputError("say one of `files`, `prefix` and `metadata`")

@@ -4,6 +4,7 @@ from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from lakehouse.api.access import writes
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.models import Adopt, Table
@@ -15,7 +16,7 @@ class AdoptingController(Controller):
     path = "/v1/tables/{table:str}/adopt"
     tags = ["tables"]
 
-    @post()
+    @post(guards=[writes])
     async def adopt(
         self,
         catalog: NamedDependency[Catalog],

@@ -6,6 +6,7 @@ Its methods block and belong on a worker thread: `Database.run` and `anyio.to_th
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from lakehouse.auth import THE_PROCESS, acting
 from lakehouse.catalog.adopting import Adopting
 from lakehouse.catalog.differences import Differences
 from lakehouse.catalog.dropped import DroppedTables
@@ -56,6 +57,8 @@ from lakehouse.catalog.tables import (
     LoadedTable,
     Pointer,
     Tables,
+    check_may_write,
+    may_read,
 )
 from lakehouse.catalog.types import to_columns
 from lakehouse.database import Connection, EngineInvalidInputError, EngineIOError
@@ -158,8 +161,19 @@ class Catalog:
         return near[0] if near else None
 
     def names(self) -> list[TableName]:
-        """Return the names of all tables, sorted."""
+        """Return the names of all tables that the caller may see, sorted."""
         return [pointer.name for pointer in self._pointers()]
+
+    def check_may_change(self, name: TableName) -> None:
+        """Refuse a change before anything is read or sent for it.
+
+        A table that the caller may not see is left to be not found.
+
+        Raises:
+            ForbiddenError: the caller may see it, and may not write it.
+        """
+        if may_read(name):
+            check_may_write(name)
 
     def _pointers(self) -> list[Pointer]:
         def work(tx: Transaction) -> Sequence[tuple[str, str, str]]:
@@ -170,7 +184,8 @@ class Catalog:
                 (CATALOG_NAME,),
             ).fetchall()
 
-        return [Pointer(TableName(row[0], row[1]), row[2]) for row in self._state.read(work)]
+        found = [Pointer(TableName(row[0], row[1]), row[2]) for row in self._state.read(work)]
+        return [pointer for pointer in found if may_read(pointer.name)]
 
     def describe(self, name: TableName) -> Table:
         """Return all that a person asks of a table; `TableNotFoundError` when there is none."""
@@ -273,7 +288,8 @@ class Catalog:
                 raise TableDamagedError(str(name), reason)
 
     def _check_all(self) -> dict[str, str]:
-        reasons = {str(name): self.damage_if_there(name) for name in self.names()}
+        with acting(THE_PROCESS):  # whoever asks first asks for all
+            reasons = {str(name): self.damage_if_there(name) for name in self.names()}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def damage_if_there(self, name: TableName) -> str | None:

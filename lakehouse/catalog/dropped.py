@@ -24,10 +24,12 @@ from lakehouse.catalog.tables import (
     LoadedTable,
     Pointer,
     Tables,
+    check_may_write,
     check_namespace_there,
     find_namespace,
     find_pointer,
     insert_pointer,
+    may_read,
 )
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
@@ -81,7 +83,8 @@ class DroppedTables:
                 (before.timestamp() if before else float("inf"),),
             ).fetchall()
 
-        return [dropped_of(row) for row in self._state.read(work)]
+        found = [dropped_of(row) for row in self._state.read(work)]
+        return [each for each in found if may_read(each.name)]
 
     def find(self, name: TableName, table_uuid: str | None = None) -> Dropped:
         """Return the table of this name (and UUID) that was dropped last.
@@ -89,6 +92,8 @@ class DroppedTables:
         Raises:
             DroppedTableNotFoundError: there is none.
         """
+        if not may_read(name):
+            raise DroppedTableNotFoundError(str(name))
         return self._state.read(lambda tx: find_dropped(tx, name, table_uuid))
 
     def unfinished(self) -> Sequence[str]:
@@ -107,7 +112,13 @@ class DroppedTables:
         Args:
             table_uuid: drop it only if it is this one.
             seal: called inside the transaction, for what must be true with it.
+
+        Raises:
+            ForbiddenError: the caller may see it, and may not write it.
         """
+        if not may_read(name):
+            return None
+        check_may_write(name)
 
         def work(tx: Transaction) -> str | None:
             found = find_pointer(tx, name)
@@ -166,7 +177,12 @@ class DroppedTables:
             TableExistsError: the name is taken.
             NamespaceNotFoundError: the namespace is gone.
             TableDamagedError: its metadata cannot be read.
+            ForbiddenError: the caller may not write under one of the names.
         """
+        if not may_read(name):
+            raise DroppedTableNotFoundError(str(name))
+        for each in (name, to or name):
+            check_may_write(each)
 
         def work(tx: Transaction) -> LoadedTable:
             found = find_dropped(tx, name, table_uuid)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
 
+from lakehouse.auth import caller
 from lakehouse.catalog.errors import InputsGoneError
 from lakehouse.catalog.manifests import (
     ManifestEntry,
@@ -26,8 +27,6 @@ from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.observability import trace_id
 from lakehouse.storage import LocalStore
 
-LOCAL = "local"
-"""Who writes, while callers have no names."""
 CARRIED = "lakehouse.content-sha256"
 """What produced the rows: still true of a snapshot that only lays them out anew."""
 SAFE_INTEGER_BITS = 53  # a snapshot id survives JSON readers that have no 64-bit integers
@@ -224,7 +223,7 @@ def unmoved(current: LoadedTable | None, branch: str, parent: Json | None) -> li
 def origin() -> dict[str, str]:
     """Return who makes a snapshot, and in which request, as a summary says it."""
     trace = trace_id.get()
-    return {BY: LOCAL, **({TRACE_ID: trace} if trace else {})}
+    return {BY: caller().name, **({TRACE_ID: trace} if trace else {})}
 
 
 def new_snapshot_id() -> int:

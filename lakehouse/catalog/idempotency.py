@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import msgspec
 
+from lakehouse.auth import Caller, caller
 from lakehouse.catalog.errors import IdempotencyInFlightError, IdempotencyMismatchError
 from lakehouse.state import State, Transaction, UniqueViolationError
 
@@ -20,6 +21,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 K = TypeVar("K", bound=msgspec.Struct | None)
 DAY_S = 86_400
+BETWEEN = "\x1f"
+"""No key and no name of a token has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,18 @@ class Idempotency(Generic[T]):
     request_hash: str
     answer: Callable[[T], bytes]
     """What is stored, and sent again when the request comes again."""
+    owner: str = field(default_factory=lambda: owner())
+    """Two callers may choose the same key, and are told nothing of each other's."""
+
+    @property
+    def stored(self) -> str:
+        return stored_key(self.owner, self.key)
 
     def of(self, step: Callable[[S], T]) -> "Idempotency[S]":
         """Return this key for an effect that `step` makes the answer of."""
-        return Idempotency(self.key, self.request_hash, lambda effect: self.answer(step(effect)))
+        return Idempotency(
+            self.key, self.request_hash, lambda effect: self.answer(step(effect)), self.owner
+        )
 
 
 class IdempotencyKeys:
@@ -51,7 +62,7 @@ class IdempotencyKeys:
         def work(tx: Transaction) -> tuple[str, bytes] | None:
             row: tuple[str, bytes] | None = tx.execute(
                 "SELECT request_hash, answer FROM idempotency_key WHERE key = ? AND created_at > ?",
-                (key, time.time() - self._keep_s),
+                (stored_key(owner(), key), time.time() - self._keep_s),
             ).fetchone()
             return row
 
@@ -84,9 +95,9 @@ class IdempotencyKeys:
             return
         tx.execute(
             "DELETE FROM idempotency_key WHERE key = ? AND created_at <= ?",
-            (idempotency.key, time.time() - self._keep_s),
+            (idempotency.stored, time.time() - self._keep_s),
         )
-        values = (idempotency.key, idempotency.request_hash, idempotency.answer(result))
+        values = (idempotency.stored, idempotency.request_hash, idempotency.answer(result))
         try:
             tx.execute(
                 "INSERT INTO idempotency_key (key, request_hash, answer, created_at)"
@@ -98,15 +109,26 @@ class IdempotencyKeys:
 
     @contextmanager
     def in_flight(self, key: str) -> Iterator[None]:
+        stored = stored_key(owner(), key)
         with self._lock:
-            if key in self._running:
+            if stored in self._running:
                 raise IdempotencyInFlightError(key)
-            self._running.add(key)
+            self._running.add(stored)
         try:
             yield
         finally:
             with self._lock:
-                self._running.discard(key)
+                self._running.discard(stored)
+
+
+def owner(who: Caller | None = None) -> str:
+    """Return whose keys a caller's are: those of its token's name, which a rotation keeps."""
+    who = who or caller()
+    return who.name if who.token_id is not None else ""
+
+
+def stored_key(owner: str, key: str) -> str:
+    return f"{owner}{BETWEEN}{key}" if owner else key
 
 
 @dataclass(frozen=True, slots=True)

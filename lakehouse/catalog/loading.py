@@ -34,7 +34,7 @@ from lakehouse.catalog.partitioning import (
 from lakehouse.catalog.row_changes import Changed, RowChanges
 from lakehouse.catalog.row_plans import RowCounts
 from lakehouse.catalog.table import TableState, Written, table_state
-from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
+from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables, check_may_write
 from lakehouse.catalog.writing import Rows
 from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError
@@ -131,7 +131,9 @@ class Loading:
             InvalidInputError: the table that is there is partitioned or sorted otherwise.
             TableDamagedError: rows would be added to what cannot be read; an overwrite mends it.
             TooManyPartitionsError: the rows have more of them than one load may write.
+            ForbiddenError: the caller may not write under that name, whatever is there.
         """
+        check_may_write(name)
         current = self._tables.find(name) if mode == "create" else self._load(name)
         if current and mode == "create" and schema_of(current.metadata)["fields"]:
             raise TableExistsError(str(current.name))

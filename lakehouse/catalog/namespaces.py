@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+from lakehouse.auth import check_may, may_somewhere, namespace_resource
 from lakehouse.catalog.errors import (
     NamespaceExistsError,
     NamespaceNotEmptyError,
@@ -33,7 +34,7 @@ class Namespaces:
                 self.create(DEFAULT_NAMESPACE)
 
     def list(self) -> list[str]:
-        """Return all names, sorted."""
+        """Return all names that the caller may see a part of, sorted."""
 
         def work(tx: Transaction) -> Sequence[tuple[str]]:
             return tx.execute(
@@ -43,11 +44,11 @@ class Namespaces:
                 {"name": CATALOG_NAME},
             ).fetchall()
 
-        return [row[0] for row in self._state.read(work)]
+        return [row[0] for row in self._state.read(work) if may_see(row[0])]
 
     def find(self, name: str) -> str | None:
         """Return the namespace as it was created, whatever the case of `name`; None without."""
-        return self._state.read(lambda tx: find_namespace(tx, name))
+        return self._state.read(lambda tx: find_namespace(tx, name)) if may_see(name) else None
 
     def get(self, name: str) -> str:
         """Return the namespace as it was created; `NamespaceNotFoundError` without."""
@@ -59,7 +60,12 @@ class Namespaces:
     def create(
         self, name: str, *, idempotency: Idempotency[NamespaceCreate] | None = None
     ) -> NamespaceCreate:
-        """Create an empty namespace; `NamespaceExistsError` when the name is taken."""
+        """Create an empty namespace.
+
+        Raises:
+            NamespaceExistsError: the name is taken.
+            ForbiddenError: the caller may not write it.
+        """
         made = NamespaceCreate(name)
 
         def work(tx: Transaction) -> None:
@@ -69,6 +75,7 @@ class Namespaces:
             self._keys.record(tx, idempotency, made)
 
         check_new_name("namespace", check_namespace(name))
+        check_may_write_all(name)
         self._state.write(work)
         return made
 
@@ -79,6 +86,7 @@ class Namespaces:
             NamespaceNotFoundError: there is none.
             NamespaceNotEmptyError: it still holds tables.
             InvalidInputError: it is `main`, where datasets live.
+            ForbiddenError: the caller may see it, and may not write all of it.
         """
 
         def work(tx: Transaction) -> None:
@@ -100,4 +108,14 @@ class Namespaces:
 
         if name.lower() == DEFAULT_NAMESPACE:
             raise InvalidInputError(f"the namespace {DEFAULT_NAMESPACE!r} always exists")
+        self.get(name)
+        check_may_write_all(name)
         self._state.write(work)
+
+
+def may_see(name: str) -> bool:
+    return may_somewhere("read", namespace_resource(name))
+
+
+def check_may_write_all(name: str) -> None:
+    check_may("write", namespace_resource(name), f"all of the namespace {name}")

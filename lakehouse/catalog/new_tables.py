@@ -10,7 +10,7 @@ from lakehouse.catalog.names import check_new_column_names, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.partitioning import partition_fields, sort_fields
 from lakehouse.catalog.table import CREATED_AT
-from lakehouse.catalog.tables import NAME, now_ms
+from lakehouse.catalog.tables import NAME, check_may_write, now_ms
 from lakehouse.catalog.types import make_fields
 from lakehouse.storage import LocalStore
 
@@ -23,7 +23,12 @@ class NewTables:
         self._namespaces = namespaces
 
     def placed(self, name: TableName) -> TableName:
-        """Return `name`, fit for a table that is made, with its namespace as that was created."""
+        """Return `name`, fit for a table that is made, with its namespace as that was created.
+
+        Raises:
+            ForbiddenError: the caller may not write there, whatever is there.
+        """
+        check_may_write(name)
         return TableName(
             self._namespaces.get(name.namespace), check_new_name("table name", name.name)
         )

@@ -7,6 +7,7 @@ from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from lakehouse.api.access import reads, writes
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Once
@@ -19,7 +20,7 @@ class PastController(Controller):
     path = "/v1/tables/{table:str}"
     tags = ["tables"]
 
-    @get("/refs")
+    @get("/refs", guards=[reads])
     async def list_refs(
         self,
         catalog: NamedDependency[Catalog],
@@ -36,7 +37,7 @@ class PastController(Controller):
 
         return await database.call(work)
 
-    @get("/refs/{ref:path}")
+    @get("/refs/{ref:path}", guards=[reads])
     async def get_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -47,7 +48,7 @@ class PastController(Controller):
         """Say what a tag or a branch names."""
         return await database.call(lambda: catalog.refs.get(parse_table_name(table), named(ref)))
 
-    @put("/refs/{ref:path}")
+    @put("/refs/{ref:path}", guards=[writes])
     async def put_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -65,7 +66,7 @@ class PastController(Controller):
         work = partial(catalog.refs.put, parse_table_name(table), named(ref), data)
         return await database.call(lambda: once.run(Ref, work))
 
-    @delete("/refs/{ref:path}")
+    @delete("/refs/{ref:path}", guards=[writes])
     async def delete_ref(
         self,
         catalog: NamedDependency[Catalog],
@@ -78,7 +79,7 @@ class PastController(Controller):
         work = partial(catalog.refs.delete, parse_table_name(table), named(ref))
         await database.call(lambda: once.run(NoneType, work))
 
-    @post("/rollback", status_code=200)
+    @post("/rollback", status_code=200, guards=[writes])
     async def roll_back(
         self,
         catalog: NamedDependency[Catalog],

@@ -4,6 +4,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from lakehouse.api.access import reads, writes
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Once
 from lakehouse.catalog.models import PropertiesChange, TableProperties
@@ -15,7 +16,7 @@ class PropertiesController(Controller):
     path = "/v1/tables/{table:str}/properties"
     tags = ["tables"]
 
-    @get()
+    @get(guards=[reads])
     async def get_properties(
         self,
         catalog: NamedDependency[Catalog],
@@ -25,7 +26,7 @@ class PropertiesController(Controller):
         """Return the properties that were set for a table."""
         return await database.call(lambda: catalog.properties.get(parse_table_name(table)))
 
-    @post(status_code=200)
+    @post(status_code=200, guards=[writes])
     async def change_properties(
         self,
         catalog: NamedDependency[Catalog],

@@ -7,6 +7,7 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from lakehouse.api.access import reads, writes
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets
@@ -44,7 +45,7 @@ class TablesController(Controller):
     path = "/v1/tables"
     tags = ["tables"]
 
-    @get()
+    @get(guards=[reads])
     async def list_tables(
         self,
         catalog: NamedDependency[Catalog],
@@ -73,7 +74,7 @@ class TablesController(Controller):
 
         return await database.call(work)
 
-    @post()
+    @post(guards=[writes])
     async def create_table(
         self,
         catalog: NamedDependency[Catalog],
@@ -94,7 +95,7 @@ class TablesController(Controller):
 
         return await database.call(lambda: once.run(Table, work))
 
-    @get("/{table:str}")
+    @get("/{table:str}", guards=[reads])
     async def describe_table(
         self,
         catalog: NamedDependency[Catalog],
@@ -104,7 +105,7 @@ class TablesController(Controller):
         """Describe a table: columns, partitioning, rows, files, bytes."""
         return await database.call(lambda: catalog.describe(parse_table_name(table)))
 
-    @delete("/{table:str}")
+    @delete("/{table:str}", guards=[writes])
     async def drop_table(
         self,
         catalog: NamedDependency[Catalog],
@@ -131,7 +132,7 @@ class TablesController(Controller):
 
         await database.call(lambda: once.run(NoneType, work))
 
-    @post("/{table:str}/undrop", status_code=200)
+    @post("/{table:str}/undrop", status_code=200, guards=[writes])
     async def undrop_table(
         self,
         catalog: NamedDependency[Catalog],
@@ -150,7 +151,7 @@ class TablesController(Controller):
 
         return await database.call(lambda: once.run(Table, work))
 
-    @post("/{table:str}/rename", status_code=200)
+    @post("/{table:str}/rename", status_code=200, guards=[writes])
     async def rename_table(
         self,
         catalog: NamedDependency[Catalog],
@@ -167,7 +168,7 @@ class TablesController(Controller):
 
         return await database.call(lambda: once.run(Table, work))
 
-    @get("/{table:str}/snapshots")
+    @get("/{table:str}/snapshots", guards=[reads])
     async def list_snapshots(
         self,
         catalog: NamedDependency[Catalog],
@@ -208,7 +209,7 @@ class NamespacesController(Controller):
     path = "/v1/namespaces"
     tags = ["tables"]
 
-    @get()
+    @get(guards=[reads])
     async def list_namespaces(
         self,
         catalog: NamedDependency[Catalog],
@@ -220,7 +221,7 @@ class NamespacesController(Controller):
         names = await database.call(catalog.namespaces.list)
         return NamespacePage(*page_of(sorted(names), str, limit, cursor))
 
-    @post()
+    @post(guards=[writes])
     async def create_namespace(
         self,
         catalog: NamedDependency[Catalog],
@@ -235,7 +236,7 @@ class NamespacesController(Controller):
 
         return await database.call(lambda: once.run(NamespaceCreate, work))
 
-    @delete("/{namespace:str}")
+    @delete("/{namespace:str}", guards=[writes])
     async def drop_namespace(
         self,
         catalog: NamedDependency[Catalog],
@@ -257,7 +258,7 @@ class DatasetsController(Controller):
     path = "/v1/catalog"
     tags = ["datasets"]
 
-    @post("/register", status_code=200)
+    @post("/register", status_code=200, guards=[writes])
     async def register_dataset(
         self,
         datasets: NamedDependency[Datasets],
@@ -272,7 +273,7 @@ class DatasetsController(Controller):
 
         return await database.call(lambda: once.run(Manifest, work))
 
-    @get("/manifest/{name:str}")
+    @get("/manifest/{name:str}", guards=[reads])
     async def get_manifest(
         self,
         datasets: NamedDependency[Datasets],
@@ -282,7 +283,7 @@ class DatasetsController(Controller):
         """Return a dataset's manifest."""
         return await database.call(lambda: datasets.manifest(name))
 
-    @get("/list")
+    @get("/list", guards=[reads])
     async def list_manifests(
         self,
         datasets: NamedDependency[Datasets],

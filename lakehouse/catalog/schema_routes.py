@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
+from lakehouse.api.access import reads, writes
 from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Idempotency
@@ -22,7 +23,7 @@ class SchemaController(Controller):
     path = "/v1/tables/{table:str}/schema"
     tags = ["tables"]
 
-    @get()
+    @get(guards=[reads])
     async def get_schema(
         self,
         catalog: NamedDependency[Catalog],
@@ -35,6 +36,7 @@ class SchemaController(Controller):
     @post(
         status_code=200,
         responses={200: ResponseSpec(TableSchema, description="The schemas as they are now.")},
+        guards=[writes],
     )
     async def evolve_schema(
         self,

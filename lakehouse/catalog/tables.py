@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import orjson
 
+from lakehouse.auth import check_may, may, table_resource
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import (
     CommitFailedError,
@@ -163,10 +164,14 @@ class Tables:
         """Called after each commit with every table that has a new state."""
 
     def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
-        """Return where each table is, all as of one moment; None for one that is not there."""
+        """Return where each table is, all as of one moment; None for one that is not there.
+
+        What the caller may not see is not there.
+        """
         if not names:
             return []
-        return self._state.read(lambda tx: [find_pointer(tx, name) for name in names])
+        found = self._state.read(lambda tx: [find_pointer(tx, name) for name in names])
+        return [each if each and may_read(each.name) else None for each in found]
 
     def load(self, pointer: Pointer) -> LoadedTable:
         """Return the table at `pointer`; `TableDamagedError` when its metadata cannot be read."""
@@ -204,7 +209,12 @@ class Tables:
         """Hold a table for who writes its files again: changes, compaction, erasure, one by one.
 
         Appends and overwrites do not wait for it, nor does a commit.
+
+        Raises:
+            ForbiddenError: the caller may see the table, and may not write it.
         """
+        if may_read(name):
+            check_may_write(name)
         return self._rewriting.hold([folded(str(name))])
 
     def commit(self, changes: Sequence[Change], seal: Seal | None = None) -> list[LoadedTable]:
@@ -217,8 +227,11 @@ class Tables:
         Raises:
             CommitFailedError: a requirement does not hold, or ten attempts were all lost.
             CommitStateUnknownError: the database failed in the middle; look, then retry.
+            ForbiddenError: the caller may not write one of them.
             Whatever `build` and `seal` raise passes through, and nothing happened.
         """
+        for change in changes:
+            check_may_write(change.name)
         changes = sorted(changes, key=lambda change: change.name)
         assert len({folded(str(each.name)) for each in changes}) == len(changes), "one a table"
         with self.locked(change.name for change in changes):
@@ -302,7 +315,10 @@ class Tables:
             TableExistsError: the new name is taken.
             NamespaceNotFoundError: there is no such namespace any more.
             CommitFailedError: the table is gone or was renamed meanwhile.
+            ForbiddenError: the caller may not write under one of the names.
         """
+        for each in (name, to):
+            check_may_write(each)
         with self.locked([name, to]):
             for number in range(ATTEMPTS_MAX):
                 try:
@@ -347,6 +363,15 @@ class Tables:
             raise
         self._cache.put(after.location, after.metadata)
         return after
+
+
+def may_read(name: TableName) -> bool:
+    return may("read", table_resource(*name))
+
+
+def check_may_write(name: TableName) -> None:
+    """Raise `ForbiddenError` unless the caller may change the table, or make it."""
+    check_may("write", table_resource(*name), f"the table {name}")
 
 
 def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:

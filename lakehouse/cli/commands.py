@@ -28,7 +28,10 @@ from lakehouse.cli.options import (
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
-        {"name": "Run it", "commands": ["serve", "demo", "doctor", "config", "maintenance"]},
+        {
+            "name": "Run it",
+            "commands": ["serve", "demo", "doctor", "config", "token", "maintenance"],
+        },
         {
             "name": "Use it",
             "commands": ["ingest", "adopt", "sql", "tables", "describe", "export", "jobs"],
@@ -76,7 +79,8 @@ def lakehouse() -> None:
 @click.option(
     "--host",
     metavar="ADDRESS",
-    help="Address to listen on; loopback alone for now. Default: 127.0.0.1.",
+    help="Address to listen on; another than loopback takes server.external and a token. "
+    "Default: 127.0.0.1.",
 )
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="PORT", help="TCP port. Default: 3110."

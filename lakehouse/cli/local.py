@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -77,7 +77,12 @@ def stop_server() -> None:
 
 
 def beside_server(
-    config: Config, data_dir: Path, work: Callable[[str], T], *, then_stop: bool = True
+    config: Config,
+    data_dir: Path,
+    work: Callable[[str], T],
+    *,
+    secrets: Sequence[str] = (),
+    then_stop: bool = True,
 ) -> T:
     """Open the data directory, serve it, and return what `work(url)` returns.
 
@@ -85,6 +90,7 @@ def beside_server(
         config: its `server.host` and `server.port` are listened on.
         data_dir: made if it is not there; no other process opens it meanwhile.
         work: gets the address; runs on a thread of its own.
+        secrets: tokens of an admin, for this server alone.
         then_stop: whether the server stops when the work is done, or serves on until a signal.
 
     Raises:
@@ -93,7 +99,7 @@ def beside_server(
     """
     configure_logs("ERROR")  # lines about our own requests and our own stop would hide the answers
     beside = Beside(work, then_stop=then_stop)
-    asyncio.run(serve(config, data_dir, beside.start))
+    asyncio.run(serve(config, data_dir, beside.start, secrets=secrets))
     return beside.result()
 
 

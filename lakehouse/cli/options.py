@@ -16,8 +16,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 WHERE = (
     "[b]Which lakehouse:[/b] the server at --url, or at $LAKEHOUSE_URL, or at the server.host and "
-    "server.port of the configuration; with --data DIR none is needed: the directory is opened by "
-    "this command alone, if no server holds it."
+    "server.port of the configuration; with --data DIR none is needed: the server that holds the "
+    "directory is asked by its socket, and without one this command opens it alone. "
+    "$LAKEHOUSE_TOKEN is sent where a server asks for a token."
 )
 
 parameter_option = click.option(
@@ -103,7 +104,7 @@ def somewhere(command: C) -> C:
         "data_dir",
         type=DIRECTORY,
         metavar="DIR",
-        help="Work on this data directory, without a server.",
+        help="Work on this data directory: by the server that holds it, else without one.",
     )(command)
     return click.option(
         "--url",

@@ -9,7 +9,7 @@ from rich.text import Text
 from lakehouse.cli import output
 from lakehouse.cli import settings as them
 from lakehouse.cli.settings import settings
-from lakehouse.config import data_directory
+from lakehouse.config import data_directory, take_tokens
 
 
 def serve(
@@ -40,4 +40,5 @@ def serve(
         said = Text.assemble("Serving at ", (url, "bold green"), f"; data in {directory}")
         output.stderr().print(said, soft_wrap=True)
 
-    asyncio.run(serve_until_stopped(config, directory, started))
+    secrets = take_tokens()
+    asyncio.run(serve_until_stopped(config, directory, started, secrets=secrets))

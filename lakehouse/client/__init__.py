@@ -6,6 +6,7 @@ from lakehouse.client.models import (
     Difference,
     DroppedTable,
     DryRun,
+    Grant,
     IngestReport,
     Job,
     JobState,
@@ -13,6 +14,7 @@ from lakehouse.client.models import (
     Problem,
     Ref,
     Rejected,
+    Role,
     RolledBack,
     RowsChanged,
     RowsReport,
@@ -20,6 +22,9 @@ from lakehouse.client.models import (
     Table,
     TableFromQuery,
     TableProperties,
+    Token,
+    TokenMade,
+    WhoAmI,
 )
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import SchemaField, TableSchema
@@ -30,6 +35,7 @@ __all__ = [
     "Difference",
     "DroppedTable",
     "DryRun",
+    "Grant",
     "IngestReport",
     "Job",
     "JobState",
@@ -39,6 +45,7 @@ __all__ = [
     "Rejected",
     "RemoteError",
     "Result",
+    "Role",
     "RolledBack",
     "RowsChanged",
     "RowsReport",
@@ -48,4 +55,7 @@ __all__ = [
     "TableFromQuery",
     "TableProperties",
     "TableSchema",
+    "Token",
+    "TokenMade",
+    "WhoAmI",
 ]

@@ -1,5 +1,6 @@
 """The client: what a caller can say to a server, one method a noun."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -46,6 +47,7 @@ from lakehouse.client.objects import Datasets, Storage
 from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import Schemas
+from lakehouse.client.tokens import Tokens
 from lakehouse.client.transport import Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
 from lakehouse.errors import NotFoundError
@@ -59,6 +61,7 @@ When: TypeAlias = int | str | datetime
 AsOf: TypeAlias = Mapping[str, When]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
+TOKEN_VARIABLE = "LAKEHOUSE_TOKEN"
 RESPOND_ASYNC = {"Prefer": "respond-async"}
 COMMIT_TIMEOUT_S = 3600.0
 """Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
@@ -77,15 +80,24 @@ class Client:
     when the server says `Retry-After` or the connection breaks; nothing is written twice.
 
     Args:
-        url: where the server listens.
+        url: where the server listens; `unix:/path/to/data/operator.sock` for its owner.
+        token: who asks, where the server asks for one; `LAKEHOUSE_TOKEN` of the environment
+            when None.
         timeout_s: seconds to wait for the next byte of an answer.
         retry_max_s: seconds of pauses that one call may spend on retries.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, timeout_s: float = 120.0, retry_max_s: float = 30.0
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout_s: float = 120.0,
+        retry_max_s: float = 30.0,
     ) -> None:
-        self._transport = Transport(url, timeout_s=timeout_s, retry_max_s=retry_max_s)
+        token = token or os.environ.get(TOKEN_VARIABLE)
+        self._transport = Transport(url, token=token, timeout_s=timeout_s, retry_max_s=retry_max_s)
+        self.tokens = Tokens(self._transport)
         self.storage = Storage(self._transport)
         self.datasets = Datasets(self._transport)
         self.refs = Refs(self._transport)

@@ -9,6 +9,7 @@ Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
 RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
 QueryMode: TypeAlias = Literal["create", "append", "overwrite", "upsert"]
 OnError: TypeAlias = Literal["fail", "reject", "string"]
+Role: TypeAlias = Literal["reader", "writer", "admin"]
 JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
 ]
@@ -354,3 +355,42 @@ class MaintenancePage(msgspec.Struct, frozen=True):
     enabled: bool
     items: list[MaintenanceRun]
     next_cursor: str | None = None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A role on a part of what is there."""
+
+    role: Role
+    on: str = "*"
+    """`*`, a namespace, a table as `namespace.table`, or `objects:` and the beginning of keys."""
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    tenant: str
+    grants: list[Grant]
+    addresses: list[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class TokenMade(Token, frozen=True, kw_only=True):
+    token: str
+    """The secret: this once."""
+
+
+class TokenPage(msgspec.Struct, frozen=True):
+    items: list[Token]
+    next_cursor: str | None = None
+
+
+class WhoAmI(msgspec.Struct, frozen=True):
+    """Who the server takes the caller for."""
+
+    name: str
+    tenant: str
+    grants: list[Grant]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
@@ -17,6 +18,7 @@ from lakehouse.errors import (
     OutcomeUnknownError,
     UnavailableError,
 )
+from lakehouse.local_socket import short_path
 
 Params: TypeAlias = Mapping[str, str | int | None]
 Body: TypeAlias = Callable[[], Iterable[bytes]]
@@ -27,6 +29,7 @@ ATTEMPTS_MAX = 6
 PAUSE_MAX_S = 10.0
 """Longest pause before one more attempt, whatever Retry-After says."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+UNIX = "unix:"
 # What a peer that went away looks like, before or within its answer.
 QUERY_ID = "X-Lakehouse-Query-Id"
 BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
@@ -67,30 +70,49 @@ class LostAnswerError(OutcomeUnknownError):
         )
 
 
+@contextmanager
+def socket_of(url: str) -> Iterator[str | None]:
+    """Yield the path of a `unix:` address, in a form that sockets take; None for any other."""
+    if not url.startswith(UNIX):
+        yield None
+        return
+    with short_path(Path(url.removeprefix(UNIX))) as path:
+        yield path
+
+
 class Transport:
     """Sends requests to one server. Safe to share between threads, as httpx's client is.
 
     Args:
-        url: where the server listens.
+        url: where the server listens; `unix:` and a path for a socket of this machine.
+        token: who asks; None where the server is open to all.
         timeout_s: seconds to wait for the next byte, in both directions.
         retry_max_s: seconds of pauses that one call may spend on retries.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, retry_max_s: float) -> None:
-        self.url = checked(url)
+    def __init__(
+        self, url: str, *, token: str | None, timeout_s: float, retry_max_s: float
+    ) -> None:
+        self._held = ExitStack()
+        self.url, local = (url, self._held.enter_context(socket_of(url)))
+        if local is None:
+            self.url = checked(url)
         self._timeout_s = timeout_s
         self._retry_max_s = retry_max_s
         host = httpx.URL(self.url).host
+        credentials = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
-            base_url=self.url,
+            base_url=self.url if local is None else "http://localhost",
+            transport=httpx.HTTPTransport(uds=local) if local is not None else None,
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            headers={"User-Agent": f"lakehouse-client/{__version__}"},
+            headers={"User-Agent": f"lakehouse-client/{__version__}", **credentials},
             # HTTP_PROXY is for the world outside; a proxy cannot reach this machine's loopback.
             trust_env=host not in LOOPBACK,
         )
 
     def close(self) -> None:
         self._http.close()
+        self._held.close()
 
     def send(
         self,

@@ -2,6 +2,7 @@
 
 from lakehouse.config.config import (
     BODY_MAX_BYTES,
+    AuthConfig,
     BackupConfig,
     CatalogConfig,
     Config,
@@ -14,6 +15,7 @@ from lakehouse.config.config import (
     QueryConfig,
     ServerConfig,
     StorageConfig,
+    is_loopback,
 )
 from lakehouse.config.errors import BrokenRulesError, WrongSettingsError
 from lakehouse.config.loading import PREFIX, Setting, data_directory, effective, load_config
@@ -24,11 +26,14 @@ from lakehouse.config.memory import (
     default_memory_bytes,
     memory_shares,
 )
+from lakehouse.config.secrets import TOKEN_VARIABLE, take_tokens
 
 __all__ = [
     "BODY_MAX_BYTES",
     "MEMORY_SHARE",
     "PREFIX",
+    "TOKEN_VARIABLE",
+    "AuthConfig",
     "BackupConfig",
     "BrokenRulesError",
     "CatalogConfig",
@@ -49,6 +54,8 @@ __all__ = [
     "data_directory",
     "default_memory_bytes",
     "effective",
+    "is_loopback",
     "load_config",
     "memory_shares",
+    "take_tokens",
 ]

@@ -5,7 +5,7 @@ A field's docstring is its line in `docs/configuration.md` and in `lakehouse.exa
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of each table in `lakehouse.toml`: immutable, and a misspelt key is an error."""
 
@@ -51,29 +59,60 @@ class ServerConfig(Section, frozen=True):
     """Where it listens, where its data lies, how it stops."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Only loopback yet: there are no tokens to guard another one."""
+    """Address to listen on. Any other than loopback takes `external` and a token."""
+    external: bool = False
+    """Whether an address that other machines reach may be listened on."""
     port: Port = 3110
     """TCP port to listen on."""
     data_dir: Path | None = None
     """Directory in which everything lies. Unset: `$STATE_DIRECTORY`, else `./lakehouse-data`."""
     allowed_hosts: tuple[str, ...] = ()
     """Names, besides those of loopback, that a request may give as its Host; without a port."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may ask, as `https://app.example`; without any, none may."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` is believed: `10.0.0.7`, `10.0.0.0/8`."""
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=22)] = 20
     """Seconds that accepted requests get to finish after SIGTERM, before they are interrupted."""
 
     def broken_rules(self) -> Iterator[Rule]:
-        if not is_loopback(self.host):
+        if not is_loopback(self.host) and not self.external:
             yield (
                 "host",
-                f"{self.host!r} is not an address of loopback, and there are no tokens yet to"
-                " guard any other: listen on 127.0.0.1",
+                f"{self.host!r} is reached by other machines: say server.external = true as well,"
+                " and create a token",
             )
+        for origin in self.cors_origins:
+            if not re.fullmatch(r"https?://[a-z0-9._-]+(:\d+)?", origin):
+                yield "cors_origins", f"{origin!r} is no origin: `https://app.example`, no path"
+        for text in self.trusted_proxies:
+            if not is_network(text):
+                yield "trusted_proxies", f"{text!r} is no network: 10.0.0.7, or 10.0.0.0/8"
         for name in self.allowed_hosts:
             if not re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", name):
                 yield (
                     "allowed_hosts",
                     f"{name!r} is no host name in lower case, without scheme and port",
                 )
+
+
+class AuthConfig(Section, frozen=True):
+    """Who needs a token, and who a proxy vouches for. Tokens: `lakehouse token`."""
+
+    open_routes: tuple[Literal["/ready", "/metrics"], ...] = ()
+    """Routes, besides /health, that are answered without a token."""
+    proxy_user_header: str | None = None
+    """Header in which a trusted proxy names a user that it has checked: `X-Forwarded-User`."""
+    proxy_users: tuple[str, ...] = ()
+    """The token whose grants such a user has: `ada=analysts`."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        for pair in self.proxy_users:
+            user, _, token = pair.partition("=")
+            if not user or not token:
+                yield "proxy_users", f"{pair!r} is not `user=token`"
+        if self.proxy_users and not self.proxy_user_header:
+            yield "proxy_users", "nothing says who it is: set auth.proxy_user_header as well"
 
 
 class MemoryConfig(Section, frozen=True):
@@ -237,6 +276,7 @@ class Config(Section, frozen=True):
     """All settings. Read once, at start, and passed on as arguments."""
 
     server: ServerConfig = ServerConfig()
+    auth: AuthConfig = AuthConfig()
     memory: MemoryConfig = MemoryConfig()
     disk: DiskConfig = DiskConfig()
     storage: StorageConfig = StorageConfig()
@@ -249,6 +289,8 @@ class Config(Section, frozen=True):
     log: LogConfig = LogConfig()
 
     def broken_rules(self) -> Iterator[Rule]:
+        if self.auth.proxy_user_header and not self.server.trusted_proxies:
+            yield "auth.proxy_user_header", "nobody may send it: set server.trusted_proxies as well"
         if self.memory.max_bytes is None:
             return
         share = memory_shares(self.memory.max_bytes).uploads_and_results

@@ -21,7 +21,7 @@ MASK = "********"
 LISTED_MAX = 12
 
 SECRETS = {
-    "LAKEHOUSE_TOKEN": "The token of a client. Nothing reads it yet: there are no tokens.",
+    "LAKEHOUSE_TOKEN": "The token that commands and the client send, and an admin's of a server.",
 }
 OTHER_VARIABLES = {
     "LAKEHOUSE_URL": "The server that the commands and the client talk to.",

@@ -9,13 +9,14 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
 import msgspec
 import pyarrow as pa
 
+from lakehouse.auth import THE_PROCESS, Caller, acting, caller
 from lakehouse.catalog import (
     Catalog,
     Changed,
@@ -29,6 +30,7 @@ from lakehouse.catalog import (
     TableState,
     Written,
     folded,
+    owner,
 )
 from lakehouse.database import Connection, Database, EngineError
 from lakehouse.disk import Disk
@@ -65,6 +67,7 @@ class Member:
 
     body: bytes
     key: str | None
+    caller: Caller
     answer: asyncio.Future[bytes] = field(repr=False)
     rows: pa.Table | None = None
     columns: tuple[Column, ...] = ()
@@ -101,8 +104,10 @@ class Appending:
         Raises:
             TableNotFoundError: there is no such table.
             InvalidRowsError: a row does not fit; none of this body was written.
+            ForbiddenError: the caller may see the table, and may not write it.
         """
-        member = Member(body, key, asyncio.get_running_loop().create_future())
+        self._catalog.check_may_change(name)
+        member = Member(body, key, caller(), asyncio.get_running_loop().create_future())
         place = folded(str(name))
         waiting = self._waiting.get(place)
         if waiting is None:
@@ -154,7 +159,8 @@ class Appending:
     ) -> None:
         with ExitStack() as stack:
             for member in members:
-                self._take_in(stack, cursor, name, member)
+                with acting(member.caller):
+                    self._take_in(stack, cursor, name, member)
             fresh = [member for member in members if member.outcome is None]
             try:
                 self._write(cursor, name, fresh)
@@ -192,12 +198,27 @@ class Appending:
         tables = [member.rows for member in members if member.rows is not None]
         if not tables:
             return
+        with acting(all_of(members)):
+            self._commit(cursor, name, members, tables)
+
+    def _commit(
+        self,
+        cursor: Connection,
+        name: TableName,
+        members: Sequence[Member],
+        tables: Sequence[pa.Table],
+    ) -> None:
         columns = members[0].columns
         if any(member.columns != columns for member in members):
             raise SchemaDriftError(str(name), ["its columns were changed meanwhile"])
         cursor.register(VIEW, pa.concat_tables(tables))
         keyed = [
-            Idempotency(member.key, member.request_hash, partial(rows_answer, count=rows.num_rows))
+            Idempotency(
+                member.key,
+                member.request_hash,
+                partial(rows_answer, count=rows.num_rows),
+                owner(member.caller),
+            )
             for member, rows in zip(members, tables, strict=True)
             if member.key is not None
         ]
@@ -263,6 +284,12 @@ class Appending:
             while len(self._readers) > READERS_MAX:
                 self._readers.pop(next(iter(self._readers)), None)
         return reader.read(body), table.columns
+
+
+def all_of(members: Sequence[Member]) -> Caller:
+    """Return who commits for a group: each of them may, and the snapshot names them all."""
+    names = sorted({member.caller.name for member in members})
+    return members[0].caller if len(names) == 1 else replace(THE_PROCESS, name=", ".join(names))
 
 
 def next_group(waiting: list[Member]) -> list[Member]:

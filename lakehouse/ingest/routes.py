@@ -15,13 +15,14 @@ from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromPath, QueryParameter
 from multipart import parse_options_header
 
+from lakehouse.api.access import writes
 from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.problems import InvalidRequestError
 from lakehouse.api.requests import QUERY
 from lakehouse.api.streams import unless_gone
 from lakehouse.api.words import of_error
-from lakehouse.catalog import parse_table_name
+from lakehouse.catalog import check_may_write, check_table_name, parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
@@ -102,6 +103,7 @@ class IngestController(Controller):
             200: ResponseSpec(IngestAnswer, description="What the load did."),
             202: ACCEPTED,
         },
+        guards=[writes],
     )
     async def ingest_file(
         self,
@@ -120,6 +122,7 @@ class IngestController(Controller):
         """
         options, dry_run = read_options(request)
         check_key(key)
+        check_may_write(check_table_name(options.namespace, options.name))  # before it is sent
         as_job = wants_job(request.headers) and not dry_run
         if as_job:
             jobs.check_room()
@@ -139,6 +142,7 @@ class IngestController(Controller):
         status_code=201,
         request_max_body_size=BODY_MAX_BYTES,
         responses={201: ResponseSpec(RowsAnswer, description="The rows are durable.")},
+        guards=[writes],
     )
     async def append_rows(
         self,

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from lakehouse.auth import EVERYTHING, caller, may
 from lakehouse.config import JobsConfig
 from lakehouse.errors import OutcomeUnknownError
 from lakehouse.jobs.errors import (
@@ -119,6 +120,7 @@ class Jobs:
             subject=subject,
             unit=unit,
             created_at=now(),
+            caller=caller().name,
             trace_id=trace_id.get(),
         )
         handle = self._live[job.id] = JobHandle(job)
@@ -139,11 +141,10 @@ class Jobs:
             raise TooManyJobsError(self._config.waiting_max)
 
     async def get(self, job_id: str) -> Job:
-        """Return the job as it is now; `JobNotFoundError` when there is none."""
-        if (handle := self._live.get(job_id)) is not None:
-            return handle.now
-        job = await self._call(partial(self._ledger.find, job_id))
-        if job is None:
+        """Return the job as it is now; `JobNotFoundError` when the caller has none of that id."""
+        handle = self._live.get(job_id)
+        job = handle.now if handle else await self._call(partial(self._ledger.find, job_id))
+        if job is None or not may_see(job):
             raise JobNotFoundError(job_id)
         return job
 
@@ -155,7 +156,7 @@ class Jobs:
         state: JobState | None = None,
         kind: str | None = None,
     ) -> list[Job]:
-        """Return up to `limit` jobs, the newest first.
+        """Return up to `limit` jobs of the caller, or of all for who writes all, newest first.
 
         Args:
             limit: 1 or more.
@@ -163,7 +164,8 @@ class Jobs:
             state: only jobs that are in it.
             kind: only jobs of it.
         """
-        found = await self._call(partial(self._ledger.list, limit, before, state, kind))
+        of = None if sees_all() else caller().name
+        found = await self._call(partial(self._ledger.list, limit, before, state, kind, of))
         return [self._as_told(job) for job in found]
 
     def _as_told(self, job: Job) -> Job:
@@ -179,6 +181,7 @@ class Jobs:
         Raises:
             JobNotFoundError: there is none.
         """
+        await self.get(job_id)
         handle = self._live.get(job_id)
         if handle is not None:
             self._stop(handle, "cancelled")
@@ -193,9 +196,10 @@ class Jobs:
             JobNotFoundError: there is none.
             TooManyWatchersError: `WATCHERS_MAX` are followed already.
         """
+        job = await self.get(job_id)
         handle = self._live.get(job_id)
         if handle is None:
-            yield 0, await self.get(job_id)
+            yield 0, job
             return
         if self._watchers >= WATCHERS_MAX:
             raise TooManyWatchersError(WATCHERS_MAX)
@@ -353,6 +357,14 @@ class Jobs:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._ledger_threads)
+
+
+def sees_all() -> bool:
+    return may("operate", EVERYTHING)
+
+
+def may_see(job: Job) -> bool:
+    return job.caller == caller().name or sees_all()
 
 
 def plain(value: Any) -> Any:

@@ -49,10 +49,15 @@ class Ledger:
         return job_of(row) if row else None
 
     def list(
-        self, limit: int, before: str | None, state: JobState | None, kind: str | None
+        self,
+        limit: int,
+        before: str | None,
+        state: JobState | None,
+        kind: str | None,
+        caller: str | None,
     ) -> list[Job]:
         """Return the newest jobs, those created before the job `before`."""
-        wanted = {"id < ?": before, "state = ?": state, "kind = ?": kind}
+        wanted = {"id < ?": before, "state = ?": state, "kind = ?": kind, "caller = ?": caller}
         given = {test: value for test, value in wanted.items() if value is not None}
         where = f" WHERE {' AND '.join(given)}" if given else ""
         sql = f"{SELECT}{where} ORDER BY id DESC LIMIT ?"

@@ -30,6 +30,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    caller: str | None = None
+    """Who asked for it: the name of a token."""
     trace_id: str | None = None
     """Of the request that started it; its lines in the log carry it."""
     error: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
+from lakehouse.api.access import reads
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.api.streams import Streamed
 from lakehouse.jobs.jobs import Jobs
@@ -28,7 +29,7 @@ class JobsController(Controller):
     path = "/v1/jobs"
     tags = ["jobs"]
 
-    @get()
+    @get(guards=[reads])
     async def list_jobs(
         self,
         jobs: NamedDependency[Jobs],
@@ -47,12 +48,12 @@ class JobsController(Controller):
         following = encoded(found[limit - 1].id) if len(found) > limit else None
         return JobPage(found[:limit], following)
 
-    @get("/{job_id:str}")
+    @get("/{job_id:str}", guards=[reads])
     async def get_job(self, jobs: NamedDependency[Jobs], job_id: FromPath[str]) -> Job:
         """Return a job: its state, how far it is, and its result or its error once it ended."""
         return await jobs.get(job_id)
 
-    @post("/{job_id:str}/cancel", status_code=200)
+    @post("/{job_id:str}/cancel", status_code=200, guards=[reads])
     async def cancel_job(self, jobs: NamedDependency[Jobs], job_id: FromPath[str]) -> Job:
         """Ask a job to stop. Its state says when it has, or that it ended otherwise meanwhile."""
         return await jobs.cancel(job_id)
@@ -63,6 +64,7 @@ class JobsController(Controller):
             200: ResponseSpec(str, description="Server-sent events.", media_type=EVENT_STREAM),
             204: ResponseSpec(None, description="The client has seen the end already."),
         },
+        guards=[reads],
     )
     async def follow_job(
         self,

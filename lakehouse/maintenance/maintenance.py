@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
+from lakehouse.auth import may, table_resource
 from lakehouse.catalog import Catalog, TableName, TableNotFoundError
 from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Connection, Database, EngineError, Lane
@@ -110,7 +111,7 @@ class Maintenance:
         """
         there = self._catalog.find(table) if table is not None else None
         name = str(there.name if there else table) if table is not None else None
-        found = self._ledger.list(limit, before, name)
+        found = [] if is_hidden(table) else self._ledger.list(limit, before, name)
         if table is not None and not there and not found and before is None:
             raise TableNotFoundError(str(table), self._catalog.nearest(table))
         return found
@@ -158,3 +159,8 @@ async def kept(look: Awaitable[object]) -> None:
         await look
     except (LakehouseError, EngineError, OSError) as error:
         log.warning("maintenance: a look at the tables ended early: %s", error, exc_info=True)
+
+
+def is_hidden(table: TableName | None) -> bool:
+    """Whether the caller may not see a table, there or dropped."""
+    return table is not None and not may("read", table_resource(*table))

@@ -9,8 +9,10 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
 
+from lakehouse.api.access import operates, reads
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
+from lakehouse.auth import EVERYTHING, check_may
 from lakehouse.catalog import Catalog, TableName, parse_table_name
 from lakehouse.database import Database
 from lakehouse.errors import InvalidInputError
@@ -23,7 +25,7 @@ class MaintenanceController(Controller):
     path = "/v1/maintenance"
     tags = ["maintenance"]
 
-    @get()
+    @get(guards=[reads])
     async def list_runs(
         self,
         maintenance: NamedDependency[Maintenance],
@@ -38,6 +40,8 @@ class MaintenanceController(Controller):
 
         Of a table that was dropped, what was done to it is told all the same.
         """
+        if table is None:
+            check_may("read", EVERYTHING, "the maintenance of all tables; name one with table=")
         before = number_of(cursor) if cursor else None
         name = parse_table_name(table) if table is not None else None
         found = await database.call(partial(maintenance.runs, limit + 1, before, name))
@@ -52,6 +56,7 @@ class MaintenanceController(Controller):
             200: ResponseSpec(MaintenanceAnswer, description="What each task did."),
             202: ACCEPTED,
         },
+        guards=[operates],
     )
     async def run_maintenance(
         self,
@@ -64,6 +69,8 @@ class MaintenanceController(Controller):
     ) -> Response[bytes]:
         """Do all that is worth it now, to one table or to all, or say what would be done."""
         table = parse_table_name(data.table) if data.table is not None else None
+        if table is None:
+            check_may("operate", EVERYTHING, "maintenance of all tables")
         if not wants_job(request.headers):
             runs = await maintenance.run(table, dry_run=data.dry_run)
             body = msgspec.json.encode(MaintenanceAnswer(runs))

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from lakehouse.auth import Action
 from lakehouse.catalog import Catalog, TableName, duckdb_type
 from lakehouse.database import Connection
 from lakehouse.errors import LakehouseError
 from lakehouse.query.errors import StatementNotAllowedError
 
-May: TypeAlias = Callable[[str, TableName], bool]
+May: TypeAlias = Callable[[Action, TableName], bool]
 
 INSTANCE = "lake"
 VIEWS = frozenset(
@@ -51,7 +52,7 @@ def register_view(
         table = explained(rows)
     else:
         assert catalog is not None and may is not None, "only a plan needs no catalog"
-        visible = [name for name in catalog.names() if may("select", name)]
+        visible = [name for name in catalog.names() if may("read", name)]
         table = BUILDERS[view](catalog, visible)
     relation = f"lakehouse_view_{next(serial)}"
     cursor.register(relation, table)

@@ -6,6 +6,7 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from lakehouse.api.access import writes
 from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import Once, parse_table_name
 from lakehouse.query.change_models import (
@@ -24,7 +25,7 @@ class ChangesController(Controller):
     path = "/v1/tables/{table:str}"
     tags = ("tables",)
 
-    @post("/delete", status_code=200)
+    @post("/delete", status_code=200, guards=[writes])
     async def delete_rows(
         self,
         request: AnyRequest,
@@ -41,7 +42,7 @@ class ChangesController(Controller):
         work = table_changes.delete(parse_table_name(table), data, once)
         return await unless_gone(request.receive, work)
 
-    @post("/update", status_code=200)
+    @post("/update", status_code=200, guards=[writes])
     async def update_rows(
         self,
         request: AnyRequest,
@@ -57,7 +58,7 @@ class ChangesController(Controller):
         work = table_changes.update(parse_table_name(table), data, once)
         return await unless_gone(request.receive, work)
 
-    @post("/from-query", status_code=200)
+    @post("/from-query", status_code=200, guards=[writes])
     async def write_from_query(
         self,
         request: AnyRequest,

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from lakehouse.auth import Action
 from lakehouse.catalog import (
     AsOf,
     Catalog,
@@ -45,7 +46,7 @@ from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
 
-May: TypeAlias = Callable[[str, TableName], bool]
+May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
 Scope: TypeAlias = frozenset[str]
 
@@ -136,7 +137,7 @@ def prepare_one(
 ) -> Statement:
     asked = (sql, *sorted(as_of.items(), key=str))
     plan = PLANS.find(asked)
-    if plan and all(may("select", name_of(ref)) for ref in plan.refs):
+    if plan and all(may("read", name_of(ref)) for ref in plan.refs):
         with suppress(TableNotFoundError, SnapshotNotFoundError):  # the long way says it better
             pinned = catalog.pin(cursor, plan.refs)
             if plan.relations == tuple(each.relation for each in pinned):
@@ -497,7 +498,7 @@ def pin(
             f"{named}, which the statement does not read, or reads AT a moment of its own"
         )
     for node, ref in zip(walk.tables, refs, strict=True):
-        if not may("select", name_of(ref)):
+        if not may("read", name_of(ref)):
             raise unknown(node, catalog, may)
     try:
         pinned = catalog.pin(cursor, refs)
@@ -593,7 +594,7 @@ def replace_table(node: Tree, relation: str) -> None:
 
 def unknown(node: Tree, catalog: Catalog, may: May) -> UnknownTableError:
     """Say that a table is not there, with the nearest name that this caller may see."""
-    visible = [name for name in catalog.names() if may("select", name)]
+    visible = [name for name in catalog.names() if may("read", name)]
     near = nearest(spelled(node), visible)
     return UnknownTableError(spelled(node), near)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from lakehouse.auth import caller
 from lakehouse.disk import Disk, DiskFullError
 from lakehouse.errors import InvalidInputError
 from lakehouse.query import encoding
@@ -134,6 +135,8 @@ class Spooled:
     first_row: int
     ends: list[int]
     """For each batch of the file, the number of the row after its last, counted from 0."""
+    caller: str = field(default_factory=lambda: caller().name)
+    """Nobody else reads it."""
     size_bytes: int = 0
     used_at: float = 0.0
 
@@ -215,7 +218,7 @@ class Spool:
         self.expire()
         with self._lock:
             spooled = self._results.get(result_id)
-            if spooled is None:
+            if spooled is None or spooled.caller != caller().name:
                 raise ResultNotFoundError(result_id, self.kept_s)
             spooled.used_at = time.monotonic()
         if not spooled.first_row <= offset < spooled.ends[-1]:
@@ -239,9 +242,10 @@ class Spool:
             ResultNotFoundError: there is none.
         """
         with self._lock:
-            spooled = self._results.pop(result_id, None)
-        if spooled is None:
-            raise ResultNotFoundError(result_id, self.kept_s)
+            spooled = self._results.get(result_id)
+            if spooled is None or spooled.caller != caller().name:
+                raise ResultNotFoundError(result_id, self.kept_s)
+            del self._results[result_id]
         spooled.path.unlink(missing_ok=True)
         self._account(spooled, 0)
 

@@ -14,6 +14,7 @@ import anyio
 import msgspec
 import pyarrow as pa
 
+from lakehouse.auth import Action, may, table_resource
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
@@ -45,9 +46,9 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
 }
 
 
-def authorise(action: str, table: TableName) -> bool:
-    """Whether this caller may do `action` to `table`. Everybody may, until there are tokens."""
-    return True
+def authorise(action: Action, table: TableName) -> bool:
+    """Whether the caller may do `action` to `table`."""
+    return may(action, table_resource(*table))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 
+from lakehouse.api.access import reads
 from lakehouse.api.negotiation import check_body_type, negotiated
 from lakehouse.api.streams import Pieces, Streamed, unless_gone
 from lakehouse.query import Answer, NotModified, Query, ResultStream, SqlRequest
@@ -62,7 +63,7 @@ class SqlController(Controller):
     path = "/v1/sql"
     tags = ["sql"]
 
-    @post(status_code=200, responses=RESULT, request_max_body_size=BODY_MAX_BYTES)
+    @post(status_code=200, responses=RESULT, request_max_body_size=BODY_MAX_BYTES, guards=[reads])
     async def run_sql(
         self,
         request: AnyRequest,
@@ -82,7 +83,7 @@ class SqlController(Controller):
         check_body_type(request.headers)
         return await answered(request, queries, data, format_name, query_id)
 
-    @get(responses=RESULT)
+    @get(responses=RESULT, guards=[reads])
     async def get_sql(
         self,
         request: AnyRequest,
@@ -107,7 +108,7 @@ class SqlController(Controller):
         data = SqlRequest(sql=sql, timeout_s=timeout_s)
         return await answered(request, queries, data, format_name, query_id, with_etag=True)
 
-    @get("/{query_id:str}")
+    @get("/{query_id:str}", guards=[reads])
     async def get_statement(
         self, queries: NamedDependency[Query], query_id: FromPath[str]
     ) -> StatementState:
@@ -117,12 +118,12 @@ class SqlController(Controller):
         """
         return queries.state(query_id)
 
-    @delete("/{query_id:str}")
+    @delete("/{query_id:str}", guards=[reads])
     async def cancel_sql(self, queries: NamedDependency[Query], query_id: FromPath[str]) -> None:
         """Stop a running statement; its own request answers 409."""
         queries.cancel(query_id)
 
-    @get("/results/{result_id:str}", responses=RESULT)
+    @get("/results/{result_id:str}", responses=RESULT, guards=[reads])
     async def get_result_page(
         self,
         request: AnyRequest,
@@ -138,7 +139,7 @@ class SqlController(Controller):
         negotiated(request.headers.get("accept"), None, {"json": MEDIA_TYPES["json"]})
         return response_of(await queries.page(result_id, offset))
 
-    @delete("/results/{result_id:str}")
+    @delete("/results/{result_id:str}", guards=[reads])
     async def drop_result(self, queries: NamedDependency[Query], result_id: FromPath[str]) -> None:
         """Delete the pages of a long result that nobody will read any more."""
         await queries.drop_result(result_id)

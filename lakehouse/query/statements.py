@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TypeAlias
 
+from lakehouse.auth import EVERYTHING, caller, may
 from lakehouse.config import QueryConfig
 from lakehouse.errors import LakehouseError
 from lakehouse.query.models import Format, StatementState
@@ -53,6 +54,7 @@ class Running:
     query_id: str
     format: Format
     timeout_s: float
+    caller: str = field(default_factory=lambda: caller().name)
     started_at: float = field(default_factory=time.monotonic)
     stop: Event = field(default_factory=Event)
     scopes: list[asyncio.Timeout] = field(default_factory=list)
@@ -115,7 +117,8 @@ class Statements:
         self._check = check
         self._listener = listener
         self._running: dict[str, Running] = {}
-        self._ended: dict[str, StatementState] = {}
+        self._ended: dict[str, tuple[str, StatementState]] = {}
+        """By id: who ran it, and how it ended."""
 
     @contextmanager
     def admit(
@@ -147,29 +150,35 @@ class Statements:
             raise
         finally:
             del self._running[query_id]
-            self._remember(StatementState(query_id, "ended", outcome, reason))
+            self._remember(running.caller, StatementState(query_id, "ended", outcome, reason))
             self._listener(running.ended(outcome))
 
-    def _remember(self, ended: StatementState) -> None:
+    def _remember(self, by: str, ended: StatementState) -> None:
         self._ended.pop(ended.query_id, None)
-        self._ended[ended.query_id] = ended
+        self._ended[ended.query_id] = by, ended
         while len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
 
     def state(self, query_id: str) -> StatementState:
         """Return what became of a statement; `StatementNotFoundError` of one long ago."""
-        if query_id in self._running:
+        running = self._running.get(query_id)
+        if running is not None and is_ours(running.caller):
             return StatementState(query_id, "running")
-        if query_id not in self._ended:
+        by, ended = self._ended.get(query_id, ("", None))
+        if ended is None or not is_ours(by):
             raise StatementNotFoundError(query_id)
-        return self._ended[query_id]
+        return ended
 
     def get(self, query_id: str) -> Running:
-        """Return the running statement; `StatementNotFoundError` when there is none."""
-        try:
-            return self._running[query_id]
-        except KeyError:
-            raise StatementNotFoundError(query_id) from None
+        """Return a running statement of the caller, an admin's of anybody.
+
+        Raises:
+            StatementNotFoundError: there is none.
+        """
+        running = self._running.get(query_id)
+        if running is None or not is_ours(running.caller):
+            raise StatementNotFoundError(query_id)
+        return running
 
     def ids(self) -> set[str]:
         return set(self._running)
@@ -177,6 +186,10 @@ class Statements:
     def cancel_all(self) -> None:
         for running in list(self._running.values()):
             running.cancel()
+
+
+def is_ours(by: str) -> bool:
+    return by == caller().name or may("administer", EVERYTHING)
 
 
 def check_query_id(query_id: str) -> str:

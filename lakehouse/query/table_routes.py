@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from lakehouse.api.access import reads
 from lakehouse.api.negotiation import negotiated
 from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import Catalog, parse_table_name, read_as_of
@@ -52,7 +53,7 @@ class TableRowsController(Controller):
     path = "/v1/tables/{table:str}"
     tags = ["tables"]
 
-    @get("/export", responses=FILE)
+    @get("/export", responses=FILE, guards=[reads])
     async def export_table(
         self,
         request: AnyRequest,
@@ -81,7 +82,7 @@ class TableRowsController(Controller):
         answer.headers["Content-Disposition"] = attachment(file)
         return told(answer, snapshot_id)
 
-    @get("/changes", responses=RESULT)
+    @get("/changes", responses=RESULT, guards=[reads])
     async def list_changes(
         self,
         request: AnyRequest,
@@ -104,7 +105,7 @@ class TableRowsController(Controller):
         )
         return await answered(request, queries, asked, found, format_name, query_id)
 
-    @get("/diff")
+    @get("/diff", guards=[reads])
     async def count_differences(
         self,
         request: AnyRequest,
@@ -127,7 +128,7 @@ class TableRowsController(Controller):
         content = Difference(found.before, found.until, inserted, deleted)
         return Response(content, headers={QUERY_ID: answer.query_id})
 
-    @get("/diff/rows", responses=RESULT)
+    @get("/diff/rows", responses=RESULT, guards=[reads])
     async def list_differences(
         self,
         request: AnyRequest,

@@ -33,7 +33,7 @@ class Found:
 
 def check_visible(name: TableName) -> TableName:
     """Refuse a table that the caller may not read as one that is not there."""
-    if not authorise("select", name):
+    if not authorise("read", name):
         raise TableNotFoundError(str(name))
     return name
 

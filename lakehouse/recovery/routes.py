@@ -4,7 +4,9 @@ from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from lakehouse.api.access import operates
 from lakehouse.api.later import ACCEPTED, accepted
+from lakehouse.auth import EVERYTHING, check_may
 from lakehouse.jobs import JobHandle, Jobs
 from lakehouse.recovery.backups import Backups
 from lakehouse.recovery.models import BackupReport, BackupRequest
@@ -14,7 +16,7 @@ class BackupsController(Controller):
     path = "/v1/backups"
     tags = ["operations"]
 
-    @post(status_code=202, responses={202: ACCEPTED})
+    @post(status_code=202, responses={202: ACCEPTED}, guards=[operates])
     async def create_backup(
         self,
         backups: NamedDependency[Backups],
@@ -26,6 +28,7 @@ class BackupsController(Controller):
         The job's result says where it lies and how much of it was new. It goes to a directory of
         `backup.directories` and to no other.
         """
+        check_may("operate", EVERYTHING, "backups: they hold everything")
         target = backups.target(data.directory)
 
         def work(job: JobHandle) -> BackupReport:

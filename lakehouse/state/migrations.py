@@ -125,6 +125,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # In a copy of the catalog, one row: when it was begun, in seconds since 1970.
         "CREATE TABLE catalog_copy (began_at REAL NOT NULL) STRICT",
     ),
+    (
+        """
+        CREATE TABLE token (
+            token_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            tenant TEXT NOT NULL,
+            grants TEXT NOT NULL,
+            addresses TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            expires_at REAL,
+            revoked_at REAL,
+            sha256 TEXT NOT NULL UNIQUE
+        ) STRICT
+        """,
+        # Whose key, whose job: nobody is told what another caller asked for.
+        "ALTER TABLE job ADD COLUMN caller TEXT",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

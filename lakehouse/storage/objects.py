@@ -10,12 +10,14 @@ from typing import BinaryIO, TypeVar
 import anyio
 import anyio.to_thread
 
+from lakehouse.auth import check_may, may, may_somewhere, object_resource
 from lakehouse.config import StorageConfig
 from lakehouse.errors import UnavailableError
 from lakehouse.state import State, Transaction
 from lakehouse.storage.errors import (
     BodyLengthError,
     BodyStalledError,
+    ObjectNotFoundError,
     ObjectRegisteredError,
     ObjectTooLargeError,
     PutsBusyError,
@@ -31,6 +33,7 @@ PIECE_BYTES = 256 * 1024
 GATHERED_BYTES = 1024 * 1024
 """What an upload gathers in memory before it goes to the disk: a thread hop for each."""
 THREADS_MAX = 16
+LISTED_AT_ONCE = 1_000
 STALL_MAX_S = 60.0
 """Seconds that an upload may pause before its place is given to another."""
 
@@ -85,7 +88,9 @@ class Objects:
             PutsBusyError: as many as are allowed at once are being stored already.
             ObjectRegisteredError: a table reads the object that is there.
             DiskFullError: there is no room.
+            ForbiddenError: the caller may not write under that key.
         """
+        check_may("write", object_resource(key), f"the object {key[:80]!r}")
         max_bytes = self._max_bytes(check_key(key))
         if size_bytes is not None and size_bytes > max_bytes:
             raise ObjectTooLargeError(key, max_bytes)
@@ -106,9 +111,21 @@ class Objects:
             self._puts -= 1
 
     async def get(self, key: str) -> OpenObject:
-        """Return the object, open; `ObjectNotFoundError` when there is none."""
+        """Return the object, open; `ObjectNotFoundError` when there is none for the caller."""
+        if not may("read", object_resource(key)):
+            raise ObjectNotFoundError(key)
         info, file = await self._call(partial(self._objects.open, key))
         return OpenObject(info, file, self._limiter)
+
+    def _list_visible(self, prefix: str, after: str, limit: int) -> tuple[list[ObjectInfo], bool]:
+        """List, of the objects that begin with `prefix`, those that the caller may see."""
+        kept: list[ObjectInfo] = []
+        more = may_somewhere("read", object_resource(prefix))
+        while more and len(kept) <= limit:
+            found, more = self._objects.list(prefix, after, LISTED_AT_ONCE)
+            kept += [each for each in found if may("read", object_resource(each.key))]
+            after = found[-1].key if found else after
+        return kept[:limit], len(kept) > limit
 
     async def list(
         self, prefix: str = "", after: str = "", limit: int = 1000
@@ -122,14 +139,18 @@ class Objects:
         """
         if len(prefix.encode(errors="replace")) > KEY_MAX_BYTES:
             return [], False
-        return await self._call(partial(self._objects.list, prefix, after, limit))
+        if may("read", object_resource(prefix)):
+            return await self._call(partial(self._objects.list, prefix, after, limit))
+        return await self._call(partial(self._list_visible, prefix, after, limit))
 
     async def delete(self, key: str) -> None:
         """Remove the object, if there is one.
 
         Raises:
             ObjectRegisteredError: a table reads it.
+            ForbiddenError: the caller may not write under that key.
         """
+        check_may("write", object_resource(key), f"the object {key[:80]!r}")
         await self._call(partial(self._objects.delete, check_key(key), self._unless_registered))
 
     def _max_bytes(self, key: str) -> int:

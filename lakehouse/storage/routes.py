@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, InternalServerException, NotFound
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
+from lakehouse.api.access import reads, writes
 from lakehouse.api.pages import decoded, encoded
 from lakehouse.api.streams import Streamed, StreamedASGI
 from lakehouse.errors import InvalidInputError
@@ -55,7 +56,7 @@ class StorageController(Controller):
     tags = ["storage"]
     dependencies = {"object_key": Provide(key_of, sync_to_thread=False)}
 
-    @put("/put/{key:path}", request_max_body_size=None)
+    @put("/put/{key:path}", request_max_body_size=None, guards=[writes])
     async def put_object(
         self,
         request: AnyRequest,
@@ -66,7 +67,7 @@ class StorageController(Controller):
         info = await objects.put(object_key, body_of(request), announced_bytes(request))
         return StoredObject(info.key, info.size_bytes, info.etag)
 
-    @route("/get/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
+    @route("/get/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], guards=[reads])
     async def get_object(
         self,
         request: AnyRequest,
@@ -76,7 +77,7 @@ class StorageController(Controller):
         """Return an object's bytes, whole or one range."""
         return answer(request, await objects.get(object_key))
 
-    @get("/list")
+    @get("/list", guards=[reads])
     async def list_objects(
         self,
         objects: NamedDependency[Objects],
@@ -94,14 +95,14 @@ class StorageController(Controller):
         listed = [ListedObject(each.key, each.size_bytes, each.modified_at) for each in found]
         return ObjectPage(listed, encoded(found[-1].key) if more else None)
 
-    @delete("/delete/{key:path}")
+    @delete("/delete/{key:path}", guards=[writes])
     async def delete_object(
         self, objects: NamedDependency[Objects], object_key: NamedDependency[str]
     ) -> None:
         """Delete an object; one that is not there is deleted already."""
         await objects.delete(object_key)
 
-    @route(["/put", "/get", "/delete"], http_method=KEYED, include_in_schema=False)
+    @route(["/put", "/get", "/delete"], http_method=KEYED, include_in_schema=False, guards=[reads])
     async def no_key(self) -> None:
         """Refuse the empty key, which the routes above do not match."""
         raise InvalidKeyError("", "it is empty")

@@ -11,7 +11,7 @@ from litestar import Litestar, get, post
 
 from lakehouse.api.edge import HEADERS_MAX_BYTES, Edge
 from lakehouse.observability import Metrics, trace_id
-from tests.services import client_of
+from tests.services import client_of, everybody
 
 
 @get("/hello", sync_to_thread=False)
@@ -42,7 +42,12 @@ async def wait() -> None:
 
 def app() -> Edge:
     handlers = [hello, health, ready, trace, wait]
-    return Edge(Litestar(handlers, logging_config=None), Metrics("test"), ["lake.example"])
+    return Edge(
+        Litestar(handlers, logging_config=None),
+        Metrics("test"),
+        everybody(),
+        allowed_hosts=["lake.example"],
+    )
 
 
 async def got(
@@ -176,7 +181,7 @@ async def test_it_knows_how_many_requests_are_inside() -> None:
 
 async def test_each_request_is_counted_by_its_route_and_not_by_its_path() -> None:
     metrics = Metrics("test")
-    edge = Edge(Litestar([hello], logging_config=None), metrics)
+    edge = Edge(Litestar([hello], logging_config=None), metrics, everybody())
     async with client_of(edge) as client:
         await client.get("/hello?x=1")
         await client.get("/no/such/path/1")

@@ -19,7 +19,7 @@ from lakehouse.api.problems import EXCEPTION_HANDLERS, STATUS, get_problem, kind
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import Metrics
-from tests.services import client_of
+from tests.services import client_of, everybody
 
 MEMBERS = {"type", "title", "status", "detail", "retryable", "context", "trace_id"}
 KINDS = [
@@ -77,6 +77,7 @@ APP = Edge(
         state=State({"stop": lambda: STOPPED.append(1)}),
     ),
     Metrics("test"),
+    everybody(),
 )
 
 

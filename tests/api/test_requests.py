@@ -1,7 +1,7 @@
 """Nothing that a request says is ignored: each route is asked what it cannot know."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -14,12 +14,19 @@ from lakehouse.api.problems import EXCEPTION_HANDLERS
 from lakehouse.api.requests import SAFE, TAKES, Takes, check_request, read_signatures
 from lakehouse.app import Lakehouse, create_app
 from lakehouse.observability import Metrics
-from tests.services import client_of
+from tests.services import client_of, everybody
 
 
 @get("/tags", sync_to_thread=False)
 def list_tags(tag: FromQuery[list[str]]) -> list[str]:
     return tag
+
+
+@pytest.fixture
+async def client(lake: Lakehouse) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that may ask every route."""
+    async with client_of(create_app(lake).from_operator) as client:
+        yield client
 
 
 def routes_of(lake: Lakehouse) -> Iterator[tuple[str, str, Takes]]:
@@ -74,7 +81,7 @@ async def test_every_route_refuses_a_parameter_that_is_there_twice(
 async def test_a_list_may_be_there_more_than_once() -> None:
     app = Litestar([list_tags], before_request=check_request, exception_handlers=EXCEPTION_HANDLERS)
     read_signatures(app)
-    async with client_of(Edge(app, Metrics("test"))) as client:
+    async with client_of(Edge(app, Metrics("test"), everybody())) as client:
         answer = await client.get("/tags?tag=a&tag=b")
         assert answer.json() == ["a", "b"]
 

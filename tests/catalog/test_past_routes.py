@@ -261,7 +261,7 @@ def test_snapshots_say_who_and_in_which_request_and_what_names_them(http: httpx.
     load(http, "told", "3,c\n")
     newest, oldest = http.get("/v1/tables/told/snapshots").json()["items"]
     assert (newest["refs"], oldest["refs"]) == (["main"], ["start"])
-    assert (oldest["by"], oldest["trace_id"]) == ("local", trace)
+    assert (oldest["by"], oldest["trace_id"]) == ("anonymous", trace)
     assert (oldest["operation"], oldest["added_rows"], oldest["deleted_rows"]) == ("append", 2, 0)
     assert (newest["operation"], newest["added_rows"], newest["deleted_rows"]) == (
         "overwrite",

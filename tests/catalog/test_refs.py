@@ -287,7 +287,7 @@ def test_a_rollback_brings_rows_back_not_columns(lake: Lake) -> None:
 def test_snapshots_say_who_made_them(lake: Lake) -> None:
     three(lake)
     newest = lake.catalog.snapshots(main("t"))[0]
-    assert newest.by == "local"
+    assert newest.by == "lakehouse"
     assert newest.refs == ["main"]
     assert newest.trace_id is None, "there was no request"
 

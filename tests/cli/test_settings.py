@@ -62,5 +62,5 @@ def test_an_address_that_others_reach_is_refused(quick: Shell) -> None:
     done = quick.run("serve", "--host", "0.0.0.0", "--data", "lake")
 
     assert done.code == 5
-    assert "loopback" in done.stderr
+    assert "server.external" in done.stderr
     assert list(quick.folder.iterdir()) == []

@@ -362,7 +362,7 @@ async def test_what_runs_when_the_server_stops_is_interrupted(state: State) -> N
             await jobs.start("late", gate)
         assert jobs.running == 1
 
-    found = {job.id: job for job in Ledger(state).list(10, None, None, None)}
+    found = {job.id: job for job in Ledger(state).list(10, None, None, None, None)}
     assert found[running.id].state == found[waiting.id].state == "interrupted"
     assert found[running.id].error is not None
     assert found[running.id].error["type"] == "/problems/job-interrupted"  # type: ignore[index]
@@ -412,7 +412,7 @@ async def test_old_jobs_go_and_young_ones_stay(state: State) -> None:
 
     assert ledger.expire(9) == 0
     assert ledger.expire(7) == 1
-    assert [job.id for job in ledger.list(10, None, None, None)] == [running.id]
+    assert [job.id for job in ledger.list(10, None, None, None, None)] == [running.id]
 
 
 # Lists and followers.

@@ -1,0 +1,93 @@
+"""What a grant covers, and which role an action takes: the whole table of who may do what.
+
+A resource is a path that ends in `/` where it is whole: `tables/sales/orders/`. A grant is a role
+on a path, and covers everything that begins with it. Names have no `/` in them, so no name can
+reach out of its own part.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, NewType, TypeAlias
+
+from lakehouse.auth.errors import InvalidGrantError
+from lakehouse.auth.models import Grant, Role
+
+Action: TypeAlias = Literal["read", "write", "operate", "administer"]
+Resource = NewType("Resource", str)
+
+ROLES: tuple[Role, ...] = ("reader", "writer", "admin")
+NEEDED: Mapping[Action, Role] = {
+    "read": "reader",  # see that it is there, describe, select, search, export, follow
+    "write": "writer",  # load, change, create, drop, erase, name, tag
+    "operate": "writer",  # maintenance and backups: they show nothing and lose nothing
+    "administer": "admin",  # tokens, the audit log, what other callers run
+}
+RANK: Mapping[Role, int] = {role: rank for rank, role in enumerate(ROLES)}
+NEEDED_RANK: Mapping[Action, int] = {action: RANK[role] for action, role in NEEDED.items()}
+
+EVERYTHING = Resource("")
+ALL_TABLES = Resource("tables/")
+ALL_OBJECTS = Resource("objects/")
+OBJECTS = "objects:"
+
+
+class Covered(NamedTuple):
+    """A grant, ready to be asked."""
+
+    prefix: str
+    rank: int
+
+
+def table_resource(namespace: str, name: str) -> Resource:
+    return Resource(f"tables/{folded(namespace)}/{folded(name)}/")
+
+
+def namespace_resource(namespace: str) -> Resource:
+    return Resource(f"tables/{folded(namespace)}/")
+
+
+def object_resource(key: str) -> Resource:
+    return Resource(f"objects/{key}")
+
+
+def covered(grants: Iterable[Grant]) -> tuple[Covered, ...]:
+    """Return grants ready to be asked; `InvalidGrantError` for one that is on nothing we know."""
+    return tuple(Covered(prefix_of(grant.on), RANK[grant.role]) for grant in grants)
+
+
+def prefix_of(on: str) -> str:
+    """Return the beginning of all that a grant `on` this covers.
+
+    Raises:
+        InvalidGrantError: it is none of the four forms.
+    """
+    if on == "*":
+        return EVERYTHING
+    if on.startswith(OBJECTS):
+        return object_resource(on.removeprefix(OBJECTS))
+    namespace, dot, name = on.partition(".")
+    if not namespace or "/" in on or "*" in on or (dot and not name):
+        raise InvalidGrantError(
+            f"{on[:80]!r} is nothing a grant can be on: `*`, a namespace, `namespace.table`,"
+            " or `objects:` and the beginning of keys"
+        )
+    return table_resource(namespace, name) if dot else namespace_resource(namespace)
+
+
+def allows(grants: Iterable[Covered], action: Action, resource: Resource) -> bool:
+    """Decide: whether one of `grants` covers the whole resource with a role that may do this."""
+    needed = NEEDED_RANK[action]
+    return any(rank >= needed and resource.startswith(prefix) for prefix, rank in grants)
+
+
+def allows_within(grants: Iterable[Covered], action: Action, resource: Resource) -> bool:
+    """Whether there may be something at or below `resource` that `allows` would allow."""
+    needed = NEEDED_RANK[action]
+    return any(
+        rank >= needed and (resource.startswith(prefix) or prefix.startswith(resource))
+        for prefix, rank in grants
+    )
+
+
+def folded(name: str) -> str:
+    """Return a name as the catalog compares it: ASCII letters in lower case."""
+    return "".join(char.lower() if char.isascii() else char for char in name)

@@ -1,0 +1,67 @@
+"""The socket by which the owner of a data directory reaches the server that holds it.
+
+It lies in the directory, which nobody else may enter, and has mode 0600: who can open it could
+as well read and write the files. No token is asked for there.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NAME = "operator.sock"
+MODE = 0o600
+PATH_MAX_BYTES = 100
+"""A kernel takes 108; a longer path goes by a descriptor of its folder."""
+
+
+def operator_path(data_dir: Path) -> Path:
+    return data_dir.absolute() / NAME
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Yield the path in a form that fits into the address of a socket."""
+    if len(os.fsencode(path)) <= PATH_MAX_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def listening(path: Path, backlog: int) -> socket.socket:
+    """Return a socket that listens at `path`; what a killed process left there is replaced.
+
+    Raises:
+        OSError: the file system has no sockets, or the folder is not ours.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_path(path) as short:
+            before = os.umask(0o777 & ~MODE)
+            try:
+                listener.bind(short)
+            finally:
+                os.umask(before)
+        listener.setblocking(False)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def is_answered(path: Path) -> bool:
+    """Whether a server listens at `path`, and we may talk to it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            with short_path(path) as short:
+                probe.connect(short)
+        except OSError:
+            return False
+        return True
