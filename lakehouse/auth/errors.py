@@ -28,7 +28,9 @@ class ForbiddenError(PermissionDeniedError):
 
     def __init__(self, action: str, what: str) -> None:
         super().__init__(
-            f"this token may not {action} {what}; ask an admin for one that may", action=action
+            f"this caller may not {action} {what}: it takes a token that may, or `--data DIR` from"
+            " who owns the data directory",
+            action=action,
         )
 
 
@@ -38,6 +40,13 @@ class ForeignAddressError(PermissionDeniedError):
 
 
 class InvalidGrantError(InvalidInputError): ...
+
+
+class InvalidTokenNameError(InvalidInputError):
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(
+            f"{name[:80]!r} is no name of a {what}: 1 to 100 letters, digits, and . _ @ - inside"
+        )
 
 
 class TokenNotFoundError(NotFoundError):
@@ -55,6 +64,6 @@ class TokenNameTakenError(ConflictError):
 class LastAdminError(ConflictError):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name!r} is the last admin token without an end; create another one before",
+            f"{name!r} is the last admin token without an end; create another one first",
             token=name,
         )

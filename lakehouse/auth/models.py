@@ -6,7 +6,6 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 Role: TypeAlias = Literal["reader", "writer", "admin"]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 
 GRANTS_MAX = 100
@@ -21,9 +20,9 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: Name
+    name: Text
     grants: Annotated[list[Grant], msgspec.Meta(min_length=1, max_length=GRANTS_MAX)]
-    tenant: Name = "main"
+    tenant: Text = "main"
     addresses: Annotated[list[Text], msgspec.Meta(max_length=GRANTS_MAX)] = []
     """Networks it may be used from: `10.0.0.0/8`, `192.168.1.7`. Empty for all."""
     expires_at: datetime | None = None

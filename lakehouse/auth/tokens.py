@@ -4,6 +4,7 @@ Its methods block, but for `find`, which reads memory alone.
 """
 
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -19,6 +20,7 @@ from lakehouse.auth.callers import Caller
 from lakehouse.auth.errors import (
     ForeignAddressError,
     InvalidGrantError,
+    InvalidTokenNameError,
     LastAdminError,
     TokenNameTakenError,
     TokenNotFoundError,
@@ -31,6 +33,7 @@ from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
 
 COLUMNS = "token_id, name, tenant, grants, addresses, created_at, expires_at, revoked_at, sha256"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 GIVEN_MIN_CHARS = 32
 """Of a secret that somebody else chose: below, it can be guessed."""
 GIVEN = "environment"
@@ -121,10 +124,13 @@ class Tokens:
         """Make a token and return it with its secret, which is nowhere else.
 
         Raises:
+            InvalidTokenNameError: what it is to be called is no name.
             InvalidGrantError: a grant or a network is none.
             TokenNameTakenError: there is a valid one of this name.
             InvalidInputError: it would have ended already.
         """
+        check_name("token", asked.name)
+        check_name("tenant", asked.tenant)
         covered(asked.grants), networks(asked.addresses)
         expires_at = with_zone(asked.expires_at)
         if expires_at is not None and expires_at <= now():
@@ -296,6 +302,11 @@ def given_token(secret: str) -> Known:
     )
     caller = Caller(GIVEN, tuple(grants), GIVEN)
     return Known(token, hash_of(secret), caller, (), float("inf"))
+
+
+def check_name(what: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidTokenNameError(what, name)
 
 
 def with_zone(at: datetime | None) -> datetime | None:

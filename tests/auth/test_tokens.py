@@ -106,6 +106,12 @@ def test_names_are_unique_among_valid_tokens(tokens: Tokens) -> None:
     assert made(tokens, "etl", READER).name == "etl"
 
 
+@pytest.mark.parametrize("name", ["", " ", "-x", "a b", "a\n", "\x1f", "x" * 101, "ä"])
+def test_what_is_no_name_is_refused(tokens: Tokens, name: str) -> None:
+    with pytest.raises(InvalidInputError, match="no name of a token"):
+        made(tokens, name)
+
+
 def test_a_rotated_token_has_two_secrets_for_a_while(tokens: Tokens) -> None:
     old = made(tokens, "etl", READER)
     new = tokens.rotate("etl", timedelta(hours=1))
