@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.local_socket import operator_path
 from tests.cli.conftest import Shell
-from tests.services import ServerProcess, answers, environment
+from tests.services import ServerProcess, answers, environment, lakehouse_server
 
 PEOPLE = "name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
@@ -49,10 +50,19 @@ def test_reading_a_directory_that_is_not_there_makes_none(alone: Shell) -> None:
     assert list(alone.folder.iterdir()) == []
 
 
-def test_a_held_directory_names_its_owner_and_where_to_ask(
-    alone: Shell, served: ServerProcess
+def test_a_served_directory_is_asked_by_its_server(alone: Shell, served: ServerProcess) -> None:
+    alone.write("asked.csv", "id\n1\n")
+    alone.ok("ingest", "asked.csv", "--data", served.data_dir)
+
+    assert alone.ok("sql", "SELECT id FROM asked", "--url", served.url, "--json").json()["rows"]
+
+
+def test_a_held_directory_without_a_socket_names_its_owner_and_where_to_ask(
+    alone: Shell, tmp_path: Path
 ) -> None:
-    done = alone.run("tables", "--data", served.data_dir)
+    with lakehouse_server(tmp_path / "data") as served:
+        operator_path(served.data_dir).unlink()
+        done = alone.run("tables", "--data", served.data_dir)
 
     assert done.code == 6
     assert f"in use by PID {served.pid}" in done.stderr

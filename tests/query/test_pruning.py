@@ -247,7 +247,9 @@ def predicates(draw: st.DrawFn) -> str:
     if form == "in":
         return f"{operand} IN ({', '.join(draw(st.lists(constant, min_size=1, max_size=4)))})"
     if form == "like":
-        return f"s LIKE {draw(TEXTS.filter(lambda text: text != 'NULL'))[:-1]}%'"
+        # No wildcards: the engine's own LIKE, the reference here, backtracks for hours on many.
+        begin = draw(TEXTS.filter(lambda text: text != "NULL" and not {*text} & {*"%_"}))
+        return f"s LIKE {begin[:-1]}%'"
     sides = [operand, draw(st.sampled_from(COMPARED)), draw(constant)]
     return " ".join(reversed(sides) if form == "mirror" else sides)
 
