@@ -21,6 +21,7 @@ from lakehouse.api.edge import Edge
 from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
+from lakehouse.audit import Audit, record
 from lakehouse.auth import Entrance, Tokens, may, object_resource
 from lakehouse.auth.addresses import networks
 from lakehouse.auth.routes import TokensController
@@ -81,6 +82,7 @@ class Lakehouse:
     health: Health
     metrics: Metrics
     tokens: Tokens
+    audit: Audit
     jobs: Jobs
     database: Database
     objects: Objects
@@ -120,6 +122,7 @@ async def open_lakehouse(
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         tokens = Tokens(state, secrets)
+        audit = await stack.enter_async_context(Audit(state, config.audit).open())
         store = open_store(directory, state, disk)
         catalog = Catalog(
             state,
@@ -138,6 +141,7 @@ async def open_lakehouse(
             allowance=Allowance(shares.uploads_and_results),
             listener=partial(count_statement, metrics),
             on_fatal=stop,
+            logs={"lakehouse.audit": audit.table},
         )
         await stack.enter_async_context(queries.open())
         jobs = Jobs(
@@ -164,6 +168,7 @@ async def open_lakehouse(
             health=health,
             metrics=metrics,
             tokens=tokens,
+            audit=audit,
             jobs=jobs,
             database=database,
             objects=Objects(objects, state, config.storage),
@@ -283,6 +288,7 @@ def add_checks(lakehouse: Lakehouse, directory: DataDirectory, state: State) -> 
     health.add("ingest", partial(unwritable, directory.spool))
     health.add("query", partial(unwritable, directory.spool))
     health.warn("the check of all tables", name_damages)
+    health.warn("the audit log", lakehouse.audit.warnings)
     health.warn("the check of statements", lakehouse.queries.stuck.warnings)
 
 
@@ -298,6 +304,7 @@ def unwritable(path: Path) -> str | None:
 
 
 def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
+    record().note(ended.tables, ended.row_count, ended.sql)
     metrics.statements(ended.outcome).inc()
     metrics.statement_seconds(ended.format).observe(ended.duration_s)
     metrics.statement_rows.inc(ended.row_count)
@@ -311,6 +318,7 @@ def count_run(metrics: Metrics, run: MaintenanceRun) -> None:
 
 
 def count_load(metrics: Metrics, ended: LoadEnded) -> None:
+    record().note((ended.table,), ended.row_count)
     metrics.loads(ended.mode).inc()
     metrics.loaded_rows.inc(ended.row_count)
     metrics.loaded_bytes.inc(ended.size_bytes)
@@ -365,6 +373,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         app,
         lakehouse.metrics,
         entrance_of(lakehouse),
+        lakehouse.audit,
         allowed_hosts=lakehouse.config.server.allowed_hosts,
         open_routes=lakehouse.config.auth.open_routes,
         cors_origins=lakehouse.config.server.cors_origins,

@@ -16,7 +16,9 @@ from typing import IO, Any
 
 import httpx
 
+from lakehouse.audit import Audit
 from lakehouse.auth import Entrance, Tokens
+from lakehouse.config import AuditConfig
 from lakehouse.state import State
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +104,13 @@ def everybody() -> Entrance:
     folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-entrance-"))
     state = OPEN.enter_context(State.open(Path(folder) / "catalog.db"))
     return Entrance(Tokens(state), is_loopback=True)
+
+
+@cache
+def log_book() -> Audit:
+    """Return an audit log that no test reads."""
+    folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-audit-"))
+    return Audit(OPEN.enter_context(State.open(Path(folder) / "catalog.db")), AuditConfig())
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

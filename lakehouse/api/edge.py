@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from lakehouse.api.cors import Cors
 from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
+from lakehouse.audit import Audit, AuditRow, Record, recording
 from lakehouse.auth import LOCAL_OPERATOR, NOBODY, Caller, Entrance, WrongTokenError, acting
 from lakehouse.errors import (
     LakehouseError,
@@ -43,6 +44,10 @@ SAFE_HEADERS = (
 )
 """On every answer. Source: https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html"""
 REVOKED = "the token was revoked"
+READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+STATEMENTS = "/v1/sql"
+"""What is sent there is a SELECT: its row is a statement's, whatever the method."""
+REFUSALS = frozenset([401, 403])
 CLIENT_LEFT = 499
 """In log and metrics: nobody was there to answer. The code is nginx's."""
 
@@ -75,6 +80,7 @@ class Edge:
 
     Args:
         entrance: says who asks.
+        audit: keeps what was written, refused or asked in SQL.
         open_routes: paths that nobody needs a token for.
     """
 
@@ -83,6 +89,7 @@ class Edge:
         app: ASGIApp,
         metrics: Metrics,
         entrance: Entrance,
+        audit: Audit,
         *,
         allowed_hosts: Iterable[str] = (),
         open_routes: Iterable[str] = (),
@@ -91,6 +98,7 @@ class Edge:
         self._app = app
         self._metrics = metrics
         self._entrance = entrance
+        self._audit = audit
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
         self._open_routes = frozenset(open_routes)
         self._cors = Cors(cors_origins)
@@ -131,18 +139,41 @@ class Edge:
         started, status, sent_bytes = time.perf_counter(), CLIENT_LEFT, 0
         unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         added = [(TRACE_FIELD, trace.encode()), *self._cors.allowing(headers)]
-        caller = NOBODY
+        caller, noted, received_bytes, is_audited = NOBODY, Record(), 0, False
+        is_write = scope["method"] not in READ_METHODS and not path.startswith(STATEMENTS)
+
+        def audited() -> AuditRow:
+            return AuditRow(
+                at=time.time() - (time.perf_counter() - started),
+                caller=caller.name,
+                token_id=caller.token_id,
+                address=scope["client"][0] if scope["client"] else "",
+                trace_id=trace,
+                method=scope["method"],
+                path=path[:PATH_LOGGED_MAX],
+                status=status,
+                sql_sha256=noted.sql_sha256,
+                tables=sorted(noted.tables),
+                row_count=noted.row_count,
+                received_bytes=received_bytes,
+                sent_bytes=sent_bytes,
+                duration_s=time.perf_counter() - started,
+            )
 
         async def receive_counted() -> ReceiveMessage:
-            nonlocal unread
+            nonlocal unread, received_bytes
             message = await receive()
+            received_bytes += len(message["body"]) if message["type"] == "http.request" else 0
             unread = unread and bool(message.get("more_body"))
             return message
 
         async def send_traced(message: Message) -> None:
-            nonlocal status, sent_bytes
+            nonlocal status, sent_bytes, is_audited
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if is_write or status in REFUSALS:  # on the disk before anybody is told
+                    is_audited = True
+                    await self._audit.write(audited())
                 sent = [*message.get("headers", ()), *SAFE_HEADERS, *added]
                 if unread:  # the rest of the body still comes: no request can follow it
                     sent = [pair for pair in sent if pair[0].lower() != b"connection"]
@@ -159,7 +190,7 @@ class Edge:
                 await send_empty(send_traced, 204, preflight)
                 return
             caller = admitted(scope, headers)
-            with acting(caller), self._of_token(caller):
+            with acting(caller), recording(noted), self._of_token(caller):
                 await self._app(scope, receive_counted, send_traced)
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
             await send_problem(send_traced, refusal, close=self.stopping)
@@ -172,6 +203,8 @@ class Edge:
             raise
         finally:
             self.inside -= counted
+            if not is_audited and (is_write or noted.sql_sha256):
+                self._audit.later(audited())
             self._tell(scope, caller, status, time.perf_counter() - started, sent_bytes)
             trace_id.reset(token)
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import orjson
 
+from lakehouse.audit import record
 from lakehouse.auth import check_may, may, table_resource
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import (
@@ -260,6 +261,7 @@ class Tables:
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
+            record().note((str(table.name),))
             self.on_commit(table.name)
         return attempt.tables
 

@@ -2,6 +2,7 @@
 
 from lakehouse.config.config import (
     BODY_MAX_BYTES,
+    AuditConfig,
     AuthConfig,
     BackupConfig,
     CatalogConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "MEMORY_SHARE",
     "PREFIX",
     "TOKEN_VARIABLE",
+    "AuditConfig",
     "AuthConfig",
     "BackupConfig",
     "BrokenRulesError",

@@ -115,6 +115,15 @@ class AuthConfig(Section, frozen=True):
             yield "proxy_users", "nothing says who it is: set auth.proxy_user_header as well"
 
 
+class AuditConfig(Section, frozen=True):
+    """The log of who did what: `SELECT * FROM lakehouse.audit`, for an admin."""
+
+    keep_days: Positive = 90
+    """Days that a row is kept."""
+    rows_max: Positive = 200_000
+    """Rows kept, the newest; about 300 bytes each in `catalog.db`."""
+
+
 class MemoryConfig(Section, frozen=True):
     """One budget for the whole process."""
 
@@ -277,6 +286,7 @@ class Config(Section, frozen=True):
 
     server: ServerConfig = ServerConfig()
     auth: AuthConfig = AuthConfig()
+    audit: AuditConfig = AuditConfig()
     memory: MemoryConfig = MemoryConfig()
     disk: DiskConfig = DiskConfig()
     storage: StorageConfig = StorageConfig()

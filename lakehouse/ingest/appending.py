@@ -16,6 +16,7 @@ from typing import TypeAlias
 import msgspec
 import pyarrow as pa
 
+from lakehouse.audit import Record, record, recording
 from lakehouse.auth import THE_PROCESS, Caller, acting, caller
 from lakehouse.catalog import (
     Catalog,
@@ -68,6 +69,7 @@ class Member:
     body: bytes
     key: str | None
     caller: Caller
+    record: Record
     answer: asyncio.Future[bytes] = field(repr=False)
     rows: pa.Table | None = None
     columns: tuple[Column, ...] = ()
@@ -107,7 +109,7 @@ class Appending:
             ForbiddenError: the caller may see the table, and may not write it.
         """
         self._catalog.check_may_change(name)
-        member = Member(body, key, caller(), asyncio.get_running_loop().create_future())
+        member = Member(body, key, caller(), record(), asyncio.get_running_loop().create_future())
         place = folded(str(name))
         waiting = self._waiting.get(place)
         if waiting is None:
@@ -232,7 +234,8 @@ class Appending:
                 reach("after-group")
         for member, rows in zip(members, tables, strict=True):
             member.outcome = rows_answer(written, count=rows.num_rows)
-            self._listener(LoadEnded(str(name), "append", rows.num_rows, len(member.body)))
+            with recording(member.record):
+                self._listener(LoadEnded(str(name), "append", rows.num_rows, len(member.body)))
 
     def _merge(
         self,

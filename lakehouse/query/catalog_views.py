@@ -39,23 +39,16 @@ def shown_view(name: str) -> str:
     return known
 
 
-def register_view(
-    cursor: Connection,
-    view: str,
-    catalog: Catalog | None,
-    may: May | None,
-    *,
-    rows: Sequence[tuple[Any, ...]] = (),
-) -> str:
-    """Hand the rows of a view to this cursor alone, and return the relation's name."""
-    if view == "explain":
-        table = explained(rows)
-    else:
-        assert catalog is not None and may is not None, "only a plan needs no catalog"
-        visible = [name for name in catalog.names() if may("read", name)]
-        table = BUILDERS[view](catalog, visible)
+def view_of(view: str, catalog: Catalog, may: May) -> pa.Table:
+    """Return the rows of a view, as this caller may see them."""
+    visible = [name for name in catalog.names() if may("read", name)]
+    return BUILDERS[view](catalog, visible)
+
+
+def registered(cursor: Connection, rows: pa.Table) -> str:
+    """Hand rows to this cursor alone, and return the relation's name."""
     relation = f"lakehouse_view_{next(serial)}"
-    cursor.register(relation, table)
+    cursor.register(relation, rows)
     return relation
 
 

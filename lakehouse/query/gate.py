@@ -10,13 +10,14 @@ import difflib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import orjson
+import pyarrow as pa
 
 from lakehouse.auth import Action
 from lakehouse.catalog import (
@@ -32,7 +33,7 @@ from lakehouse.catalog import (
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError, quoted
 from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of, runs_as_it_is
-from lakehouse.query.catalog_views import VIEWS, register_view, shown_view
+from lakehouse.query.catalog_views import VIEWS, explained, registered, shown_view, view_of
 from lakehouse.query.errors import (
     FunctionNotAllowedError,
     SqlError,
@@ -48,6 +49,8 @@ from lakehouse.query.running import Parameters
 
 May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
+Logs: TypeAlias = Mapping[str, Callable[[], pa.Table]]
+NO_LOGS: Logs = {}
 Scope: TypeAlias = frozenset[str]
 
 INSTANCE = "lake"
@@ -104,11 +107,13 @@ def prepare(
     as_of: Mapping[str, AsOf],
     limits: QueryConfig,
     parameters: Parameters = None,
+    logs: Logs = NO_LOGS,
 ) -> Statement:
     """Return `sql` as it may run, over exactly the current snapshots or those of `as_of`.
 
     Args:
         as_of: by table as the caller spells it, what to read of it.
+        logs: by the name that SQL knows them by, logs of ours that this caller may read.
 
     Raises:
         SqlError: it is not one plain SELECT (or one of its kin), or names what is not there.
@@ -123,8 +128,10 @@ def prepare(
                 "EXPLAIN ANALYZE runs what it explains, so it is refused"
             )
         inner = bare[explained.end() :]
-        return explain(cursor, prepare_one(cursor, inner, catalog, may, as_of, limits), parameters)
-    return replace(prepare_one(cursor, sql, catalog, may, as_of, limits), parameters=parameters)
+        inside = prepare_one(cursor, inner, catalog, may, as_of, limits, logs)
+        return explain(cursor, inside, parameters)
+    statement = prepare_one(cursor, sql, catalog, may, as_of, limits, logs)
+    return replace(statement, parameters=parameters)
 
 
 def prepare_one(
@@ -134,6 +141,7 @@ def prepare_one(
     may: May,
     as_of: Mapping[str, AsOf],
     limits: QueryConfig,
+    logs: Logs,
 ) -> Statement:
     asked = (sql, *sorted(as_of.items(), key=str))
     plan = PLANS.find(asked)
@@ -143,13 +151,15 @@ def prepare_one(
             if plan.relations == tuple(each.relation for each in pinned):
                 return Statement(plan.text, tuple(pinned), plan.volatile)
     tree = parse(cursor, sql)
-    walk = Walk(limits.nodes_max)
+    walk = Walk(limits.nodes_max, logs)
     walk.run(tree["statements"][0])
     name_columns(cursor, walk)
     walk.shorten_columns()
     refs, pinned = pin(cursor, walk, catalog, may, named_once(as_of))
     for view, node in walk.views:
-        replace_table(node, register_view(cursor, view, catalog, may))
+        log = logs.get(view)
+        rows = log() if log else view_of(view, catalog, may)
+        replace_table(node, registered(cursor, rows))
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
@@ -301,6 +311,8 @@ class Walk:
     """One pass over a tree: refuses what is not allowed, and finds what must be replaced."""
 
     nodes_max: int
+    logs: Collection[str] = ()
+    """Names of logs of ours that this caller may read."""
     tables: list[Tree] = field(default_factory=list)
     views: list[tuple[str, Tree]] = field(default_factory=list)
     columns: list[Tree] = field(default_factory=list)
@@ -390,7 +402,7 @@ class Walk:
             return []  # a CTE of the statement's own
         if node["catalog_name"] and folded(node["catalog_name"]) != INSTANCE:
             raise UnknownTableError(spelled(node), None)
-        if f"{namespace}.{name}" in VIEWS:
+        if f"{namespace}.{name}" in VIEWS or f"{namespace}.{name}" in self.logs:
             self.views.append((f"{namespace}.{name}", node))
             return []
         self.qualified.add((namespace or DEFAULT_NAMESPACE, name))
@@ -626,5 +638,5 @@ def explain(cursor: Connection, statement: Statement, parameters: Parameters) ->
     except EngineError as error:
         relations = {each.relation: str(each.table) for each in statement.tables}
         raise SqlError(clean_message(str(error), relations)) from error
-    relation = register_view(cursor, "explain", None, None, rows=rows)
+    relation = registered(cursor, explained(rows))
     return Statement(f"SELECT * FROM {relation}", statement.tables, volatile=True, registers=True)

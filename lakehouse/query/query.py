@@ -14,12 +14,12 @@ import anyio
 import msgspec
 import pyarrow as pa
 
-from lakehouse.auth import Action, may, table_resource
+from lakehouse.auth import EVERYTHING, Action, may, table_resource
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
-from lakehouse.query.gate import Statement, prepare
+from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
@@ -49,6 +49,11 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
 def authorise(action: Action, table: TableName) -> bool:
     """Whether the caller may do `action` to `table`."""
     return may(action, table_resource(*table))
+
+
+def authorised_to_all() -> bool:
+    """Whether the caller may read what the server keeps of others."""
+    return may("administer", EVERYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Query:
         listener: Listener = lambda event: None,
         on_fatal: Callable[[], None] = lambda: None,
         stuck: Stuck | None = None,
+        logs: Logs = NO_LOGS,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -97,6 +103,7 @@ class Query:
         self._spool = spool
         self._allowance = allowance or Allowance()
         self._on_fatal = on_fatal
+        self._logs = logs
         self.stuck = stuck or Stuck(database.lane(Lane.SHORT))
         self._statements = Statements(config, listener, self.stuck.check)
 
@@ -242,6 +249,7 @@ class Query:
     def _prepare(
         self, cursor: Connection, running: Running, request: SqlRequest | TableRequest
     ) -> Statement:
+        running.sql = request.sql
         try:
             statement = (
                 request.prepare(cursor)
@@ -262,6 +270,7 @@ class Query:
             as_of={table: read_as_of(asked) for table, asked in request.as_of.items()},
             limits=self._config,
             parameters=request.parameters,
+            logs=self._logs if authorised_to_all() else NO_LOGS,
         )
 
     def _answer_json(

@@ -34,6 +34,7 @@ class StatementEnded:
     """What a listener hears once for each statement, however it ended."""
 
     query_id: str
+    sql: str
     outcome: str
     """`ok`, `not_modified`, `cancelled` (also: the client left), or the error's class name."""
     format: Format
@@ -58,6 +59,7 @@ class Running:
     started_at: float = field(default_factory=time.monotonic)
     stop: Event = field(default_factory=Event)
     scopes: list[asyncio.Timeout] = field(default_factory=list)
+    sql: str = ""
     tables: tuple[str, ...] = ()
     row_count: int = 0
     sent_bytes: int = 0
@@ -68,6 +70,7 @@ class Running:
     def ended(self, outcome: str) -> StatementEnded:
         return StatementEnded(
             self.query_id,
+            self.sql,
             outcome,
             self.format,
             self.tables,

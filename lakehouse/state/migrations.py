@@ -142,6 +142,28 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Whose key, whose job: nobody is told what another caller asked for.
         "ALTER TABLE job ADD COLUMN caller TEXT",
     ),
+    (
+        """
+        CREATE TABLE audit (
+            audit_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            caller TEXT NOT NULL,
+            token_id TEXT,
+            address TEXT NOT NULL,
+            trace_id TEXT NOT NULL,
+            method TEXT NOT NULL,
+            path TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            sql_sha256 TEXT,
+            tables TEXT NOT NULL,
+            row_count INTEGER NOT NULL,
+            received_bytes INTEGER NOT NULL,
+            sent_bytes INTEGER NOT NULL,
+            duration_s REAL NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX audit_at ON audit (at)",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -11,7 +11,7 @@ from litestar import Litestar, get, post
 
 from lakehouse.api.edge import HEADERS_MAX_BYTES, Edge
 from lakehouse.observability import Metrics, trace_id
-from tests.services import client_of, everybody
+from tests.services import client_of, everybody, log_book
 
 
 @get("/hello", sync_to_thread=False)
@@ -46,6 +46,7 @@ def app() -> Edge:
         Litestar(handlers, logging_config=None),
         Metrics("test"),
         everybody(),
+        log_book(),
         allowed_hosts=["lake.example"],
     )
 
@@ -181,7 +182,7 @@ async def test_it_knows_how_many_requests_are_inside() -> None:
 
 async def test_each_request_is_counted_by_its_route_and_not_by_its_path() -> None:
     metrics = Metrics("test")
-    edge = Edge(Litestar([hello], logging_config=None), metrics, everybody())
+    edge = Edge(Litestar([hello], logging_config=None), metrics, everybody(), log_book())
     async with client_of(edge) as client:
         await client.get("/hello?x=1")
         await client.get("/no/such/path/1")

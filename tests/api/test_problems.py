@@ -19,7 +19,7 @@ from lakehouse.api.problems import EXCEPTION_HANDLERS, STATUS, get_problem, kind
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import Metrics
-from tests.services import client_of, everybody
+from tests.services import client_of, everybody, log_book
 
 MEMBERS = {"type", "title", "status", "detail", "retryable", "context", "trace_id"}
 KINDS = [
@@ -78,6 +78,7 @@ APP = Edge(
     ),
     Metrics("test"),
     everybody(),
+    log_book(),
 )
 
 

@@ -1,0 +1,154 @@
+"""The audit log in `catalog.db`: written in groups, kept for a while, read by admins in SQL."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pyarrow as pa
+
+from lakehouse.audit.models import AuditRow
+from lakehouse.config import AuditConfig
+from lakehouse.state import State, Transaction
+
+log = logging.getLogger(__name__)
+
+COLUMNS = AuditRow.__struct_fields__
+INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+SELECT = f"SELECT audit_id, {', '.join(COLUMNS)} FROM audit ORDER BY audit_id"
+LATER_S = 1.0
+"""How long a statement's row may wait for others to be written with."""
+EXPIRE_EVERY_S = 3_600.0
+EXPIRED_AT_ONCE = 1_000
+DAY_S = 86_400
+FIELDS: list[tuple[str, pa.DataType]] = [
+    ("audit_id", pa.int64()),
+    ("at", pa.timestamp("us", "UTC")),
+    ("caller", pa.string()),
+    ("token_id", pa.string()),
+    ("address", pa.string()),
+    ("trace_id", pa.string()),
+    ("method", pa.string()),
+    ("path", pa.string()),
+    ("status", pa.int32()),
+    ("sql_sha256", pa.string()),
+    ("tables", pa.list_(pa.string())),
+    ("row_count", pa.int64()),
+    ("received_bytes", pa.int64()),
+    ("sent_bytes", pa.int64()),
+    ("duration_s", pa.float64()),
+]
+SCHEMA = pa.schema(FIELDS)
+
+
+class Audit:
+    """Rows that come together are one transaction: no request waits for another's fsync."""
+
+    def __init__(self, state: State, config: AuditConfig) -> None:
+        self._state = state
+        self._config = config
+        self._rows: list[AuditRow] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._failed: str | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """Write what waits now and then while this is open, and all of it at the end."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            keeping.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([keeping])
+                await self._flush()
+
+    async def write(self, row: AuditRow) -> None:
+        """Return once the row is on the disk. One that cannot be written is logged, and said."""
+        self._rows.append(row)
+        await self._flush()
+
+    def later(self, row: AuditRow) -> None:
+        """Have the row written within `LATER_S`."""
+        self._rows.append(row)
+
+    def warnings(self) -> list[str]:
+        """Return why rows are missing, if any are, for `/ready`."""
+        return [f"the audit log lacks rows: {self._failed}"] if self._failed else []
+
+    def table(self) -> pa.Table:
+        """Return all rows, the oldest first. On a worker thread."""
+        found = self._state.read(lambda tx: tx.execute(SELECT).fetchall())
+        columns: list[Any] = list(zip(*found, strict=True)) if found else [()] * len(SCHEMA)
+        at, tables = SCHEMA.get_field_index("at"), SCHEMA.get_field_index("tables")
+        columns[at] = [int(each * 1_000_000) for each in columns[at]]
+        columns[tables] = [msgspec.json.decode(each) for each in columns[tables]]
+        arrays = [
+            pa.array(values, type=each.type) for values, each in zip(columns, SCHEMA, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+    async def _flush(self) -> None:
+        """Return when all rows that are there now are written.
+
+        While one group is written, whoever comes waits, and all who wait form the next. A group
+        is written by a task of its own: who asked for it may be cancelled.
+        """
+        if self._writing is not None:
+            await asyncio.wait([self._writing])  # of the group before: ours is in the next
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._writing = asyncio.create_task(self._write(rows))
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write(self, rows: Sequence[AuditRow]) -> None:
+        def work(tx: Transaction) -> None:
+            tx.executemany(INSERT, [values_of(row) for row in rows])
+
+        try:
+            await anyio.to_thread.run_sync(partial(self._state.write, work, notable=False))
+        except Exception as error:
+            self._failed = f"{len(rows)} could not be written ({error})"
+            log.critical("%d rows of the audit log are lost", len(rows), exc_info=True)
+        finally:
+            self._writing = None
+
+    async def _keep(self) -> None:
+        expired_at: float | None = None
+        while True:
+            await self._flush()
+            if expired_at is None or time.monotonic() - expired_at > EXPIRE_EVERY_S:
+                expired_at = time.monotonic()
+                try:
+                    await anyio.to_thread.run_sync(self._expire)
+                except Exception:
+                    log.exception("rows of the audit log could not be expired")
+            await anyio.sleep(LATER_S)
+
+    def _expire(self) -> None:
+        """Delete what is too old, or beyond the number kept, a thousand a transaction."""
+        before = time.time() - self._config.keep_days * DAY_S
+
+        def work(tx: Transaction) -> int:
+            (newest,) = tx.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchone()
+            return tx.execute(
+                "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM audit"
+                " WHERE at < ? OR audit_id <= ? LIMIT ?)",
+                (before, newest - self._config.rows_max, EXPIRED_AT_ONCE),
+            ).rowcount
+
+        while self._state.write(work, notable=False):
+            pass
+
+
+def values_of(row: AuditRow) -> tuple[object, ...]:
+    values = {name: getattr(row, name) for name in COLUMNS}
+    values["tables"] = msgspec.json.encode(values["tables"]).decode()
+    return tuple(values.values())

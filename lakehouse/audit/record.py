@@ -1,0 +1,40 @@
+"""What modules know of a request and the edge does not: its tables, its rows, its statement."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Record:
+    """Filled in while a request is worked on; on whichever thread."""
+
+    tables: set[str] = field(default_factory=set)
+    row_count: int = 0
+    sql_sha256: str | None = None
+
+    def note(self, tables: tuple[str, ...] = (), rows: int = 0, sql: str | None = None) -> None:
+        self.tables.update(tables)
+        self.row_count += rows
+        if sql is not None:
+            self.sql_sha256 = hashlib.sha256(sql.encode(errors="replace")).hexdigest()
+
+
+_record: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+def record() -> Record:
+    """Return the record of the request that is worked on; one that nobody reads outside of any."""
+    return _record.get() or Record()
+
+
+@contextmanager
+def recording(of: Record) -> Iterator[Record]:
+    """Let `of` be what is noted in, in the block and in what it begins."""
+    token = _record.set(of)
+    try:
+        yield of
+    finally:
+        _record.reset(token)

@@ -1,0 +1,196 @@
+"""The audit log: what is in it, when it is on the disk, who reads it, how long it stays."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lakehouse.app import Lakehouse, create_app, open_lakehouse
+from lakehouse.audit import Audit, AuditRow
+from lakehouse.auth import Grant, TokenCreate
+from lakehouse.config import AuditConfig, Config
+from lakehouse.state import DataDirectory, State
+from tests.services import client_of
+
+
+def row_of(**fields: Any) -> AuditRow:
+    blank: dict[str, Any] = {
+        "at": time.time(),
+        "caller": "somebody",
+        "token_id": None,
+        "address": "127.0.0.1",
+        "trace_id": "t",
+        "method": "POST",
+        "path": "/v1/tables",
+        "status": 201,
+        "sql_sha256": None,
+        "tables": [],
+        "row_count": 0,
+        "received_bytes": 0,
+        "sent_bytes": 0,
+        "duration_s": 0.0,
+    }
+    return AuditRow(**{**blank, **fields})
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State.open(tmp_path / "catalog.db") as state:
+        yield state
+
+
+@pytest.fixture(scope="module")
+async def audited(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lakehouse]:
+    """A lakehouse with a writer of `sales`, whose secret is `writer`'s."""
+    with DataDirectory.open(tmp_path_factory.mktemp("audited") / "data") as directory:
+        async with open_lakehouse(Config(), directory, secrets=["a" * 40]) as lake:
+            lake.catalog.namespaces.create("sales")
+            yield lake
+
+
+@pytest.fixture(scope="module")
+def secret(audited: Lakehouse) -> str:
+    return audited.tokens.create(TokenCreate("writer", [Grant("writer", "sales")])).token
+
+
+async def asked(lake: Lakehouse, secret: str, method: str, path: str, **kw: Any) -> httpx.Response:
+    async with client_of(create_app(lake)) as client:
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return await client.request(method, path, headers=headers, **kw)
+
+
+async def rows(lake: Lakehouse, where: str = "true") -> list[dict[str, Any]]:
+    """Return what an admin reads of the log."""
+    sql = f"SELECT * FROM lakehouse.audit WHERE {where} ORDER BY audit_id"
+    answer = await asked(lake, "a" * 40, "POST", "/v1/sql", json={"sql": sql})
+    assert answer.status_code == 200, answer.text
+    names = [each["name"] for each in answer.json()["columns"]]
+    return [dict(zip(names, each, strict=True)) for each in answer.json()["rows"]]
+
+
+async def test_a_write_is_in_the_log_when_it_is_answered(audited: Lakehouse, secret: str) -> None:
+    columns = [{"name": "id", "type": "long"}, {"name": "word", "type": "string"}]
+    body = {"name": "sales.orders", "columns": columns}
+    await asked(audited, secret, "POST", "/v1/tables", json=body)
+    added = {"rows": [{"id": 1, "word": "marker-of-a-value"}, {"id": 2, "word": "x"}]}
+    answer = await asked(audited, secret, "POST", "/v1/tables/sales.orders/rows", json=added)
+    found = audited.audit.table().to_pylist()  # no statement in between that could flush it
+    made, appended = [each for each in found if each["caller"] == "writer"][-2:]
+    assert (made["path"], made["status"], made["tables"]) == ("/v1/tables", 201, ["sales.orders"])
+    assert (appended["row_count"], appended["tables"]) == (2, ["sales.orders"])
+    assert appended["received_bytes"] > 50
+    assert appended["trace_id"] == answer.headers["X-Lakehouse-Trace-Id"]
+    assert "marker-of-a-value" not in str(found)
+
+
+async def test_a_refusal_is_in_the_log(audited: Lakehouse, secret: str) -> None:
+    assert (await asked(audited, "", "GET", "/v1/tables")).status_code == 401
+    wrong = "lh_" + "0" * 49
+    assert (await asked(audited, wrong, "GET", "/v1/tables?x=secret-query")).status_code == 401
+    assert (await asked(audited, secret, "GET", "/v1/tokens")).status_code == 403
+    found = audited.audit.table().to_pylist()[-3:]
+    assert [(each["caller"], each["status"]) for each in found] == [
+        ("nobody", 401),
+        ("nobody", 401),
+        ("writer", 403),
+    ]
+    assert wrong not in str(found)
+    assert "secret-query" not in str(found)
+
+
+async def test_a_statement_is_in_the_log_by_its_hash_and_its_tables(
+    audited: Lakehouse, secret: str
+) -> None:
+    sql = "SELECT id FROM sales.orders WHERE word = 'a literal of somebody'"
+    await asked(audited, secret, "POST", "/v1/sql", json={"sql": sql})
+    await asked(audited, secret, "GET", "/v1/sql", params={"sql": "SELECT * FROM nowhere"})
+    digest = hashlib.sha256(sql.encode()).hexdigest()
+    deadline = time.monotonic() + 10
+    while not (found := await rows(audited, f"sql_sha256 = '{digest}'")):
+        assert time.monotonic() < deadline, "a statement is written within a second"
+        await asyncio.sleep(0.1)
+    (statement,) = found
+    assert (statement["caller"], statement["tables"]) == ("writer", ["sales.orders"])
+    assert statement["status"] == 200
+    whole = audited.audit.table().to_pylist()
+    assert "a literal of somebody" not in str(whole)
+    assert any(each["status"] == 400 and each["sql_sha256"] for each in whole)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM lakehouse.audit",
+        "WITH x AS (FROM lakehouse.audit) FROM x",
+        "SELECT (SELECT count(*) FROM lake.lakehouse.audit)",
+        "DESCRIBE lakehouse.audit",
+    ],
+)
+async def test_nobody_but_an_admin_reads_it(audited: Lakehouse, secret: str, sql: str) -> None:
+    answer = await asked(audited, secret, "POST", "/v1/sql", json={"sql": sql})
+    assert answer.status_code == 400
+    assert "audit_id" not in answer.text
+    assert (await asked(audited, "a" * 40, "POST", "/v1/sql", json={"sql": sql})).status_code == 200
+
+
+async def test_rows_that_come_together_are_written_together_and_all_are_there(
+    state: State,
+) -> None:
+    audit = Audit(state, AuditConfig())
+    transactions = 0
+    write = state.write
+
+    def counted(work: Any, **options: Any) -> Any:
+        nonlocal transactions
+        transactions += 1
+        return write(work, **options)
+
+    state.write = counted  # type: ignore[method-assign]
+    await asyncio.gather(*(audit.write(row_of(trace_id=str(n))) for n in range(100)))
+    assert {each["trace_id"] for each in audit.table().to_pylist()} == {*map(str, range(100))}
+    assert transactions < 5
+
+
+async def test_a_caller_that_is_cancelled_takes_no_row_with_it(state: State) -> None:
+    audit = Audit(state, AuditConfig())
+    tasks = [asyncio.create_task(audit.write(row_of(trace_id=str(n)))) for n in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await audit.write(row_of(trace_id="last"))
+    assert len(audit.table()) == 11
+
+
+async def test_what_waits_is_written_at_the_end(state: State) -> None:
+    async with Audit(state, AuditConfig()).open() as audit:
+        await asyncio.sleep(0.05)
+        audit.later(row_of(trace_id="late"))
+    assert [each["trace_id"] for each in audit.table().to_pylist()] == ["late"]
+
+
+async def test_old_rows_and_too_many_rows_go(state: State) -> None:
+    audit = Audit(state, AuditConfig(keep_days=1, rows_max=5))
+    for number in range(8):
+        age = 2 * 86_400 if number == 6 else 0
+        await audit.write(row_of(at=time.time() - age, trace_id=str(number)))
+    async with audit.open():
+        deadline = time.monotonic() + 10
+        while len(audit.table()) != 4:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+    assert [each["trace_id"] for each in audit.table().to_pylist()] == ["3", "4", "5", "7"]
+
+
+async def test_a_row_that_cannot_be_written_is_said(state: State) -> None:
+    audit = Audit(state, AuditConfig())
+    assert audit.warnings() == []
+    state.write(lambda tx: tx.execute("DROP TABLE audit"))
+    await audit.write(row_of())
+    (warning,) = audit.warnings()
+    assert "1 could not be written" in warning
