@@ -144,7 +144,7 @@ class Edge:
 
         def audited() -> AuditRow:
             return AuditRow(
-                at=time.time() - (time.perf_counter() - started),
+                began_at=time.time() - (time.perf_counter() - started),
                 caller=caller.name,
                 token_id=caller.token_id,
                 address=scope["client"][0] if scope["client"] else "",

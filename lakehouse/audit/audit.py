@@ -29,7 +29,7 @@ EXPIRED_AT_ONCE = 1_000
 DAY_S = 86_400
 FIELDS: list[tuple[str, pa.DataType]] = [
     ("audit_id", pa.int64()),
-    ("at", pa.timestamp("us", "UTC")),
+    ("began_at", pa.timestamp("us", "UTC")),
     ("caller", pa.string()),
     ("token_id", pa.string()),
     ("address", pa.string()),
@@ -86,7 +86,7 @@ class Audit:
         """Return all rows, the oldest first. On a worker thread."""
         found = self._state.read(lambda tx: tx.execute(SELECT).fetchall())
         columns: list[Any] = list(zip(*found, strict=True)) if found else [()] * len(SCHEMA)
-        at, tables = SCHEMA.get_field_index("at"), SCHEMA.get_field_index("tables")
+        at, tables = SCHEMA.get_field_index("began_at"), SCHEMA.get_field_index("tables")
         columns[at] = [int(each * 1_000_000) for each in columns[at]]
         columns[tables] = [msgspec.json.decode(each) for each in columns[tables]]
         arrays = [
@@ -140,7 +140,7 @@ class Audit:
             (newest,) = tx.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchone()
             return tx.execute(
                 "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM audit"
-                " WHERE at < ? OR audit_id <= ? LIMIT ?)",
+                " WHERE began_at < ? OR audit_id <= ? LIMIT ?)",
                 (before, newest - self._config.rows_max, EXPIRED_AT_ONCE),
             ).rowcount
 

@@ -6,7 +6,7 @@ import msgspec
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     """One request. Of what was sent only its path is in it: no secret, no value of a row."""
 
-    at: float
+    began_at: float
     """When it came: seconds since 1970."""
     caller: str
     token_id: str | None

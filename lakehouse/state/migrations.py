@@ -146,7 +146,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """
         CREATE TABLE audit (
             audit_id INTEGER PRIMARY KEY AUTOINCREMENT,
-            at REAL NOT NULL,
+            began_at REAL NOT NULL,
             caller TEXT NOT NULL,
             token_id TEXT,
             address TEXT NOT NULL,
@@ -162,7 +162,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             duration_s REAL NOT NULL
         ) STRICT
         """,
-        "CREATE INDEX audit_at ON audit (at)",
+        "CREATE INDEX audit_began_at ON audit (began_at)",
     ),
 )
 

@@ -20,7 +20,7 @@ from tests.services import client_of
 
 def row_of(**fields: Any) -> AuditRow:
     blank: dict[str, Any] = {
-        "at": time.time(),
+        "began_at": time.time(),
         "caller": "somebody",
         "token_id": None,
         "address": "127.0.0.1",
@@ -178,7 +178,7 @@ async def test_old_rows_and_too_many_rows_go(state: State) -> None:
     audit = Audit(state, AuditConfig(keep_days=1, rows_max=5))
     for number in range(8):
         age = 2 * 86_400 if number == 6 else 0
-        await audit.write(row_of(at=time.time() - age, trace_id=str(number)))
+        await audit.write(row_of(began_at=time.time() - age, trace_id=str(number)))
     async with audit.open():
         deadline = time.monotonic() + 10
         while len(audit.table()) != 4:
