@@ -15,6 +15,7 @@ import orjson
 from lakehouse.database import Connection
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
+from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
 
 Tree: TypeAlias = dict[str, Any]
 
@@ -91,7 +92,9 @@ TOO_LARGE: Mapping[str, Mapping[int, str]] = {
     "replace": {3: f"{GROWS} OR {find_is_long('a', 'b')}"},
     **{name: {2: pattern.too_large, 3: pattern.too_large} for name, pattern in PATTERNS.items()},
     **{name: dict.fromkeys((2, 3), find_is_long("a", "b")) for name in NEEDLES},
-    "regexp_replace": dict.fromkeys((3, 4), GROWS),
+    **{name: dict.fromkeys((2, 3, 4), FIRST_IS_LONG) for name in FIRST_MATCH},
+    **{name: dict.fromkeys((2, 3, 4), EVERY_IS_LONG) for name in EVERY_MATCH},
+    "regexp_replace": {3: f"{GROWS} OR {FIRST_IS_LONG}", 4: f"{GROWS} OR {EVERY_IS_LONG}"},
     "array_to_string": {2: JOINS},
     "array_to_string_comma_default": {1: "false", 2: JOINS},
     "levenshtein": {2: EDITS},
@@ -100,7 +103,7 @@ TOO_LARGE: Mapping[str, Mapping[int, str]] = {
     "jaro_similarity": dict.fromkeys((2, 3), EDITS),
     "jaro_winkler_similarity": dict.fromkeys((2, 3), EDITS),
 }
-SEARCHES = PATTERNS.keys() | NEEDLES
+SEARCHES = PATTERNS.keys() | NEEDLES | FIRST_MATCH | (EVERY_MATCH - {"regexp_replace"})
 RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
 """Another value for each call; `now()` and its kin are the same all through a statement."""
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lakehouse.query.regexes import EVERY_MATCH, FIRST_MATCH, is_short
+
 STEPS_MAX = 10_000_000
 """Places that a pattern may be tried at, times its length: 0.1 s."""
 STATES_MAX = 25_000_000
@@ -88,6 +90,8 @@ def is_harmless(name: str, second: dict[str, Any]) -> bool:
     value = second["value"].get("value")
     if second["value"]["is_null"] or not isinstance(value, str):
         return True
+    if name in FIRST_MATCH | EVERY_MATCH:
+        return is_short(name, value)
     size = len(value.encode())
     if name not in PATTERNS:
         return size <= NEEDLE_FREE

@@ -15,6 +15,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.query.amplifiers import RANDOM, TOO_LARGE
 from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
+from lakehouse.query.regexes import EVERY_MATCH, FIRST_MATCH
 from tests.query.lake import open_lake
 
 # By name and count of arguments: a call at its cap, and the same one step larger. The separator of
@@ -122,6 +123,40 @@ CASES = {
         )
         for name in ("like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape")
     },
+    **{
+        f"{name} 2": (
+            f"{name}(repeat('x', 1000000), 'x{{10}}yyyyy')",
+            f"{name}(repeat('x', 1000000), 'x{{10}}yyyyyy')",
+        )
+        for name in FIRST_MATCH | EVERY_MATCH - {"regexp_replace"}
+    },
+    "regexp_matches 2, a long program": (
+        "regexp_matches('x', 'x{400}yyyy')",
+        "regexp_matches('x', 'x{400}yyyyy')",
+    ),
+    "regexp_matches 2, of classes": (
+        "regexp_matches('x', '\\pL{6}')",
+        "regexp_matches('x', '\\pL{7}')",
+    ),
+    "regexp_matches 2, of letters that grow in lower case": (
+        "regexp_matches('x', 'İİ\\P{L}{2}')",
+        "regexp_matches('x', 'İİ\\P{L}{7}')",
+    ),
+    "regexp_matches 2, a pattern from a column": (
+        "(SELECT regexp_matches('x', p) FROM (SELECT 'x{9}' AS p))",
+        "(SELECT regexp_matches('x', p) FROM (SELECT repeat('x', 4001) AS p))",
+    ),
+    **{
+        f"{name} 2, of many matches": (
+            f"{name}(repeat('x', 14000), 'x*y|x')",
+            f"{name}(repeat('x', 14500), 'x*y|x')",
+        )
+        for name in EVERY_MATCH - {"regexp_replace"}
+    },
+    "regexp_replace 4, of many matches": (
+        "regexp_replace(repeat('x', 14000), 'x*y|x', '', 'g')",
+        "regexp_replace(repeat('x', 14500), 'x*y|x', '', 'g')",
+    ),
     **{
         f"{name} 2, of a long text": (
             f"{name}(repeat('a', 1000000), repeat('b', 1000){rest})",
@@ -250,7 +285,15 @@ def test_a_long_text_is_searched_another_way_with_the_same_answer(
 
 @pytest.mark.parametrize(
     "condition",
-    ["a LIKE '%berg%'", "a LIKE 'a%'", "a ILIKE '%x_y%'", "a NOT ILIKE 'x%'", "a GLOB '*.txt'"],
+    [
+        *("a LIKE '%berg%'", "a LIKE 'a%'", "a ILIKE '%x_y%'", "a NOT ILIKE 'x%'"),
+        *(
+            "a GLOB '*.txt'",
+            "a SIMILAR TO '(x|\\p{L})+'",
+            "regexp_extract(a, 'id=(\\w+)', 1) = 'x'",
+        ),
+        "len(regexp_extract_all(a, 'https?://\\S+')) = 1",
+    ],
 )
 def test_a_usual_pattern_runs_as_it_is(gate: tuple[Catalog, Connection], condition: str) -> None:
     catalog, cursor = gate
