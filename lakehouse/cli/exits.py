@@ -55,6 +55,13 @@ NEXT_STEPS = {
 IN_COMMANDS = (
     (r"`GET /v1/tables\?dropped=true`", "`lakehouse tables --dropped`"),
     (r"`GET /v1/tables/\S+/snapshots`", "`lakehouse history TABLE`"),
+    (r"\bDELETE /v1/tables/TABLE\b", "`lakehouse drop`"),
+    (
+        r"POST /v1/tables/TABLE/from-query writes a query's rows, \.\.\./rows takes JSON",
+        "`lakehouse make` writes a query's rows, `lakehouse ingest` a file's",
+    ),
+    (r"POST /v1/tables/TABLE/from-query\b", "`lakehouse make`"),
+    (r"POST /v1/tables/TABLE/(update|delete)\b", r"`lakehouse \1`"),
     (r"POST /v1/tables/\S+/schema\b", "`lakehouse schema`"),
     (r"GET \.\.\./diff/rows\?from=(\d+)&to=(\d+)", r"`lakehouse diff TABLE \1 \2 --rows 20`"),
     (r"\bevolve=true\b", "--evolve"),

@@ -1,5 +1,6 @@
 """What the gate says of each function: `functions.toml`, read once."""
 
+import difflib
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -14,7 +15,7 @@ class Judged(NamedTuple):
     reason: str
 
 
-UNKNOWN = Judged("refused", "it is not among the functions that were reviewed")
+UNKNOWN = "it is not among the functions that were reviewed"
 
 
 @cache
@@ -29,4 +30,11 @@ def verdicts() -> dict[tuple[Kind, str], Judged]:
 
 
 def judge(kind: Kind, name: str) -> Judged:
-    return verdicts().get((kind, name.lower()), UNKNOWN)
+    return verdicts().get((kind, name.lower())) or Judged("refused", unknown(kind, name.lower()))
+
+
+def unknown(kind: Kind, name: str) -> str:
+    """Return why a function that is in no list is refused, with the nearest one that is not."""
+    may = [known for (of, known), each in verdicts().items() if of == kind and each[0] != "refused"]
+    near = difflib.get_close_matches(name[:80], may, n=1, cutoff=0.75)
+    return f"{UNKNOWN}; did you mean {near[0]}?" if near else UNKNOWN

@@ -58,6 +58,16 @@ DEFAULT_NAMESPACE = "main"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = re.compile(r"r_[0-9a-f]{32}_|lakehouse_view_")
 NO_NUMBER = re.compile(r'"value":-?Infinity')
+INSTEAD = {
+    "pivot": " (a PIVOT needs IN (..) and parentheses: SELECT * FROM (PIVOT ..))",
+    "drop": " (DELETE /v1/tables/TABLE drops a table)",
+    "insert": " (POST /v1/tables/TABLE/from-query writes a query's rows, .../rows takes JSON)",
+    "create": " (POST /v1/tables/TABLE/from-query makes a table from a query)",
+    "update": " (POST /v1/tables/TABLE/update sets columns of rows)",
+    "delete": " (POST /v1/tables/TABLE/delete deletes rows)",
+    "alter": " (POST /v1/tables/TABLE/schema changes columns)",
+}
+"""What does what another statement would, by its first word."""
 EXPLAIN = re.compile(r"EXPLAIN\b(\s*\(?\s*ANALY[SZ]E\b)?", re.IGNORECASE)
 VOLATILE_NAMES = frozenset(
     ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"]
@@ -287,9 +297,9 @@ def parse(cursor: Connection, sql: str, before: str = "") -> Tree:
     if tree.get("error"):
         message = str(tree.get("error_message", ""))
         if tree.get("error_type") == "not implemented":
-            pivot = " (a PIVOT needs IN (..) and parentheses: SELECT * FROM (PIVOT ..))"
-            is_pivot = strip_comments(sql)[:5].lower() == "pivot"
-            raise StatementNotAllowedError("only SELECT runs" + (pivot if is_pivot else ""))
+            verb = re.match(r"\w*", strip_comments(sql).lstrip())
+            instead = INSTEAD.get(verb[0].lower() if verb else "", "")
+            raise StatementNotAllowedError("only SELECT runs" + instead)
         raise SqlSyntaxError(where(sql, tree, len(before.encode())) + clean_message(message))
     if len(tree["statements"]) != 1:
         count = len(tree["statements"])

@@ -7,6 +7,7 @@ import pytest
 
 from lakehouse.cli.asking import format_of, pair, parameters_of, statement_text, value_of
 from lakehouse.errors import InvalidInputError, NotFoundError
+from tests.cli.conftest import Shell
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,16 @@ def test_a_statement_comes_from_one_place(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInputError, match="UTF-8"):
         statement_text(None, file)
+
+
+def test_a_statement_that_changes_tables_is_answered_with_its_command(quick: Shell) -> None:
+    for statement, command in (
+        ("DROP TABLE t", "`lakehouse drop`"),
+        ("INSERT INTO t VALUES (1)", "`lakehouse make`"),
+        ("CREATE TABLE t AS SELECT 1", "`lakehouse make`"),
+        ("UPDATE t SET a = 1", "`lakehouse update`"),
+        ("DELETE FROM t", "`lakehouse delete`"),
+        ("ALTER TABLE t ADD COLUMN x INT", "`lakehouse schema`"),
+    ):
+        said = quick.run("sql", statement).stderr
+        assert command in said and "/v1/" not in said, said

@@ -261,6 +261,24 @@ def test_a_table_is_read_as_of_a_snapshot_and_a_time(
         server.write(f"SELECT range AS id, 'number ' || range AS name FROM range({ROWS})")
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DROP TABLE numbers", "DELETE /v1/tables/TABLE drops a table"),
+        ("/* now */ insert INTO numbers VALUES (1, 'x')", "/from-query writes a query's rows"),
+        ("CREATE TABLE x AS SELECT 1", "/from-query makes a table"),
+        ("UPDATE numbers SET id = 1", "/v1/tables/TABLE/update"),
+        ("DELETE FROM numbers", "/v1/tables/TABLE/delete"),
+        ("ALTER TABLE numbers ADD COLUMN x INT", "/v1/tables/TABLE/schema"),
+        ("SELECT cuont(*) FROM numbers", "did you mean count?"),
+    ],
+)
+def test_a_refused_statement_is_answered_with_what_does_it(
+    client: httpx.Client, statement: str, words: str
+) -> None:
+    refused(sql(client, statement), 400, words)
+
+
 @pytest.mark.parametrize("moment", [1, "nowhere", "2001-01-01T00:00:00Z"])
 def test_a_snapshot_that_is_not_there_is_404_as_on_every_route(
     client: httpx.Client, moment: int | str
