@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from lakehouse.auth import EVERYTHING, Action, ForbiddenError, may_somewhere
+from lakehouse.auth import EVERYTHING, Action, ForbiddenError, may, may_somewhere
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
@@ -27,6 +27,14 @@ class Guard:
             raise ForbiddenError(self.action, self._what)
 
 
+class WholeGuard(Guard):
+    """Lets through who may do an action to everything: a part of it is no part of a server."""
+
+    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        if not may(self.action, EVERYTHING):
+            raise ForbiddenError(self.action, self._what)
+
+
 def open_to_all(connection: Connection, handler: BaseRouteHandler) -> None:
     """Nothing is asked here; the edge says who needs a token for it."""
 
@@ -34,4 +42,4 @@ def open_to_all(connection: Connection, handler: BaseRouteHandler) -> None:
 reads = Guard("read", "anything")
 writes = Guard("write", "anything")
 operates = Guard("operate", "anything: it takes a writer on everything")
-administers = Guard("administer", "this server")
+administers = WholeGuard("administer", "this server")

@@ -57,7 +57,9 @@ class TokenNotFoundError(NotFoundError):
 class TokenNameTakenError(ConflictError):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"there is a valid token {name!r} already; take another name, or rotate it", token=name
+            f"a valid token, or a caller of the server's own, is called {name!r} already; take"
+            " another name, or rotate it",
+            token=name,
         )
 
 

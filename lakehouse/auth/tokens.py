@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from lakehouse.auth.addresses import Network, is_within, networks
-from lakehouse.auth.callers import Caller
+from lakehouse.auth.callers import Caller, check_may
 from lakehouse.auth.errors import (
     ForeignAddressError,
     InvalidGrantError,
@@ -37,6 +37,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 GIVEN_MIN_CHARS = 32
 """Of a secret that somebody else chose: below, it can be guessed."""
 GIVEN = "environment"
+TAKEN = frozenset(["local", "anonymous", "nobody", "lakehouse", GIVEN])
+"""What callers without a token are called: by its name a caller has its jobs and results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class Tokens:
 
     @property
     def are_needed(self) -> bool:
-        """Whether there are any. One that expired still says that this server is not open."""
-        return any(each.token.revoked_at is None for each in self._known.values())
+        """Whether there ever were any: one that ended still says that this server is not open."""
+        return bool(self._known)
 
     def find(self, secret: str, address: str | None) -> Caller:
         """Return whose secret it is.
@@ -116,7 +118,15 @@ class Tokens:
         return any(each.token.id == token_id and each.is_valid for each in self._known.values())
 
     def all(self) -> list[Token]:
-        """Return all tokens of the table by the time they were made; those that ended too."""
+        """Return all tokens of the table by the time they were made; those that ended too.
+
+        Raises:
+            ForbiddenError: the caller does not administer everything.
+        """
+        check_administers()
+        return self._all()
+
+    def _all(self) -> list[Token]:
         found = [each.token for digest, each in self._known.items() if digest not in self._given]
         return sorted(found, key=lambda token: (token.created_at, token.id))
 
@@ -128,7 +138,9 @@ class Tokens:
             InvalidGrantError: a grant or a network is none.
             TokenNameTakenError: there is a valid one of this name.
             InvalidInputError: it would have ended already.
+            ForbiddenError: the caller does not administer everything.
         """
+        check_administers()
         check_name("token", asked.name)
         check_name("tenant", asked.tenant)
         covered(asked.grants), networks(asked.addresses)
@@ -136,7 +148,7 @@ class Tokens:
         if expires_at is not None and expires_at <= now():
             raise InvalidInputError(f"expires_at={expires_at.isoformat()} has passed already")
         with self._changing:
-            if self._valid_of(asked.name):
+            if self._valid_of(asked.name) or asked.name.lower() in TAKEN:
                 raise TokenNameTakenError(asked.name)
             return self._make(
                 asked.name, asked.tenant, asked.grants, asked.addresses, expires_at=expires_at
@@ -145,17 +157,23 @@ class Tokens:
     def rotate(self, name: str, overlap: timedelta) -> TokenMade:
         """Make a new secret with the grants of a token; the one before ends after `overlap`.
 
+        Args:
+            name: of the token, or its id.
+
         Raises:
             TokenNotFoundError: there is no valid token of this name.
+            ForbiddenError: the caller does not administer everything.
         """
+        check_administers()
         with self._changing:
             valid = self._valid_of(name)
             if not valid:
                 raise TokenNotFoundError(name)
             ends_at = now() + overlap
             newest = max(valid, key=lambda each: each.created_at)
+            valid = self._valid_of(newest.name)
             made = self._make(
-                name,
+                newest.name,
                 newest.tenant,
                 newest.grants,
                 newest.addresses,
@@ -172,7 +190,9 @@ class Tokens:
         Raises:
             TokenNotFoundError: there is none.
             LastAdminError: nobody could make another one.
+            ForbiddenError: the caller does not administer everything.
         """
+        check_administers()
         with self._changing:
             valid = self._valid_of(name)
             if not valid:
@@ -189,7 +209,7 @@ class Tokens:
             self._state.write(work)
             self._read()
         self._tell()
-        return [each for each in self.all() if each.id in ids]
+        return [each for each in self._all() if each.id in ids]
 
     def _valid_of(self, name: str) -> list[Token]:
         """Return the valid tokens of a name, or of an id. What was given is not ours to end."""
@@ -302,6 +322,10 @@ def given_token(secret: str) -> Known:
     )
     caller = Caller(GIVEN, tuple(grants), GIVEN)
     return Known(token, hash_of(secret), caller, (), float("inf"))
+
+
+def check_administers() -> None:
+    check_may("administer", EVERYTHING, "tokens: one can be granted everything")
 
 
 def check_name(what: str, name: str) -> None:

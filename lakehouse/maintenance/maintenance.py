@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from lakehouse.auth import may, table_resource
+from lakehouse.auth import check_may, may, table_resource
 from lakehouse.catalog import Catalog, TableName, TableNotFoundError
 from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Connection, Database, EngineError, Lane
@@ -84,12 +84,11 @@ class Maintenance:
             progress: called with how many tables are done, of how many.
 
         Raises:
-            TableNotFoundError: there is no such table.
+            TableNotFoundError, ForbiddenError: as `operable`.
         """
         look = Look(dry_run=dry_run, go_on=go_on)
         if table is not None:
-            loaded = await self._database.call(partial(self._catalog.load, table))
-            names = [loaded.name]
+            names = [await self.operable(table)]
         else:
             names = await self._database.call(self._catalog.names)
         runs: list[MaintenanceRun] = []
@@ -100,6 +99,17 @@ class Maintenance:
         if table is None:
             runs += await self._database.run(partial(self._leftovers, look), Lane.UPKEEP)
         return runs
+
+    async def operable(self, table: TableName) -> TableName:
+        """Return the name of a table that the caller may have maintained, as it was created.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+            ForbiddenError: the caller may see it, and may not write it.
+        """
+        name = (await self._database.call(partial(self._catalog.load, table))).name
+        check_may("operate", table_resource(*name), f"the table {name}")
+        return name
 
     def runs(
         self, limit: int, before: int | None = None, table: TableName | None = None

@@ -13,7 +13,7 @@ from lakehouse.api.access import operates, reads
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.auth import EVERYTHING, check_may
-from lakehouse.catalog import Catalog, TableName, parse_table_name
+from lakehouse.catalog import TableName, parse_table_name
 from lakehouse.database import Database
 from lakehouse.errors import InvalidInputError
 from lakehouse.jobs import JobHandle, Jobs
@@ -62,8 +62,6 @@ class MaintenanceController(Controller):
         self,
         request: Request[Any, Any, Any],
         maintenance: NamedDependency[Maintenance],
-        catalog: NamedDependency[Catalog],
-        database: NamedDependency[Database],
         jobs: NamedDependency[Jobs],
         data: JSONBody[MaintenanceAsk],
     ) -> Response[bytes]:
@@ -76,7 +74,7 @@ class MaintenanceController(Controller):
             body = msgspec.json.encode(MaintenanceAnswer(runs))
             return Response(body, status_code=200, media_type="application/json")
         if table is not None:
-            await database.call(partial(catalog.load, table))  # 404 now, not in the job
+            await maintenance.operable(table)  # 404 now, not in the job
         work = partial(as_job, maintenance, table, data.dry_run)
         job = await jobs.start("maintenance", work, subject=data.table, unit="tables")
         return accepted(job)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from lakehouse.auth import (
+    Caller,
+    ForbiddenError,
     Grant,
     InvalidGrantError,
     LastAdminError,
@@ -17,6 +19,7 @@ from lakehouse.auth import (
     TokenNotFoundError,
     Tokens,
     WrongTokenError,
+    acting,
 )
 from lakehouse.auth.errors import ForeignAddressError
 from lakehouse.auth.secrets import DIGITS, is_well_formed, new_secret
@@ -83,6 +86,38 @@ def test_a_server_is_open_until_there_is_a_token_and_never_again(tokens: Tokens)
     while datetime.now(UTC) < ends:
         pass
     assert tokens.are_needed, "a token that expired must not open the server"
+
+
+def test_a_server_whose_tokens_were_all_revoked_stays_closed(tokens: Tokens) -> None:
+    made(tokens, "etl", READER)
+    tokens.revoke("etl")
+    assert tokens.are_needed
+
+
+@pytest.mark.parametrize("name", ["local", "Local", "anonymous", "lakehouse", "environment"])
+def test_no_token_is_called_like_a_caller_of_the_servers_own(tokens: Tokens, name: str) -> None:
+    with pytest.raises(TokenNameTakenError, match="of the server's own"):
+        made(tokens, name)
+
+
+def test_who_administers_a_part_makes_no_token(tokens: Tokens) -> None:
+    made(tokens, "ops")
+    part = Caller("part", (Grant("admin", "sales"), Grant("writer")), "id")
+    for work in (
+        tokens.all,
+        lambda: made(tokens, "pwned"),
+        lambda: tokens.rotate("ops", timedelta(0)),
+        lambda: tokens.revoke("ops"),
+    ):
+        with acting(part), pytest.raises(ForbiddenError):
+            work()
+
+
+def test_a_token_that_is_rotated_by_its_id_keeps_its_name(tokens: Tokens) -> None:
+    old = made(tokens, "etl", READER)
+    new = tokens.rotate(old.id, timedelta(0))
+    assert new.name == "etl"
+    assert [each.name for each in tokens.revoke("etl")] == ["etl"]
 
 
 def test_an_expired_token_is_none(tokens: Tokens) -> None:
