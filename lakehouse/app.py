@@ -53,7 +53,7 @@ from lakehouse.observability.routes import HealthController
 from lakehouse.query import Allowance, Query, Spool, StatementEnded
 from lakehouse.query.change_routes import ChangesController
 from lakehouse.query.changes import TableChanges
-from lakehouse.query.routes import SqlController
+from lakehouse.query.routes import QueriesController, SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
@@ -345,6 +345,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             MaintenanceController,
             JobsController,
             SqlController,
+            QueriesController,
             TableRowsController,
             ChangesController,
             StorageController,

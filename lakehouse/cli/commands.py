@@ -34,7 +34,16 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {
             "name": "Use it",
-            "commands": ["ingest", "adopt", "sql", "tables", "describe", "export", "jobs"],
+            "commands": [
+                "ingest",
+                "adopt",
+                "sql",
+                "tables",
+                "describe",
+                "export",
+                "jobs",
+                "queries",
+            ],
         },
         {"name": "Change it", "commands": ["update", "delete", "make", "schema", "properties"]},
         {"name": "See its past", "commands": ["history", "diff", "changes"]},

@@ -44,6 +44,7 @@ from lakehouse.client.models import (
     TableSummary,
 )
 from lakehouse.client.objects import Datasets, Storage
+from lakehouse.client.queries import Queries
 from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import Schemas
@@ -98,6 +99,7 @@ class Client:
         token = token or os.environ.get(TOKEN_VARIABLE)
         self._transport = Transport(url, token=token, timeout_s=timeout_s, retry_max_s=retry_max_s)
         self.tokens = Tokens(self._transport)
+        self.queries = Queries(self._transport)
         self.storage = Storage(self._transport)
         self.datasets = Datasets(self._transport)
         self.refs = Refs(self._transport)

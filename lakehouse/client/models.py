@@ -357,6 +357,25 @@ class MaintenancePage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class RunningQuery(msgspec.Struct, frozen=True):
+    """A statement that runs, or that was stopped and still holds its thread."""
+
+    query_id: str
+    caller: str
+    state: str
+    sql: str
+    format: str
+    tables: list[str]
+    began_at: datetime
+    running_s: float
+    row_count: int
+    sent_bytes: int
+
+
+class QueryList(msgspec.Struct, frozen=True):
+    items: list[RunningQuery]
+
+
 class Grant(msgspec.Struct, frozen=True):
     """A role on a part of what is there."""
 

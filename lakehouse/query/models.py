@@ -1,5 +1,6 @@
 """Statements and results as they cross the wire."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -48,6 +49,28 @@ class StatementState(msgspec.Struct, frozen=True):
     outcome: str | None = None
     """`ok`, `not_modified`, `cancelled`, or the name of the error that ended it."""
     reason: str | None = None
+
+
+class RunningQuery(msgspec.Struct, frozen=True):
+    """A statement that runs, or that was stopped and still holds its thread."""
+
+    query_id: str
+    caller: str
+    state: Literal["running", "stopping"]
+    """`stopping`: somebody stopped it, and its thread has not come back yet."""
+    sql: str
+    """The beginning of its text; empty for an export and the like."""
+    format: Format
+    tables: list[str]
+    began_at: datetime
+    running_s: float
+    row_count: int
+    sent_bytes: int
+
+
+class QueryList(msgspec.Struct, frozen=True):
+    items: list[RunningQuery]
+    """Those that began first come first."""
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
-from lakehouse.query.models import Format, SqlRequest, StatementState
+from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
@@ -212,6 +212,13 @@ class Query:
     def running(self) -> set[str]:
         """Return the ids of the statements that run now."""
         return self._statements.ids()
+
+    def all(self) -> list[RunningQuery]:
+        """Return what runs, and what was stopped and still holds its thread.
+
+        A caller's own; for an admin everybody's.
+        """
+        return self._statements.shown(self.stuck.names())
 
     def state(self, query_id: str) -> StatementState:
         """Return whether a statement runs, or how it ended.

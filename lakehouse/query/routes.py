@@ -13,7 +13,7 @@ from lakehouse.api.access import reads
 from lakehouse.api.negotiation import check_body_type, negotiated
 from lakehouse.api.streams import Pieces, Streamed, unless_gone
 from lakehouse.query import Answer, NotModified, Query, ResultStream, SqlRequest
-from lakehouse.query.models import Format, SqlResult, StatementState
+from lakehouse.query.models import Format, QueryList, SqlResult, StatementState
 from lakehouse.query.run_errors import BadRequestFieldError
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -143,6 +143,27 @@ class SqlController(Controller):
     async def drop_result(self, queries: NamedDependency[Query], result_id: FromPath[str]) -> None:
         """Delete the pages of a long result that nobody will read any more."""
         await queries.drop_result(result_id)
+
+
+class QueriesController(Controller):
+    path = "/v1/queries"
+    tags = ["sql"]
+
+    @get(guards=[reads], sync_to_thread=False)
+    def list_queries(self, queries: NamedDependency[Query]) -> QueryList:
+        """List the statements that run, or that were stopped and still hold their threads.
+
+        A caller sees its own, an admin those of everybody.
+        """
+        return QueryList(queries.all())
+
+    @delete("/{query_id:str}", guards=[reads], sync_to_thread=False)
+    def kill_query(self, queries: NamedDependency[Query], query_id: FromPath[str]) -> None:
+        """Stop a statement, of one's own or, as an admin, of anybody; its request answers 409.
+
+        It is `stopping` until its thread has come back, and then in the list no more.
+        """
+        queries.cancel(query_id)
 
 
 async def answered(

@@ -4,16 +4,17 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Event
 from typing import TypeAlias
 
 from lakehouse.auth import EVERYTHING, caller, may
 from lakehouse.config import QueryConfig
 from lakehouse.errors import LakehouseError
-from lakehouse.query.models import Format, StatementState
+from lakehouse.query.models import Format, RunningQuery, StatementState
 from lakehouse.query.run_errors import (
     BadRequestFieldError,
     InterruptedStatementError,
@@ -24,6 +25,7 @@ from lakehouse.query.run_errors import (
     TooManyStatementsError,
 )
 
+SQL_SHOWN_MAX = 500
 ENDED_MAX = 1_000
 """Statements of which it is remembered how they ended."""
 QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -56,6 +58,7 @@ class Running:
     format: Format
     timeout_s: float
     caller: str = field(default_factory=lambda: caller().name)
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_at: float = field(default_factory=time.monotonic)
     stop: Event = field(default_factory=Event)
     scopes: list[asyncio.Timeout] = field(default_factory=list)
@@ -78,6 +81,25 @@ class Running:
             self.sent_bytes,
             time.monotonic() - self.started_at,
             self.engine_s,
+        )
+
+    def told(self, *, is_held: bool) -> RunningQuery:
+        """Return the statement as those who look at it see it.
+
+        Args:
+            is_held: whether it has ended for its caller, and still holds its thread.
+        """
+        return RunningQuery(
+            self.query_id,
+            self.caller,
+            "stopping" if is_held or self.stop.is_set() else "running",
+            self.sql[:SQL_SHOWN_MAX],
+            self.format,
+            list(self.tables),
+            self.began_at,
+            round(time.monotonic() - self.started_at, 3),
+            self.row_count,
+            self.sent_bytes,
         )
 
     def cancel(self) -> None:
@@ -120,8 +142,8 @@ class Statements:
         self._check = check
         self._listener = listener
         self._running: dict[str, Running] = {}
-        self._ended: dict[str, tuple[str, StatementState]] = {}
-        """By id: who ran it, and how it ended."""
+        self._ended: dict[str, tuple[Running, StatementState]] = {}
+        """By id: what ran, and how it ended."""
 
     @contextmanager
     def admit(
@@ -153,12 +175,13 @@ class Statements:
             raise
         finally:
             del self._running[query_id]
-            self._remember(running.caller, StatementState(query_id, "ended", outcome, reason))
             self._listener(running.ended(outcome))
+            self._remember(running, StatementState(query_id, "ended", outcome, reason))
 
-    def _remember(self, by: str, ended: StatementState) -> None:
+    def _remember(self, running: Running, ended: StatementState) -> None:
+        running.sql = running.sql[:SQL_SHOWN_MAX]
         self._ended.pop(ended.query_id, None)
-        self._ended[ended.query_id] = by, ended
+        self._ended[ended.query_id] = running, ended
         while len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
 
@@ -167,10 +190,24 @@ class Statements:
         running = self._running.get(query_id)
         if running is not None and is_ours(running.caller):
             return StatementState(query_id, "running")
-        by, ended = self._ended.get(query_id, ("", None))
-        if ended is None or not is_ours(by):
+        before = self._ended.get(query_id)
+        if before is None or not is_ours(before[0].caller):
             raise StatementNotFoundError(query_id)
-        return ended
+        return before[1]
+
+    def shown(self, held: Iterable[str]) -> list[RunningQuery]:
+        """Return the statements of the caller, an admin's of all, those that began first first.
+
+        Args:
+            held: ids of statements that have ended and still hold their threads.
+        """
+        left = [self._ended[each][0] for each in held if each in self._ended]
+        found = [(each, False) for each in self._running.values()] + [(each, True) for each in left]
+        return [
+            each.told(is_held=is_held)
+            for each, is_held in sorted(found, key=lambda pair: pair[0].started_at)
+            if is_ours(each.caller)
+        ]
 
     def get(self, query_id: str) -> Running:
         """Return a running statement of the caller, an admin's of anybody.

@@ -45,6 +45,10 @@ class Stuck:
         if count >= self._most:
             raise ThreadsStuckError(count)
 
+    def names(self) -> list[str]:
+        """Return the ids of the statements that were stopped and still hold their threads."""
+        return [each.name for each in self._threads.given_up()]
+
     def warnings(self) -> list[str]:
         """Name each statement that was stopped and still holds its thread, and since when."""
         now = time.monotonic()
@@ -61,6 +65,6 @@ class Stuck:
             await anyio.sleep(self._look_every_s)
             if len(self._threads.given_up()) < self._most:
                 since = time.monotonic()
-        names = ", ".join(each.name for each in self._threads.given_up())
+        names = ", ".join(self.names())
         log.critical("statements that were stopped do not end: %s; the process ends", names)
         on_end()

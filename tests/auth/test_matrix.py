@@ -104,6 +104,8 @@ ROWS = [
     Row("mine", "GET", "/v1/catalog/list"),
     Row("mine", "GET", "/v1/storage/list"),
     Row("mine", "GET", "/v1/jobs"),
+    Row("mine", "GET", "/v1/queries"),
+    Row("read", "DELETE", "/v1/queries/unknown-{ns}", ok=404),
     Row("mine", "GET", "/v1/tokens/self"),
     Row("administer", "GET", "/v1/tokens"),
     Row(

@@ -1,10 +1,12 @@
 """A real server: the socket of its owner, tokens over the network, a revocation under way."""
 
+import contextlib
 import json
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lakehouse.client import Client, Grant, RemoteError
-from lakehouse.errors import PermissionDeniedError, UnauthenticatedError
+from lakehouse.client import Client, Grant, RemoteError, Role
+from lakehouse.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from lakehouse.local_socket import operator_path
 from tests.services import ServerProcess, environment, free_port, lakehouse_server
 
 LAKEHOUSE = [sys.executable, "-m", "lakehouse"]
+ROLES: dict[str, Role] = {"asker": "reader", "stranger": "writer", "boss": "admin"}
 MARKER = "marker-" + "s" * 40
 
 
@@ -107,6 +115,39 @@ def test_a_revoked_statement_stops_in_the_engine_too(guarded: ServerProcess) -> 
             owner.tokens.revoke("heavy")
         wire.settimeout(5)
         assert b" 401 " in wire.recv(4096)
+
+
+def test_a_statement_is_killed_by_its_caller_or_an_admin_and_by_nobody_else(
+    guarded: ServerProcess,
+) -> None:
+    secrets = {name: token_of(guarded, name, Grant(role)) for name, role in ROLES.items()}
+    clients = {name: Client(guarded.url, token=secret) for name, secret in secrets.items()}
+    sql = "SELECT count(*) FROM range(100000000) a(i), range(1000000) b(j) WHERE i % 7 = j % 11"
+
+    def ask() -> None:
+        with pytest.raises(ConflictError):
+            list(clients["asker"].sql(sql))
+
+    with contextlib.ExitStack() as stack:
+        for client in clients.values():
+            stack.enter_context(client)
+        for killer in ("asker", "boss"):
+            thread = threading.Thread(target=ask)
+            thread.start()
+            deadline = time.monotonic() + 10
+            while not (running := clients["asker"].queries.all()) or not running[0].sql:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            (query,) = running
+            assert (query.caller, query.state, query.sql) == ("asker", "running", sql)
+            assert clients["stranger"].queries.all() == []
+            with pytest.raises(NotFoundError):
+                clients["stranger"].queries.kill(query.query_id)
+            assert [each.query_id for each in clients["boss"].queries.all()] == [query.query_id]
+            clients[killer].queries.kill(query.query_id)
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+            assert clients["boss"].queries.all() == []
 
 
 def test_a_rotated_token_works_on_with_either_secret(guarded: ServerProcess) -> None:
