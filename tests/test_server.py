@@ -449,6 +449,7 @@ def test_a_call_beyond_the_limit_gets_an_error_and_the_process_lives() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="a quarter of a minute")
 def test_a_statement_that_asks_for_more_than_there_is_ends_alone(tmp_path: Path) -> None:
     """None of them is stopped by DuckDB's own limit: what refuses is `RLIMIT_DATA`."""
     max_bytes = 512 * 1024**2
