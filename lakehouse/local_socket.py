@@ -43,11 +43,11 @@ def listening(path: Path, backlog: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_path(path) as short:
-            before = os.umask(0o777 & ~MODE)
-            try:
-                listener.bind(short)
-            finally:
-                os.umask(before)
+            # A file gets the mode of its socket, less the umask. That is of the whole process,
+            # and other threads make folders meanwhile: it is left alone.
+            os.fchmod(listener.fileno(), MODE)
+            listener.bind(short)
+            Path(short).chmod(MODE)  # a umask may have taken the owner's own bits
         listener.setblocking(False)
         listener.listen(backlog)
     except OSError:

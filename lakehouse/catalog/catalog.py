@@ -165,15 +165,15 @@ class Catalog:
         return [pointer.name for pointer in self._pointers()]
 
     def check_may_change(self, name: TableName) -> None:
-        """Refuse a change before anything is read or sent for it.
-
-        A table that the caller may not see is left to be not found.
+        """Refuse a change before anything is read, sent or waited for.
 
         Raises:
+            TableNotFoundError: the caller may not see it.
             ForbiddenError: the caller may see it, and may not write it.
         """
-        if may_read(name):
-            check_may_write(name)
+        if not may_read(name):
+            raise TableNotFoundError(str(name))
+        check_may_write(name)
 
     def _pointers(self) -> list[Pointer]:
         def work(tx: Transaction) -> Sequence[tuple[str, str, str]]:

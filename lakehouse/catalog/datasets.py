@@ -20,7 +20,7 @@ from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Man
 from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_table_name
 from lakehouse.catalog.parquet import ParquetFooter, read_footer
 from lakehouse.catalog.table import TableState, known_fingerprint, table_state
-from lakehouse.catalog.tables import LoadedTable
+from lakehouse.catalog.tables import LoadedTable, check_may_write
 from lakehouse.errors import ConflictError, InvalidInputError
 from lakehouse.state import State, Transaction
 from lakehouse.storage import ObjectNotFoundError
@@ -113,8 +113,10 @@ class Datasets:
             NotParquetError, UnsupportedTypeError: it cannot be part of a table as it is.
             SchemaDriftError: the columns differ.
             RowCountMismatchError: the objects hold another number of rows.
+            ForbiddenError: the caller may not write under that name, whatever is there.
         """
         name = check_table_name(DEFAULT_NAMESPACE, request.name)
+        check_may_write(name)
         with self._registering:
             table = self._catalog.find(name)
             if table and known_fingerprint(table) != request.schema_fingerprint:

@@ -49,7 +49,7 @@ from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import Schemas
 from lakehouse.client.tokens import Tokens
-from lakehouse.client.transport import Params, Transport
+from lakehouse.client.transport import UNIX, Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
 from lakehouse.errors import NotFoundError
 
@@ -83,7 +83,7 @@ class Client:
     Args:
         url: where the server listens; `unix:/path/to/data/operator.sock` for its owner.
         token: who asks, where the server asks for one; `LAKEHOUSE_TOKEN` of the environment
-            when None.
+            when None, which no socket is sent.
         timeout_s: seconds to wait for the next byte of an answer.
         retry_max_s: seconds of pauses that one call may spend on retries.
     """
@@ -96,7 +96,8 @@ class Client:
         timeout_s: float = 120.0,
         retry_max_s: float = 30.0,
     ) -> None:
-        token = token or os.environ.get(TOKEN_VARIABLE)
+        if token is None and not url.startswith(UNIX):  # there it is the owner who asks
+            token = os.environ.get(TOKEN_VARIABLE)
         self._transport = Transport(url, token=token, timeout_s=timeout_s, retry_max_s=retry_max_s)
         self.tokens = Tokens(self._transport)
         self.queries = Queries(self._transport)

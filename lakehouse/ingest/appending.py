@@ -150,6 +150,7 @@ class Appending:
             TableBusyError: other changes of this table took a minute.
         """
         check_key_columns(mode, by)
+        self._catalog.check_may_change(name)
         work = partial(self._merge, name=name, body=body, mode=mode, by=by, key=key)
         async with self._turns.at(folded(str(name))):
             return await self._database.run(work, Lane.LONG)

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from lakehouse.auth import EVERYTHING, caller, may
+from lakehouse.auth import EVERYTHING, caller, check_may, may
 from lakehouse.config import JobsConfig
 from lakehouse.errors import OutcomeUnknownError
 from lakehouse.jobs.errors import (
@@ -180,8 +180,11 @@ class Jobs:
 
         Raises:
             JobNotFoundError: there is none.
+            ForbiddenError: it is of somebody else, and the caller does not administer everything.
         """
-        await self.get(job_id)
+        job = await self.get(job_id)
+        if job.caller != caller().name:
+            check_may("administer", EVERYTHING, "jobs of others")
         handle = self._live.get(job_id)
         if handle is not None:
             self._stop(handle, "cancelled")

@@ -7,7 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from lakehouse import __version__
 from lakehouse.api.access import open_to_all
-from lakehouse.auth import EVERYTHING, may
+from lakehouse.auth import EVERYTHING, NOBODY, caller, check_may, may
 from lakehouse.observability.health import Health, Readiness
 from lakehouse.observability.metrics import METRICS_TYPE, Metrics
 
@@ -45,5 +45,10 @@ class HealthController(Controller):
 
     @get("/metrics", sync_to_thread=False, guards=[open_to_all])
     def get_metrics(self, metrics: NamedDependency[Metrics]) -> Response[bytes]:
-        """Return the counters in Prometheus' text format."""
+        """Return the counters in Prometheus' text format: to who may read everything.
+
+        They count what everybody does. Nobody is asked where the route is open.
+        """
+        if caller() is not NOBODY:
+            check_may("read", EVERYTHING, "the counters of everybody")
         return Response(metrics.text(), media_type=METRICS_TYPE)

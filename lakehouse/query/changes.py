@@ -22,6 +22,7 @@ from lakehouse.catalog import (
     TableState,
     Written,
     check_column_names,
+    check_may_write,
     duckdb_type,
     folded,
     iceberg_type,
@@ -75,6 +76,7 @@ class TableChanges:
             TableBusyError: other changes of this table took a minute.
             ErasureRefusedError, ErasureUnfinishedError: as `Erasing.erase`.
         """
+        self._catalog.check_may_change(name)
         work = partial(self._erase if request.erase else self._delete, name, request)
         return await self._in_turn(name, once, RowsChanged, work)
 
@@ -84,6 +86,7 @@ class TableChanges:
         Raises:
             As `delete`; DiskFullError: the disk has no room above its reserve.
         """
+        self._catalog.check_may_change(name)
         return await self._in_turn(name, once, RowsChanged, partial(self._update, name, request))
 
     async def from_query(
@@ -99,6 +102,7 @@ class TableChanges:
         """
         if (request.mode == "upsert") != bool(request.key):
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
+        check_may_write(name)
         work = partial(self._from_query, name, request)
         return await self._in_turn(name, once, TableFromQuery, work)
 

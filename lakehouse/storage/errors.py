@@ -49,13 +49,19 @@ class BodyStalledError(InvalidInputError):
 
 
 class ObjectRegisteredError(ConflictError):
-    """A table reads this object where it lies: neither its bytes nor its name may change."""
+    """A table reads this object where it lies: neither its bytes nor its name may change.
+
+    Args:
+        dataset: None for who may not know which.
+    """
 
     retryable = False
 
-    def __init__(self, key: str, dataset: str, dropped_uuid: str | None = None) -> None:
+    def __init__(self, key: str, dataset: str | None, dropped_uuid: str | None = None) -> None:
         held = f"the dataset {dataset!r}; drop that first"
-        if dropped_uuid:
+        if dataset is None:
+            held = "a dataset that this caller may not see; who may can drop it"
+        elif dropped_uuid:
             held = (
                 f"the dropped dataset {dataset!r}, which can still be brought back; purge it "
                 f"first: DELETE /v1/tables/{dataset}?purge=true&uuid={dropped_uuid}"

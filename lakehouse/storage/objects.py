@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lakehouse.auth import check_may, may, may_somewhere, object_resource
+from lakehouse.auth import check_may, may, may_somewhere, object_resource, table_resource
 from lakehouse.config import StorageConfig
 from lakehouse.errors import UnavailableError
 from lakehouse.state import State, Transaction
@@ -224,4 +224,7 @@ def refuse_registered(key: str, tx: Transaction) -> None:
         (key,),
     ).fetchone()
     if row:
-        raise ObjectRegisteredError(key, row[0], dropped_uuid=row[1])
+        dataset, dropped_uuid = row
+        namespace, _, name = dataset.partition(".")
+        is_seen = may("read", table_resource(namespace, name))
+        raise ObjectRegisteredError(key, dataset if is_seen else None, dropped_uuid)

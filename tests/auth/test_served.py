@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -9,19 +10,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from lakehouse.client import Client, Grant, RemoteError, Role
+from lakehouse.client.transport import LostAnswerError
 from lakehouse.errors import (
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from lakehouse.local_socket import operator_path
+from lakehouse.local_socket import is_answered, listening, operator_path
 from tests.services import ServerProcess, environment, free_port, lakehouse_server
 
 LAKEHOUSE = [sys.executable, "-m", "lakehouse"]
@@ -55,6 +58,53 @@ def test_the_socket_is_its_owners_alone(guarded: ServerProcess) -> None:
     assert stat.S_IMODE(found.st_mode) == 0o600
     with owner_of(guarded) as owner:
         assert owner.tokens.who_am_i().name == "local"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+@pytest.mark.parametrize("folder", ["data", "d" * 120])
+def test_the_socket_is_its_owners_alone_under_every_umask(
+    tmp_path: Path, umask: int, folder: str
+) -> None:
+    path = operator_path(tmp_path / folder)
+    path.parent.mkdir()
+    before = os.umask(umask)
+    try:
+        with listening(path, 1):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert is_answered(path)
+        with listening(path, 1):  # in the place of what the one before has left
+            assert is_answered(path)
+    finally:
+        os.umask(before)
+
+
+def test_a_socket_leaves_the_umask_of_all_threads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(mask: int) -> int:
+        raise AssertionError("another thread may be making a folder")
+
+    monkeypatch.setattr(os, "umask", changed)
+    listening(operator_path(tmp_path), 1).close()
+
+
+def test_a_socket_is_sent_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_TOKEN", MARKER)
+    path = operator_path(tmp_path)
+    with listening(path, 1) as listener:
+        listener.settimeout(10)
+
+        def told() -> bytes:
+            connection, _ = listener.accept()
+            with connection:
+                return connection.recv(4096)
+
+        with ThreadPoolExecutor(1) as pool, Client(f"unix:{path}", retry_max_s=0) as lake:
+            heard = pool.submit(told)
+            with pytest.raises(LostAnswerError):
+                lake.health()
+            assert b"GET /health" in heard.result()
+            assert MARKER.encode() not in heard.result()
 
 
 def test_with_a_token_there_is_no_way_in_without_one(guarded: ServerProcess) -> None:
