@@ -22,7 +22,15 @@ from lakehouse.api.idempotency import once_of
 from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.audit import Audit, record
-from lakehouse.auth import THE_PROCESS, Entrance, Tokens, acting, may, object_resource
+from lakehouse.auth import (
+    THE_PROCESS,
+    Entrance,
+    Limiter,
+    Tokens,
+    acting,
+    may,
+    object_resource,
+)
 from lakehouse.auth.addresses import networks
 from lakehouse.auth.routes import TokensController
 from lakehouse.catalog import Catalog, check_root
@@ -82,6 +90,7 @@ class Lakehouse:
     health: Health
     metrics: Metrics
     tokens: Tokens
+    limiter: Limiter
     audit: Audit
     jobs: Jobs
     database: Database
@@ -122,6 +131,7 @@ async def open_lakehouse(
         state = stack.enter_context(State.open(directory.catalog_file))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         tokens = Tokens(state, secrets)
+        limiter = await stack.enter_async_context(Limiter(state).open())
         audit = await stack.enter_async_context(Audit(state, config.audit).open())
         store = open_store(directory, state, disk)
         catalog = Catalog(
@@ -168,6 +178,7 @@ async def open_lakehouse(
             health=health,
             metrics=metrics,
             tokens=tokens,
+            limiter=limiter,
             audit=audit,
             jobs=jobs,
             database=database,
@@ -379,6 +390,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         app,
         lakehouse.metrics,
         entrance_of(lakehouse),
+        lakehouse.limiter,
         lakehouse.audit,
         allowed_hosts=lakehouse.config.server.allowed_hosts,
         open_routes=lakehouse.config.auth.open_routes,

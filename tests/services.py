@@ -16,9 +16,11 @@ from typing import IO, Any
 
 import httpx
 
+from lakehouse.api.edge import Edge
 from lakehouse.audit import Audit
-from lakehouse.auth import Entrance, Tokens
+from lakehouse.auth import Entrance, Limiter, Tokens
 from lakehouse.config import AuditConfig
+from lakehouse.observability import Metrics
 from lakehouse.state import State
 
 ROOT = Path(__file__).parent.parent
@@ -99,18 +101,17 @@ OPEN = ExitStack()
 
 
 @cache
-def everybody() -> Entrance:
-    """Return an entrance that asks nobody for a token, as on loopback before there is one."""
-    folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-entrance-"))
-    state = OPEN.enter_context(State.open(Path(folder) / "catalog.db"))
-    return Entrance(Tokens(state), is_loopback=True)
+def scratch() -> State:
+    """Return a state that no test reads."""
+    folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-scratch-"))
+    return OPEN.enter_context(State.open(Path(folder) / "catalog.db"))
 
 
-@cache
-def log_book() -> Audit:
-    """Return an audit log that no test reads."""
-    folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-audit-"))
-    return Audit(OPEN.enter_context(State.open(Path(folder) / "catalog.db")), AuditConfig())
+def edge_of(app: Any, metrics: Metrics, **options: Any) -> Edge:
+    """Return the edge around an app: open to all, as on loopback before there is a token."""
+    state = scratch()
+    entrance = Entrance(Tokens(state), is_loopback=True)
+    return Edge(app, metrics, entrance, Limiter(state), Audit(state, AuditConfig()), **options)
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

@@ -16,7 +16,15 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 from lakehouse.api.cors import Cors
 from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
 from lakehouse.audit import Audit, AuditRow, Record, recording
-from lakehouse.auth import LOCAL_OPERATOR, NOBODY, Caller, Entrance, WrongTokenError, acting
+from lakehouse.auth import (
+    LOCAL_OPERATOR,
+    NOBODY,
+    Caller,
+    Entrance,
+    Limiter,
+    WrongTokenError,
+    acting,
+)
 from lakehouse.errors import (
     LakehouseError,
     PermissionDeniedError,
@@ -80,6 +88,7 @@ class Edge:
 
     Args:
         entrance: says who asks.
+        limiter: knows what each token may still ask for.
         audit: keeps what was written, refused or asked in SQL.
         open_routes: paths that nobody needs a token for.
     """
@@ -89,6 +98,7 @@ class Edge:
         app: ASGIApp,
         metrics: Metrics,
         entrance: Entrance,
+        limiter: Limiter,
         audit: Audit,
         *,
         allowed_hosts: Iterable[str] = (),
@@ -98,6 +108,7 @@ class Edge:
         self._app = app
         self._metrics = metrics
         self._entrance = entrance
+        self._limiter = limiter
         self._audit = audit
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
         self._open_routes = frozenset(open_routes)
@@ -190,8 +201,19 @@ class Edge:
                 await send_empty(send_traced, 204, preflight)
                 return
             caller = admitted(scope, headers)
-            with acting(caller), recording(noted), self._of_token(caller):
-                await self._app(scope, receive_counted, send_traced)
+            with (
+                self._limiter.enter(caller) as usage,
+                acting(caller),
+                recording(noted),
+                self._of_token(caller),
+            ):
+                if usage is not None:
+                    added.extend(self._limiter.headers(caller, usage))
+                try:
+                    await self._app(scope, receive_counted, send_traced)
+                finally:
+                    if usage is not None:
+                        self._limiter.count_rows(usage, noted.row_count)
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
             await send_problem(send_traced, refusal, close=self.stopping)
         except asyncio.CancelledError as cancelled:

@@ -32,7 +32,8 @@ from lakehouse.auth.grants import (
     object_resource,
     table_resource,
 )
-from lakehouse.auth.models import Grant, Role, Token, TokenCreate, TokenMade
+from lakehouse.auth.limits import Limiter
+from lakehouse.auth.models import Grant, Limits, Role, Token, TokenCreate, TokenMade
 from lakehouse.auth.tokens import Tokens
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "Grant",
     "InvalidGrantError",
     "LastAdminError",
+    "Limiter",
+    "Limits",
     "NoTokenError",
     "Resource",
     "Role",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lakehouse.auth.errors import ForbiddenError
 from lakehouse.auth.grants import Action, Covered, Resource, allows, allows_within, covered
-from lakehouse.auth.models import Grant
+from lakehouse.auth.models import NO_LIMITS, Grant, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Caller:
     token_id: str | None = None
     """None for who needs no token."""
     tenant: str = "main"
+    limits: Limits = NO_LIMITS
     covers: tuple[Covered, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 Role: TypeAlias = Literal["reader", "writer", "admin"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 
 GRANTS_MAX = 100
@@ -19,6 +20,20 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`*`, a namespace, a table as `namespace.table`, or `objects:` and the beginning of keys."""
 
 
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much a token may ask for; beyond it 429 says when to ask again. Null is no limit."""
+
+    requests_per_minute: Positive | None = None
+    concurrency: Positive | None = None
+    """Requests at once."""
+    requests_per_day: Positive | None = None
+    rows_per_day: Positive | None = None
+    """Rows answered or changed; the request that goes beyond is answered whole."""
+
+
+NO_LIMITS = Limits()
+
+
 class TokenCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Text
     grants: Annotated[list[Grant], msgspec.Meta(min_length=1, max_length=GRANTS_MAX)]
@@ -26,6 +41,7 @@ class TokenCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     addresses: Annotated[list[Text], msgspec.Meta(max_length=GRANTS_MAX)] = []
     """Networks it may be used from: `10.0.0.0/8`, `192.168.1.7`. Empty for all."""
     expires_at: datetime | None = None
+    limits: Limits = NO_LIMITS
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +52,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     grants: list[Grant]
     addresses: list[str]
+    limits: Limits = Limits()
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -27,12 +27,14 @@ from lakehouse.auth.errors import (
     WrongTokenError,
 )
 from lakehouse.auth.grants import EVERYTHING, covered
-from lakehouse.auth.models import Grant, Token, TokenCreate, TokenMade
+from lakehouse.auth.models import Grant, Limits, Token, TokenCreate, TokenMade
 from lakehouse.auth.secrets import hash_of, new_secret
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
 
-COLUMNS = "token_id, name, tenant, grants, addresses, created_at, expires_at, revoked_at, sha256"
+COLUMNS = (
+    "token_id, name, tenant, grants, addresses, created_at, expires_at, revoked_at, limits, sha256"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 GIVEN_MIN_CHARS = 32
 """Of a secret that somebody else chose: below, it can be guessed."""
@@ -151,7 +153,12 @@ class Tokens:
             if self._valid_of(asked.name) or asked.name.lower() in TAKEN:
                 raise TokenNameTakenError(asked.name)
             return self._make(
-                asked.name, asked.tenant, asked.grants, asked.addresses, expires_at=expires_at
+                asked.name,
+                asked.tenant,
+                asked.grants,
+                asked.addresses,
+                asked.limits,
+                expires_at=expires_at,
             )
 
     def rotate(self, name: str, overlap: timedelta) -> TokenMade:
@@ -177,6 +184,7 @@ class Tokens:
                 newest.tenant,
                 newest.grants,
                 newest.addresses,
+                newest.limits,
                 expires_at=newest.expires_at,
                 ending=[each.id for each in valid],
                 ends_at=ends_at,
@@ -238,6 +246,7 @@ class Tokens:
         tenant: str,
         grants: Sequence[Grant],
         addresses: Sequence[str],
+        limits: Limits,
         *,
         expires_at: datetime | None,
         ending: Sequence[str] = (),
@@ -253,11 +262,12 @@ class Tokens:
             created_at.timestamp(),
             expires_at.timestamp() if expires_at else None,
             None,
+            msgspec.json.encode(limits).decode(),
             hash_of(secret),
         )
 
         def work(tx: Transaction) -> None:
-            tx.execute(f"INSERT INTO token ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
+            tx.execute(f"INSERT INTO token ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", row)
             for each in ending:
                 tx.execute(
                     "UPDATE token SET expires_at = min(coalesce(expires_at, 9e18), ?)"
@@ -273,6 +283,7 @@ class Tokens:
             tenant=tenant,
             grants=list(grants),
             addresses=list(addresses),
+            limits=limits,
             created_at=created_at,
             expires_at=expires_at,
             token=secret,
@@ -289,18 +300,20 @@ class Tokens:
 
 
 def known(row: Sequence[Any]) -> Known:
-    token_id, name, tenant, grants, addresses, created_at, expires_at, revoked_at, sha256 = row
+    token_id, name, tenant, grants, addresses, *rest = row
+    created_at, expires_at, revoked_at, limits, sha256 = rest
     token = Token(
         id=token_id,
         name=name,
         tenant=tenant,
         grants=msgspec.json.decode(grants, type=list[Grant]),
         addresses=msgspec.json.decode(addresses, type=list[str]),
+        limits=msgspec.json.decode(limits, type=Limits),
         created_at=moment(created_at),
         expires_at=moment(expires_at) if expires_at is not None else None,
         revoked_at=moment(revoked_at) if revoked_at is not None else None,
     )
-    caller = Caller(name, tuple(token.grants), token_id, tenant)
+    caller = Caller(name, tuple(token.grants), token_id, tenant, token.limits)
     ends = expires_at if expires_at is not None else float("inf")
     return Known(token, sha256, caller, networks(token.addresses), ends)
 

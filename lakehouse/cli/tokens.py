@@ -9,7 +9,7 @@ import click
 
 from lakehouse.cli import output
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, Grant, Role, Token, TokenMade
+from lakehouse.client import Client, Grant, Limits, Role, Token, TokenMade
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 ROLES = ("reader", "writer", "admin")
@@ -22,14 +22,23 @@ def create(
     more: Sequence[str],
     expires: str | None,
     addresses: Sequence[str],
+    per_minute: int | None,
+    at_once: int | None,
+    per_day: int | None,
+    rows_per_day: int | None,
     as_json: bool,
     **where: Any,
 ) -> None:
     grants = [Grant(role, each) for each in on] + [grant_of(each) for each in more]
     expires_at = moment_of(expires) if expires else None
+    limits = Limits(per_minute, at_once, per_day, rows_per_day)
     made = connected(
         lambda lake: lake.tokens.create(
-            name, grants or [Grant(role)], addresses=addresses, expires_at=expires_at
+            name,
+            grants or [Grant(role)],
+            addresses=addresses,
+            limits=limits,
+            expires_at=expires_at,
         ),
         **where,
         make=True,

@@ -62,6 +62,12 @@ def token() -> None:
     metavar="NETWORK",
     help="Where it may be used: 10.0.0.0/8. Default: everywhere.",
 )
+@click.option(
+    "--per-minute", type=click.IntRange(1), metavar="N", help="Requests a minute. Default: no end."
+)
+@click.option("--at-once", type=click.IntRange(1), metavar="N", help="Requests at once.")
+@click.option("--per-day", type=click.IntRange(1), metavar="N", help="Requests a day, in UTC.")
+@click.option("--rows-per-day", type=click.IntRange(1), metavar="N", help="Rows a day, in UTC.")
 @somewhere
 @json_option
 def token_create(**options: Any) -> None:

@@ -384,6 +384,18 @@ class Grant(msgspec.Struct, frozen=True):
     """`*`, a namespace, a table as `namespace.table`, or `objects:` and the beginning of keys."""
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How much a token may ask for; None is no limit."""
+
+    requests_per_minute: int | None = None
+    concurrency: int | None = None
+    requests_per_day: int | None = None
+    rows_per_day: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A token without its secret."""
 
@@ -392,6 +404,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     grants: list[Grant]
     addresses: list[str]
+    limits: Limits = NO_LIMITS
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from lakehouse.client.answers import value_of
-from lakehouse.client.models import Grant, Token, TokenMade, TokenPage, WhoAmI
+from lakehouse.client.models import NO_LIMITS, Grant, Limits, Token, TokenMade, TokenPage, WhoAmI
 from lakehouse.client.transport import Transport
 
 
@@ -23,6 +23,7 @@ class Tokens:
         grants: Sequence[Grant],
         *,
         addresses: Sequence[str] = (),
+        limits: Limits = NO_LIMITS,
         expires_at: datetime | None = None,
         tenant: str = "main",
     ) -> TokenMade:
@@ -36,6 +37,7 @@ class Tokens:
             "name": name,
             "grants": msgspec.to_builtins(list(grants)),
             "addresses": list(addresses),
+            "limits": msgspec.to_builtins(limits),
             "expires_at": expires_at.isoformat() if expires_at else None,
             "tenant": tenant,
         }

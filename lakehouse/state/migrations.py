@@ -164,6 +164,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX audit_began_at ON audit (began_at)",
     ),
+    (
+        "ALTER TABLE token ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'",
+        """
+        CREATE TABLE token_usage (
+            token_id TEXT PRIMARY KEY,
+            day INTEGER NOT NULL,
+            requests INTEGER NOT NULL,
+            rows INTEGER NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -11,7 +11,7 @@ from litestar import Litestar, get, post
 
 from lakehouse.api.edge import HEADERS_MAX_BYTES, Edge
 from lakehouse.observability import Metrics, trace_id
-from tests.services import client_of, everybody, log_book
+from tests.services import client_of, edge_of
 
 
 @get("/hello", sync_to_thread=False)
@@ -42,11 +42,9 @@ async def wait() -> None:
 
 def app() -> Edge:
     handlers = [hello, health, ready, trace, wait]
-    return Edge(
+    return edge_of(
         Litestar(handlers, logging_config=None),
         Metrics("test"),
-        everybody(),
-        log_book(),
         allowed_hosts=["lake.example"],
     )
 
@@ -182,7 +180,7 @@ async def test_it_knows_how_many_requests_are_inside() -> None:
 
 async def test_each_request_is_counted_by_its_route_and_not_by_its_path() -> None:
     metrics = Metrics("test")
-    edge = Edge(Litestar([hello], logging_config=None), metrics, everybody(), log_book())
+    edge = edge_of(Litestar([hello], logging_config=None), metrics)
     async with client_of(edge) as client:
         await client.get("/hello?x=1")
         await client.get("/no/such/path/1")

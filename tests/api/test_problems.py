@@ -14,12 +14,11 @@ from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
 from lakehouse import errors
 from lakehouse.api.bodies import JsonRequest
-from lakehouse.api.edge import Edge
 from lakehouse.api.problems import EXCEPTION_HANDLERS, STATUS, get_problem, kinds, slug, status_of
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import Metrics
-from tests.services import client_of, everybody, log_book
+from tests.services import client_of, edge_of
 
 MEMBERS = {"type", "title", "status", "detail", "retryable", "context", "trace_id"}
 KINDS = [
@@ -68,7 +67,7 @@ def list_things(
 
 STOPPED: list[int] = []
 
-APP = Edge(
+APP = edge_of(
     Litestar(
         [raise_it, make_thing, make_small, list_things, get_problem],
         exception_handlers=EXCEPTION_HANDLERS,
@@ -77,8 +76,6 @@ APP = Edge(
         state=State({"stop": lambda: STOPPED.append(1)}),
     ),
     Metrics("test"),
-    everybody(),
-    log_book(),
 )
 
 

@@ -9,12 +9,11 @@ import pytest
 from litestar import Litestar, get
 from litestar.params import FromQuery
 
-from lakehouse.api.edge import Edge
 from lakehouse.api.problems import EXCEPTION_HANDLERS
 from lakehouse.api.requests import SAFE, TAKES, Takes, check_request, read_signatures
 from lakehouse.app import Lakehouse, create_app
 from lakehouse.observability import Metrics
-from tests.services import client_of, everybody, log_book
+from tests.services import client_of, edge_of
 
 
 @get("/tags", sync_to_thread=False)
@@ -81,7 +80,7 @@ async def test_every_route_refuses_a_parameter_that_is_there_twice(
 async def test_a_list_may_be_there_more_than_once() -> None:
     app = Litestar([list_tags], before_request=check_request, exception_handlers=EXCEPTION_HANDLERS)
     read_signatures(app)
-    async with client_of(Edge(app, Metrics("test"), everybody(), log_book())) as client:
+    async with client_of(edge_of(app, Metrics("test"))) as client:
         answer = await client.get("/tags?tag=a&tag=b")
         assert answer.json() == ["a", "b"]
 

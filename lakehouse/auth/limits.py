@@ -1,0 +1,194 @@
+"""What a token may ask for in a minute, at once and in a day; whoever asks for more is told when.
+
+A day is one of UTC. Its counts are kept in `catalog.db` every few seconds: a process that is killed
+forgets the last of them. All but `_save` and `_read` runs on the event loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+import anyio
+import anyio.to_thread
+
+from lakehouse.auth.callers import Caller
+from lakehouse.auth.models import NO_LIMITS, Limits
+from lakehouse.errors import BusyError
+from lakehouse.state import State, Transaction
+
+log = logging.getLogger(__name__)
+
+MINUTE_S = 60
+DAY_S = 86_400
+SAVE_EVERY_S = 5.0
+CONCURRENCY_RETRY_S = 1
+
+Pairs = Sequence[tuple[bytes, bytes]]
+
+
+class RateLimitedError(BusyError):
+    """A limit of this token is used up for now."""
+
+    def __init__(self, what: str, limit: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"this token may have {limit:,} {what}; ask again in {retry_after_s} s", limit=limit
+        )
+        self.retry_after_s = retry_after_s  # type: ignore[misc] # of this one
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one token has used."""
+
+    tokens: float = 0.0
+    """Requests it may make right now: as many as its limit a minute, refilled as time goes by."""
+    refilled_at: float = field(default_factory=time.monotonic)
+    is_new: bool = True
+    inside: int = 0
+    day: int = 0
+    requests: int = 0
+    rows: int = 0
+    is_saved: bool = True
+
+    def turn(self, today: int) -> None:
+        """Begin to count anew on another day."""
+        if self.day != today:
+            self.day, self.requests, self.rows = today, 0, 0
+
+
+class Limiter:
+    """The limits of all tokens, and what is left of them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._usages: dict[str, Usage] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """Know what was used today before, and keep what is used while this is open."""
+        await anyio.to_thread.run_sync(self._read)
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            keeping.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([keeping])
+                await anyio.to_thread.run_sync(self._save)
+
+    @contextmanager
+    def enter(self, caller: Caller) -> Iterator[Usage | None]:
+        """Count a request of the caller in; None when it has no limits.
+
+        Raises:
+            RateLimitedError: one of them is used up; nothing was counted.
+        """
+        limits, token_id = caller.limits, caller.token_id
+        if token_id is None or limits == NO_LIMITS:
+            yield None
+            return
+        usage = self._usages.setdefault(token_id, Usage())
+        self._take(usage, limits)
+        usage.inside += 1
+        try:
+            yield usage
+        finally:
+            usage.inside -= 1
+
+    def count_rows(self, usage: Usage, rows: int) -> None:
+        """Count what a request has answered or changed, once it is known."""
+        usage.turn(today())
+        usage.rows += rows
+        usage.is_saved = False
+
+    def headers(self, caller: Caller, usage: Usage) -> Pairs:
+        """Return what is left of the limit that ends first, for the caller to go by.
+
+        Source: draft-ietf-httpapi-ratelimit-headers-07
+        """
+        left = min(self._left(caller.limits, usage), default=None)
+        if left is None:
+            return ()
+        remaining, limit, reset_s = left
+        return (
+            (b"ratelimit-limit", str(limit).encode()),
+            (b"ratelimit-remaining", str(max(remaining, 0)).encode()),
+            (b"ratelimit-reset", str(reset_s).encode()),
+        )
+
+    def _take(self, usage: Usage, limits: Limits) -> None:
+        usage.turn(today())
+        until_tomorrow = DAY_S - int(time.time()) % DAY_S
+        if limits.concurrency is not None and usage.inside >= limits.concurrency:
+            raise RateLimitedError("requests at once", limits.concurrency, CONCURRENCY_RETRY_S)
+        if limits.requests_per_day is not None and usage.requests >= limits.requests_per_day:
+            raise RateLimitedError("requests a day", limits.requests_per_day, until_tomorrow)
+        if limits.rows_per_day is not None and usage.rows >= limits.rows_per_day:
+            raise RateLimitedError("rows a day", limits.rows_per_day, until_tomorrow)
+        if (rate := limits.requests_per_minute) is not None:
+            refill(usage, rate)
+            if usage.tokens < 1:
+                wait_s = int((1 - usage.tokens) * MINUTE_S / rate) + 1
+                raise RateLimitedError("requests a minute", rate, wait_s)
+            usage.tokens -= 1
+        usage.requests += 1
+        usage.is_saved = False
+
+    def _left(self, limits: Limits, usage: Usage) -> Iterator[tuple[int, int, int]]:
+        """Yield what remains, the limit, and the seconds until it is whole again."""
+        until_tomorrow = DAY_S - int(time.time()) % DAY_S
+        if (rate := limits.requests_per_minute) is not None:
+            yield int(usage.tokens), rate, int((rate - usage.tokens) * MINUTE_S / rate)
+        if (most := limits.requests_per_day) is not None:
+            yield most - usage.requests, most, until_tomorrow
+        if (most := limits.rows_per_day) is not None:
+            yield most - usage.rows, most, until_tomorrow
+
+    async def _keep(self) -> None:
+        while True:
+            await anyio.sleep(SAVE_EVERY_S)
+            try:
+                await anyio.to_thread.run_sync(self._save)
+            except Exception:
+                log.exception("what tokens have used could not be stored")
+
+    def _read(self) -> None:
+        sql = "SELECT token_id, day, requests, rows FROM token_usage WHERE day = ?"
+        rows = self._state.read(lambda tx: tx.execute(sql, (today(),)).fetchall())
+        for token_id, day, requests, count in rows:
+            self._usages[token_id] = Usage(day=day, requests=requests, rows=count)
+
+    def _save(self) -> None:
+        changed = [(key, each) for key, each in list(self._usages.items()) if not each.is_saved]
+        if not changed:
+            return
+        rows = [(key, each.day, each.requests, each.rows) for key, each in changed]
+        for _, each in changed:
+            each.is_saved = True
+        self._state.write(partial(store, rows), notable=False)
+
+
+def store(rows: Sequence[tuple[str, int, int, int]], tx: Transaction) -> None:
+    tx.execute("DELETE FROM token_usage WHERE day < ?", (today(),))
+    tx.executemany(
+        "INSERT OR REPLACE INTO token_usage (token_id, day, requests, rows) VALUES (?, ?, ?, ?)",
+        rows,
+    )
+
+
+def refill(usage: Usage, rate: int) -> None:
+    """Give back what time has brought, up to a minute's worth."""
+    now = time.monotonic()
+    brought = rate if usage.is_new else (now - usage.refilled_at) * rate / MINUTE_S
+    usage.tokens, usage.refilled_at = min(float(rate), usage.tokens + brought), now
+    usage.is_new = False
+
+
+def today() -> int:
+    """Return the day, counted from 1970."""
+    return int(time.time()) // DAY_S
