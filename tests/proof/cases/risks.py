@@ -25,6 +25,10 @@ HOSTILE = (
 )
 
 
+ADMINS_ONLY = "/v1/tokens"
+"""Who may not ask there is refused before the body is read: `tests/api/test_requests.py` may."""
+
+
 @case("R-005")
 def every_json_route_guards_its_body(proof: Proof) -> None:
     table = proof.name("guarded")
@@ -32,7 +36,8 @@ def every_json_route_guards_its_body(proof: Proof) -> None:
     made = proof.send("POST", "/v1/tables", json={"name": table, "columns": columns})
     proof.check("a table to send to", 201, made.status, made)
     document = proof.send("GET", "/schema/openapi.json").json()
-    routes = [*json_routes(document), ("POST", "/v1/tables/{table}/rows", ["rows"])]
+    found = [*json_routes(document), ("POST", "/v1/tables/{table}/rows", ["rows"])]
+    routes = [each for each in found if not each[1].startswith(ADMINS_ONLY)]
     proof.check("routes that take JSON", "at least 15", len(routes), holds=lambda n: n >= 15)
     for method, template, required in routes:
         path = template.replace("{table}", table).replace("{ref}", "r")
