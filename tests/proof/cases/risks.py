@@ -26,7 +26,7 @@ HOSTILE = (
 
 
 ADMINS_ONLY = "/v1/tokens"
-"""Who may not ask there is refused before the body is read: `tests/api/test_requests.py` may."""
+"""Who may not ask there is refused before the body is read: `tests/auth/test_routes.py` may."""
 
 
 @case("R-005")
