@@ -158,6 +158,7 @@ async def open_lakehouse(
             state, config.jobs, partial(as_problem, stop=stop), listener=partial(count_job, metrics)
         )
         await stack.enter_async_context(jobs.open())
+        await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
         ingest = Ingest(
             database,
             catalog,
@@ -398,10 +399,14 @@ def create_app(lakehouse: Lakehouse) -> Edge:
     )
     loop = asyncio.get_running_loop()
 
-    def revoked(token_ids: frozenset[str]) -> None:
-        loop.call_soon_threadsafe(edge.end_requests_of, token_ids)
+    def end(token_ids: frozenset[str]) -> None:
+        edge.end_requests_of(token_ids)
+        lakehouse.jobs.end_of(lakehouse.tokens.names_ended(token_ids))
 
-    lakehouse.tokens.on_change = revoked
+    def ended(token_ids: frozenset[str]) -> None:
+        loop.call_soon_threadsafe(end, token_ids)
+
+    lakehouse.tokens.on_change = ended
     return edge
 
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -51,6 +51,7 @@ SAFE_HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 """On every answer. Source: https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html"""
+AUTHORIZATION = b"authorization"
 REVOKED = "the token was revoked"
 READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 STATEMENTS = "/v1/sql"
@@ -113,6 +114,8 @@ class Edge:
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
         self._open_routes = frozenset(open_routes)
         self._cors = Cors(cors_origins)
+        self._schemes = ("http", "https") if entrance.proxies else ("http",)
+        """Of our pages: a proxy in front may speak TLS."""
         self._of_tokens: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self.inside = 0
         metrics.inside.set_function(lambda: self.inside)
@@ -268,6 +271,10 @@ class Edge:
             },
         )
 
+    def _origins(self, headers: Headers) -> frozenset[str]:
+        """Return the origins of pages that may ask: our own, as this request names us, and more."""
+        return self._cors.origins | {f"{each}://{host_of(headers)}" for each in self._schemes}
+
     def _admitted(self, scope: HTTPScope, headers: Headers) -> Caller:
         """Return who asks, if they may ask at all; raise what they are told if not."""
         path = scope["path"]
@@ -278,10 +285,13 @@ class Edge:
         if sum(len(key) + len(value) for key, value in scope["headers"]) > HEADERS_MAX_BYTES:
             raise HeadersTooLargeError(HEADERS_MAX_BYTES)
         if self._entrance.is_loopback:
-            for refusal in foreign(scope["scheme"], headers, self._hosts, self._cors.origins):
+            for refusal in foreign(headers, self._hosts, self._origins(headers)):
                 raise refusal
         if path in self._open_routes:
             return NOBODY
+        if AUTHORIZATION not in headers:  # a proxy may vouch for whatever its user's browser sends
+            for refusal in of_foreign_page(headers, self._origins(headers)):
+                raise refusal
         peer = scope["client"][0] if scope["client"] else ""
         return self._entrance.caller(joined(scope["headers"]), peer)
 
@@ -295,25 +305,41 @@ def joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def foreign(
-    scheme: str, headers: Headers, hosts: frozenset[str], origins: frozenset[str] = frozenset()
+    headers: Headers, hosts: frozenset[str], origins: Container[str]
 ) -> Iterator[PermissionDeniedError]:
     """Yield why this may be what a web page of somebody else sent to a server on loopback.
 
-    A name that somebody points at 127.0.0.1 shows in Host (DNS rebinding), a form or a fetch of a
-    foreign page in Origin, an image or a link of one in Sec-Fetch-Site alone.
-    Source: `security.md`, Who may do what; https://www.w3.org/TR/fetch-metadata/
+    A name that somebody points at 127.0.0.1 shows in Host (DNS rebinding).
+    Source: `security.md`, Who may do what
     """
-    host = headers.get(b"host", b"").decode("latin-1").lower()
+    host = host_of(headers)
     if re.sub(r":\d+$", "", host) not in hosts:
         yield ForeignHostError(host)
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if origin in origins and origin:
-        return
-    if b"origin" in headers and origin.lower() != f"{scheme}://{host}":
+    yield from of_foreign_page(headers, origins)
+
+
+def of_foreign_page(headers: Headers, origins: Container[str]) -> Iterator[PermissionDeniedError]:
+    """Yield why a page of somebody else may have made a browser send this.
+
+    A form or a fetch of a foreign page shows in Origin, an image or a link of one in
+    Sec-Fetch-Site alone.
+
+    Args:
+        origins: of pages that may ask.
+    Source: https://www.w3.org/TR/fetch-metadata/
+    """
+    if b"origin" in headers:
+        origin = headers[b"origin"].decode("latin-1")
+        if origin and origin.lower() in origins:
+            return
         yield ForeignOriginError(origin)
     site = headers.get(b"sec-fetch-site", b"none")
     if site in {b"cross-site", b"same-site"}:  # another port of this host is `same-site`
         yield ForeignOriginError(site.decode("latin-1"))
+
+
+def host_of(headers: Headers) -> str:
+    return headers.get(b"host", b"").decode("latin-1").lower()
 
 
 async def send_problem(send: Send, error: LakehouseError, *, close: bool) -> None:

@@ -3,12 +3,13 @@
 Its methods block, but for `find`, which reads memory alone.
 """
 
+import asyncio
 import hmac
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,6 +40,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 GIVEN_MIN_CHARS = 32
 """Of a secret that somebody else chose: below, it can be guessed."""
 GIVEN = "environment"
+LOOK_EVERY_S = 0.5
+"""Between two looks at which tokens have expired: what they have under way ends with them."""
 TAKEN = frozenset(["local", "anonymous", "nobody", "lakehouse", GIVEN])
 """What callers without a token are called: by its name a caller has its jobs and results."""
 
@@ -70,7 +73,8 @@ class Tokens:
 
     Args:
         given: a secret that the operator put into the environment or a credential: an admin.
-        on_change: called after each change, on its thread, with the ids that are no longer valid.
+        on_change: called with the ids that are no longer valid: after a change, on its thread,
+            and by `keep_looking`.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Tokens:
         self._changing = threading.Lock()
         self._given = {hash_of(secret): given_token(secret) for secret in given}
         self._known: dict[str, Known] = {}
+        self._told: frozenset[str] = frozenset()
         self.on_change = on_change
         self._read()
 
@@ -115,9 +120,17 @@ class Tokens:
             raise WrongTokenError
         return valid[0].caller_from(address)
 
-    def is_valid(self, token_id: str) -> bool:
-        """Whether requests of this token, which began earlier, may go on."""
-        return any(each.token.id == token_id and each.is_valid for each in self._known.values())
+    def names_ended(self, token_ids: Collection[str]) -> set[str]:
+        """Return whose tokens these were who have no valid one now: a rotation goes on."""
+        known = list(self._known.values())
+        valid = {each.token.name for each in known if each.is_valid}
+        return {each.token.name for each in known if each.token.id in token_ids} - valid
+
+    async def keep_looking(self) -> None:
+        """Tell of each token that expires, until cancelled."""
+        while True:
+            self._tell()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def all(self) -> list[Token]:
         """Return all tokens of the table by the time they were made; those that ended too.
@@ -294,9 +307,11 @@ class Tokens:
         self._known = {**{row[-1]: known(row) for row in rows}, **self._given}
 
     def _tell(self) -> None:
-        self.on_change(
-            frozenset(each.token.id for each in self._known.values() if not each.is_valid)
-        )
+        """Tell of those that have ended since the last time. Reads memory alone."""
+        ended = frozenset(each.token.id for each in self._known.values() if not each.is_valid)
+        new, self._told = ended - self._told, ended
+        if new:
+            self.on_change(new)
 
 
 def known(row: Sequence[Any]) -> Known:

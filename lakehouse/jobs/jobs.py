@@ -5,7 +5,7 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -189,6 +189,12 @@ class Jobs:
         if handle is not None:
             self._stop(handle, "cancelled")
         return await self.get(job_id)
+
+    def end_of(self, names: Collection[str]) -> None:
+        """Stop the jobs of callers who may ask for nothing any more. On the loop."""
+        for handle in list(self._live.values()):
+            if handle.told.caller in names:
+                self._stop(handle, "cancelled")
 
     async def follow(self, job_id: str) -> AsyncGenerator[tuple[int, Job] | None]:
         """Yield the job and its version now and at each change; it has ended in the last one.

@@ -1,8 +1,10 @@
 """What a caller could learn of others, or hold up for them, by a way round."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
-from lakehouse.auth import Grant, TokenCreate
-from lakehouse.config import AuthConfig, Config
+from lakehouse.auth import Caller, Grant, TokenCreate, acting
+from lakehouse.config import AuthConfig, Config, ServerConfig
+from lakehouse.jobs import Job, JobHandle
 from lakehouse.state import DataDirectory
 from tests.services import client_of
 
@@ -151,3 +154,61 @@ async def test_who_writes_everything_sees_the_jobs_of_others_and_stops_none(aske
         assert (await other.post(f"/v1/jobs/{job}/cancel")).status_code == 403
         for client in (one, boss):
             assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code == 200
+
+
+async def test_a_job_ends_with_the_last_token_of_who_asked_for_it(asked: Asked) -> None:
+    tokens, jobs = asked.lake.tokens, asked.lake.jobs
+
+    async def endless(job: JobHandle) -> None:
+        await asyncio.sleep(60)
+
+    async def state_of(job: Job) -> str:
+        await asyncio.sleep(0.2)
+        return (await jobs.get(job.id)).state
+
+    with asked.holder("etl", Grant("writer", "own")), asked.holder("keeper", Grant("admin")):
+        with acting(Caller("etl", (), "id")):
+            job = await jobs.start("test", endless)
+        other = await jobs.start("test", endless)
+        await asked.lake.database.call(lambda: tokens.rotate("etl", timedelta(0)))
+        assert await state_of(job) == "running"
+        await asked.lake.database.call(lambda: tokens.revoke("etl"))
+        assert await state_of(job) == "cancelled"
+        assert await state_of(other) == "running"
+
+
+@pytest.fixture
+async def external(tmp_path: Path) -> AsyncIterator[Asked]:
+    """A server that other machines reach, through a proxy that knows its users."""
+    config = Config(
+        server=ServerConfig(host="0.0.0.0", external=True, trusted_proxies=("127.0.0.1",)),
+        auth=AuthConfig(proxy_user_header="X-Forwarded-User", proxy_users=("ada=analysts",)),
+    )
+    with DataDirectory.open(tmp_path / "data") as directory:
+        async with open_lakehouse(config, directory) as lake:
+            yield Asked(lake)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "https://lake.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+async def test_no_foreign_page_asks_as_the_user_that_a_proxy_knows(
+    external: Asked, said: dict[str, str], status: int
+) -> None:
+    with external.holder("analysts", Grant("writer")) as holder:
+        browser = external.nobody()
+        headers = {"X-Forwarded-User": "ada", "Host": "lake.example", **said}
+        sent = {"sql": "SELECT 1"}
+        assert (await browser.post("/v1/sql", json=sent, headers=headers)).status_code == status
+        if not said:
+            return
+        del headers["X-Forwarded-User"]  # a page that holds a token itself is nobody's victim
+        assert (await holder.post("/v1/sql", json=sent, headers=headers)).status_code == 200

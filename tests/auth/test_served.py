@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -198,6 +199,19 @@ def test_a_statement_is_killed_by_its_caller_or_an_admin_and_by_nobody_else(
             thread.join(timeout=10)
             assert not thread.is_alive()
             assert clients["boss"].queries.all() == []
+
+
+def test_an_answer_ends_when_its_token_expires(guarded: ServerProcess) -> None:
+    ends = datetime.now(UTC) + timedelta(seconds=1.5)
+    with owner_of(guarded) as owner:
+        secret = owner.tokens.create("brief", [Grant("reader")], expires_at=ends).token
+    said = {"Authorization": f"Bearer {secret}", "Accept": "application/x-ndjson"}
+    sql = "SELECT i FROM range(1000000000) t(i)"
+    with httpx.stream("POST", f"{guarded.url}/v1/sql", json={"sql": sql}, headers=said) as answer:
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in answer.iter_raw():
+                assert datetime.now(UTC) < ends + timedelta(seconds=2)
+        assert datetime.now(UTC) >= ends
 
 
 def test_a_rotated_token_works_on_with_either_secret(guarded: ServerProcess) -> None:

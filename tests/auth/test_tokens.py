@@ -1,5 +1,6 @@
 """Tokens: made once, kept as a hash, rotated without a gap, revoked at once."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -172,6 +173,22 @@ def test_a_revocation_is_told_and_at_once(tokens: Tokens) -> None:
     assert told == [frozenset({token.id})]
     with pytest.raises(TokenNotFoundError):
         tokens.revoke("etl")
+
+
+async def test_an_expiry_is_told_once_and_a_rotation_has_somebody_left(tokens: Tokens) -> None:
+    made(tokens, "keeper")
+    ends = datetime.now(UTC) + timedelta(milliseconds=50)
+    short = tokens.create(TokenCreate("short", READER, expires_at=ends))
+    old = made(tokens, "etl", READER)
+    tokens.rotate("etl", timedelta(milliseconds=50))
+    told: list[frozenset[str]] = []
+    tokens.on_change = told.append
+    looking = asyncio.create_task(tokens.keep_looking())
+    await asyncio.sleep(1.5)
+    looking.cancel()
+    ended = frozenset({short.id, old.id})
+    assert told == [ended]
+    assert tokens.names_ended(ended) == {"short"}
 
 
 def test_the_last_admin_stays(tokens: Tokens) -> None:
