@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from lakehouse.auth.errors import ForbiddenError
-from lakehouse.auth.grants import Action, Covered, Resource, allows, allows_within, covered
+from lakehouse.auth.grants import Action, Covered, Resource, allows, allows_within, covered, parts
 from lakehouse.auth.models import NO_LIMITS, Grant, Limits
 
 
@@ -33,6 +33,10 @@ class Caller:
     def may_somewhere(self, action: Action, resource: Resource) -> bool:
         """Whether the caller may do `action` to a part of `resource`, or to all of it."""
         return allows_within(self.covers, action, resource)
+
+    def parts(self, action: Action, resource: Resource) -> list[Resource]:
+        """Return the parts of `resource` that the caller may do `action` to, sorted."""
+        return parts(self.covers, action, resource)
 
 
 LOCAL_OPERATOR = Caller("local", (Grant("admin"),))

@@ -88,6 +88,20 @@ def allows_within(grants: Iterable[Covered], action: Action, resource: Resource)
     )
 
 
+def parts(grants: Iterable[Covered], action: Action, resource: Resource) -> list[Resource]:
+    """Return the parts of `resource` that `allows` would allow, sorted; none is within another."""
+    grants = tuple(grants)
+    if allows(grants, action, resource):
+        return [resource]
+    needed = NEEDED_RANK[action]
+    found: list[Resource] = []
+    for prefix in sorted(prefix for prefix, rank in grants if rank >= needed):
+        is_new = not found or not prefix.startswith(found[-1])  # what one begins follows it
+        if prefix.startswith(resource) and is_new:
+            found.append(Resource(prefix))
+    return found
+
+
 def folded(name: str) -> str:
     """Return a name as the catalog compares it: ASCII letters in lower case."""
     return "".join(char.lower() if char.isascii() else char for char in name)

@@ -10,7 +10,14 @@ from typing import BinaryIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lakehouse.auth import check_may, may, may_somewhere, object_resource, table_resource
+from lakehouse.auth import (
+    ALL_OBJECTS,
+    caller,
+    check_may,
+    may,
+    object_resource,
+    table_resource,
+)
 from lakehouse.config import StorageConfig
 from lakehouse.errors import UnavailableError
 from lakehouse.state import State, Transaction
@@ -33,7 +40,6 @@ PIECE_BYTES = 256 * 1024
 GATHERED_BYTES = 1024 * 1024
 """What an upload gathers in memory before it goes to the disk: a thread hop for each."""
 THREADS_MAX = 16
-LISTED_AT_ONCE = 1_000
 STALL_MAX_S = 60.0
 """Seconds that an upload may pause before its place is given to another."""
 
@@ -118,13 +124,16 @@ class Objects:
         return OpenObject(info, file, self._limiter)
 
     def _list_visible(self, prefix: str, after: str, limit: int) -> tuple[list[ObjectInfo], bool]:
-        """List, of the objects that begin with `prefix`, those that the caller may see."""
+        """List, of the objects that begin with `prefix`, those that the caller may see.
+
+        Looks at no others, however many there are.
+        """
         kept: list[ObjectInfo] = []
-        more = may_somewhere("read", object_resource(prefix))
-        while more and len(kept) <= limit:
-            found, more = self._objects.list(prefix, after, LISTED_AT_ONCE)
-            kept += [each for each in found if may("read", object_resource(each.key))]
-            after = found[-1].key if found else after
+        for part in caller().parts("read", object_resource(prefix)):
+            if len(kept) <= limit:
+                wanted = limit + 1 - len(kept)
+                found, _ = self._objects.list(part.removeprefix(ALL_OBJECTS), after, wanted)
+                kept += found
         return kept[:limit], len(kept) > limit
 
     async def list(
@@ -139,8 +148,6 @@ class Objects:
         """
         if len(prefix.encode(errors="replace")) > KEY_MAX_BYTES:
             return [], False
-        if may("read", object_resource(prefix)):
-            return await self._call(partial(self._objects.list, prefix, after, limit))
         return await self._call(partial(self._list_visible, prefix, after, limit))
 
     async def delete(self, key: str) -> None:

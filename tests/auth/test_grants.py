@@ -3,6 +3,7 @@
 import pytest
 
 from lakehouse.auth import (
+    ALL_OBJECTS,
     EVERYTHING,
     Caller,
     Grant,
@@ -86,3 +87,18 @@ def test_without_a_grant_there_is_nothing() -> None:
 def test_what_is_no_grant_is_refused(on: str) -> None:
     with pytest.raises(InvalidGrantError):
         holding(("reader", on))
+
+
+def test_parts_are_sorted_and_none_is_within_another() -> None:
+    who = holding(
+        ("reader", "objects:b"),
+        ("writer", "objects:a/"),
+        ("reader", "objects:a/b"),
+        ("reader", "objects:a-"),
+        ("reader", "sales"),
+    )
+    assert who.parts("read", ALL_OBJECTS) == ["objects/a-", "objects/a/", "objects/b"]
+    assert who.parts("write", ALL_OBJECTS) == ["objects/a/"]
+    assert who.parts("read", object_resource("a/x")) == ["objects/a/x"]
+    assert who.parts("read", object_resource("c")) == []
+    assert holding(("reader", "*")).parts("read", ALL_OBJECTS) == [ALL_OBJECTS]

@@ -93,6 +93,31 @@ async def test_an_object_does_not_tell_which_hidden_dataset_holds_it(asked: Aske
         assert "purge=true" in (await seeing.delete(url)).text
 
 
+async def test_a_page_of_objects_is_of_what_the_caller_may_see(asked: Asked) -> None:
+    keys = ["a/1", "a/2", "b", "b/1", "c/1", "c/d/1", "c/d/2", "é/1", "😀/1", "zz"]
+    for key in keys:
+        await done(asked.operator.put(f"/v1/storage/put/{key}", content=b"x"))
+    prefixes = ["a/", "c/d/", "c/", "b", "no/", "é", "😀", "n" * 900, "n/" * 450]
+    grants = [Grant("reader", f"objects:{each}") for each in prefixes]
+    with asked.holder("some", *grants, Grant("writer", "own")) as some:
+
+        async def listed(prefix: str, limit: int) -> list[str]:
+            found, query = [], {"prefix": prefix, "limit": str(limit)}
+            while True:
+                page = (await done(some.get("/v1/storage/list", params=query))).json()
+                assert len(page["objects"]) <= limit
+                found += [each["key"] for each in page["objects"]]
+                if page["next"] is None:
+                    return found
+                query["continuation_token"] = page["next"]
+
+        for limit in (1, 2, 3, 100):
+            assert await listed("", limit) == keys[:-1]
+            assert await listed("c/d/1", limit) == ["c/d/1"]
+            assert await listed("c", limit) == ["c/1", "c/d/1", "c/d/2"]
+            assert await listed("z", limit) == []
+
+
 async def test_who_reads_a_dataset_registers_nothing_in_it(asked: Asked) -> None:
     await done(asked.operator.put("/v1/storage/put/a.parquet", content=parquet()))
     await done(register(asked.operator, "people", "a.parquet"))
