@@ -143,7 +143,8 @@ class Edge:
         admitted: Callable[[HTTPScope, Headers], Caller],
     ) -> None:
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            with acting(NOBODY):  # nothing asked who it is
+                await self._app(scope, receive, send)
             return
         path = scope["path"]
         headers = dict(scope["headers"])

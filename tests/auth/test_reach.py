@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
-from lakehouse.auth import Caller, Grant, TokenCreate, acting
+from lakehouse.auth import Caller, Grant, TokenCreate, acting, caller
 from lakehouse.config import AuthConfig, Config, ServerConfig
 from lakehouse.jobs import Job, JobHandle
+from lakehouse.observability import Metrics
 from lakehouse.state import DataDirectory
-from tests.services import client_of
+from tests.services import client_of, edge_of
 
 FINGERPRINT = "sha256:" + "0" * 64
 
@@ -237,3 +238,17 @@ async def test_no_foreign_page_asks_as_the_user_that_a_proxy_knows(
             return
         del headers["X-Forwarded-User"]  # a page that holds a token itself is nobody's victim
         assert (await holder.post("/v1/sql", json=sent, headers=headers)).status_code == 200
+
+
+async def test_what_is_no_request_of_http_asks_as_nobody() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(caller().name)
+
+    async def silent(*message: Any) -> Any:
+        return {}
+
+    scope: Any = {"type": "websocket", "path": "/v1/sql"}
+    await edge_of(app, Metrics("test"))(scope, silent, silent)
+    assert seen == ["nobody"]
