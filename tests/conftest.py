@@ -1,5 +1,6 @@
 """What tests of every package may ask for."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from lakehouse.config import Config
 from lakehouse.state import DataDirectory
 from tests import services
 from tests.services import ServerProcess, client_of, lakehouse_server
+
+# Processes are started some hundred times: what they import is compiled once, 0.3 s of CPU each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ class Edge:
                 began_at=time.time() - (time.perf_counter() - started),
                 caller=caller.name,
                 token_id=caller.token_id,
-                address=scope["client"][0] if scope["client"] else "",
+                address=self._entrance.address(joined(scope["headers"]), peer_of(scope)),
                 trace_id=trace,
                 method=scope["method"],
                 path=path[:PATH_LOGGED_MAX],
@@ -293,8 +293,12 @@ class Edge:
         if AUTHORIZATION not in headers:  # a proxy may vouch for whatever its user's browser sends
             for refusal in of_foreign_page(headers, self._origins(headers)):
                 raise refusal
-        peer = scope["client"][0] if scope["client"] else ""
-        return self._entrance.caller(joined(scope["headers"]), peer)
+        return self._entrance.caller(joined(scope["headers"]), peer_of(scope))
+
+
+def peer_of(scope: HTTPScope) -> str:
+    """Return the address that the connection is from; empty for a socket of this machine."""
+    return scope["client"][0] if scope["client"] else ""
 
 
 def joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

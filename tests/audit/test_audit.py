@@ -13,7 +13,7 @@ import pytest
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.audit import Audit, AuditRow
 from lakehouse.auth import Grant, TokenCreate
-from lakehouse.config import AuditConfig, Config
+from lakehouse.config import AuditConfig, Config, ServerConfig
 from lakehouse.state import DataDirectory, State
 from tests.services import client_of
 
@@ -101,6 +101,20 @@ async def test_a_refusal_is_in_the_log(audited: Lakehouse, secret: str) -> None:
     ]
     assert wrong not in str(found)
     assert "secret-query" not in str(found)
+
+
+async def test_behind_a_proxy_the_address_is_that_of_its_client(tmp_path: Path) -> None:
+    config = Config(server=ServerConfig(trusted_proxies=("127.0.0.1",)))
+    with DataDirectory.open(tmp_path / "data") as directory:
+        async with (
+            open_lakehouse(config, directory) as lake,
+            client_of(create_app(lake)) as client,
+        ):
+            said = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
+            await client.post("/v1/namespaces", json={"name": "a"}, headers=said)
+            await client.post("/v1/namespaces", json={"name": "b"})
+            found = [each["address"] for each in lake.audit.table().to_pylist()]
+    assert found == ["192.0.2.7", "127.0.0.1"]
 
 
 async def test_a_statement_is_in_the_log_by_its_hash_and_its_tables(
