@@ -22,6 +22,8 @@ def fault(error: Exception, body: bytes) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8: {error.reason}"
     said = str(error).removeprefix("JSON is malformed: ")
+    if "out of range" in said:
+        return f"it holds a number that is too large ({said[:1].lower()}{said[1:]})"
     if said != "Input data was truncated":
         return said[:1].lower() + said[1:]
     size = len(body.rstrip(WHITESPACE))

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""Iceberg's long; its counts are ints."""
 
 
 class TableName(NamedTuple):
@@ -77,11 +79,11 @@ class RefPut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before, and a new one the table as it is now."""
     move: bool = False
     """A tag that is there goes to another snapshot."""
-    max_ref_age_ms: PositiveInt | None = None
+    max_ref_age_ms: Milliseconds | None = None
     """How long it is kept after its snapshot was committed; without it for ever."""
     min_snapshots_to_keep: PositiveInt | None = None
     """Of a branch."""
-    max_snapshot_age_ms: PositiveInt | None = None
+    max_snapshot_age_ms: Milliseconds | None = None
     """Of a branch: how long its snapshots are kept."""
 
 

@@ -25,6 +25,7 @@ from lakehouse.catalog.types import to_columns
 AsOf: TypeAlias = int | datetime | str
 """A snapshot id, a moment (aware): what was current then, or the name of a tag or a branch."""
 
+ID_DIGITS_MAX = 19
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a change did to rows; the specification's own counts are those of the files it wrote again.
 INSERTED, UPDATED, DELETED = (
@@ -176,7 +177,7 @@ def read_as_of(asked: int | str) -> AsOf:
     """
     if isinstance(asked, int):
         return asked
-    if is_digits(asked):
+    if is_id(asked):
         return int(asked)
     try:
         at = datetime.fromisoformat(asked)
@@ -209,11 +210,12 @@ def snapshot_id_of(metadata: Json, as_of: int | str) -> int:
         return as_of
     if as_of in metadata["refs"]:
         return int(metadata["refs"][as_of]["snapshot-id"])
-    return int(as_of) if is_digits(as_of) else -1
+    return int(as_of) if is_id(as_of) else -1
 
 
-def is_digits(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def is_id(text: str) -> bool:
+    """Whether a text can be a snapshot id: 63 bits, in digits."""
+    return text.isascii() and text.isdigit() and len(text) <= ID_DIGITS_MAX
 
 
 def read_schema(table: LoadedTable, snapshot: Json | None, as_of: AsOf | None) -> Json:

@@ -6,6 +6,7 @@ checks it against a type made from the table, and Arrow carries it: the engine p
 """
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -105,7 +106,10 @@ class RowReader:
         if self.is_flat:
             came = 1 + sum(len(values) - values.count(msgspec.UNSET) for values in cells)
         else:
-            came = key_count(msgspec.json.decode(body))
+            try:
+                came = key_count(msgspec.json.decode(body))
+            except msgspec.ValidationError as error:  # a number that only a decimal can hold
+                raise self._refusal(str(error)) from error
         if keys_most(body, plain_names="map<" not in self.types) == came:
             return
         if bad := first_repeated(body):
@@ -115,15 +119,13 @@ class RowReader:
         keep = self.kept[number]
         if msgspec.UNSET in values:
             values = [None if value is msgspec.UNSET else value for value in values]
-        if keep is not None:
-            values = [keep(value) if value is not None else None for value in values]
         type_ = self.schema.field(number).type
         try:
-            return pa.array(values, type_)
+            return pa.array([kept_value(value, keep) for value in values], type_)
         except (pa.ArrowException, OverflowError) as error:
             for line, value in enumerate(values, start=1):
                 try:
-                    pa.array([value], type_)
+                    pa.array([kept_value(value, keep)], type_)
                 except (pa.ArrowException, OverflowError):
                     column = self.columns[number]
                     reason = f"{shown(value)} does not fit into {column.type}"
@@ -267,8 +269,15 @@ def kept_value(value: Any, keep: Kept) -> Any:
     return value if keep is None or value is None else keep(value)
 
 
+def single(value: float | str) -> float:
+    """Return a number of 32 bits; `OverflowError` where Arrow would make it infinite."""
+    struct.pack("<f", number := float(value))
+    return number
+
+
 SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Any, Kept], ...] = (
     (pa.types.is_boolean, bool, None),
+    (pa.types.is_float32, Finite, single),
     (pa.types.is_floating, Finite, float),
     (pa.types.is_decimal, Decimal, None),
     (pa.types.is_date, date, None),

@@ -118,16 +118,17 @@ def held_as_it_is(path: Path) -> Iterator[None]:
 
 
 def refuse_lost_catalog(path: Path) -> None:
-    """Refuse a directory whose tables nothing names any more.
+    """Refuse a directory whose tables nothing names any more: its catalog is gone, or is none.
 
     An empty catalog would be copied over the last copy of the full one, and maintenance would
     take every file for an orphan.
 
     Raises:
         CatalogLostError: there are tables and no catalog.
+        StateDamagedError: what is there in its place is no database.
     """
-    if (path / CATALOG).exists():
-        return
+    if (path / CATALOG).exists() and step_of(path / CATALOG) > 0:
+        return  # of 0 is an empty file, or a database that is not ours
     warehouse = path / "warehouse"
     left = [warehouse / "_catalog" / CATALOG, *warehouse.glob("tables/*/*/metadata")]
     if any(each.exists() for each in left):

@@ -42,8 +42,8 @@ class CatalogLostError(UnprocessableError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} holds tables, but its catalog.db is gone; `lakehouse catalog rebuild --data "
-            f"{path}` makes it anew from the warehouse (docs/recovery.md)"
+            f"{path} holds tables, but its catalog.db is gone or empty; `lakehouse catalog rebuild"
+            f" --data {path}` makes it anew from the warehouse (docs/recovery.md)"
         )
 
 

@@ -194,6 +194,31 @@ def test_a_version_is_an_id_or_a_text_and_no_other_number(http: httpx.Client) ->
         assert "AT takes" in answer.json()["detail"], answer.text
 
 
+@pytest.mark.parametrize("digits", [20, 4_301, 6_000])
+def test_a_snapshot_id_beyond_any_is_one_that_is_not_there(http: httpx.Client, digits: int) -> None:
+    load(http, "beyond", "1,a\n")
+    number, table = "9" * digits, "/v1/tables/beyond"
+    for answer in (
+        http.get(f"{table}/diff", params={"from": number}),
+        http.get(f"{table}/export", params={"as_of": number, "format": "csv"}),
+        http.get(f"{table}/changes", params={"since": number}),
+        http.post(f"{table}/rollback", json={"to": number}),
+        http.post("/v1/sql", json={"sql": "FROM beyond", "as_of": {"beyond": number}}),
+    ):
+        assert answer.status_code == 404, answer.text
+        assert answer.json()["type"] == "/problems/snapshot-not-found"
+
+
+@pytest.mark.parametrize("field", ["max_ref_age_ms", "max_snapshot_age_ms"])
+def test_a_retention_beyond_what_iceberg_holds_is_refused(http: httpx.Client, field: str) -> None:
+    load(http, "beyond", "1,a\n")
+    for number in (2**63, 2**64, 0, -1):
+        body = {"type": "branch", field: number}
+        answer = http.put("/v1/tables/beyond/refs/kept", json=body)
+        assert answer.status_code == 400, answer.text
+        assert field in answer.json()["detail"]
+
+
 def test_main_stays(http: httpx.Client) -> None:
     load(http, "stays", "1,a\n")
     assert problem(http.delete("/v1/tables/stays/refs/main"), 400) == "invalid-input"

@@ -1,6 +1,7 @@
 """Rows as JSON: the forms that SQL answers give are taken back, and nothing else."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -228,3 +229,30 @@ def test_half_a_surrogate_pair_is_named(lake: Served, table: str, row: str, fiel
 
     assert (bad["row"], bad["field"]) == (2, field)
     assert "surrogate" in bad["reason"]
+
+
+@pytest.mark.parametrize("kind", ["flat", "with a struct"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('{"single": 1e39}', "does not fit into float"),
+        ('{"single": -3.5e38}', "does not fit into float"),
+        ('{"single": 1e400}', "out of range"),
+        ('{"exact": 1e400000}', r"1E\+400000|out of range"),
+        ('{"exact": ' + "9" * 6000 + "}", "does not fit|out of range"),
+        ('{"place": {"lat": 1e39}}', "does not fit into struct|no such column"),
+    ],
+)
+def test_a_number_that_is_too_large_is_refused_and_never_made_infinite(
+    lake: Served, name: str, kind: str, value: str, words: str
+) -> None:
+    columns = {"single": "float", "exact": "decimal(38,10)"}
+    columns |= {} if kind == "flat" else {"place": "struct<lat: float>"}
+    wanted = [{"name": n, "type": t} for n, t in columns.items()]
+    lake.send("POST", "/v1/tables", json={"name": name, "columns": wanted})
+    sent = lake.send("POST", f"/v1/tables/{name}/rows", content=f'{{"rows": [{value}]}}')
+    assert sent.status_code == 400, sent.text
+    assert re.search(words, sent.json()["detail"]), sent.text
+    fits = '{"rows": [{"single": 3.4028235e38}, {"single": "Infinity"}]}'
+    assert lake.send("POST", f"/v1/tables/{name}/rows", content=fits).status_code == 201
+    assert [row[0] for row in lake.rows(name)] == [3.4028235e38, "Infinity"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -428,12 +429,33 @@ def test_a_directory_that_is_served_is_refused(tmp_path: Path) -> None:
         rebuild(tmp_path / "data", apply=True)
 
 
-def test_no_server_starts_on_tables_without_a_catalog(tmp_path: Path) -> None:
+def there(data_dir: Path) -> list[bytes | None]:
+    """Return the catalog and its copy in the warehouse, as far as they are there."""
+    places = [data_dir / "catalog.db", data_dir / "warehouse" / "_catalog" / "catalog.db"]
+    return [place.read_bytes() if place.exists() else None for place in places]
+
+
+def of_somebody_else(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (id)")
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [Path.unlink, lambda path: path.write_bytes(b""), of_somebody_else],
+    ids=["gone", "empty", "of somebody else"],
+)
+def test_no_server_starts_on_tables_without_a_catalog(
+    tmp_path: Path, lose: Callable[[Path], object]
+) -> None:
     data_dir = tmp_path / "data"
     with lakehouse_server(data_dir) as server:
         answer = httpx.post(f"{server.url}/v1/ingest?name=t&format=csv", content="id\n1\n")
         assert answer.status_code == 200, answer.text
-    (data_dir / "catalog.db").unlink()
+    lose(data_dir / "catalog.db")
+    left = there(data_dir)
     before = {each: each.stat().st_mtime_ns for each in data_dir.rglob("*") if each.is_file()}
     command = [
         sys.executable,
@@ -452,4 +474,4 @@ def test_no_server_starts_on_tables_without_a_catalog(tmp_path: Path) -> None:
     assert f"lakehouse catalog rebuild --data {data_dir}" in " ".join(done.stderr.split())
     after = {each: each.stat().st_mtime_ns for each in data_dir.rglob("*") if each.is_file()}
     assert {p for p in before if p.name != "lock"} <= set(after)
-    assert not (data_dir / "catalog.db").exists()
+    assert there(data_dir) == left, "what is there is all there is to rebuild it from"
