@@ -42,6 +42,7 @@ NEXT_STEPS = {
     "server-not-running": "start it with `lakehouse serve`, or give --url or --data DIR",
     "data-directory-in-use": "give its --url, or stop it first",
     "no-data-directory": "`lakehouse ingest --data DIR FILE` makes one",
+    "nothing-to-recover": "--data DIR says which one is meant",
     "table-not-found": "`lakehouse tables` lists what is there",
     "table-exists": "--mode append adds to it, --mode overwrite replaces its rows",
     "schema-drift": "`lakehouse describe TABLE` shows columns; --evolve brings new ones along",

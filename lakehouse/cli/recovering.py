@@ -10,7 +10,7 @@ import msgspec
 from lakehouse.cli import exits, output
 from lakehouse.cli.jobs import bar
 from lakehouse.cli.settings import settings
-from lakehouse.cli.where import NoDataDirectoryError, connected, on_directory
+from lakehouse.cli.where import NothingToRecoverError, connected, on_directory
 from lakehouse.client import Client
 from lakehouse.recovery import BackupReport, Rebuilt, relocate_directory, verify
 from lakehouse.recovery import rebuild as rebuild_catalog
@@ -104,7 +104,7 @@ def verified(source: Path, as_json: bool) -> None:
 
 def rebuild(data_dir: Path, apply: bool, as_json: bool) -> None:
     if not data_dir.is_dir():
-        raise NoDataDirectoryError(data_dir)
+        raise NothingToRecoverError(data_dir)
     done = rebuild_catalog(data_dir, apply=apply)
     if as_json:
         output.emit(done)
@@ -149,7 +149,7 @@ def relocate(
 ) -> None:
     path = data_dir or Path(new.removeprefix("file://")).absolute().parent
     if not (path / "catalog.db").exists():
-        raise NoDataDirectoryError(path)
+        raise NothingToRecoverError(path)
     moved = relocate_directory(path, old, new, without=without)
     if as_json:
         output.emit({"tables": moved})

@@ -26,6 +26,10 @@ class NoDataDirectoryError(NotFoundError):
         super().__init__(f"there is no data directory {path}", path=str(path))
 
 
+class NothingToRecoverError(NoDataDirectoryError):
+    """Of a command that mends what is there: none is made."""
+
+
 def connected(
     work: Callable[[Client], T],
     url: str | None,

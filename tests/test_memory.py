@@ -1,0 +1,51 @@
+"""The process under statements that ask for more memory than there is."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lakehouse.server import MEMORY_ROOM_BYTES
+from tests.services import ServerProcess, lakehouse_server
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="a quarter of a minute")
+def test_a_statement_that_asks_for_more_than_there_is_ends_alone(tmp_path: Path) -> None:
+    """None of them is stopped by DuckDB's own limit: what refuses is `RLIMIT_DATA`."""
+    max_bytes = 512 * 1024**2
+    megabyte = "repeat('x', 1000000)"
+    hostile = [
+        f"SELECT len(concat_ws('', {', '.join([megabyte] * 2000)}))",
+        f"SELECT len(list({megabyte} || i)) FROM range(3000) t(i)",
+        "SELECT len(list_transform(range(3000), lambda x: repeat('y', 1000000) || x))",
+    ]
+    with (
+        lakehouse_server(tmp_path / "data", LAKEHOUSE_MEMORY__MAX_BYTES=str(max_bytes)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        for sql in hostile:
+            answer = client.post("/v1/sql", json={"sql": sql})
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["type"] == "/problems/memory-pressure"
+            assert client.post("/v1/sql", json={"sql": "SELECT 1"}).json()["rows"] == [[1]]
+        assert size_of(server, "VmHWM") < max_bytes + MEMORY_ROOM_BYTES
+        # What it took comes back: else the next statement, or thread, would find no room.
+        wait_until(lambda: size_of(server, "VmData") < max_bytes + MEMORY_ROOM_BYTES // 2)
+
+
+def size_of(server: ServerProcess, what: str) -> int:
+    """Return a size of `/proc/<pid>/status`, in bytes."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{what}:")]
+    return int(line.split()[1]) * 1024
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
