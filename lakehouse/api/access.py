@@ -22,7 +22,7 @@ class Guard:
         self.action = action
         self._what = what
 
-    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         if not may_somewhere(self.action, EVERYTHING):
             raise ForbiddenError(self.action, self._what)
 
@@ -30,12 +30,12 @@ class Guard:
 class WholeGuard(Guard):
     """Lets through who may do an action to everything: a part of it is no part of a server."""
 
-    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         if not may(self.action, EVERYTHING):
             raise ForbiddenError(self.action, self._what)
 
 
-def open_to_all(connection: Connection, handler: BaseRouteHandler) -> None:
+async def open_to_all(connection: Connection, handler: BaseRouteHandler) -> None:
     """Nothing is asked here; the edge says who needs a token for it."""
 
 

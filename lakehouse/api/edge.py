@@ -155,6 +155,7 @@ class Edge:
         unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         added = [(TRACE_FIELD, trace.encode()), *self._cors.allowing(headers)]
         caller, noted, received_bytes, is_audited = NOBODY, Record(), 0, False
+        is_answered = False
         is_write = scope["method"] not in READ_METHODS and not path.startswith(STATEMENTS)
 
         def audited() -> AuditRow:
@@ -162,11 +163,11 @@ class Edge:
                 began_at=time.time() - (time.perf_counter() - started),
                 caller=caller.name,
                 token_id=caller.token_id,
-                address=self._entrance.address(joined(scope["headers"]), peer_of(scope)),
+                address=self._address(scope),
                 trace_id=trace,
                 method=scope["method"],
                 path=path[:PATH_LOGGED_MAX],
-                status=status,
+                status=status if is_answered else 0,
                 sql_sha256=noted.sql_sha256,
                 tables=sorted(noted.tables),
                 row_count=noted.row_count,
@@ -183,12 +184,13 @@ class Edge:
             return message
 
         async def send_traced(message: Message) -> None:
-            nonlocal status, sent_bytes, is_audited
+            nonlocal status, sent_bytes, is_audited, is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_answered = message["status"], True
                 if is_write or status in REFUSALS:  # on the disk before anybody is told
                     is_audited = True
-                    await self._audit.write(audited())
+                    if noted.audit_id is None:  # no change of a table, which stores it with it
+                        await self._audit.write(audited())
                 sent = [*message.get("headers", ()), *SAFE_HEADERS, *added]
                 if unread:  # the rest of the body still comes: no request can follow it
                     sent = [pair for pair in sent if pair[0].lower() != b"connection"]
@@ -198,6 +200,8 @@ class Edge:
                 sent_bytes += len(message["body"])
             await send(message)
 
+        if is_write:
+            noted.row = audited
         counted = path not in OPERATIONS
         self.inside += counted
         try:
@@ -229,7 +233,9 @@ class Edge:
             raise
         finally:
             self.inside -= counted
-            if not is_audited and (is_write or noted.sql_sha256):
+            if noted.audit_id is not None:
+                self._audit.answered(noted.audit_id, audited())
+            elif not is_audited and (is_write or noted.sql_sha256):
                 self._audit.later(audited())
             self._tell(scope, caller, status, time.perf_counter() - started, sent_bytes)
             trace_id.reset(token)
@@ -271,6 +277,12 @@ class Edge:
                 "sent_bytes": sent_bytes,
             },
         )
+
+    def _address(self, scope: HTTPScope) -> str:
+        """Return where a request comes from, behind the proxies that we trust."""
+        if not self._entrance.proxies:
+            return peer_of(scope)
+        return self._entrance.address(joined(scope["headers"]), peer_of(scope))
 
     def _origins(self, headers: Headers) -> frozenset[str]:
         """Return the origins of pages that may ask: our own, as this request names us, and more."""

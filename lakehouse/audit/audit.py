@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from lakehouse.audit.models import AuditRow
+from lakehouse.audit.record import Record, record
 from lakehouse.config import AuditConfig
 from lakehouse.state import State, Transaction
 
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 COLUMNS = AuditRow.__struct_fields__
 INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+ANSWERED = (
+    "UPDATE audit SET status = ?, tables = ?, row_count = ?, received_bytes = ?, sent_bytes = ?,"
+    " duration_s = ? WHERE audit_id = ?"
+)
 SELECT = f"SELECT audit_id, {', '.join(COLUMNS)} FROM audit ORDER BY audit_id"
 LATER_S = 1.0
 """How long a statement's row may wait for others to be written with."""
@@ -47,6 +52,23 @@ FIELDS: list[tuple[str, pa.DataType]] = [
 SCHEMA = pa.schema(FIELDS)
 
 
+def store_with(tx: Transaction) -> list[tuple[Record, int]]:
+    """Store the row of the request that is worked on in the transaction of its change.
+
+    So one is there exactly if the other is, and no request waits for a second fsync. Its status is
+    0 until it was answered. Returns what `stored` is to be called with once all is on the disk.
+    """
+    asked = record().together or [record()]
+    rows = [(each, each.row()) for each in asked if each.row is not None and each.audit_id is None]
+    return [(each, tx.execute(INSERT, values_of(row)).lastrowid or 0) for each, row in rows]
+
+
+def stored(found: Sequence[tuple[Record, int]]) -> None:
+    """Note which rows are on the disk."""
+    for each, audit_id in found:
+        each.audit_id = audit_id
+
+
 class Audit:
     """Rows that come together are one transaction: no request waits for another's fsync."""
 
@@ -54,6 +76,7 @@ class Audit:
         self._state = state
         self._config = config
         self._rows: list[AuditRow] = []
+        self._answers: list[tuple[object, ...]] = []
         self._writing: asyncio.Task[None] | None = None
         self._failed: str | None = None
 
@@ -77,6 +100,20 @@ class Audit:
     def later(self, row: AuditRow) -> None:
         """Have the row written within `LATER_S`."""
         self._rows.append(row)
+
+    def answered(self, audit_id: int, row: AuditRow) -> None:
+        """Have the row that was stored with a change say how that was answered, soon."""
+        self._answers.append(
+            (
+                row.status,
+                msgspec.json.encode(row.tables).decode(),
+                row.row_count,
+                row.received_bytes,
+                row.sent_bytes,
+                row.duration_s,
+                audit_id,
+            )
+        )
 
     def warnings(self) -> list[str]:
         """Return why rows are missing, if any are, for `/ready`."""
@@ -102,15 +139,17 @@ class Audit:
         """
         if self._writing is not None:
             await asyncio.wait([self._writing])  # of the group before: ours is in the next
-        if self._rows:
+        if self._rows or self._answers:
             rows, self._rows = self._rows, []
-            self._writing = asyncio.create_task(self._write(rows))
+            answers, self._answers = self._answers, []
+            self._writing = asyncio.create_task(self._write(rows, answers))
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
-    async def _write(self, rows: Sequence[AuditRow]) -> None:
+    async def _write(self, rows: Sequence[AuditRow], answers: Sequence[tuple[object, ...]]) -> None:
         def work(tx: Transaction) -> None:
             tx.executemany(INSERT, [values_of(row) for row in rows])
+            tx.executemany(ANSWERED, answers)
 
         try:
             await anyio.to_thread.run_sync(partial(self._state.write, work, notable=False))

@@ -17,6 +17,7 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Without its query."""
     status: int
+    """0 when the change is there and nobody knows whether its answer left: the process ended."""
     sql_sha256: str | None
     """Of a statement's text."""
     tables: list[str]
@@ -25,5 +26,5 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     """Rows answered, or changed."""
     received_bytes: int
     sent_bytes: int
-    """Of a write and of a refusal 0: its row is on the disk before the answer leaves."""
+    """Of a refusal 0: its row is on the disk before the answer leaves."""
     duration_s: float

@@ -1,21 +1,31 @@
 """What modules know of a request and the edge does not: its tables, its rows, its statement."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+from lakehouse.audit.models import AuditRow
 
 
 @dataclass(slots=True)
 class Record:
     """Filled in while a request is worked on; on whichever thread."""
 
+    row: Callable[[], AuditRow] | None = None
+    """Makes the row of a request that writes, as it is by now."""
+    audit_id: int | None = None
+    """Of the row that is stored already: with the change itself."""
+    together: Sequence["Record"] = ()
+    """The requests that one change is made for, when they are several."""
     tables: set[str] = field(default_factory=set)
     row_count: int = 0
     sql_sha256: str | None = None
 
     def note(self, tables: tuple[str, ...] = (), rows: int = 0, sql: str | None = None) -> None:
+        for each in self.together:
+            each.note(tables)
         self.tables.update(tables)
         self.row_count += rows
         if sql is not None:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import orjson
 
-from lakehouse.audit import record
+from lakehouse.audit import Record, record, store_with, stored
 from lakehouse.auth import check_may, may, table_resource
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import (
@@ -250,7 +250,7 @@ class Tables:
             for change, pointer in zip(changes, pointers, strict=True):
                 self._prepare(attempt, change, self.load(pointer) if pointer else None)
             reach("after-metadata")
-            self._state.write(lambda tx: self._move(tx, attempt, seal))
+            stored(self._state.write(lambda tx: self._move(tx, attempt, seal)))
         except BaseException as error:
             if attempt.is_decided and not isinstance(error, NOT_COMMITTED):
                 raise CommitStateUnknownError(str(changes[0].name)) from error
@@ -261,7 +261,6 @@ class Tables:
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
-            record().note((str(table.name),))
             self.on_commit(table.name)
         return attempt.tables
 
@@ -287,7 +286,9 @@ class Tables:
             LoadedTable(current.name if current else change.name, location, metadata)
         )
 
-    def _move(self, tx: Transaction, attempt: Attempt, seal: Seal | None) -> None:
+    def _move(
+        self, tx: Transaction, attempt: Attempt, seal: Seal | None
+    ) -> list[tuple[Record, int]]:
         for table, before in zip(attempt.tables, attempt.before, strict=True):
             if before is None:
                 if find_pointer(tx, table.name) is not None:  # the same name in another case
@@ -301,7 +302,11 @@ class Tables:
                     raise LostError
         if seal:
             seal(tx, attempt.tables)
+        for each in attempt.tables:
+            record().note((str(each.name),))
+        told = store_with(tx)
         attempt.is_decided = True
+        return told
 
     def _discard(self, attempt: Attempt) -> None:
         for key in attempt.keys:

@@ -201,7 +201,8 @@ class Appending:
         tables = [member.rows for member in members if member.rows is not None]
         if not tables:
             return
-        with acting(all_of(members)):
+        together = Record(together=[member.record for member in members])
+        with acting(all_of(members)), recording(together):
             self._commit(cursor, name, members, tables)
 
     def _commit(

@@ -79,13 +79,52 @@ async def test_a_write_is_in_the_log_when_it_is_answered(audited: Lakehouse, sec
     await asked(audited, secret, "POST", "/v1/tables", json=body)
     added = {"rows": [{"id": 1, "word": "marker-of-a-value"}, {"id": 2, "word": "x"}]}
     answer = await asked(audited, secret, "POST", "/v1/tables/sales.orders/rows", json=added)
-    found = audited.audit.table().to_pylist()  # no statement in between that could flush it
+    found = audited.audit.table().to_pylist()  # nothing in between that could write it
     made, appended = [each for each in found if each["caller"] == "writer"][-2:]
-    assert (made["path"], made["status"], made["tables"]) == ("/v1/tables", 201, ["sales.orders"])
-    assert (appended["row_count"], appended["tables"]) == (2, ["sales.orders"])
-    assert appended["received_bytes"] > 50
+    assert (made["path"], made["tables"]) == ("/v1/tables", ["sales.orders"])
+    assert (appended["path"], appended["tables"]) == (
+        "/v1/tables/sales.orders/rows",
+        ["sales.orders"],
+    )
+    deadline = time.monotonic() + 10
+    while {each["status"] for each in found} != {201}:
+        assert time.monotonic() < deadline, "how it was answered is there within a second"
+        await asyncio.sleep(0.1)
+        found = [e for e in audited.audit.table().to_pylist() if e["caller"] == "writer"]
+    assert len(found) == 2, "a change and its request are one row"
+    assert found[1]["row_count"] == 2
+    assert found[1]["received_bytes"] > 50
     assert appended["trace_id"] == answer.headers["X-Lakehouse-Trace-Id"]
     assert "marker-of-a-value" not in str(found)
+
+
+async def test_a_change_that_fails_leaves_no_row_of_one_that_happened(
+    audited: Lakehouse, secret: str
+) -> None:
+    before = len(audited.audit.table())
+    body = {"name": "sales.orders", "columns": [{"name": "id", "type": "long"}]}
+    answer = await asked(audited, secret, "POST", "/v1/tables", json=body)
+    assert answer.status_code == 409
+    (row,) = audited.audit.table().to_pylist()[before:]
+    assert row["status"] == 409
+
+
+async def test_requests_that_share_a_commit_have_a_row_each(
+    audited: Lakehouse, secret: str
+) -> None:
+    before = len(audited.audit.table())
+    path, rows_sent = "/v1/tables/sales.orders/rows", [{"id": 5}, {"id": 6}, {"id": 7}]
+    bodies = [{"rows": [row]} for row in rows_sent] + [{"rows": [{"id": "bad"}]}]
+    answers = await asyncio.gather(
+        *(asked(audited, secret, "POST", path, json=body) for body in bodies)
+    )
+    assert [each.status_code for each in answers] == [201, 201, 201, 400]
+    found = audited.audit.table().to_pylist()[before:]
+    assert len(found) == 4
+    assert {each["trace_id"] for each in found} == {
+        each.headers["X-Lakehouse-Trace-Id"] for each in answers
+    }
+    assert all(each["caller"] == "writer" for each in found)
 
 
 async def test_a_refusal_is_in_the_log(audited: Lakehouse, secret: str) -> None:
