@@ -43,6 +43,7 @@ from lakehouse.catalog.table import (
     Pinned,
     TableRef,
     TableState,
+    Where,
     chosen_snapshot,
     moment,
     read_schema,
@@ -237,7 +238,7 @@ class Catalog:
         return result
 
     def _pin(
-        self, cursor: Connection, table: LoadedTable, as_of: AsOf | None, where: bytes = b""
+        self, cursor: Connection, table: LoadedTable, as_of: AsOf | None, where: Where | None = None
     ) -> Pinned:
         snapshot = chosen_snapshot(table, as_of)
         schema = read_schema(table, snapshot, as_of)

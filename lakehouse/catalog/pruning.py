@@ -6,7 +6,6 @@ becomes `low <= '2024-05-01' AND high >= '2024-05-01'`, bound and cast as the st
 A wrong drop loses rows silently, so what is not on the short lists here drops nothing.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from lakehouse.catalog.manifests import Manifests, has_deletes, live
 from lakehouse.catalog.metadata import NAME_MAPPING, Json
 from lakehouse.catalog.names import folded
 from lakehouse.catalog.relations import matching
+from lakehouse.catalog.table import Where
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field
 from lakehouse.database import Connection, EngineDataError, EngineProgrammingError
@@ -49,6 +49,9 @@ TEXT, NUMBER, SUM = "text", "number", "sum"
 NUMBERS = frozenset(["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL"])
 MOMENTS = {"date": "DATE", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMP WITH TIME ZONE"}
 PLAIN = frozenset(["BOOLEAN", "DOUBLE", "FLOAT", "TIME", "UUID", *MOMENTS.values()])
+WRITTEN = frozenset(["CONSTANT", "PARAMETER"])
+# What the engine makes of the values that JSON has; of a list or of null nothing is compared.
+KINDS = {bool: "BOOLEAN", int: NUMBER, float: "DOUBLE", str: TEXT}
 UNITS = frozenset(["year", "quarter", "month", "week", "day", "hour", "minute", "second"])
 # What constants may be made of: cheap, and the same at any time.
 ARITHMETIC = frozenset(["+", "-", "*", "trunc", *(f"to_{unit}s" for unit in UNITS)])
@@ -84,38 +87,34 @@ class Pruning:
         table: LoadedTable,
         snapshot: Json | None,
         schema: Json,
-        where: bytes,
+        where: Where | None,
     ) -> tuple[str, ...] | None:
         """Return the locations of the files to read, sorted; None for the whole snapshot.
-
-        Args:
-            where: a JSON list of trees, all of which a row must meet; columns by bare names.
 
         Raises:
             ObjectNotFoundError, UnreadableFileError: a manifest is gone, or is none.
         """
-        if not where or snapshot is None or not can_choose(table.metadata, schema["fields"]):
+        if where is None or snapshot is None or not can_choose(table.metadata, schema["fields"]):
             return None
-        digest = hashlib.sha256(where).hexdigest()
-        key = f"{snapshot['manifest-list']}#{schema['schema-id']}#{digest}"
+        key = f"{snapshot['manifest-list']}#{schema['schema-id']}#{where.digest()}"
         return self._chosen.get(
             key, lambda: self._choose(cursor, table.metadata, snapshot, schema, where)
         )
 
     def _choose(
-        self, cursor: Connection, metadata: Json, snapshot: Json, schema: Json, where: bytes
+        self, cursor: Connection, metadata: Json, snapshot: Json, schema: Json, where: Where
     ) -> tuple[str, ...] | None:
         listed = self._manifests.read_list(snapshot["manifest-list"])
         holding = list(live(listed))
         count = sum((m.added_files_count or 0) + (m.existing_files_count or 0) for m in holding)
         if count < FILES_MIN or has_deletes(listed):
             return None
-        condition = Condition({folded(each["name"]): each for each in schema["fields"]})
-        tree = condition.all_of(orjson.loads(where))
+        condition = Condition.over(schema["fields"], where.values)
+        tree = condition.all_of(orjson.loads(where.trees))
         if tree is None:
             return None
         table = self._bounds.read(metadata, holding, list(condition.used.values()))
-        numbers = meeting(cursor, table, list(condition.used.values()), tree)
+        numbers = meeting(cursor, table, condition, tree)
         if numbers is None or not worth_choosing(len(numbers), count, len(holding)):
             return None
         files = self._manifests.live_files(holding)
@@ -136,14 +135,14 @@ def worth_choosing(chosen: int, count: int, manifests: int) -> bool:
 
 
 def meeting(
-    cursor: Connection, table: pa.Table, fields: Iterable[Field], tree: Tree
+    cursor: Connection, table: pa.Table, condition: "Condition", tree: Tree
 ) -> list[int] | None:
     """Return the numbers of the files whose bounds do not contradict `tree`.
 
     None when the engine cannot compare them; the statement itself will say why.
     """
     select = {"error": False, "statements": [{"node": {**SELECT, "select_list": [tree]}}]}
-    uuids = [each["id"] for each in fields if each["type"] == "uuid"]
+    uuids = [id_ for id_, each in condition.used.items() if each["type"] == "uuid"]
     casts = ", ".join(
         f"CAST({side}_{id_} AS UUID) AS {side}_{id_}" for id_ in uuids for side in ("low", "high")
     )
@@ -158,7 +157,8 @@ def meeting(
         text = row[0].removeprefix("SELECT ")
         found = cursor.execute(
             f"SELECT file FROM (SELECT {columns} FROM {RELATION}) "
-            f"WHERE ({text}) IS NOT FALSE ORDER BY file"
+            f"WHERE ({text}) IS NOT FALSE ORDER BY file",
+            condition.values_in(tree),
         ).fetchall()
     except (EngineDataError, EngineProgrammingError):
         return None
@@ -173,8 +173,14 @@ class Condition:
 
     fields: Mapping[str, Field]
     """By folded name."""
+    parameters: Mapping[str, Any]
+    """Their values; the engine binds them as it will in the statement."""
     used: dict[int, Field] = field(default_factory=dict)
     """The columns whose bounds are compared, by id."""
+
+    @classmethod
+    def over(cls, fields: Iterable[Field], parameters: Mapping[str, Any]) -> "Condition":
+        return cls({folded(each["name"]): each for each in fields}, parameters)
 
     def all_of(self, trees: Iterable[Tree], depth: int = 0) -> Tree | None:
         """Return what is false of a file when no row of it can meet all of `trees`."""
@@ -207,23 +213,23 @@ class Condition:
         return None
 
     def comparison(self, kind: str, left: Tree, right: Tree) -> Tree | None:
-        if kind_of_constant(left) is not None:
+        if self.kind(left) is not None:
             kind, left, right = MIRRORED[kind], right, left
         column = self.operand(left)
-        if column is None or not comparable(column, left, [right]):
+        if column is None or not self.comparable(column, left, [right]):
             return None
         return joined("AND", [flag("values", column), reached(kind, left, column, right)])
 
     def between(self, value: Tree, lower: Tree, upper: Tree) -> Tree | None:
         column = self.operand(value)
-        if column is None or not comparable(column, value, [lower, upper]):
+        if column is None or not self.comparable(column, value, [lower, upper]):
             return None
         sides = [reached(AT_LEAST, value, column, lower), reached(AT_MOST, value, column, upper)]
         return joined("AND", [flag("values", column), *sides])
 
     def one_of(self, value: Tree, *constants: Tree) -> Tree | None:
         column = self.operand(value)
-        if column is None or not comparable(column, value, constants):
+        if column is None or not self.comparable(column, value, constants):
             return None
         equal = joined("OR", [reached(EQUAL, value, column, each) for each in constants])
         if equal is None or len(constants) > VALUES_MAX:
@@ -233,9 +239,9 @@ class Condition:
     def prefix(self, call: Tree, value: Tree, pattern: Tree) -> Tree | None:
         """`LIKE 'a%'`: cut to a length, texts are in the order that they were in."""
         column = self.column(value)
-        if column is None or column["type"] != "string" or not is_text(pattern):
+        text, name = self.text(pattern), call["function_name"].lower()
+        if column is None or column["type"] != "string" or text is None:
             return None
-        text, name = pattern["value"]["value"], call["function_name"].lower()
         if name == "~~":
             text = re.split(r"[%_\\]", text, maxsplit=1)[0]
         elif name not in PREFIXED:
@@ -270,6 +276,70 @@ class Condition:
             return None
         return column
 
+    def comparable(self, column: Field, value: Tree, constants: Sequence[Tree]) -> bool:
+        """Whether the engine compares the column with each of `constants` as it does with all.
+
+        It compares numbers, and times, in the widest type of them. A text that is compared with
+        something else is cast, and its order is another one then.
+        """
+        kinds = {self.kind(each) for each in constants}
+        if None in kinds:
+            return False
+        if column["type"] == "string":
+            return kinds == {TEXT} and value["class"] == "COLUMN_REF"
+        if any(each["class"] not in WRITTEN for each in constants if self.kind(each) == TEXT):
+            return False
+        if len(constants) == 1 or kinds in ({TEXT}, {NUMBER}, {"DOUBLE"}):
+            return True
+        return kinds <= {*MOMENTS.values(), SUM}
+
+    def kind(self, tree: Tree) -> str | None:
+        """Return the type of a constant, roughly: NUMBER, TEXT, SUM or the engine's name of it.
+
+        None when it is not one, or may be something else the next time.
+        """
+        if tree["class"] in WRITTEN:
+            return self.kind_of_value(tree)
+        stack = [tree]
+        while stack:
+            node = stack.pop()
+            if node["class"] == "CAST" and rough(node["cast_type"]) is not None:
+                stack.append(node["child"])
+            elif node["class"] == "FUNCTION" and node["function_name"].lower() in ARITHMETIC:
+                stack.extend(node["children"])
+            elif node["class"] == "PARAMETER" and self.kind_of_value(node) is not None:
+                continue
+            elif node["class"] != "CONSTANT":
+                return None
+        return rough(tree["cast_type"]) if tree["class"] == "CAST" else SUM
+
+    def kind_of_value(self, tree: Tree) -> str | None:
+        if tree["class"] == "CONSTANT":
+            return rough(tree["value"]["type"])
+        value = self.parameters.get(tree["identifier"])
+        return KINDS.get(type(value))
+
+    def text(self, tree: Tree) -> str | None:
+        """Return the text that a constant is."""
+        if tree["class"] not in WRITTEN or self.kind(tree) != TEXT:
+            return None
+        if tree["class"] == "PARAMETER":
+            return str(self.parameters[tree["identifier"]])
+        return None if tree["value"]["is_null"] else str(tree["value"]["value"])
+
+    def values_in(self, tree: Tree) -> dict[str, Any]:
+        """Return the values of the parameters that are in `tree`."""
+        found, stack = {}, [tree]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, list):
+                stack.extend(node)
+            elif isinstance(node, dict):
+                stack.extend(node.values())
+                if node.get("class") == "PARAMETER":
+                    found[node["identifier"]] = self.parameters[node["identifier"]]
+        return found
+
 
 def under(tree: Tree) -> Tree | None:
     """Return what `tree` is made of when it keeps the order of that, for dates and times in UTC."""
@@ -291,41 +361,6 @@ def is_call(tree: Tree, name: str, arguments: int) -> bool:
     return bool(tree["function_name"].lower() == name and len(tree["children"]) == arguments)
 
 
-def comparable(column: Field, value: Tree, constants: Sequence[Tree]) -> bool:
-    """Whether the engine compares the column with each of `constants` as it does with all.
-
-    It compares numbers, and times, in the widest type of them. A text that is compared with
-    something else is cast, and its order is another one then.
-    """
-    kinds = {kind_of_constant(each) for each in constants}
-    if None in kinds:
-        return False
-    if column["type"] == "string":
-        return kinds == {TEXT} and value["class"] == "COLUMN_REF"
-    if any(each["class"] != "CONSTANT" for each in constants if kind_of_constant(each) == TEXT):
-        return False
-    return len(constants) == 1 or kinds in ({TEXT}, {NUMBER}) or kinds <= {*MOMENTS.values(), SUM}
-
-
-def kind_of_constant(tree: Tree) -> str | None:
-    """Return the type of a constant, roughly: NUMBER, TEXT, SUM or the engine's name of it.
-
-    None when it is not one, or may be something else the next time.
-    """
-    if tree["class"] == "CONSTANT":
-        return rough(tree["value"]["type"])
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        if node["class"] == "CAST" and rough(node["cast_type"]) is not None:
-            stack.append(node["child"])
-        elif node["class"] == "FUNCTION" and node["function_name"].lower() in ARITHMETIC:
-            stack.extend(node["children"])
-        elif node["class"] != "CONSTANT":
-            return None
-    return rough(tree["cast_type"]) if tree["class"] == "CAST" else SUM
-
-
 def rough(type_: Tree) -> str | None:
     id_, details = type_["id"], type_["type_info"]
     if id_ in NUMBERS:
@@ -336,9 +371,10 @@ def rough(type_: Tree) -> str | None:
 
 
 def is_text(tree: Tree) -> bool:
+    """Whether it is a text that is written out."""
     return (
         tree["class"] == "CONSTANT"
-        and kind_of_constant(tree) == TEXT
+        and rough(tree["value"]["type"]) == TEXT
         and not tree["value"]["is_null"]
     )
 

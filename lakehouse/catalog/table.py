@@ -1,9 +1,10 @@
 """A table as readers and writers of it see it: at one state, or at one snapshot."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lakehouse.catalog.errors import SnapshotNotFoundError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
@@ -37,14 +38,36 @@ TRACE_ID = "lakehouse.trace-id"
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """What the rows of a table must meet to be of use; those that do not may be read."""
+
+    trees: bytes
+    """A JSON list of the engine's trees, columns by bare names."""
+    names: tuple[str, ...] = ()
+    """Of the parameters in them."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Of these parameters, those that were given."""
+
+    def bound(self, given: Mapping[str, Any]) -> "Where":
+        if not self.names:
+            return self
+        return replace(self, values={each: given[each] for each in self.names if each in given})
+
+    def digest(self) -> str:
+        """Return what is equal when the trees and the values are: 1, 1.0 and true are not."""
+        return hashlib.sha256(
+            self.trees + repr(self.values).encode(errors="surrogatepass")
+        ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class TableRef:
     """A table as a statement names it."""
 
     namespace: str | None
     name: str
     as_of: AsOf | None = None
-    where: bytes = b""
-    """What its rows must meet to be of use, for `Pruning.choose`; those that do not may be read."""
+    where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True)

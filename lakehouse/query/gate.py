@@ -8,8 +8,6 @@ runs: what the user spelled never reaches DuckDB. Source: `architecture.md`, Que
 
 import difflib
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,12 +26,14 @@ from lakehouse.catalog import (
     TableName,
     TableNotFoundError,
     TableRef,
+    Where,
     folded,
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError, quoted
 from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of, runs_as_it_is
 from lakehouse.query.catalog_views import VIEWS, explained, registered, shown_view, view_of
+from lakehouse.query.clock import Moment, Times, has_column
 from lakehouse.query.errors import (
     FunctionNotAllowedError,
     SqlError,
@@ -43,6 +43,7 @@ from lakehouse.query.errors import (
     UnknownTableError,
 )
 from lakehouse.query.functions import judge
+from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
@@ -138,9 +139,9 @@ def prepare(
                 "EXPLAIN ANALYZE runs what it explains, so it is refused"
             )
         inner = bare[explained.end() :]
-        inside = prepare_one(cursor, inner, catalog, may, as_of, limits, logs)
+        inside = prepare_one(cursor, inner, catalog, may, as_of, limits, logs, parameters)
         return explain(cursor, inside, parameters)
-    statement = prepare_one(cursor, sql, catalog, may, as_of, limits, logs)
+    statement = prepare_one(cursor, sql, catalog, may, as_of, limits, logs, parameters)
     return replace(statement, parameters=parameters)
 
 
@@ -152,20 +153,32 @@ def prepare_one(
     as_of: Mapping[str, AsOf],
     limits: QueryConfig,
     logs: Logs,
+    parameters: Parameters,
 ) -> Statement:
     asked = (sql, *sorted(as_of.items(), key=str))
+    given, moment = by_name(parameters), Moment.now()
     plan = PLANS.find(asked)
     if plan and all(may("read", name_of(ref)) for ref in plan.refs):
         with suppress(TableNotFoundError, SnapshotNotFoundError):  # the long way says it better
-            pinned = catalog.pin(cursor, plan.refs)
-            if plan.relations == tuple(each.relation for each in pinned):
-                return Statement(plan.text, tuple(pinned), plan.volatile)
-    tree = parse(cursor, sql)
-    walk = Walk(limits.nodes_max, logs)
-    walk.run(tree["statements"][0])
-    name_columns(cursor, walk)
-    walk.shorten_columns()
-    refs, pinned = pin(cursor, walk, catalog, may, named_once(as_of))
+            pinned = catalog.pin(cursor, plan.bound(given, moment))
+            if not has_column(pinned, plan.time_names):
+                return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile)
+    for timed in (True, False):
+        tree = parse(cursor, sql)
+        walk = Walk(limits.nodes_max, logs)
+        walk.run(tree["statements"][0])
+        times = Times.of(tree) if timed and walk.volatile and walk.tables else Times()
+        name_columns(cursor, walk, times.nodes)
+        walk.shorten_columns()
+        places = Places()
+        times.become_parameters(places.token)
+        refs = references(walk, catalog, may, named_once(as_of))
+        pinned = pin(cursor, walk, catalog, may, bound(refs, places, given, moment))
+        if not has_column(pinned, times.names):
+            break
+    times.become_texts()
+    for number, node in enumerate(walk.tables):
+        replace_table(node, places.table(number))
     for view, node in walk.views:
         log = logs.get(view)
         rows = log() if log else view_of(view, catalog, may)
@@ -175,11 +188,11 @@ def prepare_one(
     for call in reversed(walk.capped):
         AMPLIFIERS.check(cursor, call, limits.nodes_max)
     registers = bool(walk.views)
-    text = written(cursor, tree)
-    statement = Statement(text, tuple(pinned), walk.volatile or registers, registers)
+    pieces = places.split(written(cursor, tree))
+    plan = Plan(places, pieces, tuple(refs), walk.volatile or registers, times.names)
     if not registers:
-        PLANS.keep(asked, statement, refs)
-    return statement
+        PLANS.keep(asked, plan)
+    return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile, registers)
 
 
 def written(cursor: Connection, tree: Tree) -> str:
@@ -198,45 +211,6 @@ def refused(error: EngineError) -> Exception:
     if kind_of(error) in CALLERS_FAULT:
         return SqlSyntaxError(clean_message(str(error)))
     return error
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the gate made of a text the last time."""
-
-    refs: tuple[TableRef, ...]
-    relations: tuple[str, ...]
-    text: str
-    volatile: bool
-
-
-class Plans:
-    """The last statements: an agent in a loop asks the same again, and the way costs 1 ms.
-
-    Whether the caller may, and which snapshots are current, is found out anew each time.
-    """
-
-    def __init__(self, count_max: int = 512, text_max: int = 8192) -> None:
-        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
-        self._count_max = count_max
-        self._text_max = text_max
-        self._lock = threading.Lock()
-
-    def find(self, asked: tuple[object, ...]) -> Plan | None:
-        with self._lock:
-            return self._plans.get(asked)
-
-    def keep(
-        self, asked: tuple[object, ...], statement: Statement, refs: Sequence[TableRef]
-    ) -> None:
-        if len(statement.sql) > self._text_max:
-            return
-        relations = tuple(each.relation for each in statement.tables)
-        with self._lock:
-            self._plans[asked] = Plan(tuple(refs), relations, statement.sql, statement.volatile)
-            self._plans.move_to_end(asked)
-            if len(self._plans) > self._count_max:
-                self._plans.popitem(last=False)
 
 
 PLANS = Plans()
@@ -483,15 +457,17 @@ def check_offset(window: Tree) -> None:
         )
 
 
-def name_columns(cursor: Connection, walk: Walk) -> None:
+def name_columns(cursor: Connection, walk: Walk, times: Sequence[Tree]) -> None:
     """Give columns that are about to be rewritten the name they have as they were spelled.
 
     The engine names a column without an alias after its text, which would hold a check of ours
     or the name of a relation.
     """
-    rewritten = {id(node) for node in (*walk.capped, *walk.tables)}
+    rewritten = {id(node) for node in (*walk.capped, *walk.tables, *times)}
     rewritten |= {id(node) for _, node in walk.views}
     for column in walk.selected:
+        if not column["alias"] and column["class"] == "COLUMN_REF" and id(column) in rewritten:
+            (column["alias"],) = column["column_names"]
         if column["alias"] or column["class"] in ("COLUMN_REF", "CONSTANT"):
             continue
         if any(node.get("class") == "STAR" for node in nodes_of(column, but="subquery")):
@@ -502,16 +478,10 @@ def name_columns(cursor: Connection, walk: Walk) -> None:
             column["alias"] = written(cursor, tree).removeprefix("SELECT ")
 
 
-def pin(
-    cursor: Connection,
-    walk: Walk,
-    catalog: Catalog,
-    may: May,
-    as_of: Mapping[str, AsOf],
-) -> tuple[list[TableRef], list[Pinned]]:
-    """Replace every table of the walk by its relation, all of them as of one moment."""
+def references(walk: Walk, catalog: Catalog, may: May, as_of: Mapping[str, AsOf]) -> list[TableRef]:
+    """Return what every table of the walk is, each one that the caller may read."""
     wheres = conditions(walk.selects)
-    refs = [reference(node, as_of, wheres.get(id(node), b"")) for node in walk.tables]
+    refs = [reference(node, as_of, wheres.get(id(node))) for node in walk.tables]
     open_ = [node for node in walk.tables if node["at_clause"] is None]
     unused = as_of.keys() - {name for node in open_ for name in asked_names(node)}
     if unused:
@@ -522,8 +492,15 @@ def pin(
     for node, ref in zip(walk.tables, refs, strict=True):
         if not may("read", name_of(ref)):
             raise unknown(node, catalog, may)
+    return refs
+
+
+def pin(
+    cursor: Connection, walk: Walk, catalog: Catalog, may: May, refs: Sequence[TableRef]
+) -> list[Pinned]:
+    """Return the relations of all tables of the walk, as of one moment."""
     try:
-        pinned = catalog.pin(cursor, refs)
+        return catalog.pin(cursor, refs)
     except TableNotFoundError as error:
         missing = error.context["table"]
         node = next(
@@ -532,9 +509,6 @@ def pin(
             if str(name_of(ref)) == missing
         )
         raise unknown(node, catalog, may) from error
-    for node, each in zip(walk.tables, pinned, strict=True):
-        replace_table(node, each.relation)
-    return refs, pinned
 
 
 def named_once(as_of: Mapping[str, AsOf]) -> dict[str, AsOf]:
@@ -560,7 +534,7 @@ def asked_names(node: Tree) -> tuple[str, ...]:
     )
 
 
-def reference(node: Tree, as_of: Mapping[str, AsOf], where: bytes) -> TableRef:
+def reference(node: Tree, as_of: Mapping[str, AsOf], where: Where | None) -> TableRef:
     moment = next((as_of[name] for name in asked_names(node) if name in as_of), None)
     if node["at_clause"] is not None:
         moment = at_moment(node["at_clause"])

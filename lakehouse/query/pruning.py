@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from lakehouse.catalog import folded
+from lakehouse.catalog import Where, folded
 from lakehouse.query.amplifiers import Tree, nodes_of
 
-ELSEWHERE = frozenset(["SUBQUERY", "PARAMETER", "WINDOW", "LAMBDA", "POSITIONAL_REFERENCE", "STAR"])
+ELSEWHERE = frozenset(["SUBQUERY", "WINDOW", "LAMBDA", "POSITIONAL_REFERENCE", "STAR"])
 
 
-def conditions(selects: Iterable[Tree]) -> dict[int, bytes]:
-    """Return by `id` of the node of a base table what all its rows must meet, as JSON of trees."""
+def conditions(selects: Iterable[Tree]) -> dict[int, Where]:
+    """Return by `id` of the node of a base table what all its rows must meet."""
     found = {}
     for select in selects:
         rows = Rows()
@@ -25,7 +25,8 @@ def conditions(selects: Iterable[Tree]) -> dict[int, bytes]:
         for source in rows.sources:
             own = [tree for each in rows.conditions if (tree := rows.of(source, each))]
             if own:
-                found[id(source)] = orjson.dumps(own)
+                names = {each["identifier"] for each in nodes_of(own) if is_parameter(each)}
+                found[id(source)] = Where(orjson.dumps(own), tuple(sorted(names)))
     return found
 
 
@@ -79,6 +80,10 @@ class Rows:
                 return None
             node["column_names"] = [name]
         return tree
+
+
+def is_parameter(node: Tree) -> bool:
+    return node.get("class") == "PARAMETER"
 
 
 def conjuncts(tree: Tree | None) -> Iterator[Tree]:

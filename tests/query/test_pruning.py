@@ -11,6 +11,7 @@ from lakehouse.catalog import Catalog, Column, Rows, TableName, TableRef
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError
 from lakehouse.query.gate import prepare
+from lakehouse.query.running import Parameters
 from tests.query.lake import open_lake
 
 FILES = 32
@@ -59,7 +60,15 @@ class Lake:
         self.catalog = catalog
         self.cursor = cursor
 
-    def write(self, name: str, sql: str, columns: dict[str, str], by: Sequence[str] = ()) -> None:
+    def write(
+        self,
+        name: str,
+        sql: str,
+        columns: dict[str, str],
+        by: Sequence[str] = (),
+        *,
+        evolve: bool = False,
+    ) -> None:
         rows = Rows(sql, tuple(Column(each, type_) for each, type_ in columns.items()))
         found = self.catalog.find(TableName("main", name))
         self.catalog.loading.write(
@@ -68,9 +77,12 @@ class Lake:
             rows,
             mode="append" if found else "create",
             partition_by=by,
+            evolve=evolve,
         )
 
-    def run(self, sql: str) -> tuple[list[tuple[object, ...]], list[int]]:
+    def run(
+        self, sql: str, parameters: Parameters = None
+    ) -> tuple[list[tuple[object, ...]], list[int]]:
         """Return the answer, and how many files each table's relation names."""
         statement = prepare(
             self.cursor,
@@ -79,9 +91,10 @@ class Lake:
             may=lambda action, table: True,
             as_of={},
             limits=QueryConfig(),
+            parameters=parameters,
         )
         files = [self.files(pinned.relation) for pinned in statement.tables]
-        return self.cursor.execute(statement.sql).fetchall(), files
+        return self.cursor.execute(statement.sql, parameters).fetchall(), files
 
     def files(self, relation: str) -> int:
         view = "SELECT sql FROM duckdb_views() WHERE view_name = ?"
@@ -181,6 +194,167 @@ def test_what_was_chosen_for_one_snapshot_is_not_read_of_the_next(lake: Lake) ->
     assert lake.run(ask) == ([(5,)], [1])
     lake.write("moving", "SELECT 5 AS part, 100 AS x", columns)
     assert lake.run(ask) == ([(105,)], [2])
+
+
+def test_a_parameter_is_the_constant_that_it_is_bound_to(lake: Lake) -> None:
+    asked: list[tuple[str, Parameters, int]] = [
+        ("day = ?", ["1969-12-25"], 1),
+        ("day BETWEEN ? AND $2", ["1969-12-25", "1969-12-26"], 2),
+        ("day >= CAST($day AS DATE) - INTERVAL 1 DAY AND day <= $day", {"day": "1970-01-03"}, 2),
+        ("part = ?", [7], 1),
+        ("? = part", [7.0], 1),
+        ("part IN (?, ?, 30)", [3, 5], 3),
+        ("part = $a OR l = $b", {"a": 3, "b": 1000}, 3),
+        ("s LIKE ?", ["z%"], 12),
+        ("starts_with(s, ?)", ["é🐘2"], 5),
+        ("b = ? AND part = ?", [False, 4], 1),
+        ("u = ?", ["00000000-0000-0000-0000-000000000000"], 20),
+        ("tz > ?", ["1970-01-26 00:00:00+00"], 0),
+    ]
+    for where, parameters, most in asked:
+        sql = f"SELECT count(*) FROM t WHERE {where}"
+        rows, (files,) = lake.run(sql, parameters)
+        assert files <= most, where
+        whole = f"SELECT count(*) FROM (SELECT * FROM t) WHERE {where}"
+        assert rows == lake.run(whole, parameters)[0], where
+
+
+def test_a_parameter_is_compared_as_the_engine_compares_it(lake: Lake) -> None:
+    asked: list[tuple[str, list[object]]] = [
+        ("part = ?", [[7]]),
+        ("part = ?", [None]),
+        ("part IN (?, ?)", [7, 8.5]),
+        ("s = ?", [7]),
+        ("day = ?", [7]),
+        ("part = ?", [2**200]),
+    ]
+    for where, parameters in asked:
+        sql = f"SELECT part FROM {{}} WHERE {where} ORDER BY ALL"
+        try:
+            expected = lake.cursor.execute(sql.format("all_rows"), parameters).fetchall()
+        except EngineError as error:
+            with pytest.raises(type(error)):
+                lake.run(sql.format("t"), parameters)
+            continue
+        assert lake.run(sql.format("t"), parameters)[0] == expected
+
+
+def test_a_known_statement_reads_the_files_of_its_values_and_of_its_snapshot(lake: Lake) -> None:
+    columns = {"part": "long", "x": "long"}
+    lake.write("known", f"SELECT i AS part, i AS x FROM range({FILES}) t(i)", columns, ["part"])
+    ask = "SELECT list(a.x), list(b.x) FROM known a JOIN known b ON b.part = ? WHERE a.part = ?"
+    assert lake.run(ask, [4, 5]) == ([([5], [4])], [1, 1])
+    assert lake.run(ask, [5, 5]) == ([([5], [5])], [1, 1])
+    assert lake.run(ask, [9, 8]) == ([([8], [9])], [1, 1])
+    assert lake.run(ask, [9.5, 8]) == ([(None, None)], [0, 1])
+    lake.write("known", "SELECT 9 AS part, 100 AS x", columns)
+    assert lake.run(ask.replace("list", "sum"), [8, 9]) == ([(109, 16)], [1, 2])
+    assert lake.run(ask, [9, 8])[1] == [2, 1]
+
+
+def test_a_value_that_is_missing_is_the_engines_to_name(lake: Lake) -> None:
+    with pytest.raises(EngineError, match="2"):
+        lake.run("SELECT count(*) FROM t WHERE part = ? AND l = ?", [7])
+
+
+# `now()` and its kin are one moment: files are chosen by it, and the engine is told it.
+
+
+@pytest.fixture(scope="module")
+def days(lake: Lake) -> Lake:
+    """A table of the days around today; its next to last file is that of today."""
+    sql = f"SELECT current_date - {FILES - 2} + i::INTEGER AS day, i FROM range({FILES}) r(i)"
+    lake.write("days", sql, {"day": "date", "i": "long"}, ["day"])
+    return lake
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("day = current_date", 1),
+        ("day = today()", 1),
+        ("day >= current_date - INTERVAL 7 DAY", 9),
+        ("day > current_date - 7", 8),
+        ("day > now()", 1),
+        ("day > localtimestamp", 1),
+        ("day >= CURRENT_TIMESTAMP - INTERVAL 7 DAY", 8),
+        ("day >= CAST(now() AS DATE)", 2),
+        ("day > current_localtimestamp() - INTERVAL 1 DAY", 2),
+    ],
+)
+def test_files_are_chosen_by_the_time(days: Lake, where: str, count: int) -> None:
+    ask = f"SELECT count(*) FROM {{}} WHERE {where}"
+    for _ in range(2):  # the second time by what was kept
+        assert days.run(ask.format("days")) == ([(count,)], [count])
+    rows, files = days.run(ask.format("(SELECT * FROM days)"))
+    assert (rows, files) == ([(count,)], [FILES])
+
+
+def test_every_time_in_a_statement_is_the_same(days: Lake) -> None:
+    sql = """
+        SELECT count(DISTINCT x), bool_and(CAST(x AS DATE) = current_date) FROM (
+            SELECT now() AS x FROM days WHERE day <= now()
+            UNION ALL SELECT transaction_timestamp() FROM days WHERE day = today()
+        )
+    """
+    assert days.run(sql) == ([(1, True)], [1, FILES - 1])
+
+
+def test_the_time_of_a_kept_statement_goes_on(days: Lake) -> None:
+    (((before,),), _), (((after,),), _) = (
+        days.run("SELECT epoch_us(max(now())) FROM days WHERE day < now()") for _ in range(2)
+    )
+    assert isinstance(before, int) and isinstance(after, int) and after > before
+
+
+def test_columns_keep_their_names_and_types(days: Lake) -> None:
+    selected = (
+        "now(), current_date, CURRENT_TIMESTAMP, localtimestamp AS x, today() - 1, "
+        "current_localtimestamp()"
+    )
+    plain = days.cursor.execute(f"SELECT {selected}").description
+    days.run(f"SELECT {selected} FROM days WHERE day < now() LIMIT 0")
+    assert days.cursor.description == plain
+
+
+def test_a_column_of_the_name_is_the_column(lake: Lake) -> None:
+    sql = f"SELECT i AS day, i AS current_date FROM range({FILES}) r(i)"
+    for _ in range(2):
+        if lake.catalog.find(TableName("main", "named")) is None:
+            assert lake.run("SELECT count(*) FROM t WHERE day = current_date")[1] == [0]
+            lake.write("named", sql, {"day": "long", "current_date": "long"}, ["day"])
+        ask = "SELECT count(*) FROM named WHERE day = current_date"
+        assert lake.run(ask) == ([(FILES,)], [FILES])
+    inner = "(SELECT day AS current_date FROM t)"
+    for sql in (
+        f"FROM t JOIN {inner} ON true WHERE day = current_date",
+        "FROM t, LATERAL (SELECT part) x(current_date) WHERE part = current_date",
+        "FROM t WHERE list_contains(list_transform([part], lambda current_date: "
+        "current_date + 1), part + 1)",
+    ):
+        rows, files = lake.run(f"SELECT count(*) {sql}")
+        assert rows != [(0,)] and set(files) == {FILES}, sql
+
+
+def test_a_column_that_comes_later_is_the_column_of_a_kept_statement(lake: Lake) -> None:
+    columns = {"day": "date", "i": "long"}
+    sql = f"SELECT DATE '2020-01-01' + i::INTEGER AS day, i FROM range({FILES}) r(i)"
+    lake.write("later", sql, columns, ["day"])
+    ask = "SELECT count(*) FROM later WHERE day = current_date"
+    assert lake.run(ask) == ([(0,)], [0])
+    lake.write(
+        "later",
+        f"SELECT *, day AS current_date FROM ({sql})",
+        {**columns, "current_date": "date"},
+        evolve=True,
+    )
+    assert lake.run(ask)[0] == [(FILES,)]
+
+
+def test_another_clock_of_the_engine_keeps_all_files(days: Lake) -> None:
+    for where in ("age(day) < INTERVAL 1 DAY", "current_time IS NULL"):
+        _, files = days.run(f"SELECT count(*) FROM days WHERE day = current_date AND {where}")
+        assert files == [FILES]
 
 
 def test_a_condition_that_the_engine_refuses_is_refused_as_ever(lake: Lake) -> None:
@@ -283,6 +457,64 @@ def test_the_answer_is_that_of_all_files(lake: Lake, where: str) -> None:
         return  # a comparison that the engine refuses, or a value that it cannot cast
     rows, _ = lake.run(f"SELECT {order} FROM t WHERE {where} ORDER BY ALL")
     assert rows == expected
+
+
+WHOLE = st.integers(-5, 2100)
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    **dict.fromkeys(
+        ("l", "d", "f", "dec", "part"),
+        WHOLE | st.floats(-3, 20) | st.sampled_from([-0.0, True, "12", 2**70, 1e300, 16777217]),
+    ),
+    "s": TEXTS.map(lambda text: text.strip("'")),
+    **dict.fromkeys(
+        ("day", "ts", "tz", "ts::DATE", "date_trunc('day', ts)"),
+        DAYS | DAYS.map(lambda day: f"{day} 12:00:00") | DAYS.map(lambda day: f"{day} 12:00+03"),
+    ),
+    "b": st.booleans() | st.integers(0, 2),
+    "u": st.uuids().map(str),
+}
+
+
+@st.composite
+def bound_predicates(draw: st.DrawFn) -> tuple[str, list[object]]:
+    parts: list[str] = []
+    values: list[object] = []
+    for _ in range(draw(st.integers(1, 3))):
+        operand = draw(st.sampled_from(sorted(VALUES)))
+        form = draw(st.sampled_from([*COMPARED, "BETWEEN", "IN", "mixed", "LIKE"]))
+        value = VALUES["s" if form == "LIKE" else operand] | st.none()
+        given = draw(st.lists(value, min_size=2, max_size=2))
+        if form == "BETWEEN":
+            parts.append(f"{operand} BETWEEN ? AND ?")
+        elif form == "IN":
+            parts.append(f"{operand} IN (?, ?)")
+        elif form == "mixed":
+            parts.append(
+                f"{operand} IN (?, {draw(OPERANDS[operand])})"
+                if operand in OPERANDS
+                else f"{operand} = ?"
+            )
+        else:
+            parts.append("s LIKE ? || '%'" if form == "LIKE" else f"{operand} {form} ?")
+        values += given[: parts[-1].count("?")]
+    return draw(st.sampled_from([" AND ", " OR "])).join(parts), values
+
+
+@given(condition=bound_predicates())
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_answer_to_parameters_is_that_of_all_files(
+    lake: Lake, condition: tuple[str, list[object]]
+) -> None:
+    where, parameters = condition
+    order = "part, l, s, ts, u, b"
+    ask = f"SELECT {order} FROM {{}} WHERE {where} ORDER BY ALL"
+    try:
+        expected = lake.cursor.execute(ask.format("all_rows"), parameters).fetchall()
+    except EngineError:
+        return
+    assert lake.run(ask.format("t"), parameters)[0] == expected
 
 
 def test_every_kind_of_file_is_dropped_by_some_condition(lake: Lake) -> None:
