@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -48,9 +47,6 @@ PIECE_MAX_BYTES = 1024 * 1024
 """Of a body, as granian hands it over. With its default of 408 KiB an upload of 343 MB wakes us 2.4
 times as often and takes 0.2 s more CPU. A connection's buffer grows only while it is filled."""
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread that computes keeps the interpreter from one that came back from a file. A commit
-comes back some fifty times: with the usual 5 ms, one beside a long expiry took 330 ms, now 100."""
 INTERRUPT_WAIT_S = 4.0
 """Interrupted statements get this long to answer that they were."""
 CONNECTIONS_WAIT_S = 1.0
@@ -107,7 +103,6 @@ async def serve(
     """
     limit_memory(config.memory.max_bytes or default_memory_bytes(), available_memory_bytes())
     allow_files()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     host, port = config.server.host, config.server.port
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     with (
