@@ -3,8 +3,11 @@
 The short form: one failpoint of each kind, and one kill at random; `just crash` does all for long.
 """
 
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 import lakehouse
 from lakehouse.failpoints import POINTS
@@ -13,6 +16,7 @@ from tests.crash.rounds import Crash
 OF_EACH_KIND = ("after-metadata", "after-group", "in-drop", "amid-purge", "before-erase-key")
 
 
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="a quarter of a minute")
 def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     with Crash(tmp_path, seed=3) as crash:
         for name in (*OF_EACH_KIND, "amid-expiry"):

@@ -1,3 +1,4 @@
+import os
 import signal
 import threading
 import time
@@ -179,6 +180,7 @@ def test_more_jobs_than_may_wait_are_refused_before_the_upload(lake: Served) -> 
     assert {ended(lake, path)["state"] for path in paths} == {"succeeded"}
 
 
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="five seconds or more")
 def test_a_server_that_stops_ends_its_jobs_and_says_so_at_the_next_start(tmp_path: Path) -> None:
     with lakehouse_server(
         tmp_path / "data",
@@ -212,6 +214,7 @@ def test_a_server_that_stops_ends_its_jobs_and_says_so_at_the_next_start(tmp_pat
         assert httpx.get(f"{server.url}/v1/tables").json()["items"] == []
 
 
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="five seconds or more")
 def test_a_job_that_runs_when_the_process_is_killed_is_interrupted(tmp_path: Path) -> None:
     with lakehouse_server(tmp_path / "data") as server:
         answer = httpx.post(

@@ -73,7 +73,7 @@ def run_pytest(proof: Proof, arguments: Sequence[str]) -> None:
             stdin=subprocess.DEVNULL,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
-            env={**os.environ, "PY_COLORS": "0"},
+            env={**os.environ, "PY_COLORS": "0", "LAKEHOUSE_TEST_LONG": "1"},
         )
     lines = output.read_text().strip().splitlines() or ["no output"]
     proof.check(f"pytest {' '.join(arguments)}", 0, done.returncode)

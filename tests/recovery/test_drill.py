@@ -1,5 +1,6 @@
 """The drill: everything is lost but the backup, or but the warehouse; all of it comes back."""
 
+import os
 import shutil
 import signal
 import threading
@@ -45,6 +46,7 @@ def contents(url: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="eight seconds or more")
 def test_a_data_directory_that_was_destroyed_comes_back_from_its_backup(tmp_path: Path) -> None:
     data, dest, shell = tmp_path / "data", tmp_path / "backups", Shell(tmp_path, "")
     with lakehouse_server(data, LAKEHOUSE_BACKUP__DIRECTORIES=str(dest)) as served:
@@ -81,6 +83,7 @@ def load_more(served: ServerProcess) -> None:
         load(served.url, "busy", number)
 
 
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="eight seconds or more")
 def test_a_catalog_that_was_lost_and_a_warehouse_that_was_moved_come_back(tmp_path: Path) -> None:
     data, moved, shell = tmp_path / "data", tmp_path / "moved", Shell(tmp_path, "")
     with lakehouse_server(data) as served:
