@@ -18,7 +18,12 @@ import httpx
 import pytest
 
 from lakehouse.app import kept_up
-from lakehouse.config import Config, ServerConfig
+from lakehouse.config import (
+    Config,
+    ServerConfig,
+    available_memory_bytes,
+    default_memory_bytes,
+)
 from lakehouse.server import (
     MEMORY_ROOM_BYTES,
     BrokenOffError,
@@ -281,7 +286,12 @@ STUCK = """
 import asyncio, sys, threading, time
 from pathlib import Path
 from lakehouse import server
-from lakehouse.config import Config, ServerConfig
+from lakehouse.config import (
+    Config,
+    ServerConfig,
+    available_memory_bytes,
+    default_memory_bytes,
+)
 
 server.END_MAX_S = 3.0
 config = Config(server=ServerConfig(port=int(sys.argv[2])))
@@ -425,6 +435,14 @@ def test_the_kernel_refuses_before_it_kills(
     max_bytes: int, available_bytes: int, limit_bytes: int
 ) -> None:
     assert data_limit_bytes(max_bytes, available_bytes) == limit_bytes
+
+
+def test_a_server_has_the_limit(served: ServerProcess) -> None:
+    limits = Path(f"/proc/{served.pid}/limits").read_text()
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max data size")]
+    assert int(line.split()[3]) == data_limit_bytes(
+        default_memory_bytes(), available_memory_bytes()
+    )
 
 
 def test_a_call_beyond_the_limit_gets_an_error_and_the_process_lives() -> None:

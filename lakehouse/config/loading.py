@@ -29,6 +29,9 @@ OTHER_VARIABLES = {
     "LAKEHOUSE_FAILPOINT": "Development: a file in which the crash test says where it kills.",
     "LAKEHOUSE_BENCH_DATA": "Development: where benchmarks keep their files.",
     "LAKEHOUSE_PROOF_REPORTS": "Development: where proofs are written.",
+    "LAKEHOUSE_TEST_LONG": "Development: tests that take longer run too.",
+    "LAKEHOUSE_TEST_LARGE": "Development: so do those that write gigabytes.",
+    "LAKEHOUSE_SOAK": "Development: how many random sequences of changes are tried.",
 }
 """Variables with our prefix that are no settings."""
 

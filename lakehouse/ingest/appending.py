@@ -23,7 +23,6 @@ from lakehouse.catalog import (
     Changed,
     Column,
     Idempotency,
-    IdempotencyInFlightError,
     RowCounts,
     Rows,
     SchemaDriftError,
@@ -35,7 +34,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.database import Connection, Database, EngineError
 from lakehouse.disk import Disk
-from lakehouse.errors import InvalidInputError
+from lakehouse.errors import ConflictError, InvalidInputError, UnprocessableError
 from lakehouse.failpoints import reach
 from lakehouse.ingest.errors import InvalidLoadError
 from lakehouse.ingest.faults import in_our_words
@@ -45,6 +44,9 @@ from lakehouse.lanes import Lane, Turns
 
 READERS_MAX = 256
 """Tables whose rows are read without looking at their types again."""
+OF_A_MEMBER = (EngineError, InvalidInputError, ConflictError, UnprocessableError)
+"""Why a group is not written that a member of it may be alone: all but a limit of the server, and
+a commit that may have happened."""
 GROUP_MAX = 512
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 
@@ -167,10 +169,10 @@ class Appending:
             fresh = [member for member in members if member.outcome is None]
             try:
                 self._write(cursor, name, fresh)
-            except (EngineError, SchemaDriftError, InvalidInputError, IdempotencyInFlightError):
+            except OF_A_MEMBER:
                 if len(fresh) == 1:
                     raise
-                for member in fresh:  # one of them is bad: it fails alone
+                for member in fresh:  # one of them is bad, or they are too much together
                     self._write_alone(cursor, name, member)
         reach("before-answer")
 

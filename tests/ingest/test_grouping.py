@@ -1,11 +1,13 @@
 """Small appends that arrive together are one commit, and each still stands for itself."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.ingest.served import Served
+from lakehouse.config import Config, IngestConfig
+from tests.ingest.served import Served, serving
 
 CLIENTS = 12
 EACH = 8
@@ -58,6 +60,23 @@ def test_a_bad_member_fails_alone(lake: Served, name: str) -> None:
     assert codes[:10] == codes[14:] == [201] * 10
     assert codes[10:14] == [400] * 4
     assert len(lake.rows(name)) == 21
+
+
+def test_what_is_too_much_together_is_written_apart_and_what_is_too_much_alone_fails_alone(
+    tmp_path: Path,
+) -> None:
+    config = Config(ingest=IngestConfig(partitions_max=4))
+    with serving(tmp_path / "data", config) as lake:
+        columns = [{"name": "id", "type": "long"}]
+        made = {"name": "t", "columns": columns, "partition_by": ["id"]}
+        assert lake.send("POST", "/v1/tables", json=made).status_code == 201
+        good = [{"rows": [{"id": 2 * n}, {"id": 2 * n + 1}]} for n in range(CLIENTS)]
+        bad = {"rows": [{"id": 100 + n} for n in range(5)]}
+        answers = together(lake, "t", [*good[:6], bad, *good[6:]])
+        codes = [answer.status_code for answer in answers]
+        assert codes.pop(6) == 422
+        assert codes == [201] * CLIENTS
+        assert sorted(row[0] for row in lake.rows("t")) == list(range(2 * CLIENTS))
 
 
 def test_each_member_has_its_own_key(lake: Served, name: str) -> None:
