@@ -110,25 +110,58 @@ def test_a_client_sees_what_another_one_was_told_is_there(url: str) -> None:
 
 
 def test_a_name_that_is_dropped_and_made_again_never_shows_old_rows(url: str) -> None:
-    with httpx.Client(base_url=url, timeout=60) as client:
+    """Half of the clients make and drop, the others look: a table is whole, or is not there."""
+
+    def work(number: int, client: httpx.Client) -> None:
+        mine = f"again_{number // 2}"
         for round_ in range(ROUNDS):
-            ingest(client, "again", f"id\n{round_}\n")
-            assert value(client, "SELECT max(id) FROM again") == round_
-            assert client.delete("/v1/tables/again").status_code == 204
-            answer = client.post("/v1/sql", json={"sql": "SELECT * FROM again"})
-            assert answer.status_code == 400, answer.text
-            assert "again" in answer.json()["detail"]
+            if number % 2 == 0:
+                ingest(client, mine, "n\n" + f"{round_}\n" * 100)
+                assert value(client, f"SELECT max(n) FROM {mine}") == round_
+                assert client.delete(f"/v1/tables/{mine}").status_code == 204
+                gone = client.post("/v1/sql", json={"sql": f"SELECT * FROM {mine}"})
+                assert gone.status_code == 400, gone.text
+                assert mine in gone.json()["detail"]
+            else:
+                seen = rows_if_there(client, f"SELECT count(*), min(n), max(n) FROM {mine}")
+                assert seen is None or (seen[0] == 100 and seen[1] == seen[2]), seen
+
+    together(work, url, CLIENTS)
 
 
 def test_a_rename_is_seen_at_once_and_nothing_is_lost(url: str) -> None:
+    """Half of the clients rename, the others look under both names."""
     with httpx.Client(base_url=url, timeout=60) as client:
-        ingest(client, "name_0", "id\n1\n2\n")
+        for number in range(CLIENTS // 2):
+            ingest(client, f"name_{number}_0", "id\n1\n2\n")
+
+    def work(number: int, client: httpx.Client) -> None:
+        mine = f"name_{number // 2}"
         for round_ in range(ROUNDS):
-            post(client, f"/v1/tables/name_{round_}/rename", {"to": f"name_{round_ + 1}"})
-            sql = f"SELECT count(*) FROM name_{round_ + 1}"
-            assert value(client, sql) == 2
-        old = client.post("/v1/sql", json={"sql": "SELECT * FROM name_0"})
-        assert old.status_code == 400
+            before, after = f"{mine}_{round_ % 2}", f"{mine}_{(round_ + 1) % 2}"
+            if number % 2 == 0:
+                post(client, f"/v1/tables/{before}/rename", {"to": after})
+                assert value(client, f"SELECT count(*) FROM {after}") == 2
+                assert rows_if_there(client, f"SELECT count(*) FROM {before}") is None
+            else:
+                for name in (before, after):
+                    assert rows_if_there(client, f"SELECT count(*) FROM {name}") in (None, [2])
+
+    together(work, url, CLIENTS)
+
+
+def rows_if_there(client: httpx.Client, sql: str) -> list[int] | None:
+    """Return the row of a statement; None when its table is not there."""
+    answer = client.post("/v1/sql", json={"sql": sql})
+    while answer.status_code == 503:
+        answer = client.post("/v1/sql", json={"sql": sql})
+    if answer.status_code == 400:
+        assert answer.json()["type"] == "/problems/unknown-table", answer.text
+        return None
+    assert answer.status_code == 200, answer.text
+    (row,) = answer.json()["rows"]
+    found: list[int] = row
+    return found
 
 
 def test_a_statement_that_runs_while_rows_are_replaced_sees_one_state(url: str) -> None:
