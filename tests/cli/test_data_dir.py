@@ -51,10 +51,12 @@ def test_reading_a_directory_that_is_not_there_makes_none(alone: Shell) -> None:
 
 
 def test_a_served_directory_is_asked_by_its_server(alone: Shell, served: ServerProcess) -> None:
-    alone.write("asked.csv", "id\n1\n")
-    alone.ok("ingest", "asked.csv", "--data", served.data_dir)
+    alone.write("by_its_server.csv", "id\n1\n")
+    alone.ok("ingest", "by_its_server.csv", "--data", served.data_dir)
 
-    assert alone.ok("sql", "SELECT id FROM asked", "--url", served.url, "--json").json()["rows"]
+    assert alone.ok("sql", "SELECT id FROM by_its_server", "--url", served.url, "--json").json()[
+        "rows"
+    ]
 
 
 def test_a_held_directory_without_a_socket_names_its_owner_and_where_to_ask(
