@@ -141,6 +141,7 @@ def meeting(
 
     None when the engine cannot compare them; the statement itself will say why.
     """
+    values = condition.take_values(tree)
     select = {"error": False, "statements": [{"node": {**SELECT, "select_list": [tree]}}]}
     uuids = [id_ for id_, each in condition.used.items() if each["type"] == "uuid"]
     casts = ", ".join(
@@ -158,7 +159,7 @@ def meeting(
         found = cursor.execute(
             f"SELECT file FROM (SELECT {columns} FROM {RELATION}) "
             f"WHERE ({text}) IS NOT FALSE ORDER BY file",
-            condition.values_in(tree),
+            values,
         ).fetchall()
     except (EngineDataError, EngineProgrammingError):
         return None
@@ -327,18 +328,26 @@ class Condition:
             return str(self.parameters[tree["identifier"]])
         return None if tree["value"]["is_null"] else str(tree["value"]["value"])
 
-    def values_in(self, tree: Tree) -> dict[str, Any]:
-        """Return the values of the parameters that are in `tree`."""
-        found, stack = {}, [tree]
+    def take_values(self, tree: Tree) -> dict[str, Any]:
+        """Give the parameters in `tree` names of one kind and return their values by those.
+
+        The engine binds `$1` or `$x`, never both, and the time of a statement is one with a name.
+        """
+        values: dict[str, Any] = {}
+        renamed: set[int] = set()  # one node may stand in several places
+        stack: list[Any] = [tree]
         while stack:
             node = stack.pop()
             if isinstance(node, list):
                 stack.extend(node)
             elif isinstance(node, dict):
                 stack.extend(node.values())
-                if node.get("class") == "PARAMETER":
-                    found[node["identifier"]] = self.parameters[node["identifier"]]
-        return found
+                if node.get("class") == "PARAMETER" and id(node) not in renamed:
+                    renamed.add(id(node))
+                    value = self.parameters[node["identifier"]]
+                    node["identifier"] = f"v{node['identifier']}"
+                    values[node["identifier"]] = value
+        return values
 
 
 def under(tree: Tree) -> Tree | None:

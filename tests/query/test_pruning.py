@@ -290,6 +290,22 @@ def test_files_are_chosen_by_the_time(days: Lake, where: str, count: int) -> Non
     assert (rows, files) == ([(count,)], [FILES])
 
 
+@pytest.mark.parametrize(
+    ("where", "parameters", "count"),
+    [
+        ("day > current_date - 7 AND i >= ?", [0], 8),
+        ("day > current_date - ? AND day <= today() AND i >= ?", [7, 0], 7),
+        ("day > current_date - 7 AND i >= $least", {"least": 0}, 8),
+        ("day BETWEEN today() AND $until::DATE AND day <= $until", {"until": "9999-01-01"}, 2),
+    ],
+)
+def test_the_time_stands_beside_parameters_of_either_kind(
+    days: Lake, where: str, parameters: Parameters, count: int
+) -> None:
+    sql = f"SELECT count(*) FROM days WHERE {where}"
+    assert days.run(sql, parameters) == ([(count,)], [count])
+
+
 def test_every_time_in_a_statement_is_the_same(days: Lake) -> None:
     sql = """
         SELECT count(DISTINCT x), bool_and(CAST(x AS DATE) = current_date) FROM (
