@@ -84,6 +84,97 @@ class StoppingError(UnavailableError):
         super().__init__("the server is stopping; try again when it is back")
 
 
+class Exchange:
+    """One request and its answer, as they pass: what of them is counted, logged and audited."""
+
+    def __init__(
+        self,
+        scope: HTTPScope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        audit: Audit,
+        address: str,
+    ) -> None:
+        given = headers.get(TRACE_FIELD, b"").decode("latin-1")
+        self.scope = scope
+        self.trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)
+        self.added = [(TRACE_FIELD, self.trace.encode())]
+        """Fields of the answer beside its own."""
+        self.caller = NOBODY
+        self.noted = Record()
+        self.status, self.is_answered = CLIENT_LEFT, False
+        self.received_bytes = self.sent_bytes = 0
+        self._receive, self._send = receive, send
+        self._audit, self._address = audit, address
+        self._started = time.perf_counter()
+        self._unread = (
+            headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        )
+        self._is_write = scope["method"] not in READ_METHODS and not scope["path"].startswith(
+            STATEMENTS
+        )
+        self._has_row = False
+        if self._is_write:
+            self.noted.row = self.row
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    async def receive(self) -> ReceiveMessage:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received_bytes += len(message["body"])
+        self._unread = self._unread and bool(message.get("more_body"))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.is_answered = message["status"], True
+            await self._keep_row()
+            sent = [*message.get("headers", ()), *SAFE_HEADERS, *self.added]
+            if self._unread:  # the rest of the body still comes: no request can follow it
+                sent = [pair for pair in sent if pair[0].lower() != b"connection"]
+                sent.append((b"connection", b"close"))
+            message["headers"] = sent
+        elif message["type"] == "http.response.body":
+            self.sent_bytes += len(message["body"])
+        await self._send(message)
+
+    def row(self) -> AuditRow:
+        """Return the request as the audit log has it by now."""
+        return AuditRow(
+            began_at=time.time() - self.seconds(),
+            caller=self.caller.name,
+            token_id=self.caller.token_id,
+            address=self._address,
+            trace_id=self.trace,
+            method=self.scope["method"],
+            path=self.scope["path"][:PATH_LOGGED_MAX],
+            status=self.status if self.is_answered else 0,
+            sql_sha256=self.noted.sql_sha256,
+            tables=sorted(self.noted.tables),
+            row_count=self.noted.row_count,
+            received_bytes=self.received_bytes,
+            sent_bytes=self.sent_bytes,
+            duration_s=self.seconds(),
+        )
+
+    async def _keep_row(self) -> None:
+        """Have the row of a write or a refusal on the disk before anybody is told."""
+        if self._is_write or self.status in REFUSALS:
+            self._has_row = True
+            if self.noted.audit_id is None:  # no change of a table, which stores it with it
+                await self._audit.write(self.row())
+
+    def leave_row(self) -> None:
+        """Have the log say how the request ended, soon."""
+        if self.noted.audit_id is not None:
+            self._audit.answered(self.noted.audit_id, self.row())
+        elif not self._has_row and (self._is_write or self.noted.sql_sha256):
+            self._audit.later(self.row())
+
+
 class Edge:
     """The outermost layer of the app. Counts what is inside, so that a stop can wait for it.
 
@@ -146,99 +237,49 @@ class Edge:
             with acting(NOBODY):  # nothing asked who it is
                 await self._app(scope, receive, send)
             return
-        path = scope["path"]
         headers = dict(scope["headers"])
-        given = headers.get(TRACE_FIELD, b"").decode("latin-1")
-        trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)
-        token = trace_id.set(trace)
-        started, status, sent_bytes = time.perf_counter(), CLIENT_LEFT, 0
-        unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-        added = [(TRACE_FIELD, trace.encode()), *self._cors.allowing(headers)]
-        caller, noted, received_bytes, is_audited = NOBODY, Record(), 0, False
-        is_answered = False
-        is_write = scope["method"] not in READ_METHODS and not path.startswith(STATEMENTS)
-
-        def audited() -> AuditRow:
-            return AuditRow(
-                began_at=time.time() - (time.perf_counter() - started),
-                caller=caller.name,
-                token_id=caller.token_id,
-                address=self._address(scope),
-                trace_id=trace,
-                method=scope["method"],
-                path=path[:PATH_LOGGED_MAX],
-                status=status if is_answered else 0,
-                sql_sha256=noted.sql_sha256,
-                tables=sorted(noted.tables),
-                row_count=noted.row_count,
-                received_bytes=received_bytes,
-                sent_bytes=sent_bytes,
-                duration_s=time.perf_counter() - started,
-            )
-
-        async def receive_counted() -> ReceiveMessage:
-            nonlocal unread, received_bytes
-            message = await receive()
-            received_bytes += len(message["body"]) if message["type"] == "http.request" else 0
-            unread = unread and bool(message.get("more_body"))
-            return message
-
-        async def send_traced(message: Message) -> None:
-            nonlocal status, sent_bytes, is_audited, is_answered
-            if message["type"] == "http.response.start":
-                status, is_answered = message["status"], True
-                if is_write or status in REFUSALS:  # on the disk before anybody is told
-                    is_audited = True
-                    if noted.audit_id is None:  # no change of a table, which stores it with it
-                        await self._audit.write(audited())
-                sent = [*message.get("headers", ()), *SAFE_HEADERS, *added]
-                if unread:  # the rest of the body still comes: no request can follow it
-                    sent = [pair for pair in sent if pair[0].lower() != b"connection"]
-                    sent.append((b"connection", b"close"))
-                message["headers"] = sent
-            elif message["type"] == "http.response.body":
-                sent_bytes += len(message["body"])
-            await send(message)
-
-        if is_write:
-            noted.row = audited
-        counted = path not in OPERATIONS
+        exchange = Exchange(scope, headers, receive, send, self._audit, self._address(scope))
+        exchange.added.extend(self._cors.allowing(headers))
+        token = trace_id.set(exchange.trace)
+        counted = scope["path"] not in OPERATIONS
         self.inside += counted
         try:
             if preflight := self._cors.preflight(scope["method"], headers):
-                await send_empty(send_traced, 204, preflight)
+                await send_empty(exchange.send, 204, preflight)
                 return
-            caller = admitted(scope, headers)
-            with (
-                self._limiter.enter(caller) as usage,
-                acting(caller),
-                recording(noted),
-                self._of_token(caller),
-            ):
-                if usage is not None:
-                    added.extend(self._limiter.headers(caller, usage))
-                try:
-                    await self._app(scope, receive_counted, send_traced)
-                finally:
-                    if usage is not None:
-                        self._limiter.count_rows(usage, noted.row_count)
+            exchange.caller = admitted(scope, headers)
+            await self._asked(exchange)
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
-            await send_problem(send_traced, refusal, close=self.stopping)
+            await send_problem(exchange.send, refusal, close=self.stopping)
         except asyncio.CancelledError as cancelled:
-            if REVOKED not in cancelled.args or status != CLIENT_LEFT:
+            if REVOKED not in cancelled.args or exchange.is_answered:
                 raise
-            await send_problem(send_traced, WrongTokenError(), close=True)
+            await send_problem(exchange.send, WrongTokenError(), close=True)
         except Exception:
-            status = 500 if status == CLIENT_LEFT else status
+            exchange.status = exchange.status if exchange.is_answered else 500
             raise
         finally:
             self.inside -= counted
-            if noted.audit_id is not None:
-                self._audit.answered(noted.audit_id, audited())
-            elif not is_audited and (is_write or noted.sql_sha256):
-                self._audit.later(audited())
-            self._tell(scope, caller, status, time.perf_counter() - started, sent_bytes)
+            exchange.leave_row()
+            self._tell(exchange)
             trace_id.reset(token)
+
+    async def _asked(self, exchange: "Exchange") -> None:
+        """Let the app answer a caller who may ask, within what its token may still ask for."""
+        caller = exchange.caller
+        with (
+            self._limiter.enter(caller) as usage,
+            acting(caller),
+            recording(exchange.noted),
+            self._of_token(caller),
+        ):
+            if usage is not None:
+                exchange.added.extend(self._limiter.headers(caller, usage))
+            try:
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+            finally:
+                if usage is not None:
+                    self._limiter.count_rows(usage, exchange.noted.row_count)
 
     @contextmanager
     def _of_token(self, caller: Caller) -> Iterator[None]:
@@ -256,10 +297,9 @@ class Edge:
             if not tasks:
                 self._of_tokens.pop(caller.token_id, None)
 
-    def _tell(
-        self, scope: HTTPScope, caller: Caller, status: int, seconds: float, sent_bytes: int
-    ) -> None:
+    def _tell(self, exchange: "Exchange") -> None:
         """Count the request and write its line."""
+        scope, status, seconds = exchange.scope, exchange.status, exchange.seconds()
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = scope.get("path_template") or "none"
         self._metrics.requests(method, route, status).inc()
@@ -271,10 +311,10 @@ class Edge:
             scope["path"][:PATH_LOGGED_MAX],
             status,
             extra={
-                "caller": caller.name,
+                "caller": exchange.caller.name,
                 "status": status,
                 "duration_ms": round(seconds * 1000, 2),
-                "sent_bytes": sent_bytes,
+                "sent_bytes": exchange.sent_bytes,
             },
         )
 

@@ -143,7 +143,6 @@ def answer(request: AnyRequest, found: OpenObject) -> Response[Any]:
         "Cache-Control": "no-cache",
         # Somebody else's bytes: no browser shall run them as a page of ours.
         "Content-Disposition": "attachment",
-        "X-Content-Type-Options": "nosniff",
     }
     asked = {name.lower(): value for name, value in request.headers.items()}
     if is_known(asked, etag, info.modified_at):
