@@ -1,6 +1,6 @@
 """The text of a token: 256 random bits that a secret scanner recognises.
 
-`lh_`, 43 digits of base 62, and 6 more that are the CRC-32 of all before: a scanner, and we, tell a
+`lh_`, 43 digits of base 62, and 6 more that are the CRC-32 of all before: a scanner tells a
 token from a word that looks like one without asking anybody.
 Source: https://github.blog/2021-04-05-behind-githubs-new-authentication-token-formats/
 """

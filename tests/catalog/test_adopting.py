@@ -26,6 +26,7 @@ from lakehouse.catalog.errors import (
     PlaceTakenError,
     TableKnownError,
 )
+from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import NAME_MAPPING
 from lakehouse.catalog.models import Adopt, Table
@@ -367,6 +368,21 @@ def test_position_deletes_are_read_and_equality_deletes_refused(
     key = plant_deletes(lake, other, content=2)
     with pytest.raises(NotAdoptableError, match="equality deletes"):
         adopt(lake, "other", metadata=key)
+
+
+def test_a_table_with_deletes_of_another_engine_is_not_compacted(
+    lake: Lake, theirs: SqlCatalog
+) -> None:
+    table = made(theirs)
+    adopt(lake, "people", metadata=plant_deletes(lake, table))
+    for number in range(6):
+        sql = f"SELECT {number + 10} AS id, 'n' AS \"the name\""
+        lake.write("people", sql, COLUMNS, mode="append")
+    before = lake.rows("people")
+    rules = rules_of(lake.metadata("people"), MaintenanceConfig())
+    with pytest.raises(NotRewritableError, match="files of deletes"):
+        lake.catalog.layout.compact(lake.cursor, main("people"), rules, 2)
+    assert lake.rows("people") == before
 
 
 # Refusals.

@@ -48,9 +48,13 @@ def test_no_file_of_the_warehouse_holds_erased_rows(lake: Lake, partition_by: li
         assert table.scan().to_arrow().num_rows == 11
 
 
-def test_rows_that_only_older_snapshots_hold_are_erased_too(lake: Lake) -> None:
-    fill(lake)
+@pytest.mark.parametrize("partition_by", [[], ["name"]])
+def test_rows_that_only_older_snapshots_hold_are_erased_too(
+    lake: Lake, partition_by: list[str]
+) -> None:
+    fill(lake, partition_by)
     lake.catalog.rows.delete(lake.cursor, main("t"), "id = 7")
+    lake.write("t", "SELECT 102 AS id, 'later' AS name", mode="append")
     assert holding(lake)
     erased = lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
     assert (erased.rows.deleted, holding(lake)) == (0, [])
@@ -116,8 +120,12 @@ def test_it_is_not_done_while_a_statement_reads_on_however_often_it_is_asked(
         assert pinned and holding(lake)
 
 
-def test_rows_that_are_appended_while_it_looks_are_erased_too(lake: Lake) -> None:
-    fill(lake)
+@pytest.mark.parametrize("only_then", [False, True])
+def test_rows_that_are_appended_while_it_looks_are_erased_too(lake: Lake, only_then: bool) -> None:
+    if only_then:
+        lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    else:
+        fill(lake)
     look = lake.catalog.erasing._check
     done: list[bool] = []
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lakehouse.catalog import layout
 from lakehouse.catalog.edits import Edit
 from lakehouse.catalog.errors import InputsGoneError
 from lakehouse.catalog.layout import (
@@ -122,6 +123,20 @@ def test_rows_that_come_meanwhile_stay_and_files_that_go_meanwhile_stop_it(lake:
     with pytest.raises(InputsGoneError):
         compact(lake)
     assert lake.rows("t") == [(99, "new")]
+    assert {each for each in lake.tree() if each.endswith(".parquet")} <= lake.reachable()
+
+
+def test_deletes_that_come_while_files_are_compacted_stop_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rewritten file would not be theirs, and the deleted rows would be back."""
+    appends(lake, 6)
+    before = lake.rows("t")
+    seen = iter([False, True])  # at the plan there were none, at the commit there are
+    monkeypatch.setattr(layout, "has_deletes", lambda listed: next(seen))
+    with pytest.raises(InputsGoneError):
+        compact(lake)
+    assert lake.rows("t") == before
     assert {each for each in lake.tree() if each.endswith(".parquet")} <= lake.reachable()
 
 

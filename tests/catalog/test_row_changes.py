@@ -260,6 +260,46 @@ def test_an_append_that_commits_meanwhile_stays_and_an_overwrite_begins_it_anew(
     assert {key for key in lake.tree() if "/data/" in key} <= lake.reachable()
 
 
+def test_a_merge_that_only_inserts_begins_anew_when_its_table_was_overwritten(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it took for new may be there by now, and would be there twice."""
+    fill(lake)
+    commit, seen = lake.catalog.rows._commit, list[int]()
+
+    def late(*args: Any) -> Changed:
+        if not seen:
+            seen.append(1)
+            with lake.database.cursor() as other:
+                rows = Rows("SELECT unnest([50, 60]) AS id, 'theirs' AS name", PAIR)
+                lake.catalog.loading.write(other, main("t"), rows, mode="overwrite")
+        return commit(*args)
+
+    monkeypatch.setattr(lake.catalog.rows, "_commit", late)
+    changed = merge(lake, "SELECT unnest([50, 70]) AS id, 'ours' AS name")
+    assert changed.rows == RowCounts(inserted=1, updated=1)
+    assert lake.rows("t") == [(50, "ours"), (60, "theirs"), (70, "ours")]
+
+
+def test_a_key_is_stored_in_the_transaction_of_its_change(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it stored afterwards, a crash in between would let a retry change the rows again."""
+    fill(lake)
+    before = lake.rows("t")
+    fails: Idempotency[Changed] = Idempotency("k", "h", lambda changed: b"{}")
+    monkeypatch.setattr(lake.catalog.keys, "record", broken)
+    with pytest.raises(OSError, match="no room"):
+        lake.catalog.rows.update(
+            lake.cursor, main("t"), {"name": "'x'"}, "id = 1", idempotency=fails
+        )
+    assert lake.rows("t") == before
+
+
+def broken(*args: object) -> None:
+    raise OSError("no room for the key")
+
+
 def test_changes_of_one_table_at_once_lose_none(lake: Lake) -> None:
     lake.write("t", "SELECT i AS id, '0' AS name FROM range(8) r(i)")
     errors: list[BaseException] = []

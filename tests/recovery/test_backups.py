@@ -146,16 +146,17 @@ def test_a_table_that_lost_a_file_is_named_and_the_rest_is_backed_up(
     assert len([path for path in files(Path(report.directory)) if "whole-" in str(path)]) == 4
 
 
+@pytest.mark.parametrize("changed", ["*.parquet", "catalog.db"])
 def test_a_backup_that_was_changed_is_found_out_and_not_restored(
-    lake: Lake, dest: Path, tmp_path: Path
+    lake: Lake, dest: Path, tmp_path: Path, changed: str
 ) -> None:
     report = backups_of(lake, dest).run(dest, verify=False)
     folder, record = verify(dest)
     assert str(folder) == report.directory
     assert len(record.files) == report.file_count
-    path = next(folder.rglob("*.parquet"))
+    path = next(folder.rglob(changed))
     data = bytearray(path.read_bytes())
-    data[10] ^= 1
+    data[-10] ^= 1
     path.write_bytes(data)
 
     with pytest.raises(BackupDamagedError, match="other bytes"):
