@@ -80,6 +80,19 @@ def test_what_a_tag_keeps_is_refused_before_anything_is_done(lake: Lake) -> None
     assert lake.tree() == tree
 
 
+def test_a_tag_on_a_snapshot_that_only_names_the_partition_of_such_rows_refuses_it(
+    lake: Lake,
+) -> None:
+    fill(lake, ["name"])
+    lake.catalog.rows.delete(lake.cursor, main("t"), "id = 7")
+    lake.catalog.refs.put(main("t"), "audit", RefPut(type="tag"))
+    lake.write("t", "SELECT 102 AS id, 'later' AS name", mode="append")
+    before = lake.metadata("t")
+    with pytest.raises(ErasureRefusedError, match="the reference 'audit' keeps such rows"):
+        lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert lake.metadata("t") == before
+
+
 def test_a_statement_that_reads_the_rows_is_waited_for(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
