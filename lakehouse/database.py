@@ -74,6 +74,13 @@ class DatabaseSettings:
     long_lane: int = 4
 
 
+def beside(cursor: Connection) -> Connection:
+    """Return another cursor of the same engine: no transaction or temporary table is shared."""
+    other = cursor.cursor()
+    other.execute("USE lake")
+    return other
+
+
 class Cursors:
     """Cursors of the instance; one that was left as it was opened is used again.
 
@@ -95,8 +102,7 @@ class Cursors:
             return self.new()
 
     def new(self, *, measured: bool = False) -> Connection:
-        cursor = self._connection.cursor()
-        cursor.execute("USE lake")
+        cursor = beside(self._connection)
         if measured:  # the bar is not drawn, but what it would show is counted
             cursor.execute("SET enable_progress_bar_print = false")
             cursor.execute("SET enable_progress_bar = true")

@@ -98,7 +98,13 @@ class Catalog:
         self.schemas = Schemas(self._tables, self.keys, self.load)
         self._damages = Damages(self._check_all, self.damage_if_there)
         self.rows = RowChanges(
-            self._tables, self._manifests, self._relations, store, self.keys, self._damages.refuse
+            self._tables,
+            self._manifests,
+            self._relations,
+            self._pruning,
+            store,
+            self.keys,
+            self._damages.refuse,
         )
         self.loading = Loading(
             self._tables,

@@ -7,7 +7,8 @@ A wrong drop loses rows silently, so what is not on the short lists here drops n
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -16,14 +17,14 @@ import pyarrow as pa
 
 from lakehouse.catalog.bounds import Bounds, arrow_type
 from lakehouse.catalog.cache import Cache
-from lakehouse.catalog.manifests import Manifests, has_deletes, live
-from lakehouse.catalog.metadata import NAME_MAPPING, Json
+from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
+from lakehouse.catalog.metadata import NAME_MAPPING, Json, schema_of, snapshot_of
 from lakehouse.catalog.names import folded
 from lakehouse.catalog.relations import matching
 from lakehouse.catalog.table import Where
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field
-from lakehouse.database import Connection, EngineDataError, EngineProgrammingError
+from lakehouse.database import Connection, EngineDataError, EngineProgrammingError, beside, quoted
 
 Tree: TypeAlias = dict[str, Any]
 
@@ -106,19 +107,82 @@ class Pruning:
     ) -> tuple[str, ...] | None:
         listed = self._manifests.read_list(snapshot["manifest-list"])
         holding = list(live(listed))
-        count = sum((m.added_files_count or 0) + (m.existing_files_count or 0) for m in holding)
+        count = file_count(holding)
         if count < FILES_MIN or has_deletes(listed):
             return None
         condition = Condition.over(schema["fields"], where.values)
         tree = condition.all_of(orjson.loads(where.trees))
         if tree is None:
             return None
-        table = self._bounds.read(metadata, holding, list(condition.used.values()))
-        numbers = meeting(cursor, table, condition, tree)
+        bounds = self._bounds.read(metadata, holding, list(condition.used.values()))
+        numbers = meeting(cursor, bounds, condition, tree)
         if numbers is None or not worth_choosing(len(numbers), count, len(holding)):
             return None
+        return self._locations(holding, numbers)
+
+    def holding(self, cursor: Connection, table: LoadedTable, where: str) -> tuple[str, ...] | None:
+        """Return the locations of the files that can hold rows of which `where` is true, sorted.
+
+        None for all of them. Only for tables without deletes of another engine.
+
+        Args:
+            where: a SQL expression over the table's columns.
+
+        Raises:
+            ObjectNotFoundError, UnreadableFileError: a manifest is gone, or is none.
+        """
+        found = self._to_choose_of(table)
+        if found is None:
+            return None
+        holding, fields = found
+        condition = Condition.over(fields, {})
+        # Another cursor: an error would end the transaction of the change.
+        with beside(cursor) as other:
+            tree = condition.all_of(trees_of(other, table.name.name, where))
+            if tree is None:
+                return None
+            bounds = self._bounds.read(table.metadata, holding, list(condition.used.values()))
+            numbers = meeting(other, bounds, condition, tree)
+        return None if numbers is None else self._locations(holding, numbers)
+
+    def reached(
+        self, cursor: Connection, table: LoadedTable, keys: str, key: Sequence[Field]
+    ) -> tuple[str, ...] | None:
+        """Return the locations of the files that can hold a row with one of the keys, sorted.
+
+        None for all of them. Only for tables without deletes of another engine.
+
+        Args:
+            keys: a table of the cursor with the columns of `key`, as the table stores them, none
+                of them null. It is sorted once for each column.
+
+        Raises:
+            ObjectNotFoundError, UnreadableFileError: a manifest is gone, or is none.
+        """
+        found = self._to_choose_of(table)
+        bounded = [each for each in key if arrow_type(each["type"]) is not None]
+        if found is None or not bounded:
+            return None
+        holding, _ = found
+        bounds = self._bounds.read(table.metadata, holding, bounded)
+        return self._locations(holding, reaching(cursor, bounds, keys, bounded))
+
+    def _to_choose_of(self, table: LoadedTable) -> tuple[list[ManifestFile], list[Field]] | None:
+        snapshot, fields = snapshot_of(table.metadata), schema_of(table.metadata)["fields"]
+        if snapshot is None or not can_choose(table.metadata, fields):
+            return None
+        holding = list(live(self._manifests.read_list(snapshot["manifest-list"])))
+        return (holding, fields) if file_count(holding) > 1 else None
+
+    def _locations(
+        self, holding: Sequence[ManifestFile], numbers: Iterable[int]
+    ) -> tuple[str, ...]:
         files = self._manifests.live_files(holding)
         return tuple(sorted(files[number].location for number in numbers))
+
+
+def file_count(manifests: Iterable[ManifestFile]) -> int:
+    return sum((m.added_files_count or 0) + (m.existing_files_count or 0) for m in manifests)
 
 
 def can_choose(metadata: Json, fields: Sequence[Field]) -> bool:
@@ -143,29 +207,92 @@ def meeting(
     """
     values = condition.take_values(tree)
     select = {"error": False, "statements": [{"node": {**SELECT, "select_list": [tree]}}]}
-    uuids = [id_ for id_, each in condition.used.items() if each["type"] == "uuid"]
-    casts = ", ".join(
-        f"CAST({side}_{id_} AS UUID) AS {side}_{id_}" for id_ in uuids for side in ("low", "high")
-    )
-    columns = f"* REPLACE ({casts})" if casts else "*"
-    table = table.append_column("file", pa.array(range(table.num_rows), pa.int64()))
-    cursor.register(RELATION, table)
     try:
         row = cursor.execute(
             "SELECT json_deserialize_sql(?)", [orjson.dumps(select).decode()]
         ).fetchone()
         assert row is not None, "one value in, one row out"
         text = row[0].removeprefix("SELECT ")
-        found = cursor.execute(
-            f"SELECT file FROM (SELECT {columns} FROM {RELATION}) "
-            f"WHERE ({text}) IS NOT FALSE ORDER BY file",
-            values,
-        ).fetchall()
+        with compared(cursor, table, condition.used.values()) as bounds:
+            found = cursor.execute(
+                f"SELECT file FROM {bounds} WHERE ({text}) IS NOT FALSE ORDER BY file",
+                values,
+            ).fetchall()
     except (EngineDataError, EngineProgrammingError):
         return None
+    return [number for (number,) in found]
+
+
+def reaching(cursor: Connection, table: pa.Table, keys: str, fields: Sequence[Field]) -> list[int]:
+    """Return the numbers of the files that can hold one of `keys`, judged by each column alone."""
+    with compared(cursor, table, fields) as bounds:
+        found = [reaching_sql(bounds, keys, each) for each in fields]
+        rows = cursor.execute(" INTERSECT ".join(found)).fetchall()
+    return [number for (number,) in rows]
+
+
+def reaching_sql(bounds: str, keys: str, field: Field) -> str:
+    """Return the SELECT of the files that have a key between their least and greatest value.
+
+    Bounds and keys are sorted as one: for 1,000 files and 1,000,000 keys that takes 0.14 s, where
+    an ASOF join takes 6.
+    """
+    low, high, values = (f"{each}_{field['id']}" for each in ("low", "high", "values"))
+    return f"""
+        SELECT file FROM (
+            SELECT file, low, high, first_value(key IGNORE NULLS) OVER (
+                ORDER BY coalesce(key, low), key NULLS FIRST
+                ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+            ) AS nearest
+            FROM (
+                SELECT file, {low} AS low, {high} AS high, NULL AS key FROM {bounds}
+                WHERE {values} IS NOT FALSE
+                UNION ALL SELECT NULL, NULL, NULL, {quoted(field["name"])} FROM {keys}
+            )
+        )
+        WHERE file IS NOT NULL AND (low IS NULL OR high IS NULL OR nearest <= high)
+    """
+
+
+@contextmanager
+def compared(cursor: Connection, table: pa.Table, fields: Iterable[Field]) -> Iterator[str]:
+    """Yield SQL that reads a table of bounds, with the number of each file as `file`."""
+    uuids = [each["id"] for each in fields if each["type"] == "uuid"]
+    casts = ", ".join(
+        f"CAST({side}_{id_} AS UUID) AS {side}_{id_}" for id_ in uuids for side in ("low", "high")
+    )
+    columns = f"* REPLACE ({casts})" if casts else "*"
+    numbered = table.append_column("file", pa.array(range(table.num_rows), pa.int64()))
+    cursor.register(RELATION, numbered)
+    try:
+        yield f"(SELECT {columns} FROM {RELATION})"
     finally:
         cursor.unregister(RELATION)
-    return [number for (number,) in found]
+
+
+def trees_of(cursor: Connection, table: str, where: str) -> list[Tree]:
+    """Return the tree of an expression over a table's columns, which get their bare names.
+
+    Nothing when it cannot be parsed: what runs it says why.
+    """
+    select = f"SELECT * FROM {quoted(table)} WHERE ({where})"
+    row = cursor.execute("SELECT json_serialize_sql(?)", [select]).fetchone()
+    assert row is not None, "one value in, one row out"
+    parsed = orjson.loads(row[0])
+    if parsed["error"]:
+        return []
+    tree: Tree = parsed["statements"][0]["node"]["where_clause"]
+    stack: list[Any] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            stack.extend(node.values())
+            names = node.get("column_names", ())
+            if len(names) == 2 and folded(names[0]) == folded(table):
+                node["column_names"] = names[1:]
+    return [tree]
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from lakehouse.catalog.loads import check_columns, check_read_for, check_still
 from lakehouse.catalog.manifests import Manifests, NewFile, holds_data, live, names_gone
 from lakehouse.catalog.metadata import current_snapshot_id, schema_of, snapshot_of
 from lakehouse.catalog.models import DatasetObject, TableName
+from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.row_plans import (
     Plan,
@@ -72,6 +73,7 @@ class RowChanges:
         tables: Tables,
         manifests: Manifests,
         relations: Relations,
+        pruning: Pruning,
         store: LocalStore,
         keys: IdempotencyKeys,
         refuse_damaged: Callable[[TableName], None],
@@ -79,6 +81,7 @@ class RowChanges:
         self._tables = tables
         self._manifests = manifests
         self._relations = relations
+        self._pruning = pruning
         self._store = store
         self._keys = keys
         self._refuse_damaged = refuse_damaged
@@ -234,7 +237,7 @@ class RowChanges:
         forgets: bool,
     ) -> Changed:
         with naming_damage(table.name):
-            scan = Scan.of(table, self._manifests)
+            scan = Scan.of(table, self._manifests, self._pruning)
         if not scan.fields:
             raise EmptyTableError(str(table.name))
         with transaction(cursor):  # `now()` is the same in every statement of it

@@ -84,9 +84,15 @@ def matching(cursor: Connection, scan: Scan, where: str) -> Matching:
     return Matching(files, sum(row[1] for row in hits), sum(row[2] for row in hits))
 
 
-def deletion(where: str) -> Plan:
+def deletion(where: str, *, reads_all: bool = False) -> Plan:
+    """Return the plan of a delete.
+
+    Args:
+        reads_all: believe no bounds, which may be another engine's, but read every row.
+    """
+
     def plan(cursor: Connection, scan: Scan) -> Replacement:
-        found = matching(cursor, scan, where)
+        found = matching(cursor, scan if reads_all else scan.holding(cursor, where), where)
         sql = (
             f"SELECT {scan.names} FROM ({scan.rows(found.files)}) AS {scan.alias}"
             f" WHERE ({where}) IS NOT TRUE"
@@ -102,7 +108,7 @@ def erasure(where: str, holding: frozenset[str]) -> Plan:
 
     Another engine's deletes hide rows that their files still hold.
     """
-    plain = deletion(where)
+    plain = deletion(where, reads_all=True)
 
     def plan(cursor: Connection, scan: Scan) -> Replacement:
         if not scan.deletes or holding.isdisjoint(scan.files):
@@ -119,7 +125,7 @@ def erasure(where: str, holding: frozenset[str]) -> Plan:
 def updating(values: Mapping[str, str], where: str) -> Plan:
     def plan(cursor: Connection, scan: Scan) -> Replacement:
         new = {known_field(scan.fields, name)["name"]: sql for name, sql in values.items()}
-        found = matching(cursor, scan, where)
+        found = matching(cursor, scan.holding(cursor, where), where)
         selected = ", ".join(
             updated_sql(each, new[each["name"]], where)
             if each["name"] in new
@@ -205,10 +211,15 @@ def keep_last(cursor: Connection, given: Given) -> None:
     )
 
 
-def find_hits(cursor: Connection, scan: Scan, given: Given, same: str) -> str:
-    """Make a temporary table (n, file, same) of the table's rows that have a key of the load."""
+def reached(cursor: Connection, scan: Scan, given: Given) -> Scan:
+    """Return the scan of the files that can hold a key of the load."""
     if schema_of(scan.table.metadata) != given.schema:
         raise CommitFailedError("the table's columns were changed meanwhile; send it again")
+    return scan.reached(cursor, given.table, given.key)
+
+
+def find_hits(cursor: Connection, scan: Scan, given: Given, same: str) -> str:
+    """Make a temporary table (n, file, same) of the table's rows that have a key of the load."""
     hits = f"{given.table}_hits"
     cursor.execute(
         f"CREATE TEMP TABLE {hits} AS"
@@ -220,7 +231,8 @@ def find_hits(cursor: Connection, scan: Scan, given: Given, same: str) -> str:
 
 
 def merging(given: Given) -> Plan:
-    def plan(cursor: Connection, scan: Scan) -> Replacement:
+    def plan(cursor: Connection, whole: Scan) -> Replacement:
+        scan = reached(cursor, whole, given)
         columns = [quoted(each["name"]) for each in scan.fields]
         same = " AND ".join(f"t.{each} IS NOT DISTINCT FROM s.{each}" for each in columns)
         hits = find_hits(cursor, scan, given, same)
@@ -249,7 +261,8 @@ def merging(given: Given) -> Plan:
 
 
 def removal(given: Given) -> Plan:
-    def plan(cursor: Connection, scan: Scan) -> Replacement:
+    def plan(cursor: Connection, whole: Scan) -> Replacement:
+        scan = reached(cursor, whole, given)
         hits = find_hits(cursor, scan, given, "true")
         found = cursor.execute(f"SELECT file, count(*) FROM {hits} GROUP BY file").fetchall()
         files = scan.touched(number for number, _ in found)

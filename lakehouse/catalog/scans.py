@@ -2,16 +2,17 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lakehouse.catalog.manifests import Manifests, has_deletes, holds_data, live
 from lakehouse.catalog.metadata import Json, schema_of, snapshot_of
 from lakehouse.catalog.models import Column
+from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.relations import empty_sql, files_sql, matching, scanned
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, to_columns
-from lakehouse.database import quoted
+from lakehouse.database import Connection, quoted
 
 FILE = "lakehouse_file"
 
@@ -26,9 +27,10 @@ class Scan:
     deletes: frozenset[str]
     """Locations of the manifests of another engine's deletes: with them rows are only known of the
     whole table."""
+    pruning: Pruning
 
     @classmethod
-    def of(cls, table: LoadedTable, manifests: Manifests) -> "Scan":
+    def of(cls, table: LoadedTable, manifests: Manifests, pruning: Pruning) -> "Scan":
         """Return the scan of a table as it was loaded.
 
         Raises:
@@ -39,7 +41,20 @@ class Scan:
         living = list(live(listed))
         files = manifests.live_files(each for each in living if holds_data(each))
         deletes = frozenset(each.manifest_path for each in living if not holds_data(each))
-        return cls(table, tuple(sorted(each.location for each in files)), deletes)
+        return cls(table, tuple(sorted(each.location for each in files)), deletes, pruning)
+
+    def holding(self, cursor: Connection, where: str) -> "Scan":
+        """Return the scan of the files alone that can hold rows of which `where` is true."""
+        return self._of(None if self.deletes else self.pruning.holding(cursor, self.table, where))
+
+    def reached(self, cursor: Connection, keys: str, key: Sequence[Field]) -> "Scan":
+        """Return the scan of the files alone that can hold a row with a key of the table `keys`."""
+        if self.deletes:
+            return self
+        return self._of(self.pruning.reached(cursor, self.table, keys, key))
+
+    def _of(self, files: tuple[str, ...] | None) -> "Scan":
+        return self if files is None else replace(self, files=files)
 
     @property
     def fields(self) -> Sequence[Field]:

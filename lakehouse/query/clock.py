@@ -4,7 +4,7 @@ The engine's own `now()` is that of a transaction, which begins after the files 
 chosen by another clock would lose rows at midnight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,6 +34,11 @@ OTHERS = frozenset(["age", "ago", "current_localtime", "get_current_time", "curr
 OTHER_NAMES = frozenset(["current_time", "localtime"])
 
 
+def time_place(token: str, kind: str) -> str:
+    """Return how a text, and a parameter while files are chosen, names the time."""
+    return f"{token}_{kind}_"
+
+
 @dataclass(frozen=True)
 class Moment:
     at: datetime
@@ -47,10 +52,9 @@ class Moment:
         """What is cast to a date or a time, by its kind."""
         return {DAY: f"{self.at:%Y-%m-%d}", MOMENT: f"{self.at:%Y-%m-%d %H:%M:%S.%f}+00"}
 
-
-def time_place(token: str, kind: str) -> str:
-    """Return how a text, and a parameter while files are chosen, names the time."""
-    return f"{token}_{kind}_"
+    def named(self, token: str) -> dict[str, str]:
+        """Return the same texts by `time_place`."""
+        return {time_place(token, kind): text for kind, text in self.texts.items()}
 
 
 @dataclass(slots=True)
@@ -103,11 +107,12 @@ class Times:
             node.update({"child": parameter, "cast_type": cast_type, "try_cast": False})
             self.parameters.append(parameter)
 
-    def become_texts(self) -> None:
-        """Make each parameter a text with the place where the time is put."""
+    def become_texts(self, texts: Mapping[str, str]) -> None:
+        """Make each parameter a text, by its name; without one it stays the place of one."""
         for node in self.parameters:
             type_ = {"id": "VARCHAR", "type_info": None}
-            value = {"type": type_, "is_null": False, "value": node["identifier"]}
+            value = {"type": type_, "is_null": False, "value": ""}
+            value["value"] = texts.get(node["identifier"], node["identifier"])
             node.clear()
             node.update({"class": "CONSTANT", "type": "VALUE_CONSTANT"})
             node.update({"alias": "", "value": value})

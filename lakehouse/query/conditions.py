@@ -13,6 +13,7 @@ from lakehouse.catalog import TableName, folded
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, literal, quoted
 from lakehouse.query.amplifiers import RANDOM, Tree, nodes_of
+from lakehouse.query.clock import Moment, Times
 from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongError
 from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
 
@@ -32,6 +33,8 @@ class Expressions:
     """Of the table, folded."""
     volatile: bool = False
     """One of them has another value at another time: `now()`."""
+    moment: Moment = field(default_factory=Moment.now)
+    """The time in all of them."""
     used: set[str] = field(default_factory=set)
     counted: int = 0
 
@@ -61,6 +64,8 @@ class Expressions:
             if str(node.get("function_name")).lower() in RANDOM:
                 raise SqlError(f"{what} is random: it would not choose the same rows twice")
         self.volatile |= walk.volatile
+        if walk.volatile:
+            self._tell_time(expression)
         walk.qualified.add((self.table.namespace.lower(), self.table.name.lower()))
         walk.shorten_columns()
         for call in reversed(walk.capped):
@@ -109,6 +114,13 @@ class Expressions:
             node.clear()
             node.update(tree["statements"][0]["node"]["select_list"][0], alias=alias)
         self.counted += positions
+
+    def _tell_time(self, expression: Tree) -> None:
+        """Put the time into its places: by a constant, files are chosen."""
+        times = Times.of(expression)
+        if not times.names & self.columns:
+            times.become_parameters("")
+            times.become_texts(self.moment.named(""))
 
     def _text(self, expression: Tree) -> str:
         tree = parse(self.cursor, "SELECT 1")

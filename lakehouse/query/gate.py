@@ -176,7 +176,7 @@ def prepare_one(
         pinned = pin(cursor, walk, catalog, may, bound(refs, places, given, moment))
         if not has_column(pinned, times.names):
             break
-    times.become_texts()
+    times.become_texts({})
     for number, node in enumerate(walk.tables):
         replace_table(node, places.table(number))
     for view, node in walk.views:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lakehouse.catalog import Pinned, TableRef
-from lakehouse.query.clock import Moment, time_place
+from lakehouse.query.clock import Moment
 from lakehouse.query.running import Parameters
 
 PLANS_MAX = 512
@@ -72,8 +72,7 @@ def bound(
     """Return the tables with the values by which their files are chosen."""
     if not any(ref.where and ref.where.names for ref in refs):
         return list(refs)
-    times = {time_place(places.token, kind): text for kind, text in moment.texts.items()}
-    known = {**given, **times}
+    known = {**given, **moment.named(places.token)}
     return [replace(ref, where=ref.where and ref.where.bound(known)) for ref in refs]
 
 
