@@ -21,6 +21,7 @@ from lakehouse.config import (
     load_config,
     memory_shares,
     reference,
+    take_tokens,
 )
 from lakehouse.config.loading import FIELDS, variable_of
 
@@ -251,6 +252,17 @@ def test_a_secret_is_shown_as_being_there_and_nothing_more() -> None:
     (secret,) = effective(None, {"LAKEHOUSE_TOKEN": "lh_secret"})[-1:]
 
     assert secret == Setting("LAKEHOUSE_TOKEN", "********", "LAKEHOUSE_TOKEN")
+
+
+def test_a_token_is_taken_from_the_environment_once_and_from_systemd(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of systemd\n")
+    environ = {"LAKEHOUSE_TOKEN": " of the environment ", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+
+    assert take_tokens(environ) == ["of the environment", "of systemd"]
+    assert "LAKEHOUSE_TOKEN" not in environ
+    assert take_tokens(environ) == ["of systemd"]
+    (tmp_path / "token").unlink()
+    assert take_tokens(environ) == take_tokens({}) == []
 
 
 def test_the_data_directory_is_configured_or_given_by_systemd_or_a_folder_here() -> None:

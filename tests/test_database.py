@@ -62,6 +62,35 @@ def test_a_cursor_cannot_reach_the_host(database: Database, sql: str) -> None:
         cursor.execute(sql)
 
 
+def test_what_the_lock_says_is_in_force_and_can_be_changed_by_nobody(
+    database: Database, tmp_path: Path
+) -> None:
+    """Had one of them come too late, or not for all cursors, it would not be in force here."""
+    expected = {
+        "allow_persistent_secrets": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+        "TimeZone": "UTC",
+        "memory_limit": "1.0 GiB",
+        "temp_directory": str(tmp_path / "spill"),
+        "allowed_directories": [f"{tmp_path}/", f"{tmp_path}/spill/"],
+        "enable_external_access": False,
+        "lock_configuration": True,
+    }
+    with database.cursor() as cursor:
+        sql = "SELECT function_name FROM duckdb_functions()"
+        functions = {name for (name,) in cursor.execute(sql).fetchall()}
+        assert {"read_avro", "iceberg_scan"} <= functions, "what is loaded was loaded before"
+        for name, value in expected.items():
+            sql = f"SELECT current_setting('{name}')"
+            assert cursor.execute(sql).fetchone() == (value,), name
+            for way in (f"SET {name} = '1'", f"SET GLOBAL {name} = '1'", f"RESET {name}"):
+                with pytest.raises(EngineError):
+                    cursor.execute(way)
+            assert cursor.execute(sql).fetchone() == (value,), name
+
+
 async def test_a_cancelled_statement_is_interrupted_at_once(database: Database) -> None:
     began = time.monotonic()
 

@@ -23,7 +23,7 @@ from lakehouse.auth import (
     acting,
 )
 from lakehouse.auth.errors import ForeignAddressError
-from lakehouse.auth.secrets import DIGITS, check_digits, new_secret
+from lakehouse.auth.secrets import DIGITS, check_digits, hash_of, new_secret
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State
 
@@ -64,6 +64,23 @@ def test_a_token_is_found_by_its_secret_and_by_nothing_else(tokens: Tokens) -> N
     for wrong in ("", "etl", token.id, token.token[:-1], token.token + "x", new_secret()):
         with pytest.raises(WrongTokenError):
             tokens.find(wrong, HERE)
+
+
+def test_hashes_are_compared_in_constant_time(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decides is the comparison whose time tells nothing of the secret."""
+    secret = made(tokens, "timed").token
+    compared: list[tuple[str, str]] = []
+
+    def differs(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return False
+
+    monkeypatch.setattr("hmac.compare_digest", differs)
+    with pytest.raises(WrongTokenError):
+        tokens.find(secret, HERE)
+    assert compared == [(hash_of(secret), hash_of(secret))]
 
 
 def test_no_secret_is_on_the_disk(tokens: Tokens, state: State, tmp_path: Path) -> None:

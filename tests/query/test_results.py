@@ -16,6 +16,7 @@ from lakehouse.database import Connection, Database, DatabaseSettings, EngineErr
 from lakehouse.query import Query, Spool
 from lakehouse.query.models import ResultColumn
 from lakehouse.query.pages import Allowance, fill
+from lakehouse.query.query import twice
 from lakehouse.query.run_errors import (
     EngineDownError,
     InterruptedStatementError,
@@ -243,6 +244,22 @@ def test_too_little_memory_is_503_never_400(client: httpx.Client) -> None:
     greedy = "SELECT list(a.id) FROM numbers a, numbers b"
     problem = refused(sql(client, greedy), 503, "memory")
     assert problem["retryable"]
+
+
+def test_who_lacked_memory_is_tried_once_more() -> None:
+    tries: list[int] = []
+
+    def build(lacking: int) -> str:
+        tries.append(lacking)
+        if len(tries) <= lacking:
+            raise MemoryPressureError
+        return "built"
+
+    assert twice(lambda: build(1)) == "built"
+    tries.clear()
+    with pytest.raises(MemoryPressureError):
+        twice(lambda: build(2))
+    assert len(tries) == 2
 
 
 def test_a_listener_hears_of_every_statement_once(client: httpx.Client, server: SqlServer) -> None:

@@ -134,6 +134,8 @@ REFUSED = [
 
 SIZED = REFUSED[-5:]
 """They pass the gate behind a check: the engine says, before it begins, that they are too large."""
+SHORT = [each for each in REFUSED[:-5] if each.strip(" ;") and len(each) < 60 and "{" not in each]
+"""Those that something can be put around."""
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,63 @@ def test_a_hidden_table_is_the_same_answer_as_one_that_is_not_there(
             assert run(cursor, catalog, sql, everybody_but_hidden) == [("people",)]
         columns = "SELECT DISTINCT table_name FROM information_schema.columns"
         assert run(cursor, catalog, columns, everybody_but_hidden) == [("people",)]
+
+
+def test_a_name_that_is_nearly_that_of_a_hidden_table_is_told_nothing_of_it(
+    lake: tuple[Database, Catalog, Path],
+) -> None:
+    database, catalog, _ = lake
+    for sql in ("SELECT * FROM hidden.secret", "SELECT * FROM secrets", "DESCRIBE hiden.secrets"):
+        with database.cursor() as cursor, pytest.raises(LakehouseError) as refusal:
+            run(cursor, catalog, sql, everybody_but_hidden)
+        assert "did you mean" not in str(refusal.value).lower(), sql
+        assert "hidden.secrets" not in str(refusal.value), sql
+    with database.cursor() as cursor, pytest.raises(LakehouseError, match=r"hidden\.secrets"):
+        run(cursor, catalog, "SELECT * FROM hidden.secret", lambda action, table: True)
+
+
+def test_what_the_user_wrote_is_not_what_runs(lake: tuple[Database, Catalog, Path]) -> None:
+    database, catalog, _ = lake
+    sql = "/* a comment */ select ID from PEOPLE as Crowd -- and another"
+    with database.cursor() as cursor:
+        statement = prepare(
+            cursor,
+            sql,
+            catalog=catalog,
+            may=everybody_but_hidden,
+            as_of={},
+            limits=QueryConfig(),
+        )
+
+    assert "comment" not in statement.sql and "another" not in statement.sql
+    assert "PEOPLE" not in statement.sql and "select" not in statement.sql
+    assert statement.tables[0].relation in statement.sql
+
+
+AROUND = (
+    "/* SELECT 1 */ {}",
+    "-- SELECT 1\n{}",
+    "{} -- SELECT 1",
+    "/* /* nested */ */ {} /* ; */",
+    "\u00a0{}",
+    "\u2003{}\u3000",
+    "\ufeff{}",
+    "\t\r\n {} \v\f",
+    "(({}))",
+    "SELECT 1 /* ' */; {}",
+)
+
+
+@pytest.mark.parametrize("around", AROUND, ids=ascii)
+def test_comments_and_unicode_around_a_statement_change_nothing(
+    lake: tuple[Database, Catalog, Path], around: str
+) -> None:
+    database, catalog, root = lake
+    before = sorted(root.rglob("*"))
+    for sql in SHORT:
+        with database.cursor() as cursor, pytest.raises(LakehouseError):
+            run(cursor, catalog, around.format(sql), everybody_but_hidden)
+    assert sorted(root.rglob("*")) == before
 
 
 def test_a_plan_shows_no_path_and_no_relation(lake: tuple[Database, Catalog, Path]) -> None:
