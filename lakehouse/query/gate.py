@@ -47,6 +47,7 @@ from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
+from lakehouse.query.wording import quote_star, says_the_same
 
 May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
@@ -196,14 +197,21 @@ def prepare_one(
 
 
 def written(cursor: Connection, tree: Tree) -> str:
-    """Return the text of a tree, as DuckDB writes it."""
+    """Return the text of a tree, as DuckDB writes it.
+
+    Raises:
+        SqlError: the text would say something else than the tree.
+    """
     try:
         row = cursor.execute("SELECT json_deserialize_sql(?)", [orjson.dumps(tree).decode()])
         text = row.fetchone()
     except EngineError as error:
         raise refused(error) from error
     assert text is not None, "one value in, one row out"
-    return str(text[0])
+    with suppress(SqlError):
+        if says_the_same(parse(cursor, text[0]), tree):
+            return str(text[0])
+    raise SqlError("the engine cannot repeat this statement; name things in it by plainer names")
 
 
 def refused(error: EngineError) -> Exception:
@@ -396,7 +404,11 @@ class Walk:
     def expression(self, node: Tree, class_: str, scope: Scope) -> list[tuple[Any, Scope]]:
         if class_ not in CLASSES:
             raise StatementNotAllowedError(f"{class_} is not known here")
-        if class_ == "COLUMN_REF":
+        if class_ == "STAR":
+            quote_star(node)
+        elif class_ == "PARAMETER":
+            check_parameter(node["identifier"])
+        elif class_ == "COLUMN_REF":
             names = node["column_names"]
             self.volatile |= len(names) == 1 and folded(names[0]) in VOLATILE_NAMES
             self.columns.append(node)
@@ -444,6 +456,14 @@ def check_types(node: Tree) -> None:
     for each in nodes_of({key: value for key, value in node.items() if key != "child"}):
         if each.get("id") in REFUSED_TYPES:
             raise StatementNotAllowedError(f"a statement cannot make values of type {each['id']}")
+
+
+def check_parameter(name: str) -> None:
+    # The engine writes it as it is, and so does what chooses the files.
+    if not (name.isdecimal() or PLAIN.fullmatch(name)):
+        raise SqlError(
+            f"a parameter is named by letters, digits and underscores, not {name[:80]!r}"
+        )
 
 
 def check_offset(window: Tree) -> None:

@@ -101,6 +101,8 @@ REFUSED = [
     "SELECT * FROM duckdb_tables",
     "SELECT * FROM sqlite_master",
     "SELECT * FROM memory.main.people",
+    "SELECT $\"1; COPY (SELECT 1) TO '/tmp/lakehouse-gate' --\"",
+    'SELECT "!__postfix"(id) OVER () FROM people',
     "SELECT * FROM hidden.secrets",
     "WITH a AS (SELECT * FROM hidden.secrets) SELECT * FROM a",
     "SELECT (SELECT max(id) FROM hidden.secrets)",
