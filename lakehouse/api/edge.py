@@ -31,6 +31,7 @@ from lakehouse.errors import (
     UnavailableError,
 )
 from lakehouse.observability import Metrics, trace_id
+from lakehouse.redaction import redacted
 
 log = logging.getLogger("lakehouse.requests")
 
@@ -98,7 +99,8 @@ class Exchange:
     ) -> None:
         given = headers.get(TRACE_FIELD, b"").decode("latin-1")
         self.scope = scope
-        self.trace = given if TRACE.fullmatch(given) else secrets.token_hex(16)
+        is_id = TRACE.fullmatch(given) and redacted(given) == given
+        self.trace = given if is_id else secrets.token_hex(16)
         self.added = [(TRACE_FIELD, self.trace.encode())]
         """Fields of the answer beside its own."""
         self.caller = NOBODY
@@ -150,7 +152,7 @@ class Exchange:
             address=self._address,
             trace_id=self.trace,
             method=self.scope["method"],
-            path=self.scope["path"][:PATH_LOGGED_MAX],
+            path=redacted(self.scope["path"])[:PATH_LOGGED_MAX],
             status=self.status if self.is_answered else 0,
             sql_sha256=self.noted.sql_sha256,
             tables=sorted(self.noted.tables),
@@ -308,7 +310,7 @@ class Edge:
             logging.DEBUG if scope["path"] in OPERATIONS else logging.INFO,
             "%s %s %d",
             method,
-            scope["path"][:PATH_LOGGED_MAX],
+            redacted(scope["path"])[:PATH_LOGGED_MAX],
             status,
             extra={
                 "caller": exchange.caller.name,

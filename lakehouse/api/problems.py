@@ -29,6 +29,7 @@ from lakehouse.api.words import SHOWN_MAX, in_words
 from lakehouse.auth import ForbiddenError, NoTokenError
 from lakehouse.database import EngineFatalError
 from lakehouse.observability import trace_id
+from lakehouse.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def problem_of(error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
 
 def encoded(body: Body) -> bytes:
     try:
-        return msgspec.json.encode(body, enc_hook=str)
+        return redacted(msgspec.json.encode(body, enc_hook=str).decode()).encode()
     except ValueError:  # half a surrogate pair, from a path or a file name: no JSON has it
         plain = repr(body["context"]).encode("ascii", "backslashreplace").decode()
         detail = str(body["detail"]).encode("ascii", "backslashreplace").decode()

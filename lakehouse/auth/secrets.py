@@ -10,7 +10,8 @@ import secrets
 import string
 import zlib
 
-PREFIX = "lh_"
+from lakehouse.redaction import TOKEN_PREFIX
+
 DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 SECRET_BITS = 256
 SECRET_DIGITS = 43  # 62 ** 43 > 2 ** 256
@@ -18,7 +19,7 @@ CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 
 
 def new_secret() -> str:
-    head = PREFIX + base62(secrets.randbits(SECRET_BITS), SECRET_DIGITS)
+    head = TOKEN_PREFIX + base62(secrets.randbits(SECRET_BITS), SECRET_DIGITS)
     return head + check_digits(head)
 
 

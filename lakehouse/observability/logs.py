@@ -10,6 +10,8 @@ from types import TracebackType
 
 import orjson
 
+from lakehouse.redaction import redacted
+
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 """Of the request that is being answered. Work on another thread takes it along (anyio does)."""
 
@@ -41,9 +43,9 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(line, default=str).decode()
+            return redacted(orjson.dumps(line, default=str).decode())
         except TypeError:  # half a surrogate pair, a number beyond 64 bits
-            return json.dumps(line, default=str)
+            return redacted(json.dumps(line, default=str))
 
 
 class WordsFormatter(logging.Formatter):
@@ -55,7 +57,7 @@ class WordsFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         words = super().format(record)
         fields = " ".join(f"{key}={value}" for key, value in fields_of(record).items())
-        return f"{words} {fields}".rstrip().translate(CONTROL)
+        return redacted(f"{words} {fields}".rstrip().translate(CONTROL))
 
 
 def configure_logs(level: str) -> None:
