@@ -111,5 +111,35 @@ def a_hostile_name_is_only_a_name(proof: Proof) -> None:
         proof.check(f"{hostile!r} in SQL", [["x", number]], field(seen.json(), "rows"), seen)
 
 
+FOREIGN = {
+    "a fetch of another page": {"Origin": "https://evil.example"},
+    "a fetch of a page on another port": {"Origin": "http://localhost:1"},
+    "a page without an origin": {"Origin": "null"},
+    "an image of another page": {"Sec-Fetch-Site": "cross-site"},
+}
+
+
+@case("R-010")
+def no_page_of_another_origin_is_answered(proof: Proof) -> None:
+    asking = {"Access-Control-Request-Method": "POST"}
+    for what, headers in FOREIGN.items():
+        for method, path in (("GET", "/v1/tables"), ("POST", "/v1/sql"), ("OPTIONS", "/v1/sql")):
+            sent = {**headers, **(asking if method == "OPTIONS" else {})}
+            seen = proof.send(method, path, headers=sent)
+            proof.check(f"{what}: {method} {path}", 403, seen.status, seen)
+            proof.check(f"{what}: {method} {path} allows nothing", [], allowing(seen), seen)
+    seen = proof.send("GET", "/v1/tables", headers={"Host": "somebody.example"})
+    proof.check("a name that somebody points here", 403, seen.status, seen)
+    seen = proof.send("GET", "/health", headers={"Origin": "https://evil.example"})
+    proof.check("what is open to all allows no page to read it", [], allowing(seen), seen)
+    seen = proof.send("GET", "/v1/tables")
+    proof.check("who is no page", 200, seen.status, seen)
+
+
+def allowing(seen: Exchange) -> list[str]:
+    """Return the fields of an answer that let a page of another origin read it."""
+    return [name for name in seen.response_headers if name.startswith("access-control")]
+
+
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
