@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pyiceberg.avro.encoder import BinaryEncoder
-from pyiceberg.io import FileIO, InputFile, OutputFile
 from pyiceberg.manifest import (
     UNASSIGNED_SEQ,
     DataFile,
@@ -23,11 +22,11 @@ from pyiceberg.manifest import (
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
-    read_manifest_list,
 )
 from pyiceberg.typedef import Record
 
 from lakehouse.catalog.avro_forms import FormedFile, FormedManifest, list_form, manifest_form
+from lakehouse.catalog.avro_reading import read_list, read_live_entries
 from lakehouse.catalog.byte_files import BytesInput, BytesOutput
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import UnreadableFileError
@@ -38,9 +37,10 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError
 __all__ = ["DataFile", "LiveFile", "ManifestEntry", "ManifestFile", "Manifests", "NewFile"]
 
 EXISTING, DELETED = ManifestEntryStatus.EXISTING, ManifestEntryStatus.DELETED
-# Bounds of what is kept in memory, in things rather than bytes: measured 650 bytes for a manifest
-# of a list, 250 for its record, 530 for a file.
-LISTED_CACHED = 50_000
+# Bounds of what is kept in memory, in things rather than bytes: measured 650 bytes for a manifest,
+# which all lists share, 8 for its place in one of them, 250 for its record, 530 for a file.
+LISTED_CACHED = 1_000_000
+MANIFESTS_CACHED = 50_000
 RECORDS_CACHED = 50_000
 FILES_CACHED = 100_000
 
@@ -77,6 +77,7 @@ class Manifests:
     def __init__(self, store: LocalStore) -> None:
         self._store = store
         self._lists: Cache[tuple[ManifestFile, ...]] = Cache(LISTED_CACHED, len)
+        self._manifests: Cache[ManifestFile] = Cache(MANIFESTS_CACHED)
         self._records: Cache[bytes] = Cache(RECORDS_CACHED)
         self._files: Cache[tuple[LiveFile, ...]] = Cache(FILES_CACHED, len)
 
@@ -89,7 +90,7 @@ class Manifests:
 
         def read() -> tuple[ManifestFile, ...]:
             with self._reading(location):
-                return tuple(read_manifest_list(self._input(location)))
+                return tuple(map(self._shared, read_list(self._input(location))))
 
         return self._lists.get(location, read)
 
@@ -100,7 +101,7 @@ class Manifests:
             ObjectNotFoundError, UnreadableFileError: the manifest is gone, or is none.
         """
         with self._reading(manifest.manifest_path):
-            return tuple(manifest.fetch_manifest_entry(StoreIO(self._store)))
+            return read_live_entries(manifest, self._input(manifest.manifest_path))
 
     def live_entries(self, manifests: Iterable[ManifestFile]) -> list[ManifestEntry]:
         """Return every live entry, read anew; for the mere files there is `live_files`."""
@@ -208,7 +209,9 @@ class Manifests:
         Avro records are joined as they were encoded once: encoding 500 of them anew in each
         commit took 10 ms of 18.
         """
-        settled = tuple(with_sequence_number(each, sequence_number) for each in manifests)
+        settled = tuple(
+            self._shared(with_sequence_number(each, sequence_number)) for each in manifests
+        )
         parent = "null" if parent_snapshot_id is None else str(parent_snapshot_id)
         output = BytesOutput(location)
         metadata = {
@@ -235,6 +238,10 @@ class Manifests:
         self._store.write(self._store.key(location), output.data)
         self._lists.put(location, settled)
 
+    def _shared(self, manifest: ManifestFile) -> ManifestFile:
+        """Return the same manifest, as other lists have it: most are in hundreds of them."""
+        return self._manifests.get(record_key(manifest), lambda: manifest)
+
     @contextmanager
     def _reading(self, location: str) -> Iterator[None]:
         try:
@@ -244,7 +251,7 @@ class Manifests:
         except Exception as error:  # PyIceberg raises whatever its Avro reader meets
             raise UnreadableFileError(self._store.key(location), type(error).__name__) from error
 
-    def _input(self, location: str) -> "BytesInput":
+    def _input(self, location: str) -> BytesInput:
         return BytesInput(location, self._store.read(self._store.key(location)))
 
 
@@ -328,20 +335,3 @@ def holds_data(manifest: ManifestFile) -> bool:
 
 def has_deletes(manifests: Iterable[ManifestFile]) -> bool:
     return not all(map(holds_data, manifests))
-
-
-class StoreIO(FileIO):
-    """The store, as PyIceberg's readers ask for it."""
-
-    def __init__(self, store: LocalStore) -> None:
-        super().__init__()
-        self._store = store
-
-    def new_input(self, location: str) -> InputFile:
-        return BytesInput(location, self._store.read(self._store.key(location)))
-
-    def new_output(self, location: str) -> OutputFile:
-        raise PermissionError(f"{location} is written through Manifests")
-
-    def delete(self, location: str | InputFile | OutputFile) -> None:
-        raise PermissionError(f"{location} is deleted through the store")

@@ -1,0 +1,128 @@
+"""Avro files of a table, read by PyIceberg's readers: fast where it is slow, safe where it is not.
+
+What it works out of the schema in a file is worked out once for each schema: for a manifest of one
+file and two columns that took 0.7 ms of 0.8. And its decoder in C is left alone: it reads on after
+the end of a file that was cut short, and the process is gone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TypeVar
+
+import orjson
+from pyiceberg.avro.decoder import StreamingBinaryDecoder
+from pyiceberg.avro.file import SYNC_SIZE, AvroFile, Block
+from pyiceberg.avro.reader import Reader
+from pyiceberg.avro.resolver import resolve_reader
+from pyiceberg.io import InputFile
+from pyiceberg.manifest import (
+    DEFAULT_READ_VERSION,
+    MANIFEST_ENTRY_SCHEMAS,
+    MANIFEST_LIST_FILE_SCHEMAS,
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    PartitionFieldSummary,
+    _inherit_from_manifest,
+)
+from pyiceberg.schema import Schema
+from pyiceberg.typedef import StructProtocol
+from pyiceberg.utils.schema_conversion import AvroSchemaConversion
+
+D = TypeVar("D", bound=StructProtocol)
+READERS_KEPT = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What the records of a file become, by the field ids of the Iceberg specification."""
+
+    schema: Schema
+    types: Mapping[int, Callable[..., StructProtocol]]
+    enums: Mapping[int, Callable[..., Enum]]
+
+
+ENTRIES = Kind(
+    MANIFEST_ENTRY_SCHEMAS[DEFAULT_READ_VERSION],
+    MappingProxyType({-1: ManifestEntry, 2: DataFile}),
+    MappingProxyType({0: ManifestEntryStatus, 101: FileFormat, 134: DataFileContent}),
+)
+LISTED = Kind(
+    MANIFEST_LIST_FILE_SCHEMAS[DEFAULT_READ_VERSION],
+    MappingProxyType({-1: ManifestFile, 508: PartitionFieldSummary}),
+    MappingProxyType({517: ManifestContent}),
+)
+
+
+class KnownFile(AvroFile[D]):
+    """An Avro file whose schema may have been met before."""
+
+    def __init__(self, input_file: InputFile, kind: Kind) -> None:
+        super().__init__(input_file)
+        self._kind = kind
+
+    def __enter__(self) -> "KnownFile[D]":
+        with self.input_file.open() as stream:
+            data = stream.read()
+        self.decoder, self._length = StreamingBinaryDecoder(data), len(data)
+        self.header = self._read_header()
+        self.reader = reader_of(self.header.meta["avro.schema"], self._kind)
+        return self
+
+    def _read_block(self) -> int:
+        """Read the next block, and return how many records it has; EOFError: there is none."""
+        if self.decoder.tell() == self._length:
+            raise EOFError
+        try:
+            count, data = self.decoder.read_int(), self.decoder.read_bytes()
+            if self.decoder.read(SYNC_SIZE) != self.header.sync:
+                raise ValueError("a block does not end where it says")
+        except EOFError:
+            raise ValueError("a block is cut short") from None
+        if codec := self.header.compression_codec():
+            data = codec.decompress(data)
+        self.block = Block(self.reader, count, StreamingBinaryDecoder(data))
+        return count
+
+
+@lru_cache(READERS_KEPT)
+def reader_of(avro_schema: str, kind: Kind) -> Reader:
+    schema = AvroSchemaConversion().avro_to_iceberg(orjson.loads(avro_schema))
+    return resolve_reader(schema, kind.schema, dict(kind.types), dict(kind.enums))
+
+
+def read_list(list_file: InputFile) -> tuple[ManifestFile, ...]:
+    """Return the manifests that a manifest list names.
+
+    Raises:
+        Exception: whatever PyIceberg's reader meets in a file that is none.
+    """
+    with KnownFile[ManifestFile](list_file, LISTED) as file:
+        return tuple(file)
+
+
+def read_live_entries(
+    manifest: ManifestFile, manifest_file: InputFile
+) -> tuple[ManifestEntry, ...]:
+    """Return the entries of a manifest whose files are live, with what they inherit from it.
+
+    Raises:
+        EOFError: there are fewer than the list counts: an Avro file can end after any block.
+        Exception: whatever PyIceberg's reader meets in a file that is none.
+    """
+    with KnownFile[ManifestEntry](manifest_file, ENTRIES) as file:
+        found = tuple(
+            _inherit_from_manifest(entry, manifest)
+            for entry in file
+            if entry.status != ManifestEntryStatus.DELETED
+        )
+    if len(found) < (manifest.added_files_count or 0) + (manifest.existing_files_count or 0):
+        raise EOFError("the manifest ends before its last file")
+    return found
