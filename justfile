@@ -21,6 +21,10 @@ proof *args:
 crash *args:
     {{ python }} -m tests.crash {{ args }}
 
+# send mutated files of every format to a real server, and see that each is answered as documented
+fuzz *args:
+    {{ python }} -m tests.fuzz {{ args }}
+
 # look at many random sequences of changes of a table: another sequence each time, longer ones
 # (one test of 2 s a sequence: it must not be taken for one that hangs)
 soak examples="200":

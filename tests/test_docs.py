@@ -24,6 +24,7 @@ RECIPES = {
     "check",
     "doctor",
     "fix",
+    "fuzz",
     "install-hooks",
     "proof",
     "serve",

@@ -1,6 +1,7 @@
 """The process: how it starts, who it lets in, and above all how it ends."""
 
 import asyncio
+import gzip
 import json
 import os
 import resource
@@ -443,6 +444,17 @@ def test_a_server_has_the_limit(served: ServerProcess) -> None:
     assert int(line.split()[3]) == data_limit_bytes(
         default_memory_bytes(), available_memory_bytes()
     )
+
+
+def test_what_arrow_reserves_fits_into_the_limit_of_a_small_server(served: ServerProcess) -> None:
+    """Its own allocator takes 1 GiB at once, all the room that there is beside the budget."""
+    packed = gzip.compress(b"a,b\n1,2\n")
+    answer = httpx.post(f"{served.url}/v1/ingest?name=packed&format=csv", content=packed)
+    assert answer.status_code == 200, answer.text
+
+    status = Path(f"/proc/{served.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmData:")]
+    assert int(line.split()[1]) * 1024 < MEMORY_ROOM_BYTES
 
 
 def test_a_call_beyond_the_limit_gets_an_error_and_the_process_lives() -> None:

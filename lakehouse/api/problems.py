@@ -27,7 +27,7 @@ from lakehouse.api.access import open_to_all
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.api.words import SHOWN_MAX, in_words
 from lakehouse.auth import ForbiddenError, NoTokenError
-from lakehouse.database import EngineFatalError
+from lakehouse.database import EngineFatalError, EngineMemoryError
 from lakehouse.observability import trace_id
 from lakehouse.redaction import redacted
 
@@ -254,7 +254,7 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
         for each in error.exceptions:
             if isinstance(each, errors.LakehouseError):
                 return on_our_error(request, each)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | EngineMemoryError):
         log.warning("out of memory on %s %s", request.method, request.url.path, exc_info=error)
         return on_our_error(request, OutOfMemoryError())
     if isinstance(error, EngineFatalError):
@@ -274,7 +274,7 @@ def as_problem(error: Exception, stop: Callable[[], None]) -> bytes:
     match error:
         case errors.LakehouseError():
             return problem_of(error)[2]
-        case MemoryError():
+        case MemoryError() | EngineMemoryError():
             return problem_of(OutOfMemoryError())[2]
         case EngineFatalError():
             log.critical("the engine broke under a job", exc_info=error)

@@ -1,6 +1,7 @@
 """`serve`: the settings of this start, then the server until it is told to stop."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def serve(
         return
     config = settings(config_file, data_dir=data_dir, host=host, port=port)
     directory = data_directory(config).absolute()
+    # Arrow's own allocator reserves 1 GiB when it is asked for the first byte, which the limit on
+    # data counts: a small server had no memory left. It is chosen before Arrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # All of the server: 1 s, which `--check` does without.
     from lakehouse.observability import configure_logs
     from lakehouse.server import serve as serve_until_stopped

@@ -261,10 +261,10 @@ class Ingest:
         if key is None and current and current.summary.get(CONTENT) == content:
             return msgspec.json.encode(self._answer_existing(current)), None
         table = current if current and current.columns else None
-        source = self._open(cursor, file, spare, options, table)
         columns = table.columns if table else ()
         loading = Loading(self._catalog, cursor, name, mode, options, content, key, columns)
         with in_our_words():
+            source = self._open(cursor, file, spare, options, table)
             return loading.run(source, is_new=table is None), loading
 
     def _dry_run(self, cursor: Connection, *, upload: Upload, options: LoadOptions) -> DryRun:
@@ -276,7 +276,7 @@ class Ingest:
             source = self._open(cursor, file, spare, options, None)
             sql = f"SELECT * FROM ({source.good_rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
             with whole_file():
-                sample = cursor.execute(sql).to_arrow_table().to_pylist()
+                sample = rows_of(cursor, sql)
         return DryRun(
             name=name.name,
             namespace=name.namespace,
@@ -535,6 +535,16 @@ def tell_progress(job: JobHandle, session: Session, size_bytes: int) -> None:
     share, told = session.share_done(), job.told
     if share is not None and told.phase == LOADING:
         job.progress(max(told.done or 0, int(size_bytes * share)))
+
+
+def rows_of(cursor: Connection, sql: str) -> list[dict[str, object]]:
+    """Return the rows of a SELECT; as text when Python has no value for one (a year of 10000)."""
+    try:
+        return cursor.execute(sql).to_arrow_table().to_pylist()
+    except (OverflowError, ValueError):
+        return (
+            cursor.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({sql})").to_arrow_table().to_pylist()
+        )
 
 
 def plain(value: object) -> object:

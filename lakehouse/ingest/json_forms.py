@@ -4,12 +4,13 @@ The engine's cast from JSON rounds `1.5` into an integer, reads `"7"` as a numbe
 so each leaf is looked at before the cast counts.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import pyarrow as pa
 
-from lakehouse.catalog import Column, duckdb_type
+from lakehouse.catalog import Column, UnsupportedTypeError, duckdb_type
 from lakehouse.database import Connection, literal
 from lakehouse.ingest.forms import Form
 
@@ -17,13 +18,25 @@ Shape: TypeAlias = pa.DataType
 """A nested type as Arrow has it: what is inside can be walked."""
 
 
+NESTING_MAX = 12
+"""Lists in lists: to bind the SQL of one more takes the engine twice as long, 0.1 s for 16."""
+
+
 def is_nested(type_: str) -> bool:
     return type_.startswith(("list<", "map<", "struct<"))
 
 
 def shapes_of(cursor: Connection, columns: Sequence[Column]) -> dict[str, Shape]:
-    """Return the shape of each nested type among the columns, by its text."""
-    nested = {column.type for column in columns if is_nested(column.type)}
+    """Return the shape of each nested type among the columns, by its text.
+
+    Raises:
+        UnsupportedTypeError: one is nested too deep for its text to be read.
+    """
+    nested = {column.type: column.name for column in columns if is_nested(column.type)}
+    for type_, name in nested.items():
+        if depth_of(type_) > NESTING_MAX:
+            reason = f"{NESTING_MAX} types in each other are the most that is read from text"
+            raise UnsupportedTypeError(type_, f"{reason}; make it a string", name)
     return {type_: shape_of(cursor, type_) for type_ in nested}
 
 
@@ -31,6 +44,15 @@ def shape_of(cursor: Connection, type_: str) -> Shape:
     table = cursor.execute(f"SELECT NULL::{duckdb_type(type_)} AS v").to_arrow_table()
     found: Shape = table.schema.field("v").type
     return found
+
+
+def depth_of(type_: str) -> int:
+    """Return how many types are in each other at most, quoted names left aside."""
+    depth = most = 0
+    for char in re.sub('"[^"]*"', "", type_):
+        depth += (char == "<") - (char == ">")
+        most = max(most, depth)
+    return most
 
 
 def nested_form(type_: str, shape: Shape) -> Form:

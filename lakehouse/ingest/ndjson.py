@@ -39,7 +39,7 @@ from lakehouse.ingest.forms import (
     select_fitting,
 )
 from lakehouse.ingest.inference import STRING, Inferred, infer, is_double, is_long
-from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
+from lakehouse.ingest.json_forms import NESTING_MAX, Shape, is_nested, nested_form, shapes_of
 from lakehouse.ingest.lines import count_lines, record_number, unreadable_lines
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
@@ -410,19 +410,21 @@ def check_names(keys: Sequence[str], options: ReadOptions) -> None:
         raise InvalidFileError(f"a key cannot be a column: {error.detail}") from error
 
 
-def inferred(values: Iterable[Any]) -> Inferred:
-    """Return the type of all `values`; `string` (JSON text) when they differ."""
+def inferred(values: Iterable[Any], depth: int = 0) -> Inferred:
+    """Return the type of all `values`; `string` (JSON text) when they differ, or go too deep."""
     present = [value for value in values if value is not None]
     kinds = {kind_of(value) for value in present}
     if kinds == {"text"}:
         found = infer(present)
         slashed = found.layout is not None and "%" in found.layout
         return found if found.type in READ_AS_TEXT and not slashed else STRING
+    if depth == NESTING_MAX and kinds & {"struct", "list"}:
+        return STRING
     if kinds == {"struct"}:
-        return Inferred(struct_of(present))
+        return Inferred(struct_of(present, depth))
     if kinds == {"list"}:
         items = [item for value in present for item in value]
-        return Inferred(f"list<{nested(items)}>")
+        return Inferred(f"list<{nested(items, depth)}>")
     if kinds and kinds <= {"long", "double"}:
         texts = [msgspec.json.encode(value).decode() for value in present]
         type_, fits = ("long", is_long) if kinds == {"long"} else ("double", is_double)
@@ -430,13 +432,13 @@ def inferred(values: Iterable[Any]) -> Inferred:
     return Inferred("boolean") if kinds == {"boolean"} else STRING
 
 
-def nested(values: Iterable[Any]) -> str:
+def nested(values: Iterable[Any], depth: int) -> str:
     """Return the type of what is inside a list or an object, where text stays text."""
-    found = inferred(values).type
+    found = inferred(values, depth + 1).type
     return "string" if found in READ_AS_TEXT else found
 
 
-def struct_of(values: Sequence[dict[str, Any]]) -> str:
+def struct_of(values: Sequence[dict[str, Any]], depth: int) -> str:
     keys = dict.fromkeys(key for value in values for key in value)
     try:
         check_column_names(keys)
@@ -444,7 +446,9 @@ def struct_of(values: Sequence[dict[str, Any]]) -> str:
         return "string"
     if not keys:
         return "string"
-    fields = (f"{quoted(key)}: {nested(value.get(key) for value in values)}" for key in keys)
+    fields = (
+        f"{quoted(key)}: {nested((value.get(key) for value in values), depth)}" for key in keys
+    )
     # Twice translated, names are quoted only where they must be: as tables say their types.
     return iceberg_type(duckdb_type(f"struct<{', '.join(fields)}>"))
 

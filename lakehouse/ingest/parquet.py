@@ -21,6 +21,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError
 from lakehouse.ingest.forms import contradiction, select
+from lakehouse.ingest.json_forms import NESTING_MAX
 from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
 
@@ -37,6 +38,8 @@ class ParquetColumn:
     """The type that DuckDB reads it as."""
     natural: str | None
     """The Iceberg type that holds it without a loss; None when there is none."""
+    sound: str | None
+    """SQL that is true where the value is one of the file's own type; None where all are."""
 
     def value(self) -> str:
         return f"TRY_CAST({quoted(self.name)} AS {duckdb_type(self.column.type)})"
@@ -52,12 +55,19 @@ class ParquetColumn:
             test = f"{self.value()} IS NOT NULL"
         else:  # another type than its own: only what comes back the same was kept
             test = f"CAST({self.value()} AS {self.read_as}) IS NOT DISTINCT FROM {raw}"
+        if self.sound is not None:  # CASE alone looks at no other value
+            test = f"CASE WHEN {self.sound} THEN {test} END"
         return f"({raw} IS NULL OR coalesce({test}, false))"
 
     def always_fits(self) -> bool:
         """Whether no value can be lost: then none is looked at."""
         kept = self.natural == self.column.type and self.column.type not in TIMES
-        return kept and "HUGEINT" not in self.read_as
+        return kept and "HUGEINT" not in self.read_as and self.sound is None
+
+    def shown(self) -> str:
+        """Return SQL of the beginning of the value as text; NULL where it has none."""
+        text = f"left(CAST({quoted(self.name)} AS VARCHAR), 80)"
+        return text if self.sound is None else f"CASE WHEN {self.sound} THEN {text} END"
 
     def checked(self) -> str:
         if self.always_fits():
@@ -109,9 +119,7 @@ class ParquetSource:
         bad = f"FROM {self._reader()} WHERE NOT {self._fits()}"
         counted = cursor.execute(f"SELECT count(*) {bad}").fetchone()
         parts = [part for part in self.parts if not part.always_fits()]
-        values = ", ".join(
-            f"left(CAST({quoted(part.name)} AS VARCHAR), 80), {part.fits()}" for part in parts
-        )
+        values = ", ".join(f"{part.shown()}, {part.fits()}" for part in parts)
         if not counted or not counted[0]:
             return 0, []
         found = cursor.execute(
@@ -122,7 +130,9 @@ class ParquetSource:
             pairs = zip(parts, cells[::2], cells[1::2], strict=True)
             part, value = next((part, value) for part, value, is_good in pairs if not is_good)
             reason = f"{shown(value)} does not fit into {part.column.type}"
-            if part.read_as == "TIMESTAMP_NS":
+            if value is None:
+                reason = "it is beyond what its type can hold: the file is damaged"
+            elif part.read_as == "TIMESTAMP_NS":
                 reason = f"{shown(value)} is {NANOSECONDS}"
             rows.append(BadRow(None, part.column.name, reason))
         return int(counted[0]), rows
@@ -168,8 +178,12 @@ def open_parquet(cursor: Connection, path: Path, options: ReadOptions) -> Parque
         own = "string" if pa.types.is_null(arrow) or folded(name) in known else None
         file.append(Column(name, options.types.get(name) or own or iceberg_type(read_as, name)))
     parts = tuple(
-        ParquetColumn(column, name, read_as, natural_type(read_as, name))
-        for column, name, read_as in zip(matched(file, options), names, found, strict=True)
+        ParquetColumn(
+            column, name, read_as, natural_type(read_as, name), sound(quoted(name), arrow)
+        )
+        for column, name, read_as, arrow in zip(
+            matched(file, options), names, found, schema.types, strict=True
+        )
     )
     check_zoned_nanoseconds(path, schema)
     return ParquetSource(path, parts, options)
@@ -208,6 +222,53 @@ def check_type(type_: pa.DataType, column: str) -> None:
         raise UnsupportedTypeError(str(type_), reason, column)
     for number in range(type_.num_fields):
         check_type(type_.field(number).type, column)
+
+
+def sound(x: str, type_: pa.DataType, depth: int = 0) -> str | None:
+    """Return SQL that is true where `x` is a value of its type; None where all of them are.
+
+    A file may say of a time that it is 300 hours, and of a decimal that it has more digits than
+    its type: the engine reads both, and breaks when it prints them. `TRY` hides the value from the
+    optimizer, which believes the bounds in the footer and would leave the test out.
+
+    Raises:
+        UnsupportedTypeError: such a value is nested too deep to be looked at.
+    """
+    is_leaf = pa.types.is_temporal(type_) or pa.types.is_decimal(type_)
+    if is_leaf and depth > NESTING_MAX:
+        raise UnsupportedTypeError(str(type_), f"it is nested more than {NESTING_MAX} deep")
+    if pa.types.is_time(type_):
+        return f"(TRY({x}) >= TIME '00:00:00' AND TRY({x}) < TIME '24:00:00')"
+    if pa.types.is_decimal(type_):
+        most = "9" * (type_.precision - type_.scale) + "." + "9" * type_.scale
+        sql = f"CAST('{most}' AS DECIMAL({type_.precision}, {type_.scale}))"
+        return f"(TRY({x}) <= {sql} AND TRY({x}) >= -{sql})"
+    if depth and pa.types.is_temporal(type_):  # of a column of its own `fits` asks that
+        return f"isfinite({x})"
+    if pa.types.is_map(type_):
+        lists = ((f"map_keys({x})", type_.key_type), (f"map_values({x})", type_.item_type))
+        inner = [each_sound(items, kind, depth) for items, kind in lists]
+    elif pa.types.is_struct(type_):
+        fields = [type_.field(number) for number in range(type_.num_fields)]
+        values = ((f"struct_extract({x}, {literal(each.name)})", each.type) for each in fields)
+        inner = [or_null(value, sound(value, kind, depth + 1)) for value, kind in values]
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        inner = [each_sound(x, type_.value_type, depth)]
+    else:
+        return None
+    tests = [test for test in inner if test is not None]
+    return f"({' AND '.join(tests)})" if tests else None
+
+
+def or_null(x: str, test: str | None) -> str | None:
+    return test and f"({x} IS NULL OR {test})"
+
+
+def each_sound(items: str, type_: pa.DataType, depth: int) -> str | None:
+    item = f"e{depth}"
+    test = or_null(item, sound(item, type_, depth + 1))
+    each = f"list_bool_and(list_transform({items}, lambda {item}: {test}))"
+    return test and f"coalesce({each}, true)"
 
 
 def check_zoned_nanoseconds(path: Path, schema: pa.Schema) -> None:

@@ -194,3 +194,14 @@ def test_a_new_table_of_lines_without_keys_is_told_that_it_has_no_columns(
     late = "{}\n" * (lake.lakehouse.config.ingest.sample_rows + 1) + '{"id": 2}\n'
     assert lake.loaded(name, late, TYPE)["row_count"] == late.count("\n")
     assert lake.types(name) == {"id": "long"}
+
+
+def test_what_is_nested_too_deep_stays_text_inside(lake: Served, name: str) -> None:
+    value: object = 1
+    for _ in range(200):
+        value = [value]
+    lake.loaded(name, json.dumps({"deep": value}) + "\n", "application/x-ndjson")
+
+    assert lake.types(name)["deep"].count("list<") == 12
+    (((inner, *_), *_),) = lake.rows(name)
+    assert isinstance(inner, list)

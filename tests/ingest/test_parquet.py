@@ -114,3 +114,48 @@ def test_a_damaged_page_is_said_whatever_is_asked_for(
 
     assert answer.status_code == 400, answer.text
     assert "damaged" in answer.json()["detail"]
+
+
+HOURS_300 = 300 * 3600 * 1_000_000
+
+
+@pytest.mark.parametrize("how", [{}, {"on_error": "reject"}, {"dry_run": "true"}])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_time_of_300_hours_is_refused_before_the_engine_prints_it(
+    lake: Served, name: str, how: dict[str, str], nested: bool
+) -> None:
+    """The bounds in the footer are those of the file, and the engine believes them."""
+    times = pa.array([HOURS_300, 1], pa.int64()).view(pa.time64("us"))
+    body = parquet(
+        id=[1, 2], clock=pa.StructArray.from_arrays([times], ["at"]) if nested else times
+    )
+
+    answer = lake.ingest(name, body, TYPE, None, **how)
+
+    if how:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert answer.status_code == 400
+        assert "beyond what its type can hold" in answer.json()["detail"]
+    if "on_error" in how:
+        assert [row[0] for row in lake.rows(name)] == [2]
+
+
+def test_a_decimal_of_more_digits_than_its_type_is_refused(lake: Served, name: str) -> None:
+    good = parquet(price=pa.array([Decimal("1234567.89")], pa.decimal128(9, 2)))
+    body = good.replace((123456789).to_bytes(4, "big"), (2**31 - 1).to_bytes(4, "big"))
+    assert body != good
+
+    answer = lake.ingest(name, body, TYPE)
+
+    assert answer.status_code == 400
+    assert "beyond what its type can hold" in answer.json()["detail"]
+
+
+def test_a_dry_run_shows_a_year_that_python_has_no_date_for(lake: Served, name: str) -> None:
+    far = pa.array([300_000_000_000_000_000], pa.timestamp("us"))
+
+    answer = lake.ingest(name, parquet(at=far), TYPE, dry_run="true")
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["sample"][0]["at"].startswith("11476-")

@@ -1,0 +1,140 @@
+"""One input after the other: a seed makes them, and makes them again."""
+
+import gzip
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
+
+import pyarrow as pa
+
+from tests.fuzz import parquet
+from tests.fuzz.mutations import BYTES, CSV, NDJSON, several, splice
+from tests.fuzz.seeds import csv_seeds, ndjson_seeds, parquet_seeds
+
+CORPUS = Path(__file__).parent / "corpus"
+FORMATS = ("csv", "tsv", "ndjson", "parquet", "gzip", "zstd")
+ENDINGS = {".gz": "gzip", ".zst": "zstd"}
+INTO = "into"
+"""Not sent: which of `tables()` the file goes into, instead of a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request: what is sent, and how it is to be read."""
+
+    name: str
+    format: str
+    filename: str
+    body: bytes = field(repr=False)
+    params: Mapping[str, str]
+
+    def save(self, folder: Path) -> Path:
+        """Write it as a file of the corpus: the parameters are in its name."""
+        ending = self.filename.partition(".")[2]
+        asked = f"@{urlencode(self.params)}" if self.params else ""
+        path = folder / f"{self.name}{asked}.{ending}"
+        path.write_bytes(self.body)
+        return path
+
+
+def corpus(folder: Path = CORPUS) -> Iterator[Case]:
+    """Yield what was found once, and is mended."""
+    for path in sorted(folder.iterdir()):
+        stem, _, ending = path.name.partition(".")
+        name, _, asked = stem.partition("@")
+        format_ = ENDINGS.get(path.suffix, path.suffix[1:])
+        yield Case(name, format_, f"file.{ending}", path.read_bytes(), dict(parse_qsl(asked)))
+
+
+def tables() -> dict[str, tuple[str, bytes]]:
+    """Return what lies in tables before: a file's name and its bytes."""
+    return {
+        "csv": ("t.csv", csv_seeds(",")[0]),
+        "ndjson": ("t.ndjson", ndjson_seeds()[1]),
+        "parquet": ("t.parquet", parquet_seeds()[0]),
+        "nested": ("t.parquet", parquet_seeds()[6]),
+    }
+
+
+def of_number(format_: str, seed: int, number: int) -> Case:
+    """Return the `number`-th input of a format."""
+    chance = random.Random(f"{seed}-{format_}-{number}")
+    name = f"{format_}-{seed}-{number}"
+    if format_ in ("gzip", "zstd"):
+        inner = chance.choice(("csv", "tsv", "ndjson", "parquet"))
+        body = chance.choice(seeds_of(inner))
+        if chance.random() < 0.5:
+            body = broken(chance, inner, body)
+        ending = "gz" if format_ == "gzip" else "zst"
+        packed = repacked(chance, format_, body)
+        return Case(name, format_, f"file.{inner}.{ending}", packed, asked_of(chance, inner))
+    body = broken(chance, format_, chance.choice(seeds_of(format_)))
+    return Case(name, format_, f"file.{format_}", body, asked_of(chance, format_))
+
+
+def seeds_of(format_: str) -> tuple[bytes, ...]:
+    if format_ == "parquet":
+        return parquet_seeds()
+    return ndjson_seeds() if format_ == "ndjson" else csv_seeds("," if format_ == "csv" else "\t")
+
+
+def broken(chance: random.Random, format_: str, body: bytes) -> bytes:
+    if chance.random() < 0.05:
+        return splice(chance, body, chance.choice(seeds_of(format_)))
+    if format_ != "parquet":
+        return several(chance, body, NDJSON if format_ == "ndjson" else CSV)
+    if chance.random() < 0.06:
+        return parquet.change_footer_length(chance, body)
+    return several(chance, body, BYTES) if chance.random() < 0.1 else parquet.changed(chance, body)
+
+
+def asked_of(chance: random.Random, format_: str) -> dict[str, str]:
+    """Return parameters: the ways that a file is read are many."""
+    into: tuple[str, ...]
+    if format_ == "parquet":
+        into, types = ("parquet", "nested"), "word:string,id:long"
+    elif format_ == "ndjson":
+        into, types = ("ndjson",), "id:decimal(9,2),at:timestamptz,place:string"
+    else:
+        into, types = ("csv",), "id:decimal(9,2),at:timestamp,note:string"
+    named = {INTO: chance.choice(into)}
+    ways: list[dict[str, str]] = [
+        *([{}] * 5),
+        *([{"on_error": "reject"}] * 3),
+        *([{"on_error": "string"}] * 2),
+        {"dry_run": "true"},
+        {"types": types},
+        {"date_format": "%d.%m.%Y"},
+        {"encoding": chance.choice(("latin-1", "utf-16", "utf-7", "cp1252"))},
+        named,
+        {**named, "on_error": "reject"},
+        {**named, "mode": "append", "evolve": "true", "on_error": "reject"},
+        {**named, "mode": "upsert", "key": "id"},
+        {**named, "mode": "delete", "key": "id"},
+    ]
+    return chance.choice(ways)
+
+
+def repacked(chance: random.Random, format_: str, body: bytes) -> bytes:
+    """Compress, in one frame or several, and break what came of it."""
+    cut = chance.randrange(len(body)) if chance.random() < 0.3 else 0
+    frames = [pack(format_, piece) for piece in (body[:cut], body[cut:]) if piece]
+    if chance.random() < 0.1:
+        frames.insert(chance.randrange(len(frames) + 1), pack(format_, b""))
+    if chance.random() < 0.1:
+        frames.append(chance.choice((b"\0" * 512, b"\x50\x2a\x4d\x18\x04\0\0\0abcd", b"PAR1")))
+    packed = b"".join(frames)
+    how = chance.random()
+    if how < 0.4:
+        return packed
+    if how < 0.6:
+        return several(chance, packed[:24], BYTES) + packed[24:]
+    return several(chance, packed, BYTES)
+
+
+def pack(format_: str, body: bytes) -> bytes:
+    if format_ == "gzip":
+        return gzip.compress(body, mtime=0)
+    return bytes(pa.Codec("zstd").compress(body))

@@ -1,0 +1,149 @@
+"""Real files, small: what the inputs are made of."""
+
+import json
+import tempfile
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS = 60
+array: Any = pa.array  # its stubs know few of these types
+WORDS = ("Lyon", "Oslo", "", "Zürich", 'a "quoted" one', "two\nlines", "x" * 40, "007")
+MOMENT = datetime(2024, 2, 29, 23, 59, 58, 123456, tzinfo=UTC)
+
+
+@cache
+def csv_seeds(delimiter: str) -> tuple[bytes, ...]:
+    plain = [delimiter.join(("id", "city", "score", "at", "ok"))]
+    plain += [
+        delimiter.join((str(n), WORDS[n % 2], f"{n / 7:.3f}", f"2024-01-{n % 28 + 1:02}", "true"))
+        for n in range(ROWS)
+    ]
+    quoted = [delimiter.join(("name", "note", "when"))]
+    quoted += [
+        delimiter.join(
+            (str(n), '"' + WORDS[n % len(WORDS)].replace('"', '""') + '"', MOMENT.isoformat())
+        )
+        for n in range(ROWS)
+    ]
+    wide = [delimiter.join(f"c{n}" for n in range(40))]
+    wide += [delimiter.join(str(n * row) if n % 3 else "" for n in range(40)) for row in range(8)]
+    texts = ("\n".join(plain), "\r\n".join(quoted) + "\r\n", "\n".join(wide) + "\n")
+    return (*(text.encode() for text in texts), ("\ufeff" + texts[0]).encode("utf-16"))
+
+
+@cache
+def ndjson_seeds() -> tuple[bytes, ...]:
+    flat = [
+        {"id": n, "city": WORDS[n % len(WORDS)], "score": n / 7, "at": MOMENT.isoformat()}
+        for n in range(ROWS)
+    ]
+    nested = [
+        {
+            "id": n,
+            "place": {"lat": 1.5 * n, "lon": -n, "tags": ["a", "b"]},
+            "list": [{"x": n, "y": None}, {"x": n + 1, "y": "z"}],
+            "none": None,
+            "ok": n % 2 == 0,
+        }
+        for n in range(ROWS // 2)
+    ]
+    mixed = [{"id": n, f"k{n % 5}": [n, "n", n / 2][n % 3]} for n in range(ROWS)]
+    return tuple(
+        "".join(json.dumps(row) + "\n" for row in rows).encode() for rows in (flat, nested, mixed)
+    )
+
+
+def flat_table() -> pa.Table:
+    ids = range(ROWS)
+    return pa.table(
+        {
+            "id": array(ids, pa.int64()),
+            "small": array([n % 100 for n in ids], pa.int8()),
+            "unsigned": array(ids, pa.uint32()),
+            "ratio": array([n / 3 if n % 5 else None for n in ids], pa.float32()),
+            "word": array([WORDS[n % len(WORDS)] for n in ids]),
+            "raw": array([bytes([n]) * (n % 4) for n in ids], pa.binary()),
+            "fixed": array([bytes([n]) * 16 for n in ids], pa.binary(16)),
+            "yes": array([n % 3 == 0 for n in ids]),
+            "price": array([Decimal(n).scaleb(-2) for n in ids], pa.decimal128(9, 2)),
+            "large": array([Decimal(n).scaleb(-9) for n in ids], pa.decimal128(38, 9)),
+            "day": array([date(2024, 1, 1) + timedelta(days=n) for n in ids]),
+            "clock": array([time(n % 24, n % 60) for n in ids], pa.time64("us")),
+            "at": array([MOMENT + timedelta(seconds=n) for n in ids], pa.timestamp("us", "UTC")),
+            "fine": array([n * 1000 for n in ids], pa.timestamp("ns")),
+        }
+    )
+
+
+def nested_table() -> pa.Table:
+    ids = range(ROWS)
+    inner = pa.struct([("x", pa.int32()), ("names", pa.list_(pa.string()))])
+    return pa.table(
+        {
+            "id": array(ids, pa.int32()),
+            "tags": array([["a", None, "b"][: n % 4] if n % 7 else None for n in ids]),
+            "place": array([{"x": n, "names": ["p"] * (n % 3)} for n in ids], inner),
+            "deep": array([[[n], []], None][n % 2] for n in ids),
+            "pairs": array([[("k", n)] for n in ids], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+
+
+@cache
+def parquet_seeds() -> tuple[bytes, ...]:
+    """Several writers, encodings and compressions, pages of both versions, many row groups."""
+    flat, nested = flat_table(), nested_table()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "seed.parquet"
+
+        def by_arrow(table: pa.Table, **options: Any) -> bytes:
+            pq.write_table(table, path, **options)
+            return path.read_bytes()
+
+        def by_duckdb(sql: str, options: str) -> bytes:
+            with duckdb.connect(":memory:") as connection:
+                connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, {options})")
+            return path.read_bytes()
+
+        delta = {
+            "id": "DELTA_BINARY_PACKED",
+            "word": "DELTA_BYTE_ARRAY",
+            "raw": "DELTA_LENGTH_BYTE_ARRAY",
+            "ratio": "BYTE_STREAM_SPLIT",
+            "yes": "RLE",
+        }
+        some = flat.select(list(delta))
+        uuids = pa.table({"u": array([UUID(int=n).bytes for n in range(9)], pa.uuid())})
+        return (
+            by_arrow(flat, compression="none"),
+            by_arrow(flat, compression="snappy", data_page_version="2.0"),
+            by_arrow(flat, compression="zstd", row_group_size=20),
+            by_arrow(flat, compression="gzip", use_dictionary=False),
+            by_arrow(some, compression="lz4", use_dictionary=False, column_encoding=delta),
+            by_arrow(some, compression="none", use_dictionary=False, column_encoding=delta),
+            by_arrow(nested, compression="none"),
+            by_arrow(nested, compression="snappy", data_page_version="2.0", write_page_index=True),
+            by_arrow(nested.select(["deep", "tags"]), compression="brotli", data_page_size=64),
+            by_arrow(flat.select(["fine", "at"]), use_deprecated_int96_timestamps=True),
+            by_arrow(uuids, store_schema=True),
+            by_arrow(flat.slice(0, 0)),
+            by_duckdb(
+                "SELECT i, i % 3 AS m, 'word ' || (i % 7) AS w, [i, NULL] AS l, {'a': i, 'b': [i]}"
+                " AS s, MAP {'k': i} AS p, uuid() AS u, i::UTINYINT AS t, i::HUGEINT AS h"
+                " FROM range(60) t(i)",
+                "COMPRESSION zstd, PARQUET_VERSION v2",
+            ),
+            by_duckdb(
+                "SELECT i, i / 7 AS d, 'w' || i AS w, now() AS at, TIME '12:34:56' AS c,"
+                " INTERVAL 1 DAY AS v, '{}'::JSON AS j FROM range(60) t(i)",
+                "COMPRESSION uncompressed, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1",
+            ),
+        )
