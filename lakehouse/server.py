@@ -68,7 +68,7 @@ class OpenToOthersError(CannotStartError):
 
     def __init__(self, host: str, data_dir: Path) -> None:
         super().__init__(
-            f"{host} is reached by other machines, and there is no token: create one first, with"
+            f"{host} is reached by other machines, and there is no valid token: create one, with"
             f" `lakehouse token create NAME --role admin --data {data_dir}`"
         )
 
@@ -97,7 +97,7 @@ async def serve(
 
     Raises:
         CannotStartError: the port is taken, the address is not one of this machine, or other
-            machines reach it and there is no token.
+            machines reach it and there is no valid token.
         DataDirectoryInUseError, CatalogInUseError: another process has the data.
         BrokenOffError: the engine broke, or the lease was lost; it stopped in good order.
     """
@@ -114,7 +114,7 @@ async def serve(
         async with open_lakehouse(
             config, directory, secrets=secrets, stop=ending.break_off
         ) as lakehouse:
-            if not is_loopback(host) and not lakehouse.tokens.are_needed:
+            if not is_loopback(host) and not lakehouse.tokens.are_valid:
                 raise OpenToOthersError(host, data_dir)
             edge = create_app(lakehouse)
             listen(listener, port)

@@ -57,8 +57,8 @@ class TokenNotFoundError(NotFoundError):
 class TokenNameTakenError(ConflictError):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"a valid token, or a caller of the server's own, is called {name!r} already; take"
-            " another name, or rotate it",
+            f"a token, valid or not, or a caller of the server's own is called {name!r} already:"
+            " take another name, or rotate the token while it is valid",
             token=name,
         )
 

@@ -9,9 +9,12 @@ from litestar.params import FromPath, JSONBody
 from lakehouse.api.access import administers, reads
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.auth.callers import caller
+from lakehouse.auth.grants import EVERYTHING, OBJECTS, prefix_of
 from lakehouse.auth.models import Token, TokenCreate, TokenMade, TokenPage, TokenRotate, WhoAmI
 from lakehouse.auth.tokens import Tokens
+from lakehouse.catalog import parse_table_name
 from lakehouse.database import Database
+from lakehouse.storage import check_key
 
 
 class TokensController(Controller):
@@ -41,6 +44,8 @@ class TokensController(Controller):
 
         With the first one the server asks everybody for a token, at once.
         """
+        for grant in data.grants:
+            check_grant(grant.on)
         return await database.call(lambda: tokens.create(data))
 
     @get("/self", guards=[reads], sync_to_thread=False)
@@ -70,6 +75,20 @@ class TokensController(Controller):
     ) -> None:
         """End a token now, by name or id: its statements and streams stop within a second."""
         await database.call(lambda: tokens.revoke(token))
+
+
+def check_grant(on: str) -> None:
+    """Refuse a grant on what can never be there, so that nobody believes in it.
+
+    Raises:
+        InvalidGrantError, InvalidNameError, InvalidKeyError: no name, or no key, is so.
+    """
+    if prefix_of(on) == EVERYTHING:
+        return
+    if on.startswith(OBJECTS):
+        check_key(on.removeprefix(OBJECTS) or "all")
+    else:
+        parse_table_name(on if "." in on else f"{on}.any")
 
 
 def by_time(token: Token) -> str:

@@ -93,6 +93,11 @@ class Tokens:
         self._read()
 
     @property
+    def are_valid(self) -> bool:
+        """Whether there is one that lets somebody in."""
+        return any(each.is_valid for each in list(self._known.values()))
+
+    @property
     def are_needed(self) -> bool:
         """Whether there ever were any: one that ended still says that this server is not open."""
         return bool(self._known)
@@ -151,7 +156,8 @@ class Tokens:
         Raises:
             InvalidTokenNameError: what it is to be called is no name.
             InvalidGrantError: a grant or a network is none.
-            TokenNameTakenError: there is a valid one of this name.
+            TokenNameTakenError: there is one of this name, or was: its jobs, results and keys are
+                those of the name.
             InvalidInputError: it would have ended already.
             ForbiddenError: the caller does not administer everything.
         """
@@ -163,7 +169,7 @@ class Tokens:
         if expires_at is not None and expires_at <= now():
             raise InvalidInputError(f"expires_at={expires_at.isoformat()} has passed already")
         with self._changing:
-            if self._valid_of(asked.name) or asked.name.lower() in TAKEN:
+            if asked.name.lower() in TAKEN | {each.name.lower() for each in self._all()}:
                 raise TokenNameTakenError(asked.name)
             return self._make(
                 asked.name,

@@ -138,7 +138,7 @@ class Adopting:
         expected = fields or make_fields(columns)[0]
         carrying = [has_ids_of(expected, each) for each in found]  # every one is looked at
         if table and not found:
-            answer = table_model(table)
+            answer = table_model(table, self._store)
             self._state.write(lambda tx: self._keys.record(tx, idempotency, answer))
             return answer
         return self._add(name, columns, found, not all(carrying), idempotency)
@@ -169,7 +169,7 @@ class Adopting:
             for each in found:
                 if self._store.size(each.key) != each.size_bytes:
                     raise NotAdoptableError(each.key, "it was changed meanwhile")
-            answer[:] = [table_model(now)]
+            answer[:] = [table_model(now, self._store)]
             self._keys.record(tx, idempotency, answer[0])
 
         files = [
@@ -213,7 +213,7 @@ class Adopting:
         def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
             others = [each for each in self._places(tx) if each.pointer.name != tables[0].name]
             self._check_unknown(found, others)
-            answer[:] = [table_model(tables[0])]
+            answer[:] = [table_model(tables[0], self._store)]
             self._keys.record(tx, idempotency, answer[0])
 
         target = self._placed(name)

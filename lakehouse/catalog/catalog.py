@@ -196,7 +196,10 @@ class Catalog:
 
     def describe(self, name: TableName) -> Table:
         """Return all that a person asks of a table; `TableNotFoundError` when there is none."""
-        return table_model(self.load(name))
+        return self._model(self.load(name))
+
+    def _model(self, table: LoadedTable) -> Table:
+        return table_model(table, self._store)
 
     def snapshots(self, name: TableName) -> list[Snapshot]:
         """Return the snapshots of a table, newest first."""
@@ -330,12 +333,12 @@ class Catalog:
         try:
             (table,) = self._tables.commit(
                 [Change(self._new.placed(name), build)],
-                lambda tx, tables: self.keys.record(tx, idempotency, table_model(tables[0])),
+                lambda tx, tables: self.keys.record(tx, idempotency, self._model(tables[0])),
             )
         except BaseException:
             self._store.delete_empty_folders(folder)
             raise
-        return table_model(table)
+        return self._model(table)
 
     def contents(self, name: TableName) -> tuple[TableState, list[tuple[str, DatasetObject]]]:
         """Return a table and its data files with their locations, by key, all of one snapshot.
@@ -385,9 +388,11 @@ class Catalog:
         self.load(name)
         to = self._new.placed(to)
         table = self._tables.rename(
-            name, to, lambda tx, moved: self.keys.record(tx, idempotency, table_model(moved))
+            name,
+            to,
+            lambda tx, moved: self.keys.record(tx, idempotency, self._model(moved)),
         )
-        return table_model(table)
+        return self._model(table)
 
     def drop(self, name: TableName, *, idempotency: Idempotency[None] | None = None) -> None:
         """Take a table out of the catalog; `undrop` brings it back until it is purged.
@@ -424,9 +429,9 @@ class Catalog:
             name,
             uuid,
             to,
-            lambda tx, back: self.keys.record(tx, idempotency, table_model(back)),
+            lambda tx, back: self.keys.record(tx, idempotency, self._model(back)),
         )
-        return table_model(table)
+        return self._model(table)
 
     def purge(
         self,

@@ -110,6 +110,7 @@ class Table(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     location: str
+    """Where it lies, from the warehouse on: no path of the host is told."""
     format: str = "iceberg/2"
 
 

@@ -147,7 +147,7 @@ class Query:
         """
         with (
             self._statements.admit(request.timeout_s, query_id, "json") as running,
-            self._database.session(name=running.query_id) as session,
+            self._database.session(name=running.name) as session,
         ):
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._answer_json, running, session, request, etag_wanted, known_etags)
@@ -171,7 +171,7 @@ class Query:
             running = stack.enter_context(
                 self._statements.admit(request.timeout_s, query_id, format_name)
             )
-            session = stack.enter_context(self._database.session(name=running.query_id))
+            session = stack.enter_context(self._database.session(name=running.name))
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._start_stream, running, session, request, etag_wanted, known_etags)
             started = await self._hop(running, session, work)
@@ -207,7 +207,7 @@ class Query:
         Raises:
             StatementNotFoundError: none of that id is running.
         """
-        self._statements.get(query_id).cancel()
+        self._statements.cancel(query_id)
 
     def running(self) -> set[str]:
         """Return the ids of the statements that run now."""

@@ -4,12 +4,12 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from lakehouse.auth import EVERYTHING, caller, may
 from lakehouse.config import QueryConfig
@@ -24,6 +24,8 @@ from lakehouse.query.run_errors import (
     StatementTimeoutError,
     TooManyStatementsError,
 )
+
+T = TypeVar("T")
 
 SQL_SHOWN_MAX = 500
 ENDED_MAX = 1_000
@@ -48,6 +50,8 @@ class StatementEnded:
 
 
 Listener: TypeAlias = Callable[[StatementEnded], None]
+Key: TypeAlias = tuple[str, str]
+"""Whose statement it is, and its id: an id that somebody chose is in nobody else's way."""
 
 
 @dataclass(eq=False)
@@ -55,6 +59,8 @@ class Running:
     """A statement between its admission and its end."""
 
     query_id: str
+    name: str
+    """The id, and more where a caller chose that: what holds a thread is known by it alone."""
     format: Format
     timeout_s: float
     caller: str = field(default_factory=lambda: caller().name)
@@ -141,9 +147,9 @@ class Statements:
         self._config = config
         self._check = check
         self._listener = listener
-        self._running: dict[str, Running] = {}
-        self._ended: dict[str, tuple[Running, StatementState]] = {}
-        """By id: what ran, and how it ended."""
+        self._running: dict[Key, Running] = {}
+        self._ended: dict[Key, tuple[Running, StatementState]] = {}
+        """What ran, and how it ended."""
 
     @contextmanager
     def admit(
@@ -156,15 +162,19 @@ class Statements:
             ThreadsStuckError: too many were stopped and do not end.
             QueryIdInUseError, BadRequestFieldError: the id cannot be used.
         """
-        query_id = check_query_id(query_id) if query_id is not None else secrets.token_hex(16)
-        if query_id in self._running:
+        name = secrets.token_hex(16)
+        if query_id is not None:
+            name = f"{check_query_id(query_id)}#{name[:6]}"
+        query_id = query_id or name
+        key = (caller().name, query_id)
+        if key in self._running:
             raise QueryIdInUseError(query_id)
         if len(self._running) >= self._config.concurrency_max:
             raise TooManyStatementsError(self._config.concurrency_max)
         self._check()
         most = float(self._config.timeout_s)
-        running = Running(query_id, format_name, min(timeout_s or most, most))
-        self._running[query_id] = running
+        running = Running(query_id, name, format_name, min(timeout_s or most, most))
+        self._running[key] = running
         outcome, reason = "ok", None
         try:
             yield running
@@ -174,34 +184,34 @@ class Statements:
             reason = error.detail if isinstance(error, LakehouseError) else None
             raise
         finally:
-            del self._running[query_id]
+            del self._running[key]
             self._listener(running.ended(outcome))
-            self._remember(running, StatementState(query_id, "ended", outcome, reason))
+            self._remember(key, running, StatementState(query_id, "ended", outcome, reason))
 
-    def _remember(self, running: Running, ended: StatementState) -> None:
+    def _remember(self, key: Key, running: Running, ended: StatementState) -> None:
         running.sql = running.sql[:SQL_SHOWN_MAX]
-        self._ended.pop(ended.query_id, None)
-        self._ended[ended.query_id] = running, ended
+        self._ended.pop(key, None)
+        self._ended[key] = running, ended
         while len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
 
     def state(self, query_id: str) -> StatementState:
         """Return what became of a statement; `StatementNotFoundError` of one long ago."""
-        running = self._running.get(query_id)
-        if running is not None and is_ours(running.caller):
+        if ours_of(self._running, query_id):
             return StatementState(query_id, "running")
-        before = self._ended.get(query_id)
-        if before is None or not is_ours(before[0].caller):
+        before = ours_of(self._ended, query_id)
+        if not before:
             raise StatementNotFoundError(query_id)
-        return before[1]
+        return before[-1][1]
 
     def shown(self, held: Iterable[str]) -> list[RunningQuery]:
         """Return the statements of the caller, an admin's of all, those that began first first.
 
         Args:
-            held: ids of statements that have ended and still hold their threads.
+            held: names of statements that have ended and still hold their threads.
         """
-        left = [self._ended[each][0] for each in held if each in self._ended]
+        holding = set(held)
+        left = [each for each, _ in self._ended.values() if each.name in holding]
         found = [(each, False) for each in self._running.values()] + [(each, True) for each in left]
         return [
             each.told(is_held=is_held)
@@ -209,23 +219,34 @@ class Statements:
             if is_ours(each.caller)
         ]
 
-    def get(self, query_id: str) -> Running:
-        """Return a running statement of the caller, an admin's of anybody.
+    def cancel(self, query_id: str) -> None:
+        """Stop a running statement of the caller; an admin's own, or else all of that id.
 
         Raises:
             StatementNotFoundError: there is none.
         """
-        running = self._running.get(query_id)
-        if running is None or not is_ours(running.caller):
+        found = ours_of(self._running, query_id)
+        if not found:
             raise StatementNotFoundError(query_id)
-        return running
+        for running in found:
+            running.cancel()
 
     def ids(self) -> set[str]:
-        return set(self._running)
+        return {query_id for _, query_id in self._running}
 
     def cancel_all(self) -> None:
         for running in list(self._running.values()):
             running.cancel()
+
+
+def ours_of(found: Mapping[Key, T], query_id: str) -> list[T]:
+    """Return what the caller has under an id; an admin who has nothing, what others have."""
+    own = found.get((caller().name, query_id))
+    if own is not None:
+        return [own]
+    if not may("administer", EVERYTHING):
+        return []
+    return [each for (_, id_), each in found.items() if id_ == query_id]
 
 
 def is_ours(by: str) -> bool:

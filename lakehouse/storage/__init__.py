@@ -2,6 +2,7 @@
 
 from lakehouse.storage.catalog_copy import COPY_KEY, copy_catalog, keep_copies
 from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
+from lakehouse.storage.keys import check_key
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, object_key
 from lakehouse.storage.objects import Objects, steady
@@ -14,6 +15,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectNotFoundError",
     "Objects",
+    "check_key",
     "copy_catalog",
     "keep_copies",
     "object_key",

@@ -94,8 +94,8 @@ async def test_ready_names_a_damaged_table_and_serves_the_others(data_dir: Path)
                 rows = await client.post(f"/v1/tables/{name}/rows", json={"rows": [{"a": 1}]})
                 assert rows.status_code == 201, rows.text
             (broken,) = [name for name in lake.catalog.names() if name.name == "broken"]
-            folder = lake.catalog.describe(broken).location.removeprefix("file://")
-            shutil.rmtree(f"{folder}/data")
+            folder = lake.catalog.describe(broken).location
+            shutil.rmtree(directory.path / "warehouse" / folder / "data")
 
             answer = await client.get("/ready")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lakehouse import auth
 from lakehouse.client import Client, Grant, RemoteError, Role
 from lakehouse.client.transport import LostAnswerError
 from lakehouse.errors import (
@@ -26,6 +27,7 @@ from lakehouse.errors import (
     UnauthenticatedError,
 )
 from lakehouse.local_socket import is_answered, listening, operator_path
+from lakehouse.state import State
 from tests.services import ServerProcess, environment, free_port, lakehouse_server
 
 LAKEHOUSE = [sys.executable, "-m", "lakehouse"]
@@ -269,7 +271,12 @@ def test_other_machines_need_a_token_and_the_word_of_the_operator(tmp_path: Path
         return ended.stdout + ended.stderr
 
     assert "server.external" in refused()
-    assert "there is no token" in refused(LAKEHOUSE_SERVER__EXTERNAL="true")
+    data.mkdir(mode=0o700)
+    with State.open(data / "catalog.db") as state:
+        soon = datetime.now(UTC) + timedelta(milliseconds=1)
+        ended = auth.TokenCreate("ended", [auth.Grant("admin")], expires_at=soon)
+        auth.Tokens(state).create(ended)
+    assert "there is no valid token" in refused(LAKEHOUSE_SERVER__EXTERNAL="true")
     with lakehouse_server(
         data,
         "--host",

@@ -209,7 +209,7 @@ def test_an_empty_table_is_described(lake: Lake) -> None:
     assert (made.row_count, made.file_count, made.snapshot_id) == (0, 0, None)
     assert (made.partition_by, made.sort_by) == (["bucket(4, id)"], ["name desc"])
     assert made.columns == list(PAIR)
-    assert made.location.startswith(lake.store.uri("tables/main/t-"))
+    assert made.location.startswith("tables/main/t-")
     assert abs((made.updated_at - made.created_at).total_seconds()) < 1
 
 

@@ -294,7 +294,7 @@ async def test_a_failed_engine_is_told_to_the_server(tmp_path: Path) -> None:
             on_fatal=lambda: told.append("fatal"),
         ).open() as query:
             with database.session() as session, pytest.raises(EngineDownError):
-                await query._hop(Running("q", "json", 10), session, work)
+                await query._hop(Running("q", "q", "json", 10), session, work)
     assert told == ["fatal"]
 
 

@@ -138,6 +138,7 @@ def look(at: Planted) -> None:
     keeper, _, worker = at.tokens
     for path in ("/ready", "/metrics", "/schema/openapi.json", "/v1/tokens", "/v1/jobs"):
         assert at.ask("GET", path, keeper).status_code == 200, path
+    assert at.ask("GET", "/v1/tables/kept", worker).status_code == 200
     audit = {"sql": "SELECT * FROM lakehouse.audit"}
     assert at.ask("POST", "/v1/sql", keeper, json=audit, what="audit").json()["row_count"] > 10
     data = at.server.data_dir
@@ -172,6 +173,12 @@ def test_no_secret_is_told_by_any_answer_or_command(planted: Planted) -> None:
         for what in (each for each in planted.said if each.endswith(f"GET {name}")):
             for secret in (SQL, BOUND, ROW, BAD_ROW):
                 assert secret not in planted.said[what], (what, secret)
+
+
+def test_no_path_of_the_host_is_told_by_an_answer(planted: Planted) -> None:
+    root = str(planted.server.data_dir.parent)
+    told = [what for what, text in planted.said.items() if root in text]
+    assert [what for what in told if "/v1/jobs" not in what] == [], "a backup says where it is"
 
 
 def test_no_secret_is_in_the_log_and_not_in_what_a_crash_leaves_there(planted: Planted) -> None:
