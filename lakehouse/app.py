@@ -17,9 +17,10 @@ from litestar.openapi.config import OpenAPIConfig
 
 from lakehouse import __version__
 from lakehouse.api.bodies import JsonRequest
+from lakehouse.api.documented import answers_of
 from lakehouse.api.edge import Edge
 from lakehouse.api.idempotency import once_of
-from lakehouse.api.problems import EXCEPTION_HANDLERS, RESPONSES, as_problem, get_problem
+from lakehouse.api.problems import EXCEPTION_HANDLERS, as_problem, get_problem
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.audit import Audit, record
 from lakehouse.auth import (
@@ -385,7 +386,8 @@ def create_app(lakehouse: Lakehouse) -> Edge:
     )
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):  # for all at once there is no option
-            handler.responses = {**RESPONSES, **(handler.responses or {})}
+            known = answers_of(route.path, handler.http_methods)
+            handler.responses = {**known, **(handler.responses or {})}
     read_signatures(app)
     edge = Edge(
         app,

@@ -17,16 +17,13 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
 from litestar.params import FromPath
 from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
 from lakehouse.api.access import open_to_all
 from lakehouse.api.streams import ClientGoneError
-from lakehouse.api.words import SHOWN_MAX, in_words
-from lakehouse.auth import ForbiddenError, NoTokenError
+from lakehouse.api.words import SHOWN_MAX, in_words, of_error
 from lakehouse.database import EngineFatalError, EngineMemoryError
 from lakehouse.observability import trace_id
 from lakehouse.redaction import redacted
@@ -34,6 +31,8 @@ from lakehouse.redaction import redacted
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+IN_BODY = "`$.data"
+"""How msgspec begins the path of a field, when the framework asks it."""
 BUG = "This is a bug in the server. It has been logged under the trace id."
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -189,38 +188,6 @@ def encoded(body: Body) -> bytes:
         return msgspec.json.encode({**body, "detail": detail, "context": {"as_text": plain}})
 
 
-def documented(description: str, example: errors.LakehouseError) -> ResponseSpec:
-    """Describe what an error leaves as, for the OpenAPI document."""
-    return ResponseSpec(
-        Problem,
-        description=description,
-        media_type=MEDIA_TYPE,
-        generate_examples=False,
-        examples=[Example(value=msgspec.json.decode(problem_of(example)[2]))],
-    )
-
-
-RESPONSES = {
-    400: documented(
-        "The request is wrong as it stands; a wrong field is named.",
-        InvalidRequestError(
-            [{"field": "nam", "message": "the field 'nam' is unknown", "in": "body"}]
-        ),
-    ),
-    401: documented("The server asks for a token, and there is no valid one.", NoTokenError()),
-    403: documented(
-        "The token has no grant for this, or the Host or the Origin is not this server's.",
-        ForbiddenError("write", "sales.orders"),
-    ),
-    413: documented("Over a limit, which the problem names.", BodyTooLargeError(4 * 1024 * 1024)),
-    503: documented(
-        "A limit of the server is in use, or it is stopping; see `Retry-After`.",
-        OutOfMemoryError(),
-    ),
-}
-"""What every route may answer."""
-
-
 def on_our_error(request: AnyRequest, error: errors.LakehouseError) -> Response[bytes]:
     status, headers, body = problem_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -246,6 +213,15 @@ def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
             return on_our_error(request, BodyTooLargeError(limit or None))
         case InternalServerException(detail="client disconnected prematurely"):
             return on_our_error(request, BodyCutOffError())
+        case InternalServerException(__cause__=msgspec.ValidationError() as cause) if (
+            IN_BODY in str(cause)
+        ):
+            # A field that has the name of something we hand in: the framework takes it for that.
+            kind = request.route_handler.parsed_data_field
+            assert kind is not None, "a field of the body is wrong, so there is one"
+            wrong = msgspec.ValidationError(str(cause).replace(IN_BODY, "`$", 1))
+            found = [of_error(kind.annotation, wrong, "body")]
+            return on_our_error(request, InvalidRequestError(found))
     return plain(error.status_code, error.detail, error.headers)
 
 

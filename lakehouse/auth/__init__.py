@@ -32,7 +32,7 @@ from lakehouse.auth.grants import (
     object_resource,
     table_resource,
 )
-from lakehouse.auth.limits import Limiter
+from lakehouse.auth.limits import Limiter, RateLimitedError
 from lakehouse.auth.models import Grant, Limits, Role, Token, TokenCreate, TokenMade
 from lakehouse.auth.tokens import Tokens
 
@@ -54,6 +54,7 @@ __all__ = [
     "Limiter",
     "Limits",
     "NoTokenError",
+    "RateLimitedError",
     "Resource",
     "Role",
     "Token",

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from lakehouse.api.access import reads, writes
+from lakehouse.api.documented import NAMED
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.datasets import Datasets
@@ -45,7 +46,7 @@ class TablesController(Controller):
     path = "/v1/tables"
     tags = ["tables"]
 
-    @get(guards=[reads])
+    @get(responses=NAMED, guards=[reads])
     async def list_tables(
         self,
         catalog: NamedDependency[Catalog],

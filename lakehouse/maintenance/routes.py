@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
 
 from lakehouse.api.access import operates, reads
+from lakehouse.api.documented import NAMED
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.auth import EVERYTHING, check_may
@@ -25,7 +26,7 @@ class MaintenanceController(Controller):
     path = "/v1/maintenance"
     tags = ["maintenance"]
 
-    @get(guards=[reads])
+    @get(responses=NAMED, guards=[reads])
     async def list_runs(
         self,
         maintenance: NamedDependency[Maintenance],

@@ -10,6 +10,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 
 from lakehouse.api.access import reads
+from lakehouse.api.documented import NAMED, ROWS, UNCHANGED
 from lakehouse.api.negotiation import check_body_type, negotiated
 from lakehouse.api.streams import Pieces, Streamed, unless_gone
 from lakehouse.query import Answer, NotModified, Query, ResultStream, SqlRequest
@@ -41,7 +42,7 @@ EXAMPLES = [
         },
     ),
 ]
-RESULT = {200: ResponseSpec(SqlResult, description="The first page of the rows.")}
+RESULT = {**ROWS, 200: ResponseSpec(SqlResult, description="The first page of the rows.")}
 
 Body: TypeAlias = Annotated[
     SqlRequest, BodyKwarg(media_type=RequestEncodingType.JSON, examples=EXAMPLES)
@@ -83,7 +84,7 @@ class SqlController(Controller):
         check_body_type(request.headers)
         return await answered(request, queries, data, format_name, query_id)
 
-    @get(responses=RESULT, guards=[reads])
+    @get(responses={**RESULT, **NAMED, **UNCHANGED}, guards=[reads])
     async def get_sql(
         self,
         request: AnyRequest,

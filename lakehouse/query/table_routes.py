@@ -12,14 +12,22 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from lakehouse.api.access import reads
+from lakehouse.api.documented import ROWS
 from lakehouse.api.negotiation import negotiated
 from lakehouse.api.streams import unless_gone
 from lakehouse.catalog import Catalog, parse_table_name, read_as_of
 from lakehouse.database import Database
 from lakehouse.query import Query, SqlRequest
-from lakehouse.query.models import Difference, Format, SqlResult
+from lakehouse.query.models import Difference, Format
 from lakehouse.query.query import Answer, TableRequest
-from lakehouse.query.routes import MEDIA_TYPES, QUERY_ID, FormatName, QueryId, response_of
+from lakehouse.query.routes import (
+    MEDIA_TYPES,
+    QUERY_ID,
+    RESULT,
+    FormatName,
+    QueryId,
+    response_of,
+)
 from lakehouse.query.tables import (
     Found,
     changes_request,
@@ -33,8 +41,7 @@ from lakehouse.query.tables import (
 SNAPSHOT_ID = "X-Lakehouse-Snapshot-Id"
 FILE_FORMATS = {name: MEDIA_TYPES[name] for name in ("csv", "ndjson", "arrow", "parquet")}
 SUFFIXES = {"arrow": "arrows"}
-RESULT = {200: ResponseSpec(SqlResult, description="The first page of the rows.")}
-FILE = {200: ResponseSpec(bytes, description="The rows.", media_type="text/csv")}
+FILE = {**ROWS, 200: ResponseSpec(bytes, description="The rows.", media_type="text/csv")}
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 AsOfText: TypeAlias = Annotated[
@@ -105,7 +112,7 @@ class TableRowsController(Controller):
         )
         return await answered(request, queries, asked, found, format_name, query_id)
 
-    @get("/diff", guards=[reads])
+    @get("/diff", responses=ROWS, guards=[reads])
     async def count_differences(
         self,
         request: AnyRequest,

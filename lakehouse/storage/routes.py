@@ -9,11 +9,15 @@ from litestar import Controller, Request, Response, delete, get, put, route
 from litestar.di import NamedDependency, Provide
 from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from lakehouse.api.access import reads, writes
+from lakehouse.api.documented import UNCHANGED
 from lakehouse.api.pages import decoded, encoded
+from lakehouse.api.problems import MEDIA_TYPE as PROBLEM_TYPE
+from lakehouse.api.problems import Problem
 from lakehouse.api.streams import Streamed, StreamedASGI
 from lakehouse.errors import InvalidInputError
 from lakehouse.storage.conditions import (
@@ -32,6 +36,14 @@ AnyRequest = Request[Any, Any, Any]
 ROOT = ["", "v1", "storage"]
 MEDIA_TYPE = "application/octet-stream"
 LIST_MAX = 10_000
+OBJECT = {
+    **UNCHANGED,
+    200: ResponseSpec(bytes, description="The object.", media_type=MEDIA_TYPE),
+    206: ResponseSpec(bytes, description="What `Range` asks for.", media_type=MEDIA_TYPE),
+    416: ResponseSpec(
+        Problem, description="The range begins behind the end.", media_type=PROBLEM_TYPE
+    ),
+}
 KEYED = [HttpMethod.PUT, HttpMethod.GET, HttpMethod.HEAD, HttpMethod.DELETE]
 
 
@@ -67,7 +79,12 @@ class StorageController(Controller):
         info = await objects.put(object_key, body_of(request), announced_bytes(request))
         return StoredObject(info.key, info.size_bytes, info.etag)
 
-    @route("/get/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], guards=[reads])
+    @route(
+        "/get/{key:path}",
+        http_method=[HttpMethod.GET, HttpMethod.HEAD],
+        responses=OBJECT,
+        guards=[reads],
+    )
     async def get_object(
         self,
         request: AnyRequest,
