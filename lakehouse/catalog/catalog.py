@@ -133,6 +133,7 @@ class Catalog:
             store,
             self.rows,
             self.expiry,
+            self.orphans,
             state,
             self.keys,
         )

@@ -7,7 +7,7 @@ that a tag or a branch keeps, and files that belong to whoever registered them.
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lakehouse.catalog.errors import (
@@ -22,6 +22,7 @@ from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import ManifestFile, Manifests, holds_data, live, names_gone
 from lakehouse.catalog.metadata import MAIN, current_snapshot_id, schema_of
 from lakehouse.catalog.models import TableName
+from lakehouse.catalog.orphans import KEPT, Orphans
 from lakehouse.catalog.relations import Relations, files_sql, matching
 from lakehouse.catalog.row_changes import RowChanges
 from lakehouse.catalog.row_plans import RowCounts, erasure
@@ -84,6 +85,7 @@ class Erasing:
         store: LocalStore,
         rows: RowChanges,
         expiry: Expiry,
+        orphans: Orphans,
         state: State,
         keys: IdempotencyKeys,
     ) -> None:
@@ -93,6 +95,7 @@ class Erasing:
         self._store = store
         self._rows = rows
         self._expiry = expiry
+        self._orphans = orphans
         self._state = state
         self._keys = keys
 
@@ -103,6 +106,7 @@ class Erasing:
         where: str,
         *,
         idempotency: Idempotency[Erased] | None = None,
+        begun: Callable[[], None] = lambda: None,
     ) -> Erased:
         """Delete rows so that no file of the table holds them when this returns.
 
@@ -111,6 +115,8 @@ class Erasing:
         Args:
             where: a SQL expression over the table's columns that the gate let through; rows of
                 older snapshots are read with these columns too.
+            begun: called once the rows are out of the table; what comes then can be cut short and
+                sent again, not undone.
 
         Raises:
             ErasureRefusedError: a reference or a registered object keeps rows. Nothing was done.
@@ -121,11 +127,13 @@ class Erasing:
             found = self._refused_or_found(cursor, name, where)
             plan = erasure(where, frozenset(found))
             changed = self._rows.run_held(cursor, name, plan, forgets=True)
+            begun()
             reach("after-erase-commit")
             # What was appended while the files were read is out of the table, too.
             found |= self._found_since(cursor, name, where, found)
             expired = self._expire(name, found)
             deleted = self._delete(name)
+            deleted += self._orphans.remove_left(cursor, self._load(name)).file_count
         state = table_state(self._load(name))
         erased = Erased(state, changed.rows, changed.rewritten_files, expired, deleted)
         reach("before-erase-key")
@@ -221,6 +229,9 @@ class Erasing:
             raise ErasureRefusedError(name, f"{what}; it is yours: load a file without them")
         if not switch(metadata["properties"], DELETES_FILES):
             raise ErasureRefusedError(name, f"its property {DELETES_FILES} is false")
+        if self._orphans.keeps(table):
+            what = f"{self._store.key(metadata['location'])}/{KEPT} says that files there are kept"
+            raise ErasureRefusedError(name, f"{what}, which may hold such rows; remove it first")
         dirty = reached.snapshots_with({*found, GONE})
         keeping = sorted(
             key

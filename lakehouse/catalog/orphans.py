@@ -4,6 +4,7 @@ A file is an orphan by the clock of the disk that it lies on, long after whoever
 still be about to commit it.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from lakehouse.storage import LocalStore
 
 FOUND_MAX = 100_000
 """Orphans removed in one go, about 20 MB of names; the next run finds the others."""
+START_S = 1.0
+"""Between the start of the process, which takes the warehouse for itself, and of the catalog."""
 KEPT = "kept-by-recovery.txt"
 """In a table's folder: nothing there is an orphan, until somebody removes this file."""
 POINTERS = """
@@ -50,6 +53,7 @@ class Orphans:
         self._tables = tables
         self._manifests = manifests
         self._relations = relations
+        self._began = time.monotonic()
 
     # Metadata files that fell off a table's log.
 
@@ -86,23 +90,53 @@ class Orphans:
 
     # Files that no table names.
 
-    def remove(self, cursor: Connection, before_s: float, *, dry_run: bool = False) -> Deleted:
-        """Delete what lies below `tables/`, was last changed before `before_s`, and is unnamed.
+    def remove(self, cursor: Connection, age_s: float, *, dry_run: bool = False) -> Deleted:
+        """Delete what lies below `tables/`, was last changed `age_s` ago, and is unnamed.
 
         Args:
-            before_s: Unix time.
+            age_s: seconds, by the clock of the store.
 
         Raises:
             TableDamagedError, ObjectNotFoundError, UnreadableFileError: what a table names is not
                 known, so nothing was deleted.
         """
+        before_s = self._store.now_s() - age_s
+        all_of_them = self._store.folders(OURS.rstrip("/"), depth=2)
+        folders = [each for each in all_of_them if not self._is_kept(each)]
+        done = self._remove_from(folders, cursor, before_s, dry_run)
+        if not dry_run:
+            self._store.remove_empty_folders(OURS.rstrip("/"), before_s)
+        return done
+
+    def remove_left(self, cursor: Connection, table: LoadedTable) -> Deleted:
+        """Delete what processes before this one left in a table's folder.
+
+        Nobody is about to commit it: they are dead.
+
+        Raises:
+            As `remove`.
+        """
+        folder = self._store.key(table.metadata["location"])
+        if not folder.startswith(OURS):
+            return Deleted()
+        began_s = self._store.now_s() - (time.monotonic() - self._began)
+        return self._remove_from([folder], cursor, began_s - START_S, dry_run=False)
+
+    def keeps(self, table: LoadedTable) -> bool:
+        """Whether a recovery left files in the table's folder for somebody to look at."""
+        return self._is_kept(self._store.key(table.metadata["location"]))
+
+    def _is_kept(self, folder: str) -> bool:
+        return self._store.exists(f"{folder}/{KEPT}")
+
+    def _remove_from(
+        self, folders: Iterable[str], cursor: Connection, before_s: float, dry_run: bool
+    ) -> Deleted:
         owners = self._owners()
         named_elsewhere: set[str] = set()
         known: set[Owner] = set()
         found: list[str] = []
-        for folder in self._store.folders(OURS.rstrip("/"), depth=2):
-            if self._store.exists(f"{folder}/{KEPT}"):
-                continue
+        for folder in folders:
             old = {key for key in self._store.keys(folder) if self._is_old(key, before_s)}
             for owner in owners:
                 if owner.folder == folder and old:
@@ -119,10 +153,7 @@ class Orphans:
         taken = tuple(f"{e.folder}/" for e in self._owners() if e.folder not in before)
         orphans = sorted(key for key in unnamed if not key.startswith(taken))
         held = set() if dry_run else self._held(cursor, orphans)
-        done = self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
-        if not dry_run:
-            self._store.remove_empty_folders(OURS.rstrip("/"), before_s)
-        return done
+        return self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
 
     def _owners(self) -> list[Owner]:
         def work(tx: Transaction) -> list[tuple[str, str, str]]:

@@ -24,6 +24,11 @@ from lakehouse.cli.options import WHERE, after, json_option, parameter_option, s
     is_flag=True,
     help="Also delete every file that holds such rows, with the older snapshots: no way back.",
 )
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Make it a job, and return at once; `lakehouse jobs wait ID` follows it.",
+)
 @somewhere
 @json_option
 def delete(**options: Any) -> None:

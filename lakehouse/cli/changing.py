@@ -8,8 +8,9 @@ from rich.text import Text
 
 from lakehouse.cli import output
 from lakehouse.cli.asking import parameters_of
+from lakehouse.cli.jobs import check_background, tell_job
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, RowsChanged
+from lakehouse.client import Client, Job, RowsChanged
 
 
 def delete(
@@ -17,15 +18,22 @@ def delete(
     condition: str,
     parameters: Sequence[str],
     erase: bool,
+    background: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
+    check_background(background, where["data_dir"])
     values = parameters_of(parameters)
 
-    def work(lake: Client) -> RowsChanged:
-        return lake.delete_rows(table, condition, values, erase=erase)
+    def work(lake: Client) -> RowsChanged | Job:
+        send = lake.delete_rows_later if background else lake.delete_rows
+        return send(table, condition, values, erase=erase)
 
-    tell(connected(work, **where), as_json)
+    found = connected(work, **where)
+    if isinstance(found, Job):
+        tell_job(found, "is changed by", as_json)
+    else:
+        tell(found, as_json)
 
 
 def update(

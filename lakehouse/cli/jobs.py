@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import rich_click as click
+from rich.text import Text
 
 from lakehouse.cli import output
 from lakehouse.cli.where import connected
@@ -53,6 +56,21 @@ def wait(job_id: str, as_json: bool, **where: Any) -> None:
             return lake.jobs.wait(job_id, told)
 
     tell(connected(work, **where), as_json)
+
+
+def check_background(background: bool, data_dir: Path | None) -> None:
+    """Refuse `--background` beside `--data`."""
+    if background and data_dir is not None:
+        raise click.UsageError("--background needs a server: --data is open for this command alone")
+
+
+def tell_job(job: Job, how: str, as_json: bool) -> None:
+    """Say which job does what was asked: `main.orders is loaded by the job 0199...`."""
+    if as_json:
+        output.emit(job)
+        return
+    line = Text.assemble((str(job.subject), "bold"), f" {how} the job ", job.id)
+    output.stdout().print(line, soft_wrap=True)
 
 
 def tell(job: Job, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import rich_click as click
 from rich.text import Text
 
 from lakehouse.cli import output
+from lakehouse.cli.jobs import check_background, tell_job
 from lakehouse.cli.where import connected
 from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
@@ -32,7 +33,9 @@ def ingest(
     as_json: bool,
     **where: Any,
 ) -> None:
-    check_background(background, dry_run, where["data_dir"])
+    if background and dry_run:
+        raise click.UsageError("--background and --dry-run exclude each other")
+    check_background(background, where["data_dir"])
     loads = loads_of(arguments)
     options: dict[str, Any] = {
         "on_error": on_error,
@@ -118,13 +121,6 @@ def make_namespaces(lake: Client, tables: Sequence[str]) -> None:
         output.stderr().print(f"made the namespace {output.visible(name)}", style="dim")
 
 
-def check_background(background: bool, dry_run: bool, data_dir: Path | None) -> None:
-    if background and dry_run:
-        raise click.UsageError("--background and --dry-run exclude each other")
-    if background and data_dir is not None:
-        raise click.UsageError("--background needs a server: --data is open for this command alone")
-
-
 def load(
     lake: Client, table: str, file: str, dry_run: bool, background: bool, **options: Any
 ) -> IngestReport | DryRun | Job:
@@ -146,8 +142,7 @@ def tell(report: IngestReport | DryRun | Job) -> None:
         foretell(report)
         return
     if isinstance(report, Job):
-        line = Text.assemble((str(report.subject), "bold"), " is loaded by the job ", report.id)
-        output.stdout().print(line, soft_wrap=True)
+        tell_job(report, "is loaded by", as_json=False)
         return
     name = f"{report.namespace}.{report.name}"
     line = Text("")

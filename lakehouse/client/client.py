@@ -309,6 +309,23 @@ class Client:
         response = self._change(table, "delete", body, idempotency_key)
         return value_of(response, RowsChanged)
 
+    def delete_rows_later(
+        self,
+        table: str,
+        where: str,
+        parameters: Parameters | None = None,
+        *,
+        erase: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Return the job that does what `delete_rows` does.
+
+        `lake.jobs.wait(job.id)` returns when it is done, and raises what `delete_rows` raises.
+        """
+        body = {"where": where, "parameters": parameters or [], "erase": erase}
+        response = self._change(table, "delete", body, idempotency_key, RESPOND_ASYNC)
+        return value_of(response, Job)
+
     def update_rows(
         self,
         table: str,
@@ -355,9 +372,14 @@ class Client:
         return value_of(response, TableFromQuery)
 
     def _change(
-        self, table: str, what: str, body: Mapping[str, Any], idempotency_key: str | None
+        self,
+        table: str,
+        what: str,
+        body: Mapping[str, Any],
+        idempotency_key: str | None,
+        more: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex, **(more or {})}
         return self._transport.send(
             "POST", f"{table_path(table)}/{what}", json=body, headers=headers
         )

@@ -124,8 +124,8 @@ class Upkeep:
         """Delete files that no table names."""
 
         def work() -> Did:
-            before_s = time.time() - self._config.orphans_days * DAY_S
-            done = self._catalog.orphans.remove(cursor, before_s, dry_run=look.dry_run)
+            age_s = self._config.orphans_days * DAY_S
+            done = self._catalog.orphans.remove(cursor, age_s, dry_run=look.dry_run)
             return Did(done.file_count, done.size_bytes)
 
         if run := self._run(None, "", "orphans", look, work):

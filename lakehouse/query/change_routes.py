@@ -1,14 +1,20 @@
 """`/v1/tables/{table}/delete`, `/update` and `/from-query`: rows changed by SQL over HTTP."""
 
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
-from litestar import Controller, Request, post
+import msgspec
+from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import writes
+from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.streams import unless_gone
-from lakehouse.catalog import Once, parse_table_name
+from lakehouse.catalog import Catalog, Once, TableName, check_may_write, parse_table_name
+from lakehouse.jobs import JobHandle, Jobs
 from lakehouse.query.change_models import (
     RowsChanged,
     RowsDelete,
@@ -19,58 +25,82 @@ from lakehouse.query.change_models import (
 from lakehouse.query.changes import TableChanges
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
+Change: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, msgspec.Struct]]
+CHANGED = {200: ResponseSpec(RowsChanged, description="What happened to rows."), 202: ACCEPTED}
+WRITTEN = {200: ResponseSpec(TableFromQuery, description="What was written."), 202: ACCEPTED}
 
 
 class ChangesController(Controller):
     path = "/v1/tables/{table:str}"
     tags = ("tables",)
 
-    @post("/delete", status_code=200, guards=[writes])
+    @post("/delete", status_code=200, responses=CHANGED, guards=[writes])
     async def delete_rows(
         self,
         request: AnyRequest,
         table_changes: NamedDependency[TableChanges],
+        catalog: NamedDependency[Catalog],
+        jobs: NamedDependency[Jobs],
         once: NamedDependency[Once],
         table: FromPath[str],
         data: JSONBody[RowsDelete],
-    ) -> RowsChanged:
+    ) -> Response[bytes]:
         """Delete the rows of which a condition is true: `{"where": "at < '2024-01-01'"}`.
 
         The condition is one SQL expression over the table's columns. Older snapshots keep the rows
-        until they expire.
+        until they expire; with `erase` the files that hold such rows are gone when it is done.
         """
-        work = table_changes.delete(parse_table_name(table), data, once)
-        return await unless_gone(request.receive, work)
+        name = parse_table_name(table)
+        catalog.check_may_change(name)
+        work = partial(table_changes.delete, name, data, once)
+        return await done(request, jobs, "erase" if data.erase else "delete", name, work)
 
-    @post("/update", status_code=200, guards=[writes])
+    @post("/update", status_code=200, responses=CHANGED, guards=[writes])
     async def update_rows(
         self,
         request: AnyRequest,
         table_changes: NamedDependency[TableChanges],
+        catalog: NamedDependency[Catalog],
+        jobs: NamedDependency[Jobs],
         once: NamedDependency[Once],
         table: FromPath[str],
         data: JSONBody[RowsUpdate],
-    ) -> RowsChanged:
+    ) -> Response[bytes]:
         """Set columns of rows: `{"set": {"price": "price * 1.1"}, "where": "city = 'Bern'"}`.
 
         The values are SQL expressions over the row as it was; a text is written in quotes.
         """
-        work = table_changes.update(parse_table_name(table), data, once)
-        return await unless_gone(request.receive, work)
+        name = parse_table_name(table)
+        catalog.check_may_change(name)
+        work = partial(table_changes.update, name, data, once)
+        return await done(request, jobs, "update", name, work)
 
-    @post("/from-query", status_code=200, guards=[writes])
+    @post("/from-query", status_code=200, responses=WRITTEN, guards=[writes])
     async def write_from_query(
         self,
         request: AnyRequest,
         table_changes: NamedDependency[TableChanges],
+        jobs: NamedDependency[Jobs],
         once: NamedDependency[Once],
         table: FromPath[str],
         data: JSONBody[RowsFromQuery],
-    ) -> TableFromQuery:
+    ) -> Response[bytes]:
         """Write the rows of a SELECT into a table, in one commit.
 
         `mode` is create (the default), append, overwrite or upsert (with `key`). A table that is
         not there is made, with the columns of the statement.
         """
-        work = table_changes.from_query(parse_table_name(table), data, once)
-        return await unless_gone(request.receive, work)
+        name = parse_table_name(table)
+        check_may_write(name)
+        work = partial(table_changes.from_query, name, data, once)
+        return await done(request, jobs, "from-query", name, work)
+
+
+async def done(
+    request: AnyRequest, jobs: Jobs, kind: str, name: TableName, change: Change
+) -> Response[bytes]:
+    """Answer what a change did, or with the job that does it."""
+    if wants_job(request.headers):
+        return accepted(await jobs.start(kind, change, subject=str(name)))
+    body = msgspec.json.encode(await unless_gone(request.receive, change(None)))
+    return Response(body, status_code=200, media_type="application/json")

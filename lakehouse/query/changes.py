@@ -3,6 +3,7 @@
 What the caller writes goes through the gate first; the catalog then rewrites files.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,6 +32,7 @@ from lakehouse.catalog import (
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, quoted
 from lakehouse.disk import Disk
+from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
 from lakehouse.query.change_models import (
     RowsChanged,
@@ -66,8 +68,14 @@ class TableChanges:
         self._disk = disk
         self._turns = turns
 
-    async def delete(self, name: TableName, request: RowsDelete, once: Once) -> RowsChanged:
+    async def delete(
+        self, name: TableName, request: RowsDelete, once: Once, job: JobHandle | None = None
+    ) -> RowsChanged:
         """Delete or erase rows and return what happened.
+
+        Args:
+            job: whose work this is, if somebody asked for one. An erasure that is cancelled once
+                the rows are out of the table goes on: it could not be undone.
 
         Raises:
             SqlError: `where` is not one plain expression over the table.
@@ -77,20 +85,27 @@ class TableChanges:
             ErasureRefusedError, ErasureUnfinishedError: as `Erasing.erase`.
         """
         self._catalog.check_may_change(name)
-        work = partial(self._erase if request.erase else self._delete, name, request)
-        return await self._in_turn(name, once, RowsChanged, work)
+        if not request.erase:
+            work = partial(self._delete, name, request)
+            return await self._in_turn(name, once, RowsChanged, work, job)
+        begun = threading.Event()
+        erase = partial(self._erase, name, request, begun.set)
+        return await self._in_turn(name, once, RowsChanged, erase, job, begun.is_set)
 
-    async def update(self, name: TableName, request: RowsUpdate, once: Once) -> RowsChanged:
+    async def update(
+        self, name: TableName, request: RowsUpdate, once: Once, job: JobHandle | None = None
+    ) -> RowsChanged:
         """Set columns of rows and return what happened.
 
         Raises:
             As `delete`; DiskFullError: the disk has no room above its reserve.
         """
         self._catalog.check_may_change(name)
-        return await self._in_turn(name, once, RowsChanged, partial(self._update, name, request))
+        work = partial(self._update, name, request)
+        return await self._in_turn(name, once, RowsChanged, work, job)
 
     async def from_query(
-        self, name: TableName, request: RowsFromQuery, once: Once
+        self, name: TableName, request: RowsFromQuery, once: Once, job: JobHandle | None = None
     ) -> TableFromQuery:
         """Write the rows of a statement into a table and return what happened.
 
@@ -104,16 +119,36 @@ class TableChanges:
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
         check_may_write(name)
         work = partial(self._from_query, name, request)
-        return await self._in_turn(name, once, TableFromQuery, work)
+        return await self._in_turn(name, once, TableFromQuery, work, job)
 
     async def _in_turn(
-        self, name: TableName, once: Once, kind: type[K], work: Callable[[Connection, Key[K]], K]
+        self,
+        name: TableName,
+        once: Once,
+        kind: type[K],
+        work: Callable[[Connection, Key[K]], K],
+        job: JobHandle | None,
+        goes_on: Callable[[], bool] = lambda: False,
     ) -> K:
+        """Do `work` when it is its turn; a job waits for it without end.
+
+        Args:
+            goes_on: whether the work of a job is past where it may be interrupted.
+        """
+
         def run(cursor: Connection) -> K:
             return once.run(kind, partial(work, cursor))
 
-        async with self._turns.at(folded(str(name))):
-            return await self._database.run(run, Lane.LONG)
+        if job is None:
+            async with self._turns.at(folded(str(name))):
+                return await self._database.run(run, Lane.LONG)
+
+        job.progress(phase="waiting for other changes of the table")
+        async with self._turns.at(folded(str(name)), patient=True):
+            with self._database.session(Lane.LONG) as session:
+                job.progress(phase="changing rows")
+                with job.stopped_by(lambda: None if goes_on() else session.interrupt()):
+                    return await session.run(run)
 
     # Below: on a worker thread.
 
@@ -129,7 +164,12 @@ class TableChanges:
             return changed_answer(rows.delete(cursor, name, where, idempotency=seal))
 
     def _erase(
-        self, name: TableName, request: RowsDelete, cursor: Connection, key: Key[RowsChanged]
+        self,
+        name: TableName,
+        request: RowsDelete,
+        begun: Callable[[], None],
+        cursor: Connection,
+        key: Key[RowsChanged],
     ) -> RowsChanged:
         with in_our_words():
             expressions = self._expressions(cursor, name, request.parameters)
@@ -137,7 +177,8 @@ class TableChanges:
             if expressions.volatile:
                 raise SqlError("where has a value of this moment; an erasure takes it written out")
             erasing, seal = self._catalog.erasing, sealed(key, erased_answer)
-            return erased_answer(erasing.erase(cursor, name, where, idempotency=seal))
+            done = erasing.erase(cursor, name, where, idempotency=seal, begun=begun)
+            return erased_answer(done)
 
     def _update(
         self, name: TableName, request: RowsUpdate, cursor: Connection, key: Key[RowsChanged]

@@ -178,6 +178,12 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
+    def now_s(self) -> float:
+        """Return the time by the same clock."""
+        with self.unfinished() as path:
+            path.touch()
+            return path.stat().st_mtime
+
     def folders(self, prefix: str, depth: int) -> list[str]:
         """Return the folders that lie `depth` levels below the folder `prefix`."""
         found = self.path(prefix).glob("/".join("*" * depth))

@@ -1,10 +1,14 @@
 """Erased rows are in no file of the table: neither in data, nor as a bound, nor as a partition."""
 
+import os
+import time
+
 import pytest
 
 from lakehouse.catalog import TableRef
 from lakehouse.catalog.errors import ErasureRefusedError, ErasureUnfinishedError
 from lakehouse.catalog.models import RefPut
+from lakehouse.catalog.orphans import KEPT, keep
 from tests.catalog.lake import Lake, main, unpacked
 
 SECRET = "Zoe-Quuxley-0815"
@@ -151,4 +155,50 @@ def test_rows_that_are_appended_while_it_looks_are_erased_too(lake: Lake, only_t
     lake.catalog.erasing._check = interrupted  # type: ignore[method-assign,assignment]
     lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
     assert done
+    assert holding(lake) == []
+
+
+def killed_before_its_commit(lake: Lake, age_s: float = 60) -> list[str]:
+    """Have a rewrite of every file end before its commit, as by a kill; return what it left."""
+    before = set(lake.tree())
+    lake.catalog.rows.update(lake.cursor, main("t"), {"id": "id + 1000"}, "true")
+    new = set(lake.tree()) - before
+    left = [each for each in new if not each.endswith(".json")]
+    lake.catalog.refs.rollback(main("t"), lake.metadata("t")["snapshots"][-2]["snapshot-id"])
+    copies = {each: lake.store.read(each) for each in left}
+    lake.catalog.expiry.expire(main("t"), lake.snapshot_ids("t"))
+    lake.catalog.expiry.delete(main("t"))
+    for key, data in copies.items():
+        lake.store.write(key, data)
+        at = time.time() - age_s
+        os.utime(lake.store.path(key), (at, at))
+    return left
+
+
+def test_what_a_killed_rewrite_left_goes_with_the_rows(lake: Lake) -> None:
+    lake.write("t", f"SELECT 7 AS id, '{SECRET}' AS name UNION ALL SELECT 8, 'b'")
+    left = killed_before_its_commit(lake)
+    assert {each for each in left if each.endswith(".parquet")} < set(holding(lake))
+
+    erased = lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+
+    assert holding(lake) == []
+    assert erased.deleted_files >= len(left)
+    assert lake.rows("t") == [(8, "b")]
+
+
+def test_what_this_process_writes_meanwhile_stays(lake: Lake) -> None:
+    lake.write("t", f"SELECT 7 AS id, '{SECRET}' AS name UNION ALL SELECT 8, 'b'")
+    left = killed_before_its_commit(lake, age_s=-1)
+    lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert set(left) <= set(lake.tree()), "an append is about to commit them"
+
+
+def test_what_a_recovery_keeps_refuses_an_erasure(lake: Lake) -> None:
+    fill(lake)
+    key = keep(lake.store, lake.store.key(lake.metadata("t")["location"]), "a fork")
+    with pytest.raises(ErasureRefusedError, match=KEPT):
+        lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    lake.store.delete(key)
+    lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
     assert holding(lake) == []

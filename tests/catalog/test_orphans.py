@@ -32,8 +32,7 @@ def age_all(lake: Lake) -> None:
 
 
 def remove(lake: Lake, *, dry_run: bool = False) -> Deleted:
-    before_s = time.time() - 3 * DAY_S
-    return lake.catalog.orphans.remove(lake.cursor, before_s, dry_run=dry_run)
+    return lake.catalog.orphans.remove(lake.cursor, 3 * DAY_S, dry_run=dry_run)
 
 
 def folder(lake: Lake, table: str) -> str:
