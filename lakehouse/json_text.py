@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 WHITESPACE = b" \t\r\n"
+LEVELS_MAX = 60
+"""Objects and lists within each other in a body. What Arrow takes ends at 62, and the engine needs
+a second to bind a list of 400."""
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -47,11 +51,19 @@ def keys_most(body: bytes, *, plain_names: bool = False) -> int:
     return dense.count(b'":') - (dense.count(b'\\":') if plain_names else 0)
 
 
-def key_count(value: object) -> int:
-    """Return how many members the objects in a decoded value have."""
+def key_count(value: object, levels: int = LEVELS_MAX) -> int:
+    """Return how many members the objects in a decoded value have.
+
+    Raises:
+        RecursionError: there is something at more than `levels`.
+    """
+    if not isinstance(value, dict | list):
+        return 0
+    if not levels:
+        raise RecursionError
     if isinstance(value, dict):
-        return len(value) + sum(map(key_count, value.values()))
-    return sum(map(key_count, value)) if isinstance(value, list) else 0
+        return len(value) + sum(map(key_count, value.values(), repeat(levels - 1)))
+    return sum(map(key_count, value, repeat(levels - 1)))
 
 
 def repeated(value: object, path: str = "") -> Iterator[str]:

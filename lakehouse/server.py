@@ -49,6 +49,11 @@ times as often and takes 0.2 s more CPU. A connection's buffer grows only while 
 
 INTERRUPT_WAIT_S = 4.0
 """Interrupted statements get this long to answer that they were."""
+HEADERS_WAIT_S = 30.0
+"""A request's headers must be there after this long, and so must the next request's beginning."""
+UNREAD_MAX_S = 60.0
+"""A client that takes in nothing of what was sent to it loses its connection, and the answer in
+the memory of this process is gone: only the kernel knows. `api/streams.py` sees to long answers."""
 CONNECTIONS_WAIT_S = 1.0
 """Answers that are in the kernel already get this long to leave."""
 END_MAX_S = 28.0
@@ -208,7 +213,9 @@ class Granian(Server):
             log_enabled=False,
             backlog=BACKLOG,
             backpressure=CONNECTIONS_MAX,
-            http1_settings=HTTP1Settings(max_buffer_size=PIECE_MAX_BYTES),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(HEADERS_WAIT_S * 1000), max_buffer_size=PIECE_MAX_BYTES
+            ),
         )
         self._listener = listener
 
@@ -309,6 +316,9 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         raise CannotStartError(f"{host} is no address: {error.strerror}") from error
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # soon after a stop
+        # Connections inherit it. Source: https://man7.org/linux/man-pages/man7/tcp.7.html
+        unread_max_ms = int(UNREAD_MAX_S * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_max_ms)
         listener.setblocking(False)
         try:
             listener.bind(where)

@@ -269,6 +269,26 @@ def multipart_noise() -> Sent:
 
 
 @maker
+def multipart_long_header() -> Sent:
+    return Sent(f"--{BOUNDARY}\r\nX-Long: {'x' * 9_000}\r\n\r\n".encode(), MULTIPART)
+
+
+@maker
+def multipart_many_headers() -> Sent:
+    return Sent(f"--{BOUNDARY}\r\n".encode() + b"X-A: b\r\n" * 20, MULTIPART)
+
+
+@maker
+def multipart_long_preamble() -> Sent:
+    return Sent(streamed((b"x" * 2**16, 3), (b"\r\n" + parts(("f", "a", "a\n1\n")), 1)), MULTIPART)
+
+
+@maker
+def multipart_long_epilogue() -> Sent:
+    return Sent(streamed((parts(("f", "a", "a\n1\n")), 1), (b"x" * 2**16, 3)), MULTIPART)
+
+
+@maker
 def longer_than_said() -> Sent:
     return Sent(streamed((b"id,name\n1,Ada\n", 1)), {"Content-Length": "4"})
 

@@ -11,12 +11,14 @@ from lakehouse import errors
 from lakehouse.api.problems import (
     MEDIA_TYPE,
     BodyTooLargeError,
+    HeadersTooLargeError,
     InvalidRequestError,
     OutOfMemoryError,
     Problem,
     problem_of,
 )
 from lakehouse.api.requests import SAFE
+from lakehouse.api.streams import BodyTooSlowError
 from lakehouse.auth import ForbiddenError, NoTokenError, RateLimitedError
 from lakehouse.catalog import IdempotencyMismatchError, TableExistsError, TableNotFoundError
 from lakehouse.disk import DiskFullError
@@ -52,6 +54,7 @@ EVERYWHERE: Answers = {
         "A limit of the token is used up; see `Retry-After`.",
         RateLimitedError("requests a minute", 60, 1),
     ),
+    431: documented("The headers are too large.", HeadersTooLargeError(64 * 1024)),
     503: documented(
         "A limit of the server is in use, or it is stopping; see `Retry-After`.",
         OutOfMemoryError(),
@@ -63,6 +66,9 @@ NAMED: Answers = {
     ),
 }
 CHANGES: Answers = {
+    408: documented(
+        "The body hardly came; see `docs/security.md`.", BodyTooSlowError(60.0, 8 * 1024)
+    ),
     409: documented(
         "What is there does not go with it; read it again.", TableExistsError("sales.orders")
     ),

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from lakehouse.api.cors import Cors
 from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
+from lakehouse.api.streams import BodyTooSlowError
 from lakehouse.audit import Audit, AuditRow, Record, recording
 from lakehouse.auth import (
     LOCAL_OPERATOR,
@@ -45,6 +46,10 @@ OPERATIONS = frozenset(["/health", "/ready", "/metrics"])
 """Answered also while the server stops, and no reason to wait with it."""
 METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 HEADERS_MAX_BYTES = 64 * 1024
+BODY_PAUSE_MAX_S = 60.0
+"""Seconds that a body may be waited for: at once, and in all before the rate counts."""
+BODY_BYTES_PER_S = 8 * 1024
+"""How fast a body must come after that; a place among a few is not held for less."""
 PATH_LOGGED_MAX = 200
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -107,6 +112,7 @@ class Exchange:
         self.noted = Record()
         self.status, self.is_answered = CLIENT_LEFT, False
         self.received_bytes = self.sent_bytes = 0
+        self._waited_s = 0.0
         self._receive, self._send = receive, send
         self._audit, self._address = audit, address
         self._started = time.perf_counter()
@@ -124,11 +130,27 @@ class Exchange:
         return time.perf_counter() - self._started
 
     async def receive(self) -> ReceiveMessage:
-        message = await self._receive()
+        """Return what the client sends next.
+
+        Raises:
+            BodyTooSlowError: the rest of the body does not come, or a byte now and then.
+        """
+        message = await (self._receive_in_time() if self._unread else self._receive())
         if message["type"] == "http.request":
             self.received_bytes += len(message["body"])
         self._unread = self._unread and bool(message.get("more_body"))
         return message
+
+    async def _receive_in_time(self) -> ReceiveMessage:
+        earned_s = BODY_PAUSE_MAX_S + self.received_bytes / BODY_BYTES_PER_S
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(min(BODY_PAUSE_MAX_S, earned_s - self._waited_s)):
+                return await self._receive()
+        except TimeoutError:
+            raise BodyTooSlowError(BODY_PAUSE_MAX_S, BODY_BYTES_PER_S) from None
+        finally:
+            self._waited_s += time.monotonic() - began
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -333,12 +355,12 @@ class Edge:
     def _admitted(self, scope: HTTPScope, headers: Headers) -> Caller:
         """Return who asks, if they may ask at all; raise what they are told if not."""
         path = scope["path"]
+        if sum(len(key) + len(value) for key, value in scope["headers"]) > HEADERS_MAX_BYTES:
+            raise HeadersTooLargeError(HEADERS_MAX_BYTES)
         if path == "/health":  # open to everybody: it says nothing but that we are here
             return NOBODY
         if self.stopping and path not in OPERATIONS:
             raise StoppingError
-        if sum(len(key) + len(value) for key, value in scope["headers"]) > HEADERS_MAX_BYTES:
-            raise HeadersTooLargeError(HEADERS_MAX_BYTES)
         if self._entrance.is_loopback:
             for refusal in foreign(headers, self._hosts, self._origins(headers)):
                 raise refusal

@@ -22,7 +22,7 @@ from litestar.types import ExceptionHandlersMap
 
 from lakehouse import errors
 from lakehouse.api.access import open_to_all
-from lakehouse.api.streams import ClientGoneError
+from lakehouse.api.streams import BodyTooSlowError, ClientGoneError
 from lakehouse.api.words import SHOWN_MAX, in_words, of_error
 from lakehouse.database import EngineFatalError, EngineMemoryError
 from lakehouse.observability import trace_id
@@ -134,6 +134,7 @@ CHALLENGE = 'Bearer realm="lakehouse"'
 STATUS: dict[type[Exception], int] = {
     ClientGoneError: 499,  # nginx's: nobody reads it, but the log and the metrics tell it apart
     MethodNotAllowedError: 405,
+    BodyTooSlowError: 408,
     HeadersTooLargeError: 431,
     errors.InvalidInputError: 400,
     errors.UnauthenticatedError: 401,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Send
 
-from lakehouse.errors import LakehouseError, UnavailableError
+from lakehouse.errors import InvalidInputError, LakehouseError, UnavailableError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,6 +32,16 @@ class ClientGoneError(UnavailableError):
 class ClientStalledError(UnavailableError):
     def __init__(self) -> None:
         super().__init__(f"the client read nothing for {STALL_MAX_S:g} s")
+
+
+class BodyTooSlowError(InvalidInputError):
+    """Whoever sends a byte now and then would keep a place that others wait for."""
+
+    def __init__(self, pause_max_s: float, bytes_per_s: int) -> None:
+        super().__init__(
+            f"the body came too slowly: it may pause {pause_max_s:g} s in all, and a second more"
+            f" for each {bytes_per_s:,} bytes; nothing was done"
+        )
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
@@ -68,8 +78,9 @@ async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
 
 async def until_gone(receive: Receive) -> None:
     """Return when the client has left: it shows here and nowhere else, never in `send`."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with suppress(BodyTooSlowError):  # of a body that nobody asked for: as good as gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 class Pieces(Response[None]):

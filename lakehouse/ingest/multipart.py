@@ -11,6 +11,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from lakehouse.ingest.errors import InvalidUploadError
 
 HEADER_MAX_BYTES = 8 * 1024
+AROUND_MAX_BYTES = 64 * 1024
+"""What a body may hold besides its file: boundaries, headers, what comes before and behind."""
 
 
 @dataclass(slots=True)
@@ -31,19 +33,25 @@ async def file_of(
         InvalidUploadError: the body is malformed, cut off, or has no file, or more than that.
     """
     inside = False
+    around_bytes = 0
     parser = PushMultipartParser(boundary, max_header_size=HEADER_MAX_BYTES)
     try:
         async for chunk in stream:
-            if parser.closed or not chunk:
-                continue  # an epilogue says nothing, and an empty piece would mean the end
-            for event in parser.parse(chunk):
+            around_bytes += len(chunk)
+            # An epilogue says nothing, and an empty piece would mean the end.
+            for event in parser.parse(chunk) if chunk and not parser.closed else ():
                 if isinstance(event, MultipartSegment):
                     begin(event, part)
                     inside = True
                 elif event is None:
                     inside = False
                 elif inside:
+                    around_bytes -= len(event)
                     yield bytes(event)
+            if around_bytes > AROUND_MAX_BYTES:
+                raise InvalidUploadError(
+                    f"the multipart body has over {AROUND_MAX_BYTES:,} bytes around its file"
+                )
     except MultipartError as error:
         raise InvalidUploadError(f"the multipart body is malformed: {error}") from error
     try:

@@ -31,7 +31,6 @@ from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, file_of
 from lakehouse.ingest.spool import SpoolLimits, spooled
 from lakehouse.jobs import Jobs
-from lakehouse.storage import steady
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
 MULTIPART_ROOM_BYTES = 16 * 1024
@@ -190,7 +189,6 @@ def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
 
     Raises:
         InvalidUploadError: the client left before the end, or multipart is malformed.
-        BodyStalledError: it sent nothing for a while.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != "multipart/form-data":
@@ -210,7 +208,7 @@ async def whole_body(request: AnyRequest) -> AsyncIterator[bytes]:
     """
     said, size = request.headers.get("content-length"), 0
     try:
-        async for chunk in steady(request.stream()):
+        async for chunk in request.stream():
             size += len(chunk)
             yield chunk
     except ClientException as error:

@@ -110,6 +110,8 @@ class RowReader:
                 came = key_count(msgspec.json.decode(body))
             except msgspec.ValidationError as error:  # a number that only a decimal can hold
                 raise self._refusal(str(error)) from error
+            except RecursionError as error:
+                raise InvalidInputError(f"the body is not JSON: {fault(error, body)}") from error
         if keys_most(body, plain_names="map<" not in self.types) == came:
             return
         if bad := first_repeated(body):

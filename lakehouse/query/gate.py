@@ -205,6 +205,8 @@ def written(cursor: Connection, tree: Tree) -> str:
     try:
         row = cursor.execute("SELECT json_deserialize_sql(?)", [orjson.dumps(tree).decode()])
         text = row.fetchone()
+    except orjson.JSONEncodeError as error:
+        raise SqlSyntaxError("the statement is nested too deeply") from error
     except EngineError as error:
         raise refused(error) from error
     assert text is not None, "one value in, one row out"

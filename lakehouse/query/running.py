@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 SPILL_LIMIT = "max_temp_directory_size"
 """What the engine names when the disk, not the memory, is what was too small."""
+ARROW_TOO_DEEP = "Recursion level in ArrowSchema"
 DISK_FULL = os.strerror(errno.ENOSPC)
 
 BATCH_ROWS = 8_192
@@ -215,6 +216,10 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
         return SpillFullError()
     if kind == "out of memory":
         return MemoryPressureError()
+    if ARROW_TOO_DEEP in str(error):
+        return StatementFailedError(
+            "a column of the answer is nested more than 60 deep: cast it to JSON"
+        )
     if kind in ("fatal", "internal"):  # after either the engine refuses every statement
         log.critical("the engine has failed", exc_info=error)
         return EngineDownError()

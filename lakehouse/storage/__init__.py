@@ -5,7 +5,7 @@ from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
 from lakehouse.storage.keys import check_key
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, object_key
-from lakehouse.storage.objects import Objects, steady
+from lakehouse.storage.objects import Objects
 
 __all__ = [
     "COPY_KEY",
@@ -19,5 +19,4 @@ __all__ = [
     "copy_catalog",
     "keep_copies",
     "object_key",
-    "steady",
 ]

@@ -41,13 +41,6 @@ class BodyLengthError(InvalidInputError):
         )
 
 
-class BodyStalledError(InvalidInputError):
-    """Nothing was stored."""
-
-    def __init__(self, stall_max_s: float) -> None:
-        super().__init__(f"the body paused for {stall_max_s:g} s; nothing was stored")
-
-
 class ObjectRegisteredError(ConflictError):
     """A table reads this object where it lies: neither its bytes nor its name may change.
 

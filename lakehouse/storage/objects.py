@@ -1,6 +1,5 @@
 """The raw objects of the storage API: put, get, list, delete, each within its limits."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from lakehouse.errors import UnavailableError
 from lakehouse.state import State, Transaction
 from lakehouse.storage.errors import (
     BodyLengthError,
-    BodyStalledError,
     ObjectNotFoundError,
     ObjectRegisteredError,
     ObjectTooLargeError,
@@ -40,8 +38,6 @@ PIECE_BYTES = 256 * 1024
 GATHERED_BYTES = 1024 * 1024
 """What an upload gathers in memory before it goes to the disk: a thread hop for each."""
 THREADS_MAX = 16
-STALL_MAX_S = 60.0
-"""Seconds that an upload may pause before its place is given to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class Objects:
 
         Raises:
             InvalidKeyError, ObjectTooLargeError: refused, whatever is sent.
-            BodyLengthError, BodyStalledError: the stream is not as long as announced, or stopped.
+            BodyLengthError: the stream is not as long as announced.
             PutsBusyError: as many as are allowed at once are being stored already.
             ObjectRegisteredError: a table reads the object that is there.
             DiskFullError: there is no room.
@@ -178,7 +174,7 @@ class Objects:
         max_bytes: int,
     ) -> None:
         received, gathered = 0, bytearray()
-        async for piece in steady(stream):
+        async for piece in stream:
             received += len(piece)
             if received > max_bytes:
                 raise ObjectTooLargeError(key, max_bytes)
@@ -205,22 +201,6 @@ class Objects:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
-
-
-async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what `stream` does; `BodyStalledError` when it pauses for `STALL_MAX_S`.
-
-    A few uploads that never end would keep everybody else from sending anything.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(STALL_MAX_S):  # a third of what anyio's costs, each piece
-                piece = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise BodyStalledError(STALL_MAX_S) from error
-        yield piece
 
 
 def refuse_registered(key: str, tx: Transaction) -> None:

@@ -138,10 +138,11 @@ async def test_an_unknown_route_is_guarded_too_and_health_is_open() -> None:
 
 
 async def test_headers_have_a_limit() -> None:
-    answer = await got("/hello", {"X-Long": "x" * HEADERS_MAX_BYTES})
+    for path in ("/hello", "/health"):
+        answer = await got(path, {"X-Long": "x" * HEADERS_MAX_BYTES})
 
-    assert answer.status_code == 431
-    assert answer.json()["type"] == "/problems/headers-too-large"
+        assert answer.status_code == 431
+        assert answer.json()["type"] == "/problems/headers-too-large"
 
 
 async def test_a_stopping_server_answers_its_watchers_and_nobody_new() -> None:

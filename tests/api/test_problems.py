@@ -234,6 +234,8 @@ async def test_a_wrong_field_is_named_with_its_place(body: str, field: str, word
         (b'{"name": "x"} {}', "trailing characters (byte 15)"),
         (b"\xff\xfe{", "the body is not JSON: "),
         (b"[" * 100_000, "the body is not JSON: it is nested too deeply"),
+        (b"[" * 61 + b"]" * 61, "the body is not JSON: it is nested too deeply"),
+        (b'{"a":' * 61 + b"1" + b"}" * 61, "the body is not JSON: it is nested too deeply"),
         (b'{"name": NaN}', "the body is not JSON: invalid character (byte 9)"),
     ],
 )

@@ -12,9 +12,9 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from lakehouse.api import edge
 from lakehouse.config import Config, IngestConfig
 from lakehouse.ingest.lines import unreadable_lines
-from lakehouse.storage import objects
 from tests.ingest.served import Served, serving
 
 CSV = "id,city\n1,Oslo\n2,Bergen\n"
@@ -290,7 +290,7 @@ def test_a_listener_hears_of_each_load(lake: Served, name: str) -> None:
 def test_an_upload_that_pauses_too_long_is_given_up(
     lake: Served, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "STALL_MAX_S", 0.05)
+    monkeypatch.setattr(edge, "BODY_PAUSE_MAX_S", 0.05)
 
     async def stalled() -> AsyncIterator[bytes]:
         yield b"id\n1\n"
@@ -299,8 +299,9 @@ def test_an_upload_that_pauses_too_long_is_given_up(
 
     answer = lake.ingest(name, stalled())
 
-    assert answer.status_code == 400, answer.text
-    assert "paused" in answer.json()["detail"]
+    assert answer.status_code == 408, answer.text
+    assert "may pause" in answer.json()["detail"]
+    assert answer.headers["connection"] == "close"
 
 
 def test_keys_that_come_after_the_sample_leave_no_copy_behind(lake: Served, name: str) -> None:

@@ -323,3 +323,12 @@ def test_a_name_that_is_nearly_right_is_named_as_sql_writes_it(
         assert answer.json()["detail"].endswith("did you mean numbers?")
     finally:
         server.catalog.drop(TableName("main", "dots.in it"))
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"), [(70, "nested more than 60 deep"), (200, "nested too deeply")]
+)
+def test_what_is_nested_too_deeply_is_told_so(client: httpx.Client, depth: int, words: str) -> None:
+    nested = "[" * depth + "1" + "]" * depth
+    refused(client.post("/v1/sql", json={"sql": f"SELECT {nested}"}), 400, words)
+    assert client.post("/v1/sql", json={"sql": "SELECT [[[1]]]"}).json()["rows"] == [[[[[1]]]]]

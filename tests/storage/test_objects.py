@@ -25,8 +25,7 @@ from lakehouse.storage import (
     ObjectNotFoundError,
     Objects,
 )
-from lakehouse.storage import objects as module
-from lakehouse.storage.errors import BodyStalledError, ObjectRegisteredError
+from lakehouse.storage.errors import ObjectRegisteredError
 from lakehouse.storage.local_objects import Guard
 from tests.storage.test_keys import allowed
 
@@ -82,21 +81,6 @@ async def test_a_stream_that_fails_leaves_nothing_and_the_old_object(
         await objects.put("old", stream(b"new", error=RuntimeError()))
     assert get(local, "old") == b"old"
     assert not list((store.root / "_tmp").iterdir())
-
-
-async def test_a_stream_that_stops_gives_up_its_place(
-    objects: Objects, store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "STALL_MAX_S", 0.05)
-
-    async def stopping() -> AsyncIterator[bytes]:
-        yield b"x"
-        await anyio.sleep_forever()
-
-    with anyio.fail_after(5), pytest.raises(BodyStalledError):
-        await objects.put("a", stopping())
-
-    assert left_over(store) == []
 
 
 async def test_a_put_that_is_cancelled_leaves_nothing(objects: Objects, store: LocalStore) -> None:
