@@ -75,6 +75,7 @@ from lakehouse.storage import (
     keep_copies,
 )
 from lakehouse.storage.routes import StorageController
+from lakehouse.taster import Taster
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,8 @@ async def open_lakehouse(
         )
         await stack.enter_async_context(jobs.open())
         await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
+        memory_max_bytes = config.memory.max_bytes or default_memory_bytes()
+        taster = stack.enter_context(Taster.open(memory_max_bytes))
         ingest = Ingest(
             database,
             catalog,
@@ -167,6 +170,7 @@ async def open_lakehouse(
             config.ingest,
             disk=disk,
             turns=turns,
+            taster=taster,
             listener=partial(count_load, metrics),
         )
         maintenance = Maintenance(

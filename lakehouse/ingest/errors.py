@@ -81,14 +81,6 @@ class TooManyLoadsError(UnavailableError):
         super().__init__(f"{count_max} loads are running, which is the most; try again")
 
 
-class FileMemoryError(TooLargeError):
-    def __init__(self, wanted: str, limit: str) -> None:
-        super().__init__(
-            f"to read the file takes {wanted} of memory at once, and {limit} are all there is: it "
-            "is damaged, or was made for a larger machine (smaller row groups help)",
-        )
-
-
 class LoadMemoryError(UnavailableError):
     def __init__(self) -> None:
         super().__init__("there is not enough memory for this load beside what else runs; retry")

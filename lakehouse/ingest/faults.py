@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,13 +13,10 @@ from lakehouse.database import (
     EngineMemoryError,
 )
 from lakehouse.disk import DiskFullError
-from lakehouse.ingest.errors import FileMemoryError, InvalidFileError, LoadMemoryError
+from lakehouse.ingest.errors import InvalidFileError, LoadMemoryError
 
 log = logging.getLogger(__name__)
 
-SIZE = r"([\d.]+ \w+)"
-ASKED = re.compile(rf"size {SIZE} \([\d.]+ \w+/{SIZE} used\)")
-"""What one allocation asked for, and what may be used in all: more than that is never there."""
 DAMAGED = "the file cannot be read as its format: it is damaged"
 
 
@@ -42,20 +38,11 @@ def in_our_words() -> Iterator[None]:
     try:
         yield
     except EngineMemoryError as error:
-        if (sizes := ASKED.search(str(error))) and in_bytes(sizes[1]) > in_bytes(sizes[2]):
-            raise FileMemoryError(sizes[1], sizes[2]) from error
         raise LoadMemoryError from error
     except EngineError as error:
         if is_disk_full(error):
             raise DiskFullError from error
         raise
-
-
-def in_bytes(size: str) -> float:
-    """Return a size as the engine writes it: `256.0 GiB`, `1 byte`."""
-    number, unit = size.split()
-    power: int = "kmgtp".find(unit[0].lower()) + 1
-    return float(number) * 1024.0**power
 
 
 def is_system_fault(error: EngineError) -> bool:

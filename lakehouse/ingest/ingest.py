@@ -77,6 +77,7 @@ from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
 from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
+from lakehouse.taster import Taster
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Ingest:
         *,
         disk: Disk,
         turns: Turns,
+        taster: Taster,
         listener: Listener = lambda event: None,
     ) -> None:
         self.spool = spool
@@ -111,6 +113,7 @@ class Ingest:
         self._database = database
         self._catalog = catalog
         self._turns = turns
+        self._taster = taster
         self._listener = listener
         self._slots = anyio.Semaphore(config.concurrency_max)
         # One slot is always left for loads that somebody waits for.
@@ -327,7 +330,7 @@ class Ingest:
             may_be_empty=options.mode is not None and table is not None,
         )
         if file.format == "parquet":
-            source: Source = open_parquet(cursor, file.path, reading)
+            source: Source = open_parquet(cursor, file.path, reading, self._taster)
         elif file.format == "ndjson":
             source = open_ndjson(cursor, file, spare, reading)
         else:

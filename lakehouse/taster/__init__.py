@@ -1,0 +1,6 @@
+"""Files that nobody trusts, read in a child process before the server's own engine reads them."""
+
+from lakehouse.taster.errors import FileMemoryError, FileTimeError, PoisonedFileError
+from lakehouse.taster.taster import Taster
+
+__all__ = ["FileMemoryError", "FileTimeError", "PoisonedFileError", "Taster"]

@@ -1,0 +1,38 @@
+"""Why a file is not read."""
+
+from typing import ClassVar
+
+from lakehouse.errors import InvalidInputError, TooLargeError, UnavailableError
+
+
+class PoisonedFileError(InvalidInputError):
+    """The file is damaged: the engine cannot read it, or ended over it."""
+
+    def __init__(self) -> None:
+        super().__init__("the file cannot be read as its format: it is damaged")
+
+
+class FileMemoryError(TooLargeError):
+    def __init__(self, limit_bytes: int) -> None:
+        mib = limit_bytes // 1024**2
+        super().__init__(
+            f"to read the file takes more than {mib} MiB of memory, which is the most for one: it "
+            "is damaged, or has too much in a row group",
+            max_bytes=limit_bytes,
+        )
+
+
+class FileTimeError(TooLargeError):
+    def __init__(self, limit_s: int) -> None:
+        super().__init__(
+            f"to read the file takes more than {limit_s} s, which is the most for its size"
+        )
+
+
+class NoTasterError(UnavailableError):
+    """The child process did not start."""
+
+    retry_after_s: ClassVar[int | None] = 1
+
+    def __init__(self) -> None:
+        super().__init__("there is no memory for the process that reads the file first; try again")

@@ -1,0 +1,175 @@
+"""A child process that reads a file first: if one of them dies of it, it is not the server.
+
+DuckDB treats data files as trusted: a broken one may end the process, or claim for a moment the
+memory that all statements share. What is inside of compressed pages cannot be looked at without
+reading them. Source: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
+"""
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from lakehouse.taster.child import BAD, GOOD, NO_MEMORY, READY
+from lakehouse.taster.errors import (
+    FileMemoryError,
+    FileTimeError,
+    NoTasterError,
+    PoisonedFileError,
+)
+
+log = logging.getLogger(__name__)
+
+CHILD = Path(__file__).with_name("child.py")
+START_MAX_S = 30
+TIME_MIN_S = 60
+BYTES_PER_S = 8 * 1024**2
+"""A file gets the time that its size takes at this pace, and `TIME_MIN_S` beside it."""
+MEMORY_SHARE = 8
+MEMORY_MIN_BYTES = 256 * 1024**2
+IDLE_MAX = 1
+
+
+class Child:
+    """One process, and the line that it says."""
+
+    def __init__(self, memory_max_bytes: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", CHILD, str(memory_max_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+        )
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, path: Path, cpu_max_s: int) -> None:
+        assert self._process.stdin is not None, "it is a pipe"
+        self._process.stdin.write(json.dumps([str(path), cpu_max_s]).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self, within_s: float) -> str | None:
+        """Return what it says; None when it ended without a word.
+
+        Raises:
+            TimeoutError: it says nothing in time.
+        """
+        assert self._process.stdout is not None, "it is a pipe"
+        waiting = select.poll()
+        waiting.register(self._process.stdout, select.POLLIN)
+        if not waiting.poll(within_s * 1000):
+            raise TimeoutError
+        line = self._process.stdout.readline()
+        return str(json.loads(line)) if line else None
+
+    def ended(self) -> int:
+        """Return how it ended, once it said its last."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=START_MAX_S)
+        return self.end()
+
+    def end(self) -> int:
+        """Make it end, and return how it did: it may have ended by itself."""
+        if self.lives:
+            self._process.kill()
+        with self._process:
+            pass
+        return self._process.returncode
+
+
+class Taster:
+    """Tastes files, as many at once as are asked for. Its methods block.
+
+    Args:
+        memory_max_bytes: of the server; a child gets an eighth of it, and 256 MiB in any case.
+    """
+
+    def __init__(self, memory_max_bytes: int) -> None:
+        self.memory_max_bytes = max(memory_max_bytes // MEMORY_SHARE, MEMORY_MIN_BYTES)
+        self._idle: list[Child] = []
+
+    @classmethod
+    @contextmanager
+    def open(cls, memory_max_bytes: int) -> Iterator[Self]:
+        """Be ready to start children; they end with the block."""
+        taster = cls(memory_max_bytes)
+        try:
+            yield taster
+        finally:
+            while taster._idle:
+                taster._idle.pop().end()
+
+    def taste(self, path: Path) -> None:
+        """Read all of a Parquet file in a child process.
+
+        The first one starts in 0.1 s, and one is kept. It reads as fast as the server does.
+
+        Raises:
+            PoisonedFileError: it cannot be read, or the child died of it.
+            FileMemoryError, FileTimeError: it took more than a file may.
+            NoTasterError: no child could be started.
+        """
+        time_max_s = TIME_MIN_S + path.stat().st_size // BYTES_PER_S
+        child = self._take()
+        try:
+            child.ask(path, time_max_s * (os.cpu_count() or 1))
+            said = child.answer(time_max_s)
+        except TimeoutError as error:
+            child.end()
+            raise FileTimeError(time_max_s) from error
+        except BaseException:
+            child.end()
+            raise
+        if said is None:
+            code = child.ended()
+            log.warning("a process that read a file ended: %s", code)
+            if code == -signal.SIGXCPU:
+                raise FileTimeError(time_max_s)
+            raise PoisonedFileError
+        self._give_back(child)
+        if said == NO_MEMORY:
+            raise FileMemoryError(self.memory_max_bytes)
+        if said != GOOD:
+            log.warning("a file could not be read: %s", said.removeprefix(f"{BAD}: "))
+            raise PoisonedFileError
+
+    def _take(self) -> Child:
+        """Return a child that nobody asks: one that waits and lives, or a new one."""
+        while True:
+            try:
+                child = self._idle.pop()
+            except IndexError:
+                return self._new()
+            if child.lives:
+                return child
+            child.end()
+
+    def _new(self) -> Child:
+        try:
+            child = Child(self.memory_max_bytes)
+        except OSError as error:
+            raise NoTasterError from error
+        try:
+            if child.answer(START_MAX_S) == READY:
+                return child
+        except TimeoutError:
+            pass
+        child.end()
+        raise NoTasterError
+
+    def _give_back(self, child: Child) -> None:
+        if len(self._idle) < IDLE_MAX:
+            self._idle.append(child)
+        else:
+            child.end()

@@ -1,0 +1,121 @@
+"""A file that nobody trusts is read by another process first."""
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lakehouse.taster import FileMemoryError, PoisonedFileError, Taster
+from tests.fuzz.cases import CORPUS
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def taster() -> Iterator[Taster]:
+    with Taster.open(512 * MIB) as taster:
+        yield taster
+
+
+def children() -> list[int]:
+    """Return the processes of tasters that this one has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (folder / "cmdline").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(parent) == os.getpid() and b"taster/child.py" in command:
+            found.append(int(folder.name))
+    return found
+
+
+def write(path: Path, **columns: object) -> Path:
+    target = io.BytesIO()
+    pq.write_table(pa.table(columns), target)
+    path.write_bytes(target.getvalue())
+    return path
+
+
+def test_files_are_read_one_after_the_other_by_one_process(taster: Taster, tmp_path: Path) -> None:
+    for number in range(3):
+        taster.taste(write(tmp_path / f"it's {number}", a=[1, 2], w=["x", "y"]))
+
+    assert len(children()) == 1
+
+
+def test_a_file_that_cannot_be_read_is_refused_and_the_next_one_is_read(
+    taster: Taster, tmp_path: Path
+) -> None:
+    good = write(tmp_path / "good", a=list(range(10_000)))
+    bad = tmp_path / "bad"
+    whole = good.read_bytes()
+    bad.write_bytes(whole[:500] + b"\xff" * 4000 + whole[4500:])
+
+    with pytest.raises(PoisonedFileError):
+        taster.taste(bad)
+    taster.taste(good)
+
+
+def test_a_file_that_asks_for_more_memory_than_it_may_is_refused(taster: Taster) -> None:
+    with pytest.raises(FileMemoryError, match="256 MiB"):
+        taster.taste(CORPUS / "delta-of-2-33-values.parquet")
+
+
+def test_a_process_that_dies_of_a_file_takes_nobody_along(taster: Taster, tmp_path: Path) -> None:
+    """No file is known of which it dies, so it is killed while it reads a long one."""
+    good = write(tmp_path / "good", a=[1])
+    taster.taste(good)
+    (pid,) = children()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # to open it waits for somebody who writes
+    killing = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
+    killing.start()
+
+    with pytest.raises(PoisonedFileError):
+        taster.taste(pipe)
+    killing.join()
+    taster.taste(good)
+
+
+def test_one_that_died_while_it_waited_is_replaced(taster: Taster, tmp_path: Path) -> None:
+    good = write(tmp_path / "good", a=[1])
+    taster.taste(good)
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    taster.taste(good)
+
+    assert children() != [pid]
+
+
+def test_it_has_no_variable_and_no_file_of_the_server(
+    taster: Taster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_TOKEN", "secret")
+    with (tmp_path / "secret").open("w"):
+        taster.taste(write(tmp_path / "good", a=[1]))
+        (pid,) = children()
+        place = Path(f"/proc/{pid}")
+        assert b"secret" not in (place / "environ").read_bytes()
+        opened = [str(each.readlink()) for each in (place / "fd").iterdir()]
+        assert not [each for each in opened if each.startswith(str(tmp_path))]
+    limits = (place / "limits").read_text()
+    for what, limit in (("core file size", "0"), ("data size", str((256 + 512) * MIB))):
+        (line,) = [line for line in limits.splitlines() if line.startswith(f"Max {what}")]
+        assert line.split()[-3] == limit
+
+
+def test_no_process_outlives_the_server(tmp_path: Path) -> None:
+    with Taster.open(512 * MIB) as taster:
+        taster.taste(write(tmp_path / "good", a=[1]))
+        assert len(children()) == 1
+    assert children() == []
