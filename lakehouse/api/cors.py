@@ -9,7 +9,11 @@ METHODS = b"GET, HEAD, POST, PUT, DELETE"
 HEADERS = (
     b"Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, Range"
 )
-EXPOSED = b"ETag, Location, Retry-After, X-Lakehouse-Query-Id, X-Lakehouse-Trace-Id"
+EXPOSED = (
+    b"ETag, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After,"
+    b" X-Lakehouse-Query-Id, X-Lakehouse-Requests-Left-Today, X-Lakehouse-Rows-Left-Today,"
+    b" X-Lakehouse-Trace-Id"
+)
 MAX_AGE_S = b"600"
 
 Pairs = Sequence[tuple[bytes, bytes]]

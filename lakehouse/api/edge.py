@@ -23,6 +23,7 @@ from lakehouse.auth import (
     Caller,
     Entrance,
     Limiter,
+    RateLimitedError,
     WrongTokenError,
     acting,
 )
@@ -274,6 +275,8 @@ class Edge:
             exchange.caller = admitted(scope, headers)
             await self._asked(exchange)
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
+            if isinstance(refusal, RateLimitedError):
+                exchange.added.extend(self._limiter.headers(exchange.caller))
             await send_problem(exchange.send, refusal, close=self.stopping)
         except asyncio.CancelledError as cancelled:
             if REVOKED not in cancelled.args or exchange.is_answered:
@@ -298,7 +301,7 @@ class Edge:
             self._of_token(caller),
         ):
             if usage is not None:
-                exchange.added.extend(self._limiter.headers(caller, usage))
+                exchange.added.extend(self._limiter.headers(caller))
             try:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
             finally:

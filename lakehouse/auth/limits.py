@@ -27,6 +27,7 @@ MINUTE_S = 60
 DAY_S = 86_400
 SAVE_EVERY_S = 5.0
 CONCURRENCY_RETRY_S = 1
+REQUESTS_LEFT, ROWS_LEFT = b"x-lakehouse-requests-left-today", b"x-lakehouse-rows-left-today"
 
 Pairs = Sequence[tuple[bytes, bytes]]
 
@@ -106,20 +107,26 @@ class Limiter:
         usage.rows += rows
         usage.is_saved = False
 
-    def headers(self, caller: Caller, usage: Usage) -> Pairs:
-        """Return what is left of the limit that ends first, for the caller to go by.
+    def headers(self, caller: Caller) -> Pairs:
+        """Return what is left of the limit that ends first, and of the day, to go by.
 
         Source: draft-ietf-httpapi-ratelimit-headers-07
         """
-        left = min(self._left(caller.limits, usage), default=None)
-        if left is None:
+        usage = self._usages.get(caller.token_id or "")
+        left = min(self._left(caller.limits, usage), default=None) if usage else None
+        if usage is None or left is None:
             return ()
         remaining, limit, reset_s = left
-        return (
-            (b"ratelimit-limit", str(limit).encode()),
-            (b"ratelimit-remaining", str(max(remaining, 0)).encode()),
-            (b"ratelimit-reset", str(reset_s).encode()),
-        )
+        told = {
+            b"ratelimit-limit": limit,
+            b"ratelimit-remaining": max(remaining, 0),
+            b"ratelimit-reset": reset_s,
+        }
+        if (most := caller.limits.requests_per_day) is not None:
+            told[REQUESTS_LEFT] = max(most - usage.requests, 0)
+        if (most := caller.limits.rows_per_day) is not None:
+            told[ROWS_LEFT] = max(most - usage.rows, 0)
+        return [(name, str(value).encode()) for name, value in told.items()]
 
     def _take(self, usage: Usage, limits: Limits) -> None:
         usage.turn(today())

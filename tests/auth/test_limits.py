@@ -107,7 +107,7 @@ async def lake(tmp_path: Path) -> AsyncIterator[Lakehouse]:
 
 
 async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse) -> None:
-    limits = Limits(requests_per_minute=100, rows_per_day=5)
+    limits = Limits(requests_per_minute=100, requests_per_day=1000, rows_per_day=5)
     made = lake.tokens.create(TokenCreate("x", [Grant("writer")], limits=limits))
     async with client_of(create_app(lake)) as client:
         client.headers["Authorization"] = f"Bearer {made.token}"
@@ -119,6 +119,8 @@ async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse)
         assert first.status_code == 200
         assert int(first.headers["RateLimit-Limit"]) == 5
         assert int(first.headers["RateLimit-Remaining"]) == 5
+        assert int(first.headers["X-Lakehouse-Requests-Left-Today"]) == 999
+        assert int(first.headers["X-Lakehouse-Rows-Left-Today"]) == 5
         second = await ask()
         assert int(second.headers["RateLimit-Remaining"]) == 2
         assert second.status_code == 200, "the request that goes beyond is answered whole"
@@ -126,4 +128,7 @@ async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse)
         assert third.status_code == 429
         assert third.json()["type"] == "/problems/rate-limited"
         assert 0 < int(third.headers["Retry-After"]) <= 86_400
+        assert int(third.headers["RateLimit-Remaining"]) == 0
+        assert int(third.headers["X-Lakehouse-Rows-Left-Today"]) == 0
+        assert int(third.headers["X-Lakehouse-Requests-Left-Today"]) == 998
         assert (await client.get("/health")).status_code == 200
