@@ -98,7 +98,7 @@ class Slow:
         """Ask and read nothing for a while; return how much of the answer can be read then."""
         with self.connected() as wire:
             wire.sendall(head.encode() + body)
-            time.sleep(4 * SHORT_S)
+            time.sleep(3 * SHORT_S)
             received = 0
             try:
                 while piece := wire.recv(1024 * 1024):
