@@ -185,3 +185,17 @@ def test_the_sample_is_bounded_in_bytes(lake: Served, name: str) -> None:
     lake.loaded(name, "id,v\n" + "".join(lines) + "z,y\n")
 
     assert lake.types(name) == {"id": "string", "v": "string"}
+
+
+def test_a_delete_by_key_lives_through_text_that_is_not_utf_8_in_another_column(
+    lake: Served, name: str
+) -> None:
+    good = "id,city,score,at,ok\n59,Oslo,8.4,2024-01-04,true\n"
+    lake.loaded(name, good)
+    body = good.encode() + b"60,Oslo,8.4\xed\xa0\x8029,2024-01-04,true"
+
+    answer = lake.ingest(name, body, mode="delete", key="id")
+
+    assert answer.status_code == 400, answer.text
+    assert "line 3: it is not UTF-8" in answer.json()["detail"]
+    assert len(lake.rows(name)) == 1
