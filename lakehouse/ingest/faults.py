@@ -17,6 +17,8 @@ from lakehouse.ingest.errors import InvalidFileError, LoadMemoryError
 
 log = logging.getLogger(__name__)
 
+READING_ERRORS = (EngineError, UnicodeDecodeError)
+"""The second when the engine quotes a line of the file, and cuts it amid a letter."""
 DAMAGED = "the file cannot be read as its format: it is damaged"
 
 
@@ -25,7 +27,7 @@ def whole_file() -> Iterator[None]:
     """Read all of a file: what stops the engine there, and is not our fault, is damage."""
     try:
         yield
-    except EngineError as error:
+    except READING_ERRORS as error:
         if is_system_fault(error):
             raise
         log.warning("a file could not be read", exc_info=error)
@@ -45,12 +47,12 @@ def in_our_words() -> Iterator[None]:
         raise
 
 
-def is_system_fault(error: EngineError) -> bool:
+def is_system_fault(error: Exception) -> bool:
     """Whether no other file would have fared better."""
     faults = (EngineMemoryError, EngineFatalError, EngineInterruptError)
     return isinstance(error, faults) or is_disk_full(error)
 
 
-def is_disk_full(error: EngineError) -> bool:
+def is_disk_full(error: Exception) -> bool:
     text = str(error)
     return os.strerror(errno.ENOSPC) in text or "max_temp_directory_size" in text

@@ -46,7 +46,6 @@ from lakehouse.config import IngestConfig
 from lakehouse.database import (
     Connection,
     Database,
-    EngineError,
     Session,
 )
 from lakehouse.disk import Disk
@@ -61,7 +60,13 @@ from lakehouse.ingest.errors import (
     TooManyLoadsError,
     drift_of,
 )
-from lakehouse.ingest.faults import DAMAGED, in_our_words, is_system_fault, whole_file
+from lakehouse.ingest.faults import (
+    DAMAGED,
+    READING_ERRORS,
+    in_our_words,
+    is_system_fault,
+    whole_file,
+)
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
     MERGES,
@@ -386,7 +391,7 @@ class Loading:
             return self._write_last(source, rows, is_new)
         try:
             return self._write(source.rows())
-        except EngineError as error:
+        except READING_ERRORS as error:
             if is_system_fault(error):
                 raise
             if is_new or self.options.evolve:
@@ -418,7 +423,7 @@ class Loading:
         """Write what there is no other way to read."""
         try:
             return self._write(rows)
-        except EngineError as error:
+        except READING_ERRORS as error:
             if is_system_fault(error):
                 raise
             raise self._failure(source, is_new, error) from error

@@ -57,6 +57,8 @@ def main() -> None:
     console.print(
         f"{seconds:.0f} s, at most {rss_max // 1024**2} MiB, {target.starts - 1} restarts"
     )
+    for why, count in fuzz.ills.items():
+        console.print(f"started anew {count} times, for all that ran then: {why}")
     console.print(f"{total} inputs, {len(fuzz.findings)} findings")
     sys.exit(1 if fuzz.findings else 0)
 

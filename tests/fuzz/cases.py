@@ -33,7 +33,7 @@ class Case:
     def save(self, folder: Path) -> Path:
         """Write it as a file of the corpus: the parameters are in its name."""
         ending = self.filename.partition(".")[2]
-        asked = f"@{urlencode(self.params)}" if self.params else ""
+        asked = f"@{urlencode(self.params)}".replace(".", "%2E") if self.params else ""
         path = folder / f"{self.name}{asked}.{ending}"
         path.write_bytes(self.body)
         return path

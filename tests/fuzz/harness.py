@@ -241,6 +241,8 @@ class Fuzz:
         self.target = target
         self.findings: list[Finding] = []
         self.tallies: dict[str, Tally] = {}
+        self.ills: Counter[str] = Counter()
+        """Why the server was started anew, whether it was one input's fault or that of several."""
         self._on_done = on_done
         self._suspects: deque[Case] = deque(maxlen=SUSPECTS)
         self._clients: dict[int, Client] = {}
@@ -275,8 +277,10 @@ class Fuzz:
                 self._tally(case).inputs += 1
             try:
                 self._send(number, case)
-            except IllError:
+            except IllError as error:
                 self.target.is_ill = True
+                with self._lock:
+                    self.ills[str(error).partition(":")[0]] += 1
             self._on_done(case)
         return False
 

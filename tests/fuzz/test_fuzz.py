@@ -53,7 +53,9 @@ def test_an_input_is_made_again_by_its_number_and_its_seed() -> None:
 
 def test_a_finding_is_a_file_that_is_read_as_it_was_sent(tmp_path: Path) -> None:
     case = of_number("gzip", 1, 2)
-    sent = Case(case.name, case.format, case.filename, case.body, {"types": "a:decimal(9,2),b:int"})
+    sent = Case(
+        case.name, case.format, case.filename, case.body, {"types": "a:decimal(9,2),b.c:int"}
+    )
 
     sent.save(tmp_path)
 
