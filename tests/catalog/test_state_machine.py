@@ -1,4 +1,4 @@
-"""Any sequence of changes leaves what a model in plain Python says, at every kept snapshot.
+"""Any sequence of changes and kills leaves what a model in plain Python says, at every snapshot.
 
 `just soak 500` looks at that many sequences, longer ones and other ones each time.
 """
@@ -31,6 +31,7 @@ from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, 
 from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Database
 from tests.catalog.evolved import evolve, scanned
+from tests.catalog.killed import POINTS, Change, has_happened
 from tests.catalog.lake import Lake, main, open_lake
 from tests.catalog.lake import rows_of as load_of
 from tests.catalog.model import (
@@ -249,6 +250,37 @@ class Table(RuleBasedStateMachine):
         if is_dropped:
             assert self.lake.catalog.find(main("t")) is None
             self.lake.catalog.undrop(main("t"))
+
+    @rule(data=st.data(), kind=st.sampled_from(sorted(POINTS)))
+    def is_killed(self, data: Data, kind: str) -> None:
+        """A process is killed in a change: it has happened or not, and the next start cleans up."""
+        point = data.draw(st.sampled_from(POINTS[kind]))
+        given = data.draw(rows_of(self.model.columns))
+        where = data.draw(conditions(self.model.now))
+        ids = data.draw(st.sets(st.sampled_from(list(self.model.snapshots))))
+        columns = tuple((each.name, each.type) for each in self.model.columns)
+        rows = select(self.model.columns, given)
+        change = Change(kind, rows, columns, where.sql, tuple(ids))
+        note(f"{change} is killed {point}")
+
+        happened = has_happened(self.lake.root, change, point)
+
+        new = self.lake.snapshot_ids("t") - set(self.model.snapshots)
+        assert len(new) <= happened
+        if happened and kind == "append":
+            self.model.rows += tuple(given)
+        if happened and kind == "delete":
+            gone = self.model.without(where)
+            assert len(new) == bool(gone)
+        for snapshot_id in new:
+            self.model.committed(snapshot_id)
+        if happened and kind == "expire":
+            for each in ids - {self.model.current, *self.model.refs.values()}:
+                del self.model.snapshots[each]
+        self.open_again(is_dropped=False)
+        self.lake.catalog.expiry.delete(main("t"))
+        self.lake.catalog.orphans.remove(self.lake.cursor, age_s=-60)
+        self.compare_all()
 
     # What must hold.
 
