@@ -388,8 +388,8 @@ def test_any_sequence_of_changes_leaves_what_the_model_says(
     run_state_machine_as_test(
         Case,
         settings=settings(
-            max_examples=SOAK or 8,
-            stateful_step_count=40 if SOAK else 20,
+            max_examples=SOAK or 12,
+            stateful_step_count=40 if SOAK else 22,
             deadline=None,
             derandomize=not SOAK,
             database=None,
