@@ -19,7 +19,7 @@ from lakehouse.errors import UnavailableError
 T = TypeVar("T")
 
 INTERRUPT_EVERY_S = 0.02
-GIVE_UP_AFTER_S = 10.0
+GIVE_UP_AFTER_S = 4.0
 """An interrupted thread that has not come back by then is given up."""
 TURN_WAIT_S = 60.0
 TURNS_WAITING_MAX = 256

@@ -25,7 +25,15 @@ LIST_MAX = 1_000_000
 """Elements that one call may make."""
 PRODUCT_MAX = 25_000_000
 """Characters times characters that one comparison may look at: about 0.1 s."""
+PRODUCT_OF_ROW_MAX = 250_000
+"""The same where each row has a comparison of its own: an interrupt waits for 2,048 of them."""
 GROWTH_MAX = 64_000_000
+SPREAD_MAX = 16_000_000
+"""Characters that a call may write with two or eight each; nested ones double and double."""
+STEPS_MAX = 10_000
+"""Elements that `list_reduce` may take one after the other."""
+HEAVY_MAX = 1_000
+"""Elements for which a lambda may do what takes long."""
 WIDTH_MAX = 10_000
 
 NUMBER = "TRY_CAST(CAST({0} AS VARCHAR) AS HUGEINT)"
@@ -52,6 +60,8 @@ SERIES = {
     3: elements("a", "b", "c"),
 }
 EDITS = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_MAX}"
+EDITS_OF_ROW = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_OF_ROW_MAX}"
+ENTRIES = f"CAST(cardinality(a) AS HUGEINT) * cardinality(b) > {PRODUCT_MAX}"
 GROWS = f"CAST(strlen(a) AS HUGEINT) * greatest(strlen(c), 1) > {GROWTH_MAX}"
 LENGTH = "strlen(CAST(a AS VARCHAR))"
 """Of a text, a blob or a list: `repeat` takes all of them."""
@@ -72,6 +82,13 @@ def formats(widths: str, mark: str) -> dict[int, str]:
         for count in range(2, FORMAT_ARGUMENTS_MAX + 1)
     }
 
+
+SPREADS = frozenset(["bin", "hex", "regexp_escape", "to_binary", "to_hex", "url_encode"])
+REDUCTIONS = frozenset(["list_reduce", "array_reduce", "reduce"])
+EACH = frozenset(["list_transform", "array_transform", "list_apply", "array_apply", "apply"])
+EACH |= {"list_filter", "array_filter", "filter"}
+CALCULATES = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "xor", "greatest", "least", "abs"])
+"""What a reduction may do: its value stays as large as it was."""
 
 # By name and by count of arguments, when a call is too large; a count that is not here is refused
 # by the engine itself, or harmless.
@@ -102,6 +119,10 @@ TOO_LARGE: Mapping[str, Mapping[int, str]] = {
     "damerau_levenshtein": {2: EDITS},
     "jaro_similarity": dict.fromkeys((2, 3), EDITS),
     "jaro_winkler_similarity": dict.fromkeys((2, 3), EDITS),
+    "map_concat": {2: ENTRIES},
+    **{name: {1: f"{LENGTH} > {SPREAD_MAX}"} for name in SPREADS},
+    **{name: dict.fromkeys((2, 3), f"len(a) > {STEPS_MAX}") for name in REDUCTIONS},
+    **{name: {2: f"len(a) > {HEAVY_MAX}"} for name in EACH},
 }
 SEARCHES = PATTERNS.keys() | NEEDLES | FIRST_MATCH | (EVERY_MATCH - {"regexp_replace"})
 RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
@@ -109,9 +130,35 @@ RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
 
 
 def runs_as_it_is(call: Tree) -> bool:
-    """Whether a capped call needs no check: it looks for something short that is written out."""
+    """Whether a capped call needs no check.
+
+    It looks for something short that is written out, or does something short to each element.
+    """
     name, arguments = call["function_name"].lower(), call["children"]
+    if name in EACH:
+        return not any(is_heavy(node) for node in nodes_of(arguments[1:]))
     return name in SEARCHES and len(arguments) > 1 and is_harmless(name, arguments[1])
+
+
+def is_heavy(node: Tree) -> bool:
+    """Whether a node in a lambda takes long: it goes through a list again, or has a check."""
+    name = str(node.get("function_name")).lower()
+    if node.get("class") != "FUNCTION" or name not in TOO_LARGE:
+        return False
+    return name in EACH or not runs_as_it_is(node)
+
+
+def check_reduction(call: Tree) -> None:
+    """Refuse a reduction whose value grows: `lambda a, b: a || a` fills the memory in 30 steps."""
+    name = call["function_name"].lower()
+    if name not in REDUCTIONS:
+        return
+    for node in nodes_of(call["children"][1:2], but="lhs"):
+        inner = str(node.get("function_name", "+")).lower()
+        if inner not in CALCULATES or node.get("class") == "SUBQUERY":
+            raise FunctionNotAllowedError(
+                name, f"its lambda may calculate ({', '.join(sorted(CALCULATES))}) and compare"
+            )
 
 
 class Amplifiers:
@@ -133,6 +180,8 @@ class Amplifiers:
         """
         name, arguments = call["function_name"].lower(), call["children"]
         condition = TOO_LARGE[name].get(len(arguments))
+        if condition == EDITS and not is_constant(arguments):
+            condition = EDITS_OF_ROW
         if condition is None:
             raise FunctionNotAllowedError(name, f"it is not called with {len(arguments)} arguments")
         for size, node in enumerate(nodes_of(arguments)):
@@ -158,6 +207,11 @@ class Amplifiers:
             parsed = orjson.loads(row[0])
             self._templates[text] = parsed["statements"][0]["node"]["select_list"][0]
         return self._templates[text]
+
+
+def is_constant(arguments: Sequence[Tree]) -> bool:
+    kinds = {node.get("class") for node in nodes_of(arguments)}
+    return kinds.isdisjoint(["COLUMN_REF", "LAMBDA_REF", "POSITIONAL_REFERENCE", "SUBQUERY"])
 
 
 def nodes_of(tree: Any, but: str | None = None) -> Iterator[Tree]:

@@ -31,7 +31,13 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError, quoted
-from lakehouse.query.amplifiers import Amplifiers, Tree, nodes_of, runs_as_it_is
+from lakehouse.query.amplifiers import (
+    Amplifiers,
+    Tree,
+    check_reduction,
+    nodes_of,
+    runs_as_it_is,
+)
 from lakehouse.query.catalog_views import VIEWS, explained, registered, shown_view, view_of
 from lakehouse.query.clock import Moment, Times, has_column
 from lakehouse.query.errors import (
@@ -203,7 +209,11 @@ def written(cursor: Connection, tree: Tree) -> str:
         SqlError: the text would say something else than the tree.
     """
     try:
-        row = cursor.execute("SELECT json_deserialize_sql(?)", [orjson.dumps(tree).decode()])
+        serialized = orjson.dumps(tree).decode()
+    except TypeError as error:  # a JSON of ours that orjson read, and does not write
+        raise SqlSyntaxError("the statement is nested too deeply") from error
+    try:
+        row = cursor.execute("SELECT json_deserialize_sql(?)", [serialized])
         text = row.fetchone()
     except orjson.JSONEncodeError as error:
         raise SqlSyntaxError("the statement is nested too deeply") from error
@@ -421,6 +431,7 @@ class Walk:
             self.allowed("value", {**node, "function_name": node.get("function_name") or "rank"})
         elif class_ == "FUNCTION":
             verdict = self.allowed("value", node)
+            check_reduction(node)
             if verdict == "capped" and not runs_as_it_is(node):
                 self.capped.append(node)
         return [(value, scope) for value in node.values()]

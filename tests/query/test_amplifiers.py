@@ -12,7 +12,7 @@ from lakehouse.catalog import Catalog
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError
 from lakehouse.errors import LakehouseError
-from lakehouse.query.amplifiers import RANDOM, TOO_LARGE
+from lakehouse.query.amplifiers import EACH, RANDOM, REDUCTIONS, SPREADS, TOO_LARGE
 from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
 from lakehouse.query.regexes import EVERY_MATCH, FIRST_MATCH
@@ -74,6 +74,36 @@ CASES = {
     "array_to_string_comma_default 2": (
         f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",
         f"array_to_string_comma_default(range(1000), '{'b' * 64_001}')",
+    ),
+    **{
+        f"{name} {count}": (
+            f"{name}(range(10000), lambda x, y: x + y{rest})",
+            f"{name}(range(10001), lambda x, y: x + y{rest})",
+        )
+        for name in sorted(REDUCTIONS)
+        for count, rest in ((2, ""), (3, ", 5"))
+    },
+    **{
+        f"{name} 2": (
+            f"{name}(range(1000), lambda x: list_transform([x], lambda y: y) = [0])",
+            f"{name}(range(1001), lambda x: levenshtein(repeat('a', x), repeat('b', x)) = 0)",
+        )
+        for name in sorted(EACH)
+    },
+    **{
+        f"{name} 1": (
+            f"{name}(repeat('x', 1000000))",
+            f"{name}(array_to_string(list_resize(['x'], 17, repeat('x', 1000000)), ''))",
+        )
+        for name in sorted(SPREADS)
+    },
+    "levenshtein 2, of a column": (
+        "(SELECT levenshtein(s, s) FROM (SELECT repeat('a', 500)) t(s))",
+        "(SELECT levenshtein(s, s) FROM (SELECT repeat('a', 501)) t(s))",
+    ),
+    "map_concat 2": (
+        "map_concat(MAP {1: 2}, MAP {3: 4})",
+        "map_concat(map(range(5001), range(5001)), map(range(5000), range(5000)))",
     ),
     "printf 2, in many places": (
         "printf(repeat('%1$s', 64), repeat('x', 1000000))",
@@ -220,6 +250,24 @@ def test_a_capped_call_takes_no_argument_that_is_another_one_each_time(
 ) -> None:
     with pytest.raises(LakehouseError, match="may not be random"):
         answer(gate, "repeat('x', CAST(random() * 2000000 AS BIGINT))")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "list_reduce(range(60)::VARCHAR[], lambda a, b: a || a)",
+        "list_reduce([[1], [2]], lambda a, b: list_concat(a, a))",
+        "list_reduce([1, 2], lambda a, b: (SELECT a))",
+    ],
+)
+def test_a_reduction_only_calculates(gate: tuple[Catalog, Connection], call: str) -> None:
+    with pytest.raises(LakehouseError, match="its lambda may calculate"):
+        answer(gate, call)
+
+
+def test_a_lambda_that_does_little_takes_every_list(gate: tuple[Catalog, Connection]) -> None:
+    light = "len(list_transform(range(5000), lambda x: upper(x::VARCHAR) LIKE '%1%')) = 5000"
+    assert answer(gate, light) == [(True,)]
 
 
 def test_a_capped_call_is_an_argument_like_any_other(gate: tuple[Catalog, Connection]) -> None:
