@@ -28,6 +28,45 @@ def load(url: str, table: str, number: int) -> None:
     assert answer.status_code == 200, answer.text
 
 
+KEYED: Any = {"json": {"rows": [{"n": 1}]}, "headers": {"Idempotency-Key": "drill"}}
+
+
+def live_in(url: str) -> None:
+    """Make what a lake has after its first days: a layout, new columns, changes, tags, drops."""
+    for path, body in (
+        ("tables/gone/rows", {"rows": [{"n": 1}]}),
+        ("tables/lived/from-query", {"sql": "SELECT i AS n, i % 3 AS part FROM range(9) AS r(i)"}),
+        ("tables/lived/schema", {"changes": [{"op": "add", "name": "note", "type": "string"}]}),
+        ("tables/lived/update", {"set": {"note": "'seen'"}, "where": "n < 4"}),
+        ("tables/lived/delete", {"where": "n = 8"}),
+        ("tables/keyed/rows", {"rows": [{"n": 1}]}),
+    ):
+        name = path.split("/")[1]
+        if name != "lived":
+            columns = [{"name": "n", "type": "long"}]
+            made = {"name": name, "columns": columns, "partition_by": ["bucket(2, n)"]}
+            httpx.post(f"{url}/v1/tables", json=made).raise_for_status()
+        httpx.post(f"{url}/v1/{path}", json=body).raise_for_status()
+    httpx.put(f"{url}/v1/tables/lived/refs/tagged", json={"type": "tag"}).raise_for_status()
+    httpx.put(f"{url}/v1/tables/lived/refs/aside", json={"type": "branch"}).raise_for_status()
+    httpx.post(f"{url}/v1/tables/keyed/rows", **KEYED).raise_for_status()
+    httpx.delete(f"{url}/v1/tables/gone").raise_for_status()
+
+
+def lives_on(url: str) -> None:
+    """What `live_in` made is there: refs, a dropped table, and the answer to a key."""
+    with Client(url) as lake:
+        refs = {each.name: each.type for each in lake.refs.list("lived")}
+        assert refs == {"main": "branch", "tagged": "tag", "aside": "branch"}
+        tagged = lake.sql("SELECT count(*) FROM lived", as_of={"lived": "tagged"}).rows
+        assert [list(row) for row in tagged] == [[8]]
+        before = lake.describe("keyed").row_count
+        httpx.post(f"{url}/v1/tables/keyed/rows", **KEYED).raise_for_status()
+        assert lake.describe("keyed").row_count == before == 2, "the key is known"
+        lake.undrop("gone")
+        assert lake.describe("gone").row_count == 1
+
+
 def contents(url: str) -> dict[str, Any]:
     """Return of every table how many rows there are and a checksum, at each snapshot."""
     found = {}
@@ -53,6 +92,7 @@ def test_a_data_directory_that_was_destroyed_comes_back_from_its_backup(tmp_path
         for number in range(3):
             load(served.url, "still", number)
         load(served.url, "busy", 0)
+        live_in(served.url)
         httpx.put(f"{served.url}/v1/storage/put/raw/a b", content=b"an object").raise_for_status()
         before = contents(served.url)
         loads = threading.Thread(target=load_more, args=(served,))
@@ -71,7 +111,10 @@ def test_a_data_directory_that_was_destroyed_comes_back_from_its_backup(tmp_path
 
     with lakehouse_server(tmp_path / "elsewhere") as served:
         after = contents(served.url)
-        assert after["still"] == before["still"]
+        lives_on(served.url)
+        assert {name: after[name] for name in ("still", "lived", "keyed")} == {
+            name: before[name] for name in ("still", "lived", "keyed")
+        }
         assert after["busy"][-len(before["busy"]) :] == before["busy"]
         assert httpx.get(f"{served.url}/v1/storage/get/raw/a b").content == b"an object"
         assert httpx.get(f"{served.url}/ready").status_code == 200
