@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,16 @@ from lakehouse.database import Database, EngineError
 from lakehouse.errors import InsufficientStorageError
 from tests.catalog.lake import Lake, main, open_lake, rows_of, settings_for
 
-CALLS = "fsync,fdatasync,openat,rename,renameat,renameat2,mkdir,mkdirat,write,pwrite64,unlink"
+CALLS = "fsync,fdatasync,openat,rename,renameat,renameat2,mkdir,mkdirat,write,pwrite64,unlink,rmdir"
 SCRIPT = """
 import os, sys
 from pathlib import Path
+from lakehouse.catalog.models import RefPut
+from lakehouse.catalog.rules import rules_of
+from lakehouse.catalog.schema_models import Add
+from lakehouse.config import MaintenanceConfig
 from lakehouse.database import Database
+from tests.catalog.evolved import evolve
 from tests.catalog.lake import main, open_lake, rows_of, settings_for
 
 root = Path(sys.argv[1])
@@ -29,7 +35,7 @@ rows = rows_of("SELECT 1 AS id, 'a' AS name")
 with Database.open(settings_for(root)) as database, open_lake(root, database) as lake:
     for name, step in {
         "create": lambda: lake.write("t", rows.sql),
-        "append": lambda: lake.write("t", rows.sql, mode="append"),
+        "append": lambda: lake.write("t", f"{rows.sql} UNION ALL SELECT 2, 'b'", mode="append"),
         "partitioned": lambda: lake.write("p", rows.sql, partition_by=["name", "id"]),
         "overwrite": lambda: lake.write("p", rows.sql, mode="overwrite"),
         "two tables": lambda: lake.catalog.loading.commit([
@@ -38,6 +44,21 @@ with Database.open(settings_for(root)) as database, open_lake(root, database) as
         ]),
         "empty": lambda: lake.catalog.create_table(main("e"), rows.columns),
         "drop": lambda: lake.catalog.drop(main("e")),
+        "undrop": lambda: lake.catalog.undrop(main("e")),
+        "rename": lambda: lake.catalog.rename(main("e"), main("f")),
+        "update": lambda: lake.catalog.rows.update(
+            lake.cursor, main("p"), {"name": "'b'"}, "id = 1"
+        ),
+        "upsert": lambda: lake.catalog.loading.upsert(
+            lake.cursor, main("p"), rows_of("SELECT 1 AS id, 'c' AS name"), ["id"]
+        ),
+        "delete": lambda: lake.catalog.rows.delete(lake.cursor, main("t"), "id = 2"),
+        "compact": lambda: lake.catalog.layout.compact(
+            lake.cursor, main("t"), rules_of(lake.metadata("t"), MaintenanceConfig()), 2
+        ),
+        "tag": lambda: lake.catalog.refs.put(main("t"), "first", RefPut("tag")),
+        "columns": lambda: evolve(lake, "t", Add("note", "string")),
+        "erase": lambda: lake.catalog.erasing.erase(lake.cursor, main("p"), "id = 1"),
     }.items():
         os.write(1, f"begin {name}\\n".encode())
         step()
@@ -101,27 +122,56 @@ def not_on_disk(calls: list[str]) -> set[str]:
 
     Both a file's bytes and its name, which is its folder's content, need an fsync.
     """
-    dirty: set[str] = set()
+    dirty: defaultdict[str, set[str]] = defaultdict(set)  # what lacks an fsync, and for what
     for call in calls:
         name, _, rest = call.partition("(")
         paths = re.findall(r'"([^"]*)"', rest)
         if name in ("mkdir", "mkdirat"):
-            dirty.add(str(Path(paths[0]).parent))
+            dirty[str(Path(paths[0]).parent)].add(paths[0])
         elif name in ("rename", "renameat", "renameat2"):
-            assert paths[0] not in dirty, "renamed before its bytes were on disk"
-            dirty.add(str(Path(paths[1]).parent))
+            assert not dirty[paths[0]], "renamed before its bytes were on disk"
+            dirty[str(Path(paths[1]).parent)].add(paths[1])
         elif name == "openat" and "O_CREAT" in call:
-            dirty |= {paths[0], str(Path(paths[0]).parent)}
+            dirty[paths[0]].add(paths[0])
+            dirty[str(Path(paths[0]).parent)].add(paths[0])
         elif name in ("write", "pwrite64"):
-            dirty.add(re.findall(r"^\d+<([^>]*)>", rest)[0])
+            path = re.findall(r"^\d+<([^>]*)>", rest)[0]
+            dirty[path].add(path)
         elif name in ("fsync", "fdatasync"):
-            dirty.discard(re.findall(r"^\d+<([^>]*)>", rest)[0])
-    return {path for path in dirty if "/warehouse/tables" in path or "/_tmp/" in path}
+            dirty.pop(re.findall(r"^\d+<([^>]*)>", rest)[0], None)
+        elif name in ("unlink", "rmdir"):  # nobody misses it
+            for reasons in dirty.values():
+                reasons.discard(paths[0])
+    return {
+        path
+        for path, reasons in dirty.items()
+        if reasons and ("/warehouse/tables" in path or "/_tmp/" in path)
+    }
 
 
-@pytest.mark.parametrize(
-    "step", ["create", "append", "partitioned", "overwrite", "two tables", "empty", "drop"]
-)
+ROWS = {"json", "avro", "parquet"}
+MADE = {
+    "create": ROWS,
+    "append": ROWS,
+    "partitioned": ROWS,
+    "overwrite": ROWS,
+    "two tables": ROWS,
+    "update": ROWS,
+    "upsert": ROWS,
+    "compact": ROWS,
+    "delete": ROWS,
+    "empty": {"json"},
+    "tag": {"json"},
+    "columns": {"json"},
+    "drop": set(),
+    "undrop": set(),
+    "rename": set(),
+    "erase": set(),
+}
+"""The kinds of files that each step makes before its pointer moves."""
+
+
+@pytest.mark.parametrize("step", MADE)
 def test_everything_is_synced_before_the_pointer_moves_and_the_pointer_before_the_answer(
     trace: list[str], step: str
 ) -> None:
@@ -132,10 +182,8 @@ def test_everything_is_synced_before_the_pointer_moves_and_the_pointer_before_th
     assert not_on_disk(before) == set()
     assert any(re.match(r"f(data)?sync\(.*catalog\.db-wal>", call) for call in after)
     assert not_on_disk(after) == set()
-    if step != "drop":
-        made = {re.sub(r"[^.]*$", "", path) and path.rpartition(".")[2] for path in named(before)}
-        expected = {"json"} if step == "empty" else {"json", "avro", "parquet"}
-        assert made >= expected, "the test saw each kind of file"
+    made = {re.sub(r"[^.]*$", "", path) and path.rpartition(".")[2] for path in named(before)}
+    assert made >= MADE[step], "the test saw each kind of file"
 
 
 def named(calls: list[str]) -> set[str]:
