@@ -58,7 +58,7 @@ with Database.open(settings_for(root)) as database, open_lake(root, database) as
         ),
         "tag": lambda: lake.catalog.refs.put(main("t"), "first", RefPut("tag")),
         "columns": lambda: evolve(lake, "t", Add("note", "string")),
-        "erase": lambda: lake.catalog.erasing.erase(lake.cursor, main("p"), "id = 1"),
+        "erase": lambda: lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 2"),
     }.items():
         os.write(1, f"begin {name}\\n".encode())
         step()
