@@ -48,15 +48,13 @@ def main() -> None:
 
         fuzz = Fuzz(target, done)
         fuzz.run(cases)
-        rss_max = target.rss_max_bytes
+        rss_max, starts = target.rss_max_bytes, target.starts
+        saved = [fuzz.shrunk(each.case).save(options.save) for each in fuzz.findings]
     show(console, fuzz)
-    for finding in fuzz.findings:
-        path = finding.case.save(options.save)
+    for path, finding in zip(saved, fuzz.findings, strict=True):
         console.print(f"{path.name}: {finding.what}", markup=False, soft_wrap=True)
     seconds = time.monotonic() - began
-    console.print(
-        f"{seconds:.0f} s, at most {rss_max // 1024**2} MiB, {target.starts - 1} restarts"
-    )
+    console.print(f"{seconds:.0f} s, at most {rss_max // 1024**2} MiB, {starts - 1} restarts")
     for why, count in fuzz.ills.items():
         console.print(f"started anew {count} times, for all that ran then: {why}")
     console.print(f"{total} inputs, {len(fuzz.findings)} findings")

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ LAST_WORDS = ("/problems/engine-down", "/problems/engine-broken", "/problems/sto
 OUT_OF_MEMORY = ("/problems/load-memory", "/problems/out-of-memory", "/problems/memory-pressure")
 SUSPECTS = 3 * CONNECTIONS
 """Inputs that are sent again when something is wrong, one by one."""
+SHRINK_MAX_S = 20.0
+TEXTS = ("csv", "tsv", "ndjson")
 ENDS_WITHIN_S = 10.0
 LOG_SHOWN = 800
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "retryable", "context", "trace_id"}
@@ -234,6 +236,21 @@ def fault_of(answer: httpx.Response) -> str | None:
     return None
 
 
+def least(body: bytes, breaks: Callable[[bytes], bool]) -> bytes:
+    """Return what is left when everything is taken out that `breaks` can do without."""
+    size = len(body) // 2
+    while size:
+        start = 0
+        while start < len(body):
+            shorter = body[:start] + body[start + size :]
+            if breaks(shorter):
+                body = shorter
+            else:
+                start += size
+        size //= 2
+    return body
+
+
 class Fuzz:
     """Inputs on their way to a server."""
 
@@ -285,10 +302,8 @@ class Fuzz:
         return False
 
     def _send(self, number: int, case: Case) -> None:
-        if number not in self._clients:
-            self._clients[number] = Client(self.target, number)
         began = time.monotonic()
-        status, wrong = self._clients[number].try_out(case)
+        status, wrong = self._client(number).try_out(case)
         took_s = time.monotonic() - began
         with self._lock:
             self._tally(case).note(case, status, took_s)
@@ -297,14 +312,37 @@ class Fuzz:
         if self.target.rss_bytes() > RSS_MAX_BYTES:
             raise IllError(f"the process grew to {self.target.rss_bytes() // 1024**2} MiB")
 
+    def _client(self, number: int) -> Client:
+        if number not in self._clients:
+            self._clients[number] = Client(self.target, number)
+        return self._clients[number]
+
     def _alone(self, case: Case) -> None:
         """Send what was on its way when something broke, and see whether it was this one."""
         try:
             self._send(0, case)
-            self._clients[0].check_well()
+            self._client(0).check_well()
         except IllError as error:
             self._find(case, str(error))
             self._restart()
+
+    def shrunk(self, case: Case) -> Case:
+        """Return the least text that still is a finding; of other formats the whole file."""
+        if case.format not in TEXTS:
+            return case
+        self._restart()
+        until = time.monotonic() + SHRINK_MAX_S
+
+        def breaks(body: bytes) -> bool:
+            if time.monotonic() > until:
+                return False
+            try:
+                return self._client(0).try_out(replace(case, body=body))[1] is not None
+            except IllError:
+                self._restart()
+                return True
+
+        return replace(case, body=least(case.body, breaks))
 
     def _restart(self) -> None:
         self._close_clients()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.fuzz.cases import FORMATS, Case, corpus, of_number
-from tests.fuzz.harness import Fuzz, Target, fault_of
+from tests.fuzz.harness import Fuzz, Target, fault_of, least
 
 PROBLEM = {
     "type": "/problems/invalid-file",
@@ -62,6 +62,11 @@ def test_a_finding_is_a_file_that_is_read_as_it_was_sent(tmp_path: Path) -> None
     (read,) = corpus(tmp_path)
     ending = sent.filename.partition(".")[2]
     assert read == Case(sent.name, sent.format, f"file.{ending}", sent.body, sent.params)
+
+
+def test_what_a_finding_can_do_without_is_taken_out() -> None:
+    body = b"id,city\n" * 40 + b"1,\xff\n" + b"2,x\n" * 40
+    assert least(body, lambda each: b"\xff" in each and each.startswith(b"id")) == b"id\xff"
 
 
 @pytest.mark.parametrize(

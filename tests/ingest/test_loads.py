@@ -14,6 +14,8 @@ import pytest
 
 from lakehouse.api import edge
 from lakehouse.config import Config, IngestConfig
+from lakehouse.ingest.errors import InvalidFileError
+from lakehouse.ingest.formats import COPY_BYTES, unpacked
 from lakehouse.ingest.lines import unreadable_lines
 from tests.ingest.served import Served, serving
 
@@ -433,3 +435,23 @@ def test_first_loads_that_differ_are_not_rounded_to_fit(lake: Served, name: str)
     else:
         assert refused == []
         assert {row[0] for row in lake.rows(name)} == {1.5, 7.0}
+
+
+def test_a_damaged_file_leaves_no_memory_behind(tmp_path: Path) -> None:
+    path = tmp_path / "cut.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 50)[:-9])
+
+    def data_bytes() -> int:
+        status = Path("/proc/self/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmData:")]
+        return int(line.split()[1]) * 1024
+
+    def read() -> None:
+        with pytest.raises(InvalidFileError):
+            list(unpacked(path, "gzip"))
+
+    read()
+    before = data_bytes()
+    for _ in range(50):
+        read()
+    assert data_bytes() < before + 10 * COPY_BYTES
