@@ -119,8 +119,9 @@ def asked_of(chance: random.Random, format_: str) -> dict[str, str]:
 
 def repacked(chance: random.Random, format_: str, body: bytes) -> bytes:
     """Compress, in one frame or several, and break what came of it."""
-    cut = chance.randrange(len(body)) if chance.random() < 0.3 else 0
+    cut = chance.randrange(max(len(body), 1)) if chance.random() < 0.3 else 0
     frames = [pack(format_, piece) for piece in (body[:cut], body[cut:]) if piece]
+    frames = frames or [pack(format_, b"")]
     if chance.random() < 0.1:
         frames.insert(chance.randrange(len(frames) + 1), pack(format_, b""))
     if chance.random() < 0.1:
