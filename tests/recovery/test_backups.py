@@ -166,6 +166,8 @@ def test_a_backup_that_was_changed_is_found_out_and_not_restored(
     assert list((tmp_path / "restored").iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restore_that_was_killed_leaves_what_no_server_starts_on(
     lake: Lake, dest: Path, tmp_path: Path, signal_number: int
@@ -326,6 +328,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     assert list((tmp_path / "restored").iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_the_command_says_that_a_backup_is_not_whole_and_exits_with_1(
     lake: Lake, dest: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A catalog made anew from the warehouse is the one that was lost."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -441,6 +442,8 @@ def of_somebody_else(path: Path) -> None:
         connection.commit()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 @pytest.mark.parametrize(
     "lose",
     [Path.unlink, lambda path: path.write_bytes(b""), of_somebody_else],

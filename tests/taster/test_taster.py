@@ -17,8 +17,18 @@ from tests.fuzz.cases import CORPUS
 MIB = 1024 * 1024
 
 
+OTHERS: set[int] = set()
+"""Tasters of servers that other tests share in this process."""
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    OTHERS.clear()
+    OTHERS.update(children())
+
+
 @pytest.fixture
-def taster() -> Iterator[Taster]:
+def taster(others: None) -> Iterator[Taster]:
     with Taster.open(512 * MIB) as taster:
         yield taster
 
@@ -34,7 +44,7 @@ def children() -> list[int]:
             continue
         if int(parent) == os.getpid() and b"taster/child.py" in command:
             found.append(int(folder.name))
-    return found
+    return [each for each in found if each not in OTHERS]
 
 
 def write(path: Path, **columns: object) -> Path:
