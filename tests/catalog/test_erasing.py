@@ -202,3 +202,14 @@ def test_what_a_recovery_keeps_refuses_an_erasure(lake: Lake) -> None:
     lake.store.delete(key)
     lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
     assert holding(lake) == []
+
+
+def test_a_purge_of_another_table_that_was_cut_short_holds_up_no_erasure(lake: Lake) -> None:
+    lake.write("other", "SELECT 1 AS id, 'a' AS name")
+    location = lake.catalog.load(main("other")).location
+    lake.catalog.drop(main("other"))
+    lake.store.delete(lake.store.key(location))
+    lake.write("t", f"SELECT 7 AS id, '{SECRET}' AS name UNION ALL SELECT 8, 'b'")
+    killed_before_its_commit(lake)
+    lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
+    assert holding(lake) == []
