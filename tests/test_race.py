@@ -3,6 +3,7 @@
 There, a SELECT right after an ingest failed, because views were refreshed on a timer.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from queue import Queue
@@ -87,6 +88,8 @@ def test_a_client_sees_its_own_ingest_in_the_next_select(url: str) -> None:
     together(work, url, CLIENTS)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_a_client_sees_what_another_one_was_told_is_there(url: str) -> None:
     told: Queue[int] = Queue()
     with httpx.Client(base_url=url) as client:
@@ -109,6 +112,8 @@ def test_a_client_sees_what_another_one_was_told_is_there(url: str) -> None:
         assert value(client, "SELECT count(*) FROM told") == CLIENTS // 2 * ROUNDS
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_a_name_that_is_dropped_and_made_again_never_shows_old_rows(url: str) -> None:
     """Half of the clients make and drop, the others look: a table is whole, or is not there."""
 
@@ -129,6 +134,8 @@ def test_a_name_that_is_dropped_and_made_again_never_shows_old_rows(url: str) ->
     together(work, url, CLIENTS)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_a_rename_is_seen_at_once_and_nothing_is_lost(url: str) -> None:
     """Half of the clients rename, the others look under both names."""
     with httpx.Client(base_url=url, timeout=60) as client:

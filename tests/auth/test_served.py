@@ -273,7 +273,7 @@ def test_other_machines_need_a_token_and_the_word_of_the_operator(tmp_path: Path
     assert "server.external" in refused()
     data.mkdir(mode=0o700)
     with State.open(data / "catalog.db") as state:
-        soon = datetime.now(UTC) + timedelta(milliseconds=1)
+        soon = datetime.now(UTC) + timedelta(milliseconds=300)
         ended = auth.TokenCreate("ended", [auth.Grant("admin")], expires_at=soon)
         auth.Tokens(state).create(ended)
     assert "there is no valid token" in refused(LAKEHOUSE_SERVER__EXTERNAL="true")

@@ -1,6 +1,7 @@
 """Straight on a data directory: its lock is taken, the same app answers, the lock is given back."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ PEOPLE = "name,city,score\nAda,Lyon,95\nBo,Oslo,88\n"
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_a_directory_is_made_loaded_read_and_given_back_without_a_server(alone: Shell) -> None:
     alone.write("people.csv", PEOPLE)
 
@@ -59,6 +61,8 @@ def test_a_served_directory_is_asked_by_its_server(alone: Shell, served: ServerP
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_a_held_directory_without_a_socket_names_its_owner_and_where_to_ask(
     alone: Shell, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -46,6 +47,7 @@ def test_the_demo_runs_to_its_end_and_shows_each_way(alone: Shell) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopped(
     alone: Shell,
 ) -> None:

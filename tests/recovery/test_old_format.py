@@ -1,5 +1,6 @@
 """A real directory as the first format wrote it, served by this version."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,10 @@ COLUMNS = {
     "registered_object": "object_key, table_uuid, dataset",
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds"),
+]
 
 
 def as_format_1(path: Path) -> None:

@@ -4,6 +4,7 @@ Its time-outs are cut to a part of a second; all clients are slow at once.
 """
 
 import json
+import os
 import socket
 import sys
 import time
@@ -112,6 +113,12 @@ def head_of(method: str, path: str, length: int | None = None, *more: str) -> st
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *more]
     lines += [f"Content-Length: {length}"] if length is not None else []
     return "\r\n".join([*lines, "", ""])
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds"),
+]
 
 
 @pytest.fixture(scope="module")
