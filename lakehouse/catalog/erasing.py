@@ -133,9 +133,9 @@ class Erasing:
             found |= self._found_since(cursor, name, where, found)
             expired = self._expire(name, found)
             deleted = self._delete(name)
-            deleted += self._orphans.remove_left(cursor, self._load(name)).file_count
-        state = table_state(self._load(name))
-        erased = Erased(state, changed.rows, changed.rewritten_files, expired, deleted)
+            table = self._load(name)
+            deleted += self._orphans.remove_left(cursor, table).file_count
+        erased = Erased(table_state(table), changed.rows, changed.rewritten_files, expired, deleted)
         reach("before-erase-key")
         # Last, and not with the delete: who asks again after a crash must not be told it is done.
         self._state.write(lambda tx: self._keys.record(tx, idempotency, erased))

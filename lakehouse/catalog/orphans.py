@@ -6,10 +6,8 @@ still be about to commit it.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from lakehouse.catalog.errors import TableDamagedError, UnreadableFileError
 from lakehouse.catalog.expiry import OURS, Deleted
 from lakehouse.catalog.manifests import Manifests, live
 from lakehouse.catalog.metadata import Json, read_metadata
@@ -19,7 +17,7 @@ from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import LoadedTable, Pointer, Tables
 from lakehouse.database import Connection
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage import LocalStore
 
 FOUND_MAX = 100_000
 """Orphans removed in one go, about 20 MB of names; the next run finds the others."""
@@ -28,10 +26,11 @@ START_S = 1.0
 KEPT = "kept-by-recovery.txt"
 """In a table's folder: nothing there is an orphan, until somebody removes this file."""
 POINTERS = """
-    SELECT table_namespace, table_name, metadata_location, false FROM iceberg_tables
-    UNION ALL SELECT table_namespace, table_name, metadata_location, true FROM dropped_table
+    SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+    UNION ALL
+    SELECT table_namespace, table_name, metadata_location FROM dropped_table WHERE NOT purging
 """
-DAMAGED = (TableDamagedError, ObjectNotFoundError, UnreadableFileError)
+"""Of all tables but those of which a purge has begun: some of what they name is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,6 @@ class Owner:
 
     pointer: Pointer
     folder: str
-    is_dropped: bool
 
 
 class Orphans:
@@ -152,9 +150,7 @@ class Orphans:
             found.extend(sorted(old)[: FOUND_MAX - len(found)])
         unnamed = set(found) - named_elsewhere
         for owner in set(owners) - known if unnamed else ():
-            # A purge that was cut short holds up no other table.
-            with suppress(*(DAMAGED if owner.is_dropped else ())):
-                unnamed.difference_update(self._named(owner))
+            unnamed.difference_update(self._named(owner))
         before = {owner.folder for owner in owners}
         taken = tuple(f"{e.folder}/" for e in self._owners() if e.folder not in before)
         orphans = sorted(key for key in unnamed if not key.startswith(taken))
@@ -162,14 +158,13 @@ class Orphans:
         return self._remove([key for key in orphans if key not in held], Deleted(), dry_run)
 
     def _owners(self) -> list[Owner]:
-        def work(tx: Transaction) -> list[tuple[str, str, str, bool]]:
+        def work(tx: Transaction) -> list[tuple[str, str, str]]:
             return tx.execute(POINTERS).fetchall()
 
         found = []
-        for namespace, name, location, is_dropped in self._state.read(work):
+        for namespace, name, location in self._state.read(work):
             folder = self._store.key(location.rpartition("/metadata/")[0])
-            pointer = Pointer(TableName(namespace, name), location)
-            found.append(Owner(pointer, folder, bool(is_dropped)))
+            found.append(Owner(Pointer(TableName(namespace, name), location), folder))
         return found
 
     def _named(self, owner: Owner) -> Iterator[str]:

@@ -305,9 +305,8 @@ class Client:
             InvalidInputError: `where` is not one plain expression.
             NotFoundError: no such table.
         """
-        body = {"where": where, "parameters": parameters or [], "erase": erase}
-        response = self._change(table, "delete", body, idempotency_key)
-        return value_of(response, RowsChanged)
+        body = deletion(where, parameters, erase)
+        return value_of(self._change(table, "delete", body, idempotency_key), RowsChanged)
 
     def delete_rows_later(
         self,
@@ -322,9 +321,8 @@ class Client:
 
         `lake.jobs.wait(job.id)` returns when it is done, and raises what `delete_rows` raises.
         """
-        body = {"where": where, "parameters": parameters or [], "erase": erase}
-        response = self._change(table, "delete", body, idempotency_key, RESPOND_ASYNC)
-        return value_of(response, Job)
+        body = deletion(where, parameters, erase)
+        return value_of(self._change(table, "delete", body, idempotency_key, RESPOND_ASYNC), Job)
 
     def update_rows(
         self,
@@ -742,3 +740,7 @@ def statement(
     if timeout_s is not None:
         body["timeout_s"] = timeout_s
     return body
+
+
+def deletion(where: str, parameters: Parameters | None, erase: bool) -> dict[str, Any]:
+    return {"where": where, "parameters": parameters or [], "erase": erase}

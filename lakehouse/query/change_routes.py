@@ -1,7 +1,5 @@
 """`/v1/tables/{table}/delete`, `/update` and `/from-query`: rows changed by SQL over HTTP."""
 
-from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,8 +11,8 @@ from litestar.params import FromPath, JSONBody
 from lakehouse.api.access import writes
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.streams import unless_gone
-from lakehouse.catalog import Catalog, Once, TableName, check_may_write, parse_table_name
-from lakehouse.jobs import JobHandle, Jobs
+from lakehouse.catalog import Once, TableName, parse_table_name
+from lakehouse.jobs import Jobs
 from lakehouse.query.change_models import (
     RowsChanged,
     RowsDelete,
@@ -22,10 +20,9 @@ from lakehouse.query.change_models import (
     RowsUpdate,
     TableFromQuery,
 )
-from lakehouse.query.changes import TableChanges
+from lakehouse.query.changes import Change, TableChanges
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
-Change: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, msgspec.Struct]]
 CHANGED = {200: ResponseSpec(RowsChanged, description="What happened to rows."), 202: ACCEPTED}
 WRITTEN = {200: ResponseSpec(TableFromQuery, description="What was written."), 202: ACCEPTED}
 
@@ -39,7 +36,6 @@ class ChangesController(Controller):
         self,
         request: AnyRequest,
         table_changes: NamedDependency[TableChanges],
-        catalog: NamedDependency[Catalog],
         jobs: NamedDependency[Jobs],
         once: NamedDependency[Once],
         table: FromPath[str],
@@ -51,16 +47,14 @@ class ChangesController(Controller):
         until they expire; with `erase` the files that hold such rows are gone when it is done.
         """
         name = parse_table_name(table)
-        catalog.check_may_change(name)
-        work = partial(table_changes.delete, name, data, once)
-        return await done(request, jobs, "erase" if data.erase else "delete", name, work)
+        change = table_changes.delete(name, data, once)
+        return await done(request, jobs, "erase" if data.erase else "delete", name, change)
 
     @post("/update", status_code=200, responses=CHANGED, guards=[writes])
     async def update_rows(
         self,
         request: AnyRequest,
         table_changes: NamedDependency[TableChanges],
-        catalog: NamedDependency[Catalog],
         jobs: NamedDependency[Jobs],
         once: NamedDependency[Once],
         table: FromPath[str],
@@ -71,9 +65,8 @@ class ChangesController(Controller):
         The values are SQL expressions over the row as it was; a text is written in quotes.
         """
         name = parse_table_name(table)
-        catalog.check_may_change(name)
-        work = partial(table_changes.update, name, data, once)
-        return await done(request, jobs, "update", name, work)
+        change = table_changes.update(name, data, once)
+        return await done(request, jobs, "update", name, change)
 
     @post("/from-query", status_code=200, responses=WRITTEN, guards=[writes])
     async def write_from_query(
@@ -91,13 +84,12 @@ class ChangesController(Controller):
         not there is made, with the columns of the statement.
         """
         name = parse_table_name(table)
-        check_may_write(name)
-        work = partial(table_changes.from_query, name, data, once)
-        return await done(request, jobs, "from-query", name, work)
+        change = table_changes.from_query(name, data, once)
+        return await done(request, jobs, "from-query", name, change)
 
 
 async def done(
-    request: AnyRequest, jobs: Jobs, kind: str, name: TableName, change: Change
+    request: AnyRequest, jobs: Jobs, kind: str, name: TableName, change: Change[Any]
 ) -> Response[bytes]:
     """Answer what a change did, or with the job that does it."""
     if wants_job(request.headers):

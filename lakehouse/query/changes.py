@@ -4,10 +4,10 @@ What the caller writes goes through the gate first; the catalog then rewrites fi
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lakehouse.catalog import (
     Catalog,
@@ -54,6 +54,8 @@ CONDITION_TYPES = frozenset(["BOOLEAN", '"NULL"'])
 S = TypeVar("S")
 K = TypeVar("K", RowsChanged, TableFromQuery)
 Key: TypeAlias = Idempotency[K] | None
+Change: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, S]]
+"""Made once, by a request that waits for it or, with its handle, by a job."""
 
 
 class TableChanges:
@@ -68,16 +70,13 @@ class TableChanges:
         self._disk = disk
         self._turns = turns
 
-    async def delete(
-        self, name: TableName, request: RowsDelete, once: Once, job: JobHandle | None = None
-    ) -> RowsChanged:
-        """Delete or erase rows and return what happened.
+    def delete(self, name: TableName, request: RowsDelete, once: Once) -> Change[RowsChanged]:
+        """Return the change that deletes or erases rows and returns what happened.
 
-        Args:
-            job: whose work this is, if somebody asked for one. An erasure that is cancelled once
-                the rows are out of the table goes on: it could not be undone.
+        An erasure whose job is cancelled once the rows are out of the table goes on: it could not
+        be undone.
 
-        Raises:
+        Raises, at once or when it is made:
             SqlError: `where` is not one plain expression over the table.
             TableNotFoundError, EmptyTableError, TableDamagedError
             CommitFailedError: others rewrote the same files again and again.
@@ -87,27 +86,25 @@ class TableChanges:
         self._catalog.check_may_change(name)
         if not request.erase:
             work = partial(self._delete, name, request)
-            return await self._in_turn(name, once, RowsChanged, work, job)
+            return partial(self._in_turn, name, once, RowsChanged, work)
         begun = threading.Event()
         erase = partial(self._erase, name, request, begun.set)
-        return await self._in_turn(name, once, RowsChanged, erase, job, begun.is_set)
+        return partial(self._in_turn, name, once, RowsChanged, erase, goes_on=begun.is_set)
 
-    async def update(
-        self, name: TableName, request: RowsUpdate, once: Once, job: JobHandle | None = None
-    ) -> RowsChanged:
-        """Set columns of rows and return what happened.
+    def update(self, name: TableName, request: RowsUpdate, once: Once) -> Change[RowsChanged]:
+        """Return the change that sets columns of rows and returns what happened.
 
         Raises:
             As `delete`; DiskFullError: the disk has no room above its reserve.
         """
         self._catalog.check_may_change(name)
         work = partial(self._update, name, request)
-        return await self._in_turn(name, once, RowsChanged, work, job)
+        return partial(self._in_turn, name, once, RowsChanged, work)
 
-    async def from_query(
-        self, name: TableName, request: RowsFromQuery, once: Once, job: JobHandle | None = None
-    ) -> TableFromQuery:
-        """Write the rows of a statement into a table and return what happened.
+    def from_query(
+        self, name: TableName, request: RowsFromQuery, once: Once
+    ) -> Change[TableFromQuery]:
+        """Return the change that writes a statement's rows into a table, and what happened.
 
         Raises:
             SqlError: the statement is refused; as `Query.answer`.
@@ -119,7 +116,7 @@ class TableChanges:
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
         check_may_write(name)
         work = partial(self._from_query, name, request)
-        return await self._in_turn(name, once, TableFromQuery, work, job)
+        return partial(self._in_turn, name, once, TableFromQuery, work)
 
     async def _in_turn(
         self,
@@ -128,6 +125,7 @@ class TableChanges:
         kind: type[K],
         work: Callable[[Connection, Key[K]], K],
         job: JobHandle | None,
+        *,
         goes_on: Callable[[], bool] = lambda: False,
     ) -> K:
         """Do `work` when it is its turn; a job waits for it without end.

@@ -1,6 +1,7 @@
 """Erased rows are in no file of the table: neither in data, nor as a bound, nor as a partition."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from lakehouse.catalog import TableRef
 from lakehouse.catalog.errors import ErasureRefusedError, ErasureUnfinishedError
 from lakehouse.catalog.models import RefPut
 from lakehouse.catalog.orphans import KEPT, keep
+from lakehouse.storage import LocalStore
 from tests.catalog.lake import Lake, main, unpacked
 
 SECRET = "Zoe-Quuxley-0815"
@@ -204,12 +206,23 @@ def test_what_a_recovery_keeps_refuses_an_erasure(lake: Lake) -> None:
     assert holding(lake) == []
 
 
-def test_a_purge_of_another_table_that_was_cut_short_holds_up_no_erasure(lake: Lake) -> None:
+def test_a_purge_of_another_table_that_was_cut_short_holds_up_no_erasure(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake.write("other", "SELECT 1 AS id, 'a' AS name")
-    location = lake.catalog.load(main("other")).location
+    table = lake.catalog.load(main("other"))
     lake.catalog.drop(main("other"))
-    lake.store.delete(lake.store.key(location))
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="cut short"):
+        patched.setattr(LocalStore, "delete_folder", cut_short)
+        lake.catalog.dropped.purge(table.metadata["table-uuid"])
+    assert not lake.store.exists(lake.store.key(table.location))
     lake.write("t", f"SELECT 7 AS id, '{SECRET}' AS name UNION ALL SELECT 8, 'b'")
     killed_before_its_commit(lake)
     lake.catalog.erasing.erase(lake.cursor, main("t"), "id = 7")
     assert holding(lake) == []
+
+
+def cut_short(store: LocalStore, key: str) -> None:
+    folder = store.path(key).parent
+    shutil.rmtree(folder / "metadata")
+    raise OSError("cut short")

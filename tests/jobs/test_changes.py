@@ -1,7 +1,6 @@
 """Changes of rows as jobs: what they answer, and what cancelling one means."""
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from lakehouse.catalog.erasing import Erasing
 from lakehouse.config import Config
 from lakehouse.database import Connection
 from tests.ingest.served import Served, serving
+from tests.jobs.test_routes import ended
 
 LATER = {"Prefer": "respond-async"}
 
@@ -33,16 +33,6 @@ def later(lake: Served, what: str, **body: Any) -> str:
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/jobs/{answer.json()['id']}"
     return str(answer.json()["id"])
-
-
-def ended(lake: Served, job_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while True:
-        job: dict[str, Any] = lake.send("GET", f"/v1/jobs/{job_id}").json()
-        if job["ended_at"]:
-            return job
-        assert time.monotonic() < deadline, "it did not end in time"
-        time.sleep(0.01)
 
 
 def test_a_job_answers_what_the_change_would_have(lake: Served, people: str) -> None:
