@@ -44,8 +44,8 @@ from lakehouse.catalog.schema_routes import SchemaController
 from lakehouse.config import (
     BODY_MAX_BYTES,
     Config,
-    default_memory_bytes,
     is_loopback,
+    memory_bytes,
     memory_shares,
 )
 from lakehouse.database import Database, DatabaseSettings
@@ -122,7 +122,8 @@ async def open_lakehouse(
         secrets: tokens of an admin that are not kept: of the environment, of a command.
         stop: called when the process must end by itself: the engine broke, the lease is lost.
     """
-    shares = memory_shares(config.memory.max_bytes or default_memory_bytes())
+    memory_max_bytes = memory_bytes(config.memory.max_bytes)
+    shares = memory_shares(memory_max_bytes)
     disk = Disk(directory.path, config.disk.reserve_bytes)
     health, metrics = Health(disk), Metrics(__version__)
     turns = Turns()
@@ -161,7 +162,6 @@ async def open_lakehouse(
         )
         await stack.enter_async_context(jobs.open())
         await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
-        memory_max_bytes = config.memory.max_bytes or default_memory_bytes()
         taster = stack.enter_context(Taster.open(memory_max_bytes))
         ingest = Ingest(
             database,

@@ -27,8 +27,8 @@ from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.config import (
     Config,
     available_memory_bytes,
-    default_memory_bytes,
     is_loopback,
+    memory_bytes,
 )
 from lakehouse.errors import LakehouseError
 from lakehouse.local_socket import listening, operator_path
@@ -106,7 +106,7 @@ async def serve(
         DataDirectoryInUseError, CatalogInUseError: another process has the data.
         BrokenOffError: the engine broke, or the lease was lost; it stopped in good order.
     """
-    limit_memory(config.memory.max_bytes or default_memory_bytes(), available_memory_bytes())
+    limit_memory(memory_bytes(config.memory.max_bytes), available_memory_bytes())
     allow_files()
     host, port = config.server.host, config.server.port
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -136,7 +136,7 @@ async def serve(
                     "data_dir": str(directory.path),
                     "pid": os.getpid(),
                     "version": __version__,
-                    "memory_max_bytes": config.memory.max_bytes or default_memory_bytes(),
+                    "memory_max_bytes": memory_bytes(config.memory.max_bytes),
                 },
             )
             notify("READY=1")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -25,8 +25,7 @@ from lakehouse.catalog.table import Where
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field
 from lakehouse.database import Connection, EngineDataError, EngineProgrammingError, beside, quoted
-
-Tree: TypeAlias = dict[str, Any]
+from lakehouse.trees import Tree, nodes_of
 
 FILES_MIN = 20
 """Below it nothing is looked at: opening as many files costs less."""
@@ -282,16 +281,10 @@ def trees_of(cursor: Connection, table: str, where: str) -> list[Tree]:
     if parsed["error"]:
         return []
     tree: Tree = parsed["statements"][0]["node"]["where_clause"]
-    stack: list[Any] = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(node)
-        elif isinstance(node, dict):
-            stack.extend(node.values())
-            names = node.get("column_names", ())
-            if len(names) == 2 and folded(names[0]) == folded(table):
-                node["column_names"] = names[1:]
+    for node in nodes_of(tree):
+        names = node.get("column_names", ())
+        if len(names) == 2 and folded(names[0]) == folded(table):
+            node["column_names"] = names[1:]
     return [tree]
 
 
@@ -462,18 +455,12 @@ class Condition:
         """
         values: dict[str, Any] = {}
         renamed: set[int] = set()  # one node may stand in several places
-        stack: list[Any] = [tree]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, list):
-                stack.extend(node)
-            elif isinstance(node, dict):
-                stack.extend(node.values())
-                if node.get("class") == "PARAMETER" and id(node) not in renamed:
-                    renamed.add(id(node))
-                    value = self.parameters[node["identifier"]]
-                    node["identifier"] = f"v{node['identifier']}"
-                    values[node["identifier"]] = value
+        for node in nodes_of(tree):
+            if node.get("class") == "PARAMETER" and id(node) not in renamed:
+                renamed.add(id(node))
+                value = self.parameters[node["identifier"]]
+                node["identifier"] = f"v{node['identifier']}"
+                values[node["identifier"]] = value
         return values
 
 

@@ -25,6 +25,7 @@ from lakehouse.config.memory import (
     MemoryShares,
     available_memory_bytes,
     default_memory_bytes,
+    memory_bytes,
     memory_shares,
 )
 from lakehouse.config.secrets import TOKEN_VARIABLE, take_tokens
@@ -58,6 +59,7 @@ __all__ = [
     "effective",
     "is_loopback",
     "load_config",
+    "memory_bytes",
     "memory_shares",
     "take_tokens",
 ]

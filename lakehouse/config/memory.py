@@ -32,6 +32,11 @@ def memory_shares(max_bytes: int) -> MemoryShares:
     return MemoryShares(duckdb, vectors, transfers, max_bytes - duckdb - vectors - transfers)
 
 
+def memory_bytes(said: int | None) -> int:
+    """Return the budget: what `memory.max_bytes` says, or what it is unset."""
+    return said or default_memory_bytes()
+
+
 def default_memory_bytes() -> int:
     """Return 60 % of what the cgroup allows (version 2 or 1), or of the machine's memory."""
     return int(available_memory_bytes() * MEMORY_SHARE)

@@ -7,8 +7,8 @@ takes 3.8 GB, two texts of 100 kB keep `levenshtein` busy for longer than anybod
 
 import copy
 import string
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -16,8 +16,7 @@ from lakehouse.database import Connection
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
 from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
-
-Tree: TypeAlias = dict[str, Any]
+from lakehouse.trees import Tree, nodes_of
 
 TEXT_MAX = 1_000_000
 """Characters that one call may pad or repeat to."""
@@ -212,18 +211,6 @@ class Amplifiers:
 def is_constant(arguments: Sequence[Tree]) -> bool:
     kinds = {node.get("class") for node in nodes_of(arguments)}
     return kinds.isdisjoint(["COLUMN_REF", "LAMBDA_REF", "POSITIONAL_REFERENCE", "SUBQUERY"])
-
-
-def nodes_of(tree: Any, but: str | None = None) -> Iterator[Tree]:
-    """Yield every object of a tree, without recursion; not what lies under the key `but`."""
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            yield node
-            stack.extend(value for key, value in node.items() if key != but)
-        elif isinstance(node, list):
-            stack.extend(node)
 
 
 def fill(tree: Any, arguments: Sequence[Tree]) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 import orjson
 
 from lakehouse.catalog import Pinned, folded
-from lakehouse.query.amplifiers import Tree, nodes_of
+from lakehouse.trees import Tree, nodes_of
 
 DAY, MOMENT = "day", "moment"
 ZONED = "TIMESTAMP WITH TIME ZONE"

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 from lakehouse.catalog import TableName, folded
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, literal, quoted
-from lakehouse.query.amplifiers import RANDOM, Tree, nodes_of
+from lakehouse.query.amplifiers import RANDOM
 from lakehouse.query.clock import Moment, Times
 from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongError
 from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
+from lakehouse.trees import Tree, nodes_of
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 ONE_TABLE = "it reads the columns of its own table and nothing else"

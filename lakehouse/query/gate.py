@@ -33,9 +33,7 @@ from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, EngineError, quoted
 from lakehouse.query.amplifiers import (
     Amplifiers,
-    Tree,
     check_reduction,
-    nodes_of,
     runs_as_it_is,
 )
 from lakehouse.query.catalog_views import VIEWS, explained, registered, shown_view, view_of
@@ -54,6 +52,7 @@ from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
 from lakehouse.query.wording import quote_star, says_the_same
+from lakehouse.trees import Tree, nodes_of
 
 May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from lakehouse.catalog import Where, folded
-from lakehouse.query.amplifiers import Tree, nodes_of
+from lakehouse.trees import Tree, nodes_of
 
 ELSEWHERE = frozenset(["SUBQUERY", "WINDOW", "LAMBDA", "POSITIONAL_REFERENCE", "STAR"])
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from lakehouse.database import quoted
-from lakehouse.query.amplifiers import Tree, nodes_of
+from lakehouse.trees import Tree, nodes_of
 
 Named: TypeAlias = tuple[str, object]
 
