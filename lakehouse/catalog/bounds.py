@@ -56,7 +56,8 @@ class Bounds:
         """Return a row for each live file, in the order of `Manifests.live_files`.
 
         Of field `n` there are `low_n` and `high_n`, which no value is below or above (NaN is the
-        largest), `nulls_n` and `values_n`, whether there are any; NULL is not known.
+        largest), `nulls_n` and `values_n`, whether there are any, and `bucket_n`, in which of
+        `buckets_n` all values are; NULL is not known.
 
         Raises:
             ObjectNotFoundError, UnreadableFileError: a manifest is gone, or is none.
@@ -79,12 +80,13 @@ class Bounds:
     def _decoded(self, metadata: Json, manifest: ManifestFile, field: Field) -> pa.Table:
         spec = spec_of(metadata, manifest.partition_spec_id)
         rows = [
-            bounds_of(entry.data_file, field, spec)
+            (*bounds_of(entry.data_file, field, spec), *bucket_of(entry.data_file, field, spec))
             for entry in self._manifests.read_entries(manifest)
         ]
         type_ = arrow_type(field["type"])
         assert type_ is not None, "only columns of these types are asked for"
         names = {"low": type_, "high": type_, "nulls": pa.bool_(), "values": pa.bool_()}
+        names |= {"bucket": pa.int32(), "buckets": pa.int32()}
         return pa.table(
             {
                 name: column([row[number] for row in rows], each)
@@ -126,6 +128,15 @@ def bounds_of(file: DataFile, field: Field, spec: Json) -> tuple[Value, Value, V
             low = least if low is None else low
             high = most if high is None else high
     return low, high, nulls, values
+
+
+def bucket_of(file: DataFile, field: Field, spec: Json) -> tuple[Value, Value]:
+    """Return the bucket of a file's values and how many buckets there are; None without any."""
+    for number, partition in enumerate(spec["fields"]):
+        name, _, width = partition["transform"].rstrip("]").partition("[")
+        if partition["source-id"] == field["id"] and name == "bucket":
+            return file.partition[number], int(width)
+    return None, None
 
 
 def decoded(type_: str, data: bytes | None) -> Value:

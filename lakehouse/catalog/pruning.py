@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,10 +21,11 @@ from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, schema_of, snapshot_of
 from lakehouse.catalog.names import folded
+from lakehouse.catalog.partitioning import BUCKETED
 from lakehouse.catalog.relations import matching
 from lakehouse.catalog.table import Where
 from lakehouse.catalog.tables import LoadedTable
-from lakehouse.catalog.types import Field
+from lakehouse.catalog.types import Field, duckdb_type
 from lakehouse.database import Connection, EngineDataError, EngineProgrammingError, beside, quoted
 from lakehouse.trees import Tree, nodes_of
 
@@ -69,6 +71,18 @@ SELECT: Tree = {
     "having": None,
     "sample": None,
     "qualify": None,
+}
+CALL: Tree = {
+    "class": "FUNCTION",
+    "type": "FUNCTION",
+    "alias": "",
+    "schema": "",
+    "filter": None,
+    "order_bys": {"type": "ORDER_MODIFIER", "orders": []},
+    "distinct": False,
+    "is_operator": False,
+    "export_state": False,
+    "catalog": "",
 }
 CONJUNCTION: Tree = {"class": "CONJUNCTION", "alias": ""}
 
@@ -330,7 +344,7 @@ class Condition:
             column = self.column(child)
             return column and flag("nulls" if kind == "OPERATOR_IS_NULL" else "values", column)
         if kind == "FUNCTION" and len(tree["children"]) == 2:
-            return self.prefix(tree, *tree["children"])
+            return self.prefix(tree["function_name"].lower(), *tree["children"])
         return None
 
     def comparison(self, kind: str, left: Tree, right: Tree) -> Tree | None:
@@ -339,7 +353,8 @@ class Condition:
         column = self.operand(left)
         if column is None or not self.comparable(column, left, [right]):
             return None
-        return joined("AND", [flag("values", column), reached(kind, left, column, right)])
+        meets = equal if kind == EQUAL else partial(reached, kind)
+        return joined("AND", [flag("values", column), meets(left, column, right)])
 
     def between(self, value: Tree, lower: Tree, upper: Tree) -> Tree | None:
         column = self.operand(value)
@@ -352,15 +367,14 @@ class Condition:
         column = self.operand(value)
         if column is None or not self.comparable(column, value, constants):
             return None
-        equal = joined("OR", [reached(EQUAL, value, column, each) for each in constants])
-        if equal is None or len(constants) > VALUES_MAX:
+        found = joined("OR", [equal(value, column, each) for each in constants])
+        if found is None or len(constants) > VALUES_MAX:
             return None
-        return joined("AND", [flag("values", column), equal])
+        return joined("AND", [flag("values", column), found])
 
-    def prefix(self, call: Tree, value: Tree, pattern: Tree) -> Tree | None:
+    def prefix(self, name: str, value: Tree, pattern: Tree) -> Tree | None:
         """`LIKE 'a%'`: cut to a length, texts are in the order that they were in."""
-        column = self.column(value)
-        text, name = self.text(pattern), call["function_name"].lower()
+        column, text = self.column(value), self.text(pattern)
         if column is None or column["type"] != "string" or text is None:
             return None
         if name == "~~":
@@ -369,11 +383,8 @@ class Condition:
             return None
         if not text:
             return None
-        start, length = constant("VARCHAR", text), constant("INTEGER", len(text))
-        low, high = (
-            {**call, "function_name": "left", "is_operator": False, "children": [side, length]}
-            for side in (flag("low", column), flag("high", column))
-        )
+        start, length = written(text), constant("INTEGER", len(text))
+        low, high = (call("left", flag(side, column), length) for side in ("low", "high"))
         both = [compare(AT_MOST, low, start), compare(AT_LEAST, high, start)]
         return joined("AND", [flag("values", column), *both])
 
@@ -524,6 +535,24 @@ def reached(kind: str, value: Tree, column: Field, constant: Tree) -> Tree:
     return {**CONJUNCTION, "type": f"CONJUNCTION_{how}", "children": sides}
 
 
+def equal(value: Tree, column: Field, constant: Tree) -> Tree:
+    """Return whether a value between the bounds, and of the bucket, can equal a constant.
+
+    The bucket is that of the constant as the column would hold it. What it cannot hold is in none
+    (NULL leaves the file in); what it rounds equals none of its values.
+    """
+    between = reached(EQUAL, value, column, constant)
+    if value["class"] != "COLUMN_REF" or column["type"] not in BUCKETED:
+        return between
+    held = cast(duckdb_type(column["type"]), constant, tries=True)
+    if column["type"] == "uuid":  # the engine's bucket of a UUID is not the specification's
+        text = call("replace", cast("VARCHAR", held), written("-"), written(""))
+        held = call("unhex", text)
+    bucket = call("iceberg_bucket", flag("buckets", column), held)
+    same = compare(EQUAL, flag("bucket", column), bucket)
+    return {**CONJUNCTION, "type": "CONJUNCTION_AND", "children": [between, same]}
+
+
 def compare(kind: str, left: Tree, right: Tree) -> Tree:
     return {"class": "COMPARISON", "type": kind, "alias": "", "left": left, "right": right}
 
@@ -542,6 +571,20 @@ def flag(name: str, column: Field) -> Tree:
     """Return one of the columns of `Bounds.read`."""
     names = [f"{name}_{column['id']}"]
     return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": names}
+
+
+def call(name: str, *arguments: Tree) -> Tree:
+    return {**CALL, "function_name": name, "children": list(arguments)}
+
+
+def cast(type_: str, child: Tree, *, tries: bool = False) -> Tree:
+    cast_type = {"id": type_, "type_info": None}
+    kind = {"class": "CAST", "type": "OPERATOR_CAST", "alias": ""}
+    return {**kind, "child": child, "cast_type": cast_type, "try_cast": tries}
+
+
+def written(text: str) -> Tree:
+    return constant("VARCHAR", text)
 
 
 def constant(type_: str, value: object) -> Tree:

@@ -629,6 +629,61 @@ def test_a_change_opens_the_files_that_can_match(lake: Lake) -> None:
         assert len(scan.reached(lake.cursor, "keys", [field]).files) <= most, name
 
 
+BUCKETED = {
+    "int": "i::INTEGER",
+    "long": "i * 1000003",
+    "date": "DATE '1960-01-01' + i::INTEGER",
+    "time": "TIME '00:00:00' + to_microseconds(i * 31)",
+    "timestamp": "TIMESTAMP '1969-12-31 23:00:00' + to_seconds(i * 7)",
+    "timestamptz": "TIMESTAMPTZ '1969-12-31 23:00:00+00' + to_seconds(i * 7)",
+    "string": "md5(i::VARCHAR) || 'é🐘'",
+    "uuid": "md5(i::VARCHAR)::UUID",
+}
+
+
+@pytest.mark.parametrize("type_", BUCKETED)
+def test_a_value_is_looked_for_in_its_bucket(tmp_path: Path, type_: str) -> None:
+    """The bounds of the files tell nothing: each holds values from end to end."""
+    rows = f"SELECT {BUCKETED[type_]} AS x, i AS n FROM range(2000) t(i) UNION ALL SELECT NULL, -1"
+    with open_lake(tmp_path) as (database, catalog), database.cursor() as cursor:
+        lake = Lake(catalog, cursor)
+        lake.write("t", rows, {"x": type_, "n": "long"}, ["bucket(64, x)"])
+        texts = cursor.execute(
+            f"SELECT n, x::VARCHAR FROM ({rows}) WHERE n IN (0, 1, 777, 1999) ORDER BY n"
+        ).fetchall()
+        for n, text in texts:
+            for where in (f"x = '{text}'", f"'{text}' = x", f"x IN ('{text}')"):
+                assert lake.run(f"SELECT n FROM t WHERE {where}") == ([(n,)], [1]), where
+            assert lake.run("SELECT n FROM t WHERE x = $1", [text]) == ([(n,)], [1])
+        either = f"x IN ('{texts[0][1]}', '{texts[1][1]}') OR x = '{texts[2][1]}'"
+        found, (files,) = lake.run(f"SELECT n FROM t WHERE {either} ORDER BY n")
+        assert found == [(0,), (1,), (777,)]
+        assert files <= 3
+        assert lake.run("SELECT n FROM t WHERE x IS NULL") == ([(-1,)], [1])
+        assert lake.run("SELECT count(*) FROM t WHERE x <> $1", [texts[0][1]])[0] == [(1999,)]
+
+
+def test_a_number_of_another_type_is_looked_for_where_it_would_be_held(tmp_path: Path) -> None:
+    with open_lake(tmp_path) as (database, catalog), database.cursor() as cursor:
+        lake = Lake(catalog, cursor)
+        rows = "SELECT i * 977 % 2003 AS x FROM range(2000) t(i)"
+        lake.write("t", rows, {"x": "long"}, ["bucket(64, x)"])
+        scan = scan_of(lake, "t")
+        for constant, most in [
+            ("7", 1),
+            ("7.0", 1),
+            ("7::HUGEINT", 1),
+            ("7.5", 1),
+            ("7::DOUBLE", 64),
+            (f"{2**70}", 0),
+            ("2::DOUBLE ** 70", 64),
+        ]:
+            where = f"x = {constant}"
+            some = scan.holding(cursor, where)
+            assert len(some.files) <= most, where
+            assert matching(cursor, some, where) == matching(cursor, scan, where)
+
+
 def test_what_cannot_hold_such_rows_is_not_read(tmp_path: Path) -> None:
     """Every file but one is no Parquet any more: who opens it fails."""
     columns = {"id": "long", "x": "string"}
