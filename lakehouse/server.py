@@ -23,7 +23,7 @@ from granian.server.embed import Server
 
 from lakehouse import __version__
 from lakehouse.api.edge import Edge
-from lakehouse.app import Lakehouse, create_app, open_lakehouse
+from lakehouse.app import Lakehouse, create_app, kept_up, open_lakehouse
 from lakehouse.config import (
     Config,
     available_memory_bytes,
@@ -33,6 +33,7 @@ from lakehouse.config import (
 from lakehouse.errors import LakehouseError
 from lakehouse.local_socket import listening, operator_path
 from lakehouse.state import DataDirectory
+from lakehouse.systemd import keep_patting, notify
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,8 @@ async def serve(
             )
             notify("READY=1")
             started(address)
-            await ending.begun.wait()
+            async with kept_up(ending.break_off, keep_patting):
+                await ending.begun.wait()
             notify("STOPPING=1")
             await drain(lakehouse, edge, config.server.shutdown_grace_s)
             for server in servers:
@@ -290,17 +292,6 @@ class Ending:
         log.warning("a call could not be interrupted; ending without it")
         logging.shutdown()
         os._exit(1 if self.broken else 0)
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if it started us.
-
-    Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
-    """
-    path = os.environ.get("NOTIFY_SOCKET")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(state.encode(), path.replace("@", "\0", 1))
 
 
 @contextmanager

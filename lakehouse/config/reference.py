@@ -79,6 +79,7 @@ def page() -> str:
     lines += [f"| `{name}` | {text} |" for name, text in (SECRETS | OTHER_VARIABLES).items()]
     lines += ["| `STATE_DIRECTORY` | Set by systemd: where `data_dir` is when nothing says so. |"]
     lines += ["| `NOTIFY_SOCKET` | Set by systemd: told when the server is ready and stopping. |"]
+    lines += ["| `WATCHDOG_USEC` | Set by systemd: how often it is told that the server lives. |"]
     lines += [
         "",
         "Any other variable that begins with `LAKEHOUSE_` is an error: it may be a misspelt one.",
