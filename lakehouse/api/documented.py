@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat
 
 from lakehouse import errors
 from lakehouse.api.problems import (
@@ -35,6 +36,15 @@ def documented(description: str, example: errors.LakehouseError) -> ResponseSpec
         generate_examples=False,
         examples=[Example(value=msgspec.json.decode(problem_of(example)[2]))],
     )
+
+
+BYTES = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+
+
+def streamed(description: str, content: Mapping[str, Schema]) -> RequestBody:
+    """Describe a body that a route reads by itself, by media type: no signature tells of it."""
+    described = {name: OpenAPIMediaType(schema=schema) for name, schema in content.items()}
+    return RequestBody(content=described, description=description, required=True)
 
 
 EVERYWHERE: Answers = {

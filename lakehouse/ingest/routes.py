@@ -16,6 +16,7 @@ from litestar.params import FromPath, QueryParameter
 from multipart import parse_options_header
 
 from lakehouse.api.access import writes
+from lakehouse.api.documented import BYTES, streamed
 from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.problems import InvalidRequestError
@@ -26,7 +27,7 @@ from lakehouse.catalog import check_may_write, check_table_name, parse_table_nam
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
-from lakehouse.ingest.formats import Named, room_for
+from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, file_of
 from lakehouse.ingest.spool import SpoolLimits, spooled
@@ -72,12 +73,44 @@ def parameter(name: str, field: dict[str, Any], required: bool) -> Parameter:
     )
 
 
+FILE = streamed(
+    "The file itself, of any of these types, or in a form of one file.",
+    {
+        **dict.fromkeys(["application/octet-stream", *sorted(MEDIA_TYPES)], BYTES),
+        "multipart/form-data": Schema(
+            type=OpenAPIType.OBJECT, properties={"file": BYTES}, required=["file"]
+        ),
+    },
+)
+ROWS = streamed(
+    "The rows: their fields are the columns of the table.",
+    {
+        "application/json": Schema(
+            type=OpenAPIType.OBJECT,
+            properties={
+                "rows": Schema(
+                    type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT), min_items=1
+                )
+            },
+            required=["rows"],
+        )
+    },
+)
+
+
 @dataclass
 class IngestOperation(Operation):
-    """The operation with its query, which no signature lists."""
+    """The operation with its query and its body, which no signature lists."""
 
     def __post_init__(self) -> None:
         self.parameters = [*parameters(), *(self.parameters or [])]
+        self.request_body = FILE
+
+
+@dataclass
+class RowsOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = ROWS
 
 
 RowsModeName: TypeAlias = Annotated[
@@ -140,6 +173,7 @@ class IngestController(Controller):
         "/v1/tables/{table:str}/rows",
         status_code=201,
         request_max_body_size=BODY_MAX_BYTES,
+        operation_class=RowsOperation,
         responses={201: ResponseSpec(RowsAnswer, description="The rows are durable.")},
         guards=[writes],
     )

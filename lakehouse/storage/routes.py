@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -10,11 +11,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Operation
 from litestar.params import FromQuery, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from lakehouse.api.access import reads, writes
-from lakehouse.api.documented import UNCHANGED
+from lakehouse.api.documented import BYTES, UNCHANGED, streamed
 from lakehouse.api.pages import decoded, encoded
 from lakehouse.api.problems import MEDIA_TYPE as PROBLEM_TYPE
 from lakehouse.api.problems import Problem
@@ -44,6 +46,7 @@ OBJECT = {
         Problem, description="The range begins behind the end.", media_type=PROBLEM_TYPE
     ),
 }
+BODY = streamed("The object, of any type.", {"*/*": BYTES})
 KEYED = [HttpMethod.PUT, HttpMethod.GET, HttpMethod.HEAD, HttpMethod.DELETE]
 
 
@@ -63,12 +66,25 @@ def key_of(request: AnyRequest) -> str:
         raise InvalidKeyError(ascii(unquote_to_bytes(key)), "it is not UTF-8") from error
 
 
+@dataclass
+class PutOperation(Operation):
+    """The operation with its body, which no signature lists."""
+
+    def __post_init__(self) -> None:
+        self.request_body = BODY
+
+
 class StorageController(Controller):
     path = "/v1/storage"
     tags = ["storage"]
     dependencies = {"object_key": Provide(key_of, sync_to_thread=False)}
 
-    @put("/put/{key:path}", request_max_body_size=None, guards=[writes])
+    @put(
+        "/put/{key:path}",
+        request_max_body_size=None,
+        operation_class=PutOperation,
+        guards=[writes],
+    )
     async def put_object(
         self,
         request: AnyRequest,

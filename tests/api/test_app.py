@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse, unwritable
 from lakehouse.config import BODY_MAX_BYTES, Config, IngestConfig
+from lakehouse.ingest.formats import MEDIA_TYPES
 from lakehouse.lanes import Lane
 from lakehouse.state import DataDirectory
 from tests.services import client_of
@@ -168,6 +169,35 @@ async def test_the_openapi_document_names_every_route_with_words(
             (media_type,) = operation["responses"][status]["content"]
             ours = name == "get /ready" and status == "503"
             assert media_type == "application/json" if ours else "application/problem+json"
+
+
+async def test_the_document_has_every_body_that_is_taken(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/schema/openapi.json")).json()["paths"]
+    without = {
+        f"{method} {path}"
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method in {"put", "post", "patch"} and "requestBody" not in operation
+    }
+
+    assert without == {"post /v1/jobs/{job_id}/cancel"}, "it takes none"
+    content = {
+        path: set(operation["requestBody"]["content"])
+        for path, methods in paths.items()
+        for operation in methods.values()
+        if "requestBody" in operation
+    }
+    assert content["/v1/storage/put/{key}"] == {"*/*"}
+    assert content["/v1/tables/{table}/rows"] == {"application/json"}
+    assert content["/v1/ingest"] >= {"text/csv", "multipart/form-data", *MEDIA_TYPES}
+
+
+async def test_an_empty_page_of_tables_may_be_of_both_kinds(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+    media = document["paths"]["/v1/tables"]["get"]["responses"]["200"]["content"]
+    kinds = media["application/json"]["schema"]["anyOf"]
+
+    assert [each["$ref"].rpartition("/")[2] for each in kinds] == ["TablePage", "DroppedPage"]
 
 
 def test_a_folder_that_is_gone_cannot_be_written(tmp_path: Path) -> None:

@@ -127,9 +127,18 @@ def cases_of(draw: st.DrawFn, operation: Any, mode: Any) -> Any:
             if name in LIKELY and draw(st.integers(0, 3)):
                 part[name] = draw(st.sampled_from(LIKELY[name]))
     case.headers = draw(st.sampled_from([case.headers or {}, *HEADERS]))
-    if "requestBody" not in operation.definition.raw and case.method in ("POST", "PUT"):
+    if types := taken_raw(operation):
         case.body, case.media_type = draw(st.sampled_from(RAW)), "application/octet-stream"
+        if "Content-Type" not in case.headers:
+            case.headers = {**case.headers, "Content-Type": draw(st.sampled_from(types))}
     return case
+
+
+def taken_raw(operation: Any) -> list[str]:
+    """Return the types that a route takes bytes of; none of one that takes JSON."""
+    content = operation.definition.raw.get("requestBody", {}).get("content", {})
+    types = [name.replace("*/*", "application/octet-stream") for name in content]
+    return types if types and "application/json" not in types else []
 
 
 def ask(asking: Asking, cases: Any, count: int) -> None:

@@ -27,6 +27,7 @@ ADDRESS = re.compile(
 REVIEWED = {
     "addresses": "networks that a token may be used from; nothing is sent there",
     "directory": "one of `backup.directories`, or 403",
+    "file": "the bytes of an upload",
     "files": "prefix and metadata of an adoption: keys of the warehouse, or 400",
 }
 
