@@ -172,7 +172,11 @@ def tell_rejected(rejected: Rejected) -> None:
     if shown < rejected.count:
         title += f", the first {shown} of them"
     output.show(
-        [("line", "long"), ("column", ""), ("reason", "")],
+        [
+            (rejected.rows[0].unit if rejected.rows else "line", "long"),
+            ("column", ""),
+            ("reason", ""),
+        ],
         [(row.line, row.column, row.reason) for row in rejected.rows],
         title=title,
     )

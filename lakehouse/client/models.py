@@ -13,7 +13,7 @@ Role: TypeAlias = Literal["reader", "writer", "admin"]
 JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
 ]
-FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
+FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet"]
 FileExportFormat: TypeAlias = Literal["ndjson", "csv", "arrow", "parquet"]
 ExportFormat: TypeAlias = Literal["json"] | FileExportFormat
 
@@ -256,6 +256,8 @@ class BadRow(msgspec.Struct, frozen=True):
     """Counted from 1, the header included; None where the format has no lines."""
     column: str | None
     reason: str
+    unit: str = "line"
+    """What `line` counts: `line`, or the `element` of a JSON array."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ MEDIA_TYPES = {
     ".tab": "text/tab-separated-values",
     ".ndjson": "application/x-ndjson",
     ".jsonl": "application/x-ndjson",
+    ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
 }
 

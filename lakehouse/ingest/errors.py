@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import msgspec
+
 from lakehouse.catalog import SchemaDriftError
 from lakehouse.errors import (
     InvalidInputError,
@@ -27,7 +29,7 @@ class InvalidFileError(InvalidInputError):
 
 class UnknownFormatError(UnsupportedError):
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; we read CSV, TSV, NDJSON and Parquet, plain, gzip or zstd")
+        super().__init__(f"{what}; we read CSV, TSV, NDJSON, JSON and Parquet, plain, gzip or zstd")
 
 
 class BadRowsError(InvalidInputError):
@@ -35,7 +37,7 @@ class BadRowsError(InvalidInputError):
 
     def __init__(self, rows: Sequence[BadRow], count: int) -> None:
         first = rows[0]
-        where = f"line {first.line}" if first.line else "a row"
+        where = f"{first.unit} {first.line}" if first.line else "a row"
         column = f", column {first.column!r}" if first.column else ""
         more = f", and {count - 1} more" if count > 1 else ""
         super().__init__(
@@ -62,11 +64,11 @@ def drift_of(
 
 
 def in_line(row: BadRow) -> str:
-    return f" (line {row.line})" if row.line else ""
+    return f" ({row.unit} {row.line})" if row.line else ""
 
 
 def facts_of(rows: Sequence[BadRow]) -> list[dict[str, object]]:
-    return [{"line": r.line, "column": r.column, "reason": r.reason} for r in rows]
+    return [msgspec.structs.asdict(row) for row in rows]
 
 
 class UploadTooLargeError(TooLargeError):

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes before its name; and its text, unpacked and in UTF-8."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lakehouse.ingest.errors import (
     UnknownFormatError,
     UploadTooLargeError,
 )
-from lakehouse.ingest.models import Format
+from lakehouse.ingest.models import Format, Unit
 from lakehouse.ingest.spool import HEAD_BYTES, SpoolFile, SpoolLimits, Upload
 
 COPY_BYTES = 4 * 1024 * 1024
@@ -40,6 +41,7 @@ SUFFIXES: dict[str, Format] = {
     ".tab": "tsv",
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".json": "json",
     ".parquet": "parquet",
 }
 MEDIA_TYPES: dict[str, Format] = {
@@ -50,6 +52,8 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
     "application/jsonlines": "ndjson",
+    "application/json": "json",
+    "text/json": "json",
     "application/vnd.apache.parquet": "parquet",
     "application/x-parquet": "parquet",
 }
@@ -60,6 +64,10 @@ SAYS_NOTHING = frozenset(
         *("application/gzip", "application/x-gzip", "application/zstd"),
     }
 )
+JSON_DOCUMENT = re.compile(r"[\ufeff\s]*(\[\s*[\[{\]]|\{([^\r\n]*[\[{,])?[ \t]*\r?\n)")
+"""An array of objects or of lists, or an object that goes on after its first line."""
+JSON_LINE = re.compile(r"[\ufeff\s]*\{[^\r\n]*(\}[ \t]*\r?\n|\Z)")
+"""An object that ends on its first line, or none that has one line break in what is seen of it."""
 PARQUET_MAGIC = b"PAR1"
 ENCRYPTED_PARQUET_MAGIC = b"PARE"
 # What people send by mistake, and what to tell them.
@@ -86,6 +94,8 @@ class Readable:
     sha256: str
     """Of what was sent, without compression."""
     room_bytes: int
+    unit: Unit = "line"
+    """What its rows are counted in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +145,16 @@ def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
     found = declared or by_name(named.filename) or MEDIA_TYPES.get(media_type)
     if found == "parquet":
         raise InvalidFileError("the file is not Parquet: it does not begin with PAR1")
+    if found == "json" and declared is None and JSON_LINE.match(decoded_head(head)):
+        return "ndjson"  # which many programs write under that name
     if found is not None:
         return found
     if media_type not in SAYS_NOTHING:
         raise UnknownFormatError(f"the body is of type {media_type[:80]!r}")
-    return "ndjson" if decoded_head(head).lstrip("\ufeff \t\r\n").startswith("{") else "csv"
+    text = decoded_head(head)
+    if JSON_DOCUMENT.match(text):
+        return "json"
+    return "ndjson" if text.lstrip("\ufeff \t\r\n").startswith("{") else "csv"
 
 
 def by_name(filename: str | None) -> Format | None:

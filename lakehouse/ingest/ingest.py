@@ -68,6 +68,7 @@ from lakehouse.ingest.faults import (
     whole_file,
 )
 from lakehouse.ingest.formats import Readable, readable
+from lakehouse.ingest.json_documents import as_lines
 from lakehouse.ingest.models import (
     MERGES,
     DryRun,
@@ -222,7 +223,7 @@ class Ingest:
                 stack.enter_context(self._catalog.keys.in_flight(key))
             if job is not None:
                 job.progress(phase="reading the file")
-            file, spare = self._readable(stack, upload, options)
+            file, spare = self._readable(stack, cursor, upload, options)
             content = identity(file, options)
             if key is not None and (answer := self._catalog.keys.find(key, content)) is not None:
                 return answer
@@ -280,7 +281,7 @@ class Ingest:
         current = self._catalog.find(name)
         table = current if current and current.columns else None
         with ExitStack() as stack, in_our_words():
-            file, spare = self._readable(stack, upload, options)
+            file, spare = self._readable(stack, cursor, upload, options)
             source = self._open(cursor, file, spare, options, None)
             sql = f"SELECT * FROM ({source.good_rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
             with whole_file():
@@ -296,10 +297,10 @@ class Ingest:
         )
 
     def _readable(
-        self, stack: ExitStack, upload: Upload, options: LoadOptions
+        self, stack: ExitStack, cursor: Connection, upload: Upload, options: LoadOptions
     ) -> tuple[Readable, Path]:
         """Return the file as DuckDB can read it, and a place for another copy."""
-        places = [stack.enter_context(new_file(self.spool)) for _ in range(3)]
+        places = [stack.enter_context(new_file(self.spool)) for _ in range(4)]
         file = readable(
             upload,
             places[0],
@@ -308,7 +309,11 @@ class Ingest:
             encoding=options.encoding,
             limits=self.limits,
         )
-        return file, places[2]
+        if file.format == "json":
+            # It is about as large as what it is made of.
+            self.limits.take(0, file.path.stat().st_size)
+            file = as_lines(cursor, file, places[2], self.config.line_max_bytes)
+        return file, places[3]
 
     def _open(
         self,
@@ -333,6 +338,7 @@ class Ingest:
             some_columns=options.mode == "delete",
             evolve=options.evolve,
             may_be_empty=options.mode is not None and table is not None,
+            unit=file.unit,
         )
         if file.format == "parquet":
             source: Source = open_parquet(cursor, file.path, reading, self._taster)

@@ -11,7 +11,9 @@ RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
 MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
 """Modes that go by a key."""
 OnError: TypeAlias = Literal["fail", "reject", "string"]
-Format: TypeAlias = Literal["csv", "tsv", "ndjson", "parquet"]
+Format: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet"]
+Unit: TypeAlias = Literal["line", "element"]
+"""What rows are counted in, from 1: lines of a text, elements of a JSON array."""
 
 
 def said(words: str, example: str) -> msgspec.Meta:
@@ -24,6 +26,8 @@ class BadRow(msgspec.Struct, frozen=True):
     """Counted from 1, the header included; null where the format has no lines."""
     column: str | None
     reason: str
+    unit: Unit = "line"
+    """What `line` counts: lines of the file, or elements of a JSON array."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ from lakehouse.ingest.forms import (
 from lakehouse.ingest.inference import STRING, Inferred, infer, is_double, is_long
 from lakehouse.ingest.json_forms import NESTING_MAX, Shape, is_nested, nested_form, shapes_of
 from lakehouse.ingest.lines import count_lines, record_number, unreadable_lines
-from lakehouse.ingest.models import BadRow
+from lakehouse.ingest.models import BadRow, Unit
 from lakehouse.ingest.source import ReadOptions, path_literal, shown
 from lakehouse.json_text import fault
 
@@ -139,7 +139,8 @@ class NdjsonSource:
                     reason = f"{shown(value)} is no {each.column.type}"
                     rows.append(BadRow(line, each.column.name, reason))
         rows.sort(key=lambda row: row.line or 0)
-        return len(dropped) + (int(counted[0]) if counted else 0), rows[:most]
+        rows = [msgspec.structs.replace(row, unit=self.options.unit) for row in rows[:most]]
+        return len(dropped) + (int(counted[0]) if counted else 0), rows
 
     def _column(self, column: Column, text: str) -> TextColumn:
         if is_nested(column.type):
@@ -297,10 +298,12 @@ def open_ndjson(
 def check_may_be_null(options: ReadOptions) -> None:
     """Refuse a file of `{}` alone, unless the table takes the columns as they come: as none."""
     if options.table is None:
-        raise InvalidFileError("no line has a key, so there are no columns")
+        raise InvalidFileError(f"no {options.unit} has a key, so there are no columns")
     if not options.evolve:
         advice = "evolve=true takes the columns as they come"
-        raise SchemaDriftError(options.table_name, ["no line has one of its columns"], advice)
+        raise SchemaDriftError(
+            options.table_name, [f"no {options.unit} has one of its columns"], advice
+        )
 
 
 def seeded(cursor: Connection, source: NdjsonSource, spare: Path) -> NdjsonSource:
@@ -360,12 +363,12 @@ def sampled(file: Readable, options: ReadOptions) -> list[dict[str, Any]]:
                 if len(line) > limits.line_max_bytes:
                     while line and not line.endswith(b"\n"):
                         line = lines.readline(limits.line_max_bytes)
-                    what = f"line {number} is longer than {limits.line_max_bytes} bytes"
+                    what = f"{options.unit} {number} is longer than {limits.line_max_bytes} bytes"
                     raise InvalidFileError(what)
                 if number == 1:
                     line = line.removeprefix(BOM)
                 if line.strip():
-                    rows.append(parsed(line, number))
+                    rows.append(parsed(line, number, options.unit))
             except InvalidFileError as error:
                 first = first or error
     if not rows:
@@ -373,18 +376,22 @@ def sampled(file: Readable, options: ReadOptions) -> list[dict[str, Any]]:
     return rows
 
 
-def parsed(line: bytes, number: int) -> dict[str, Any]:
+def parsed(line: bytes, number: int, unit: Unit) -> dict[str, Any]:
+    place = f"{unit} {number}"
     try:
         row = decoded(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        hint = " (send one JSON object a line)" if number == 1 else ""
-        raise InvalidFileError(
-            f"line {number} is no JSON object: {fault(error, line)}{hint}"
-        ) from error
-    if not isinstance(row, dict):
-        kind = "an array" if isinstance(row, list) else "no object"
-        raise InvalidFileError(f"line {number} is {kind}; send one JSON object a line")
-    return row
+        hint = " (send one JSON object a line)" if number == 1 and unit == "line" else ""
+        raise InvalidFileError(f"{place} is no JSON object: {fault(error, line)}{hint}") from error
+    if isinstance(row, dict):
+        return row
+    kind = "an array" if isinstance(row, list) else "no object"
+    if unit != "line":
+        raise InvalidFileError(f"{place} is {kind}; a row is an object: its columns and values")
+    advice = (
+        "; say format=json of an array of objects" if number == 1 and kind == "an array" else ""
+    )
+    raise InvalidFileError(f"{place} is {kind}; send one JSON object a line{advice}")
 
 
 class HugeNumber(str):

@@ -9,7 +9,7 @@ from lakehouse.catalog import Column, Rows
 from lakehouse.database import Connection, literal
 from lakehouse.ingest.forms import Form, declared_form, inferred_form
 from lakehouse.ingest.inference import Inferred
-from lakehouse.ingest.models import BadRow
+from lakehouse.ingest.models import BadRow, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class ReadOptions:
     """Whether the file may have other columns than the table."""
     may_be_empty: bool = False
     """Whether a file without rows means something: the table is there and `mode` was said."""
+    unit: Unit = "line"
+    """What rows are counted in."""
 
     def infers(self, column: str) -> bool:
         """Whether the type of a column comes from what the file holds, and from nowhere else."""

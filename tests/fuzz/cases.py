@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl, urlencode
 import pyarrow as pa
 
 from tests.fuzz import parquet
-from tests.fuzz.mutations import BYTES, CSV, NDJSON, several, splice
-from tests.fuzz.seeds import csv_seeds, ndjson_seeds, parquet_seeds
+from tests.fuzz.mutations import BYTES, CSV, JSON, NDJSON, several, splice
+from tests.fuzz.seeds import csv_seeds, json_seeds, ndjson_seeds, parquet_seeds
 
 CORPUS = Path(__file__).parent / "corpus"
-FORMATS = ("csv", "tsv", "ndjson", "parquet", "gzip", "zstd")
+FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "gzip", "zstd")
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 INTO = "into"
 """Not sent: which of `tables()` the file goes into, instead of a new one."""
@@ -63,7 +63,7 @@ def of_number(format_: str, seed: int, number: int) -> Case:
     chance = random.Random(f"{seed}-{format_}-{number}")
     name = f"{format_}-{seed}-{number}"
     if format_ in ("gzip", "zstd"):
-        inner = chance.choice(("csv", "tsv", "ndjson", "parquet"))
+        inner = chance.choice(("csv", "tsv", "ndjson", "json", "parquet"))
         body = chance.choice(seeds_of(inner))
         if chance.random() < 0.5:
             body = broken(chance, inner, body)
@@ -77,6 +77,8 @@ def of_number(format_: str, seed: int, number: int) -> Case:
 def seeds_of(format_: str) -> tuple[bytes, ...]:
     if format_ == "parquet":
         return parquet_seeds()
+    if format_ == "json":
+        return json_seeds()
     return ndjson_seeds() if format_ == "ndjson" else csv_seeds("," if format_ == "csv" else "\t")
 
 
@@ -84,7 +86,7 @@ def broken(chance: random.Random, format_: str, body: bytes) -> bytes:
     if chance.random() < 0.05:
         return splice(chance, body, chance.choice(seeds_of(format_)))
     if format_ != "parquet":
-        return several(chance, body, NDJSON if format_ == "ndjson" else CSV)
+        return several(chance, body, {"ndjson": NDJSON, "json": JSON}.get(format_, CSV))
     if chance.random() < 0.06:
         return parquet.change_footer_length(chance, body)
     return several(chance, body, BYTES) if chance.random() < 0.1 else parquet.changed(chance, body)
@@ -95,7 +97,7 @@ def asked_of(chance: random.Random, format_: str) -> dict[str, str]:
     into: tuple[str, ...]
     if format_ == "parquet":
         into, types = ("parquet", "nested"), "word:string,id:long"
-    elif format_ == "ndjson":
+    elif format_ in ("ndjson", "json"):
         into, types = ("ndjson",), "id:decimal(9,2),at:timestamptz,place:string"
     else:
         into, types = ("csv",), "id:decimal(9,2),at:timestamp,note:string"

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = ("/problems/load-memory", "/problems/out-of-memory", "/problems/
 SUSPECTS = 3 * CONNECTIONS
 """Inputs that are sent again when something is wrong, one by one."""
 SHRINK_MAX_S = 20.0
-TEXTS = ("csv", "tsv", "ndjson")
+TEXTS = ("csv", "tsv", "ndjson", "json")
 ENDS_WITHIN_S = 10.0
 LOG_SHOWN = 800
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "retryable", "context", "trace_id"}

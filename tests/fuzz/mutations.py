@@ -196,6 +196,17 @@ def change_json(chance: random.Random, data: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def change_document(chance: random.Random, data: bytes) -> bytes:
+    """Another value, key or depth somewhere in a JSON document, or another layout."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return put_token(chance, data)
+    return json.dumps(
+        changed_value(chance, value), indent=chance.choice((None, None, 0, 2))
+    ).encode()
+
+
 def changed_value(chance: random.Random, value: Any) -> Any:
     if chance.random() < 0.35 or not isinstance(value, dict | list) or not value:
         return other_value(chance, value)
@@ -223,3 +234,4 @@ def other_value(chance: random.Random, value: Any) -> Any:
 
 CSV: tuple[Change, ...] = (*BYTES, *([put_token] * 2), *([change_field] * 4), *([change_shape] * 3))
 NDJSON: tuple[Change, ...] = (*BYTES, *([put_token] * 2), *([change_json] * 8))
+JSON: tuple[Change, ...] = (*BYTES, *([put_token] * 3), *([change_document] * 20))

@@ -61,6 +61,22 @@ def ndjson_seeds() -> tuple[bytes, ...]:
     )
 
 
+@cache
+def json_seeds() -> tuple[bytes, ...]:
+    """Arrays on a line for each element, on one, on many; an object; one after the other."""
+    flat, nested, mixed = (
+        [json.loads(line) for line in each.splitlines()] for each in ndjson_seeds()
+    )
+    texts = (
+        "[" + ",\n".join(map(json.dumps, flat)) + "]\n",
+        json.dumps(nested),
+        "\ufeff" + json.dumps(mixed, indent=2),
+        json.dumps(nested[0], indent=2),
+        "".join(json.dumps(row, indent=1) + "\n" for row in mixed),
+    )
+    return tuple(text.encode() for text in texts)
+
+
 def flat_table() -> pa.Table:
     ids = range(ROWS)
     return pa.table(
