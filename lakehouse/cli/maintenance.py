@@ -35,7 +35,7 @@ def run(table: str | None, dry_run: bool, as_json: bool, **where: Any) -> None:
     if as_json:
         output.emit({"dry_run": dry_run, "runs": found})
         return
-    worth = [each for each in found if each.outcome != "nothing"]
+    worth = [each for each in found if each.outcome != "nothing" and each.task != "sweep"]
     if not worth:
         output.stdout().print("Nothing is worth doing.")
         return

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 
 from lakehouse.auth import check_may, may, table_resource
@@ -86,7 +87,7 @@ class Maintenance:
         Raises:
             TableNotFoundError, ForbiddenError: as `operable`.
         """
-        look = Look(dry_run=dry_run, go_on=go_on)
+        look, began = Look(dry_run=dry_run, go_on=go_on), datetime.now(UTC)
         if table is not None:
             names = [await self.operable(table)]
         else:
@@ -98,6 +99,9 @@ class Maintenance:
         progress(len(names), len(names))
         if table is None:
             runs += await self._database.run(partial(self._leftovers, look), Lane.UPKEEP)
+        if table is None and not dry_run:
+            swept = partial(self._upkeep.swept, len(names), began)
+            runs += await self._database.call(lambda: self._told(swept()), Lane.UPKEEP)
         return runs
 
     async def operable(self, table: TableName) -> TableName:

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Task: TypeAlias = Literal["compact", "merge", "expire", "metadata", "purge", "orphans"]
+Task: TypeAlias = Literal["compact", "merge", "expire", "metadata", "purge", "orphans", "sweep"]
 Outcome: TypeAlias = Literal["done", "planned", "nothing", "skipped", "failed"]
 
 
@@ -15,13 +15,14 @@ class MaintenanceRun(msgspec.Struct, frozen=True, kw_only=True):
     run_id: int | None = None
     """Of the row that it left; none of a dry run, and none where nothing was to do."""
     table: str | None = None
-    """Null for the files of no table."""
+    """Null for the files of no table, and for a sweep."""
     task: Task
     outcome: Outcome
     reason: str | None = None
     """Why it was skipped or failed, or what is still waiting."""
     item_count: int = 0
-    """Files or manifests that became fewer, snapshots that expired, files that were deleted."""
+    """Files or manifests that became fewer, snapshots that expired, files that were deleted; of a
+    sweep the tables that were looked at."""
     size_bytes: int = 0
     """Of what was rewritten or deleted."""
     started_at: datetime

@@ -160,6 +160,19 @@ def test_a_damaged_table_says_so_in_its_row_and_the_others_are_kept(
     assert len(lake.data_files("t")) == 1
 
 
+def test_a_sweep_leaves_a_row_also_when_nothing_was_worth_it(lake: Lake) -> None:
+    appends(lake, 1)
+    maintenance = Maintenance(lake.database, lake.catalog, lake.state, MaintenanceConfig())
+    for _ in range(2):
+        ran = asyncio.run(maintenance.run())
+    assert {run.outcome for run in ran if run.task != "sweep"} == {"nothing"}
+    (swept, *_) = maintenance.runs(10)
+    assert (swept.task, swept.table, swept.item_count) == ("sweep", None, 1)
+    assert swept == ran[-1]
+    asyncio.run(maintenance.run(dry_run=True))
+    assert maintenance.runs(1) == [swept]
+
+
 def test_a_sweep_that_fails_is_followed_by_the_next(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
