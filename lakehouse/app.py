@@ -48,7 +48,7 @@ from lakehouse.config import (
     memory_bytes,
     memory_shares,
 )
-from lakehouse.database import Database, DatabaseSettings
+from lakehouse.database import Database, DatabaseSettings, EngineMemoryError
 from lakehouse.disk import Disk
 from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
@@ -80,6 +80,7 @@ from lakehouse.taster import Taster
 log = logging.getLogger(__name__)
 
 SPARE_THREADS = 8
+MEMORY_WAIT_S = 1.0
 
 Chore: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -252,7 +253,7 @@ async def kept_up(stop: Callable[[], None], *chores: Chore) -> AsyncIterator[Non
 
     async def run(chore: Chore) -> None:
         try:
-            await chore()
+            await with_memory(chore)
         except LeaseLostError as error:
             log.critical("%s", error)
             stop()
@@ -267,6 +268,16 @@ async def kept_up(stop: Callable[[], None], *chores: Chore) -> AsyncIterator[Non
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def with_memory(chore: Chore) -> None:
+    """Do it, and begin anew when it had no memory: a statement has it, and gives it back soon."""
+    while True:
+        try:
+            return await chore()
+        except (MemoryError, EngineMemoryError):
+            log.warning("a chore in the background had no memory", exc_info=True)
+            await asyncio.sleep(MEMORY_WAIT_S)
 
 
 def lookup_in(objects: LocalObjects) -> ObjectLookup:

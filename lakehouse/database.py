@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from lakehouse.lanes import Lane as Lane  # whoever asks for a database names a lane
-from lakehouse.lanes import Threads
+from lakehouse.lanes import Threads, on_thread
 
 # Read when the library is loaded. Without it the engine's allocator keeps the address space of what
 # it was given back, and `RLIMIT_DATA` counts that: after one statement that hit the limit there was
@@ -46,6 +45,7 @@ SPILL_SETTING = "max_temp_directory_size"
 SPILL_STEP_BYTES = 16 * 1024 * 1024
 SPILL_LOOK_S = 0.5
 IDLE_CURSORS_MAX = 32
+LANES_WAIT_S = 1.0
 ROOM_BYTES = 16 * 1024 * 1024
 """What Python needs to tell that there is no memory: the stack of a thread, objects."""
 ROOM_TRIES, ROOM_WAIT_S = 100, 0.05
@@ -227,6 +227,9 @@ class Database:
                 yield database
             finally:
                 database._close()
+        # One that came back from the engine only now must not meet the end of the interpreter.
+        for threads in database._lanes.values():
+            threads.join(LANES_WAIT_S)
 
     def _close(self) -> None:
         for threads in self._lanes.values():
@@ -266,7 +269,7 @@ class Database:
         """Let statements spill into the disk's room above its reserve alone, until cancelled."""
         while True:
             # Not in a lane: those may be full of statements that spill.
-            await anyio.to_thread.run_sync(self.limit_spill, disk)
+            await on_thread(partial(self.limit_spill, disk))
             await anyio.sleep(SPILL_LOOK_S)
 
     def limit_spill(self, disk: Disk) -> None:

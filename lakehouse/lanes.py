@@ -1,5 +1,6 @@
 """Worker threads in lanes, what becomes of one that does not come back, and turns at a table."""
 
+import _thread
 import asyncio
 import threading
 import time
@@ -9,15 +10,24 @@ from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import Enum
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 
 from lakehouse.errors import UnavailableError
 
 T = TypeVar("T")
 
+START_MAX_S = 5.0
+"""A new thread that has not taken its work by then never will: it had no memory to begin with."""
+IDLE_MAX_S = 10.0
+IDLE_KEPT = 4
+"""So many threads of a lane stay, idle or not: a stack is 8 MiB of what `RLIMIT_DATA` counts."""
+MEMORY_WAIT_S = 0.05
+SMALL_MAX = 256
 INTERRUPT_EVERY_S = 0.02
 GIVE_UP_AFTER_S = 4.0
 """An interrupted thread that has not come back by then is given up."""
@@ -34,6 +44,8 @@ class Lane(Enum):
     LONG = "long"
     UPKEEP = "upkeep"
     """What the tables need: one thing at a time, and it takes no slot from anybody."""
+    SMALL = "small"
+    """What blocks for moments: files of uploads and objects, `catalog.db`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +69,61 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """A thread that does one job after the other, until it gets None."""
+    """A thread that does one job after the other, until it gets None.
 
-    def __init__(self, name: str, on_end: Callable[["Worker", Job[Any], Any, Any], None]) -> None:
+    No `threading.Thread`: its `start` waits for the first word of the new thread, without an end. A
+    thread that finds no memory for its first frame never says one, and it was the event loop that
+    waited: nobody was answered any more, and no signal was looked at.
+    """
+
+    def __init__(self, threads: "Threads") -> None:
         self.jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
-        self._on_end = on_end
-        threading.Thread(target=self._run, name=name).start()
+        self.has_ended = threading.Event()
+        self._threads = threads
+        _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            end: tuple[Worker, Job[Any], Any, BaseException | None]
+        try:
+            self._work()
+        finally:
+            self.has_ended.set()
+
+    def _work(self) -> None:
+        threading.current_thread().name = self._threads.name
+        job = self.jobs.get()
+        while job is not None:
+            loop, error = job.loop, None
+            result: Any = None
             try:
-                end = (self, job, job.context.run(job.work), None)
-            except BaseException as error:
-                end = (self, job, None, error)
-            try:
-                job.loop.call_soon_threadsafe(self._on_end, *end)
-            except RuntimeError:  # the loop is closed: nobody waits, and nobody gives out work
+                result = job.context.run(job.work)
+            except BaseException as raised:
+                error = raised
+            if not tell(loop, self._threads.ended, self, job, result, error):
                 return
-            del job, end  # what they hold is free before the next job comes
+            del job, result, error  # what they hold is free before the next job comes
+            job = self._next(loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> Job[Any] | None:
+        """Return the next job; None when there will be none."""
+        while True:
+            try:
+                return self.jobs.get(timeout=IDLE_MAX_S)
+            except Empty:
+                if not tell(loop, self._threads.idle_for_long, self):
+                    return None
+
+
+def tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> bool:
+    """Have the loop call something; False when it is closed: nobody waits, or gives out work."""
+    while True:
+        try:
+            loop.call_soon_threadsafe(callback, *arguments)
+        except MemoryError:
+            time.sleep(MEMORY_WAIT_S)
+        except RuntimeError:
+            return False
+        else:
+            return True
 
 
 class Threads:
@@ -85,10 +133,18 @@ class Threads:
     that came back last is the next to go: its caches are warm.
     """
 
-    def __init__(self, lane: Lane, count: int, *, give_up_after_s: float = GIVE_UP_AFTER_S) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        count: int,
+        *,
+        give_up_after_s: float = GIVE_UP_AFTER_S,
+        start_max_s: float = START_MAX_S,
+    ) -> None:
         self.count = count
         self._give_up_after_s = give_up_after_s
-        self._name = f"lane-{lane.value}"
+        self._start_max_s = start_max_s
+        self.name = f"lane-{lane.value}"
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._waiting: deque[Job[Any]] = deque()
@@ -115,10 +171,14 @@ class Threads:
                 await self._come_back(job, interrupt, name)
             raise
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """Return `work()`, run on a thread; a caller that is cancelled waits for its end."""
+    async def call(self, work: Callable[[], T], *, patient: bool = True) -> T:
+        """Return `work()`, run on a thread; a caller that is cancelled waits for its end.
+
+        Args:
+            patient: False for one that leaves then; the work goes on.
+        """
         job = self._begin(work)
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=patient):
             await asyncio.wait([job.answer])
         return job.answer.result()
 
@@ -131,33 +191,73 @@ class Threads:
         for worker in self._workers:
             worker.jobs.put(None)
 
+    def join(self, within_s: float) -> None:
+        """Wait, after `close`, until the threads have ended, or so long."""
+        deadline = time.monotonic() + within_s
+        for worker in self._workers:
+            worker.has_ended.wait(max(0.0, deadline - time.monotonic()))
+
     def _begin(self, work: Callable[[], T]) -> Job[T]:
         loop = asyncio.get_running_loop()
         job = Job(work, loop, loop.create_future())
+        self._hand_out(job)
+        return job
+
+    def _hand_out(self, job: Job[Any]) -> None:
         if self._idle:
             self._idle.pop().jobs.put(job)
         elif len(self._workers) < self.count:
-            self._new_worker().jobs.put(job)
+            worker = self._new_worker()
+            worker.jobs.put(job)
+            job.loop.call_later(self._start_max_s, self._see_it_began, worker)
         else:
             self._waiting.append(job)
-        return job
 
     def _new_worker(self) -> Worker:
         try:
-            worker = Worker(self._name, self._ended)
+            worker = Worker(self)
         except RuntimeError as error:  # there is no memory for the stack of a thread
             raise MemoryError from error
         self._workers.append(worker)
         return worker
 
-    def _ended(self, worker: Worker, job: Job[T], result: T, error: BaseException | None) -> None:
+    def _see_it_began(self, worker: Worker) -> None:
+        """Give up a thread that did not take its work, and tell who waits for that."""
+        try:
+            job = worker.jobs.get_nowait()
+        except Empty:
+            return
+        worker.jobs.put(None)
+        self._workers.remove(worker)
+        if job is not None:
+            self._settle(job, None, MemoryError())
+        if self._waiting:
+            job = self._waiting.popleft()
+            try:
+                self._hand_out(job)
+            except MemoryError as error:
+                self._settle(job, None, error)
+
+    def idle_for_long(self, worker: Worker) -> None:
+        """Let a thread end that nobody needs. On the loop."""
+        if worker in self._idle and len(self._idle) > IDLE_KEPT:
+            self._idle.remove(worker)
+            self._workers.remove(worker)
+            worker.jobs.put(None)
+
+    def ended(self, worker: Worker, job: Job[T], result: T, error: BaseException | None) -> None:
         """Hand out the answer, and to the thread what waits. On the loop."""
-        job.is_back = True
-        self._given_up.pop(job, None)
+        if job.is_back:  # told twice, for want of memory
+            return
         if self._waiting:
             worker.jobs.put(self._waiting.popleft())
         else:
             self._idle.append(worker)
+        self._settle(job, result, error)
+
+    def _settle(self, job: Job[Any], result: Any, error: BaseException | None) -> None:
+        job.is_back = True
+        self._given_up.pop(job, None)
         if job.answer.cancelled():
             return
         if error is None:
@@ -177,6 +277,34 @@ class Threads:
         finally:
             if not job.is_back:
                 self._given_up[job] = GivenUp(name, began)
+
+
+SMALL_THREADS = anyio.lowlevel.RunVar[Threads]("small_threads")
+
+
+async def on_thread(
+    work: Callable[[], T],
+    limiter: anyio.CapacityLimiter | None = None,
+    *,
+    patient: bool = True,
+) -> T:
+    """Return `work()`, run on a thread beside the lanes: for what blocks for moments.
+
+    As `anyio.to_thread.run_sync`, which starts its threads in a way that may stop the event loop.
+
+    Args:
+        patient: as `Threads.call`.
+
+    Raises:
+        MemoryError: there was none for a thread.
+    """
+    async with limiter or anyio.to_thread.current_default_thread_limiter():
+        try:
+            threads = SMALL_THREADS.get()
+        except LookupError:
+            threads = Threads(Lane.SMALL, SMALL_MAX)
+            SMALL_THREADS.set(threads)
+        return await threads.call(work, patient=patient)
 
 
 class TableBusyError(UnavailableError):

@@ -242,7 +242,10 @@ class Ending:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.broken = False
+        self._begun = threading.Event()
         self._returned = False
+        # Now: when it is needed there may be no memory for a thread.
+        threading.Thread(target=self._see_to_it, name="ending", daemon=True).start()
 
     @classmethod
     @contextmanager
@@ -273,16 +276,16 @@ class Ending:
         self._begin()
 
     def _begin(self) -> None:
-        if not self.begun.is_set():
-            self.begun.set()
-            threading.Thread(target=self._see_to_it, name="ending", daemon=True).start()
+        self.begun.set()
+        self._begun.set()
 
     def _see_to_it(self) -> None:
         """End the process when it does not by itself.
 
-        A call of the engine that looks at no interrupt holds its thread, and the interpreter
-        waits for its threads. Nothing is lost: what was acknowledged is on the disk.
+        A call of the engine that looks at no interrupt holds its thread; the engine waits for it
+        when it is closed. Nothing is lost: what was acknowledged is on the disk.
         """
+        self._begun.wait()
         deadline, over = time.monotonic() + END_MAX_S, 0
         while time.monotonic() < deadline and over < 5:
             time.sleep(0.2)

@@ -1,14 +1,18 @@
 """A lane hands work to its threads in order; a table is one change's at a time."""
 
+import _thread
 import asyncio
 import threading
 import time
+from contextvars import ContextVar
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from lakehouse.lanes import Lane, TableBusyError, Threads, Turns
+from lakehouse import lanes
+from lakehouse.lanes import Lane, TableBusyError, Threads, Turns, on_thread
 
 
 async def test_work_waits_in_order_while_all_threads_are_in_use() -> None:
@@ -74,6 +78,95 @@ async def test_a_thread_that_does_not_come_back_is_counted_until_it_does() -> No
         await asyncio.gather(threads.call(both.wait), threads.call(both.wait))
     threads.close()
     assert threads.given_up() == []
+
+
+async def test_a_thread_that_never_begins_is_missed_by_nobody_but_its_own_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = Threads(Lane.SHORT, 1, start_max_s=0.05)
+    with monkeypatch.context() as patch, anyio.fail_after(5):
+        # What happens at the limit of memory: it is there, and ends before its first line.
+        patch.setattr(_thread, "start_new_thread", lambda *arguments: 1)
+        first = asyncio.ensure_future(threads.call(lambda: 1))
+        second = asyncio.ensure_future(threads.call(lambda: 2))
+        await anyio.lowlevel.checkpoint()
+        patch.undo()
+
+        with pytest.raises(MemoryError):
+            await first
+        assert await second == 2, "it waited for the thread, and gets another"
+    threads.close()
+
+
+async def test_without_memory_for_a_thread_the_work_is_refused_and_the_next_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = Threads(Lane.SHORT, 1)
+
+    def fail(*arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", fail)
+        with pytest.raises(MemoryError):
+            await threads.call(lambda: 1)
+
+    assert await threads.call(lambda: 2) == 2
+    threads.close()
+
+
+async def test_what_came_back_without_memory_to_say_so_says_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, loop = Threads(Lane.SHORT, 1), asyncio.get_running_loop()
+    tell, told = loop.call_soon_threadsafe, list[object]()
+
+    def reluctant(*arguments: object) -> object:
+        told.append(tell(*arguments))  # type: ignore[arg-type]
+        if len(told) < 3:
+            raise MemoryError
+        return told[-1]
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", reluctant)
+    with anyio.fail_after(5):
+        assert await threads.call(lambda: 7) == 7
+        assert await threads.call(lambda: 8) == 8
+    threads.close()
+
+
+async def test_threads_that_nobody_needs_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "IDLE_MAX_S", 0.05)
+    threads, together = Threads(Lane.SHORT, 9), threading.Barrier(9)
+    before = count_threads()
+    with anyio.fail_after(10):
+        await asyncio.gather(*(threads.call(together.wait) for _ in range(9)))
+        while count_threads() > before + lanes.IDLE_KEPT:  # noqa: ASYNC110 - of the kernel
+            await anyio.sleep(0.01)
+        assert await threads.call(lambda: 7) == 7
+    threads.close()
+    threads.join(5)
+
+
+def count_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+async def test_small_work_runs_beside_the_lanes_in_its_callers_context() -> None:
+    name = ContextVar("name", default="")
+    name.set("ours")
+    limiter = anyio.CapacityLimiter(1)
+
+    assert await on_thread(name.get, limiter) == "ours"
+    assert await on_thread(threading.get_ident) != threading.get_ident()
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_who_is_not_patient_leaves_work_behind() -> None:
+    gate = threading.Event()
+    with anyio.fail_after(5), anyio.move_on_after(0.01):
+        await on_thread(lambda: gate.wait(10), patient=False)
+    assert not gate.is_set()
+    gate.set()
 
 
 async def test_turns_at_a_table_come_in_order_and_another_table_does_not_wait() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lakehouse import app
 from lakehouse.app import kept_up
 from lakehouse.config import (
     Config,
@@ -25,6 +26,7 @@ from lakehouse.config import (
     available_memory_bytes,
     default_memory_bytes,
 )
+from lakehouse.database import EngineMemoryError
 from lakehouse.server import (
     MEMORY_ROOM_BYTES,
     BrokenOffError,
@@ -369,6 +371,28 @@ async def test_a_server_that_loses_its_catalog_stops_by_itself_and_says_so(
 
     with pytest.raises(BrokenOffError):
         await serve(config, tmp_path / "data", lose)
+
+
+async def test_a_job_in_the_background_without_memory_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "MEMORY_WAIT_S", 0.01)
+    stopped, going, failures = (
+        asyncio.Event(),
+        asyncio.Event(),
+        [MemoryError(), EngineMemoryError()],
+    )
+
+    async def chore() -> None:
+        if failures:
+            raise failures.pop()
+        going.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), kept_up(stopped.set, chore):
+        await going.wait()
+
+    assert not stopped.is_set()
 
 
 async def test_a_job_in_the_background_that_fails_stops_the_server() -> None:

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, Self
 
 import anyio
-import anyio.to_thread
 import msgspec
 import pyarrow as pa
 
 from lakehouse.audit.models import AuditRow
 from lakehouse.audit.record import Record, record
 from lakehouse.config import AuditConfig
+from lakehouse.lanes import on_thread
 from lakehouse.state import State, Transaction
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Audit:
             tx.executemany(ANSWERED, answers)
 
         try:
-            await anyio.to_thread.run_sync(partial(self._state.write, work, notable=False))
+            await on_thread(partial(self._state.write, work, notable=False))
         except Exception as error:
             self._failed = f"{len(rows)} could not be written ({error})"
             log.critical("%d rows of the audit log are lost", len(rows), exc_info=True)
@@ -166,7 +166,7 @@ class Audit:
             if expired_at is None or time.monotonic() - expired_at > EXPIRE_EVERY_S:
                 expired_at = time.monotonic()
                 try:
-                    await anyio.to_thread.run_sync(self._expire)
+                    await on_thread(self._expire)
                 except Exception:
                     log.exception("rows of the audit log could not be expired")
             await anyio.sleep(LATER_S)

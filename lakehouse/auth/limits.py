@@ -14,11 +14,11 @@ from functools import partial
 from typing import Self
 
 import anyio
-import anyio.to_thread
 
 from lakehouse.auth.callers import Caller
 from lakehouse.auth.models import NO_LIMITS, Limits
 from lakehouse.errors import BusyError
+from lakehouse.lanes import on_thread
 from lakehouse.state import State, Transaction
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Limiter:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
         """Know what was used today before, and keep what is used while this is open."""
-        await anyio.to_thread.run_sync(self._read)
+        await on_thread(self._read)
         keeping = asyncio.create_task(self._keep())
         try:
             yield self
@@ -80,7 +80,7 @@ class Limiter:
             keeping.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([keeping])
-                await anyio.to_thread.run_sync(self._save)
+                await on_thread(self._save)
 
     @contextmanager
     def enter(self, caller: Caller) -> Iterator[Usage | None]:
@@ -160,7 +160,7 @@ class Limiter:
         while True:
             await anyio.sleep(SAVE_EVERY_S)
             try:
-                await anyio.to_thread.run_sync(self._save)
+                await on_thread(self._save)
             except Exception:
                 log.exception("what tokens have used could not be stored")
 

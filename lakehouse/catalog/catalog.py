@@ -1,6 +1,6 @@
 """The catalog: which tables exist, what they are at, and what a statement reads of them.
 
-Its methods block and belong on a worker thread: `Database.run` and `anyio.to_thread` cross over.
+Its methods block and belong on a worker thread: `Database.run` and `on_thread` cross over.
 """
 
 import difflib

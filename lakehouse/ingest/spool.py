@@ -7,14 +7,15 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from lakehouse.config import IngestConfig
 from lakehouse.disk import Disk, DiskFullError, Quota, QuotaUsedError
 from lakehouse.ingest.errors import UploadTooLargeError
+from lakehouse.lanes import on_thread
 
 BUFFER_BYTES = 2 * 1024 * 1024
 HEAD_BYTES = 4096
@@ -148,8 +149,8 @@ async def spooled(
             await writing
         if file is None:
             room = room_for(b"".join(pieces)[:HEAD_BYTES])
-            file = await anyio.to_thread.run_sync(SpoolFile, path, limits, room)
-        writing = asyncio.ensure_future(anyio.to_thread.run_sync(file.write, *pieces))
+            file = await on_thread(lambda: SpoolFile(path, limits, room))
+        writing = asyncio.ensure_future(on_thread(partial(file.write, *pieces)))
 
     try:
         async for chunk in chunks:
@@ -167,6 +168,6 @@ async def spooled(
                 if not writing.cancelled():
                     writing.exception()  # looked at: the first error is the one that leaves
             if file is not None:
-                await anyio.to_thread.run_sync(file.close)
+                await on_thread(file.close)
     assert file is not None, "flush made it"
     return file

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from lakehouse.auth import EVERYTHING, caller, check_may, may
@@ -29,6 +28,7 @@ from lakehouse.jobs.errors import (
 from lakehouse.jobs.handle import Asked, JobHandle
 from lakehouse.jobs.ledger import Ledger
 from lakehouse.jobs.models import Job, JobState
+from lakehouse.lanes import on_thread
 from lakehouse.observability import trace_id
 from lakehouse.state import State
 
@@ -294,7 +294,7 @@ class Jobs:
     async def _result(self, work: Work, handle: JobHandle) -> Any:
         if inspect.iscoroutinefunction(work):
             return await work(handle)
-        return await anyio.to_thread.run_sync(work, handle, limiter=self._threads)
+        return await on_thread(partial(work, handle), self._threads)
 
     def _unfinished(self, handle: JobHandle, error: Exception) -> dict[str, Any]:
         """Return the fields of a job that raised. Asked to stop, it did, whatever it raised then.
@@ -312,7 +312,7 @@ class Jobs:
 
     async def _clean_up(self, handle: JobHandle, at_end: Callable[[], object]) -> None:
         try:
-            await anyio.to_thread.run_sync(at_end, limiter=self._ledger_threads)
+            await on_thread(at_end, self._ledger_threads)
         except Exception:
             log.exception("what belonged to the job %s could not be removed", handle.id)
 
@@ -365,7 +365,7 @@ class Jobs:
             handle.saved = version
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._ledger_threads)
+        return await on_thread(work, self._ledger_threads)
 
 
 def sees_all() -> bool:

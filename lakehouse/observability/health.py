@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from lakehouse.disk import Disk
+from lakehouse.lanes import on_thread
 
 Check: TypeAlias = Callable[[], str | None]
 """Returns why the part does not work, or None when it does. May block."""
@@ -60,9 +60,7 @@ class Asked:
 
     async def _on_thread(self) -> list[str]:
         try:
-            return await anyio.to_thread.run_sync(
-                self._ask, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
-            )
+            return await on_thread(self._ask, anyio.CapacityLimiter(1), patient=False)
         except Exception as error:  # a part that cannot even be asked does not work
             return [f"{type(error).__name__}: {error}"]
 

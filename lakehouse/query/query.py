@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +33,8 @@ from lakehouse.query.run_errors import (
 from lakehouse.query.running import Result, run, translated
 from lakehouse.query.statements import Listener, Running, Statements
 from lakehouse.query.stuck import Stuck
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -354,7 +357,10 @@ class Query:
     async def _expire(self) -> None:
         while True:
             await anyio.sleep(EXPIRE_EVERY_S)
-            await self._database.call(self._spool.expire)
+            try:
+                await self._database.call(self._spool.expire)
+            except Exception:
+                log.exception("old results could not be removed")
 
 
 class ResultStream:

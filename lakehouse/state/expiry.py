@@ -5,8 +5,8 @@ import time
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
+from lakehouse.lanes import on_thread
 from lakehouse.state.state import State, Transaction
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ async def keep_expiring(state: State, keep_days: int) -> None:
     work = partial(expire_idempotency_keys, state, keep_days)
     while True:
         try:
-            if count := await anyio.to_thread.run_sync(work):
+            if count := await on_thread(work):
                 log.info("%d idempotency keys have expired", count)
         except Exception:
             log.exception("idempotency keys could not be expired")

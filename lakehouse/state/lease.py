@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 import anyio
-import anyio.to_thread
 
 from lakehouse.errors import LakehouseError
+from lakehouse.lanes import on_thread
 from lakehouse.state.errors import CatalogInUseError, LeaseLostError
 from lakehouse.state.state import State, Transaction
 
@@ -96,7 +96,7 @@ async def keep_lease(lease: Lease) -> None:
     while True:
         await anyio.sleep(HEARTBEAT_S)
         try:
-            await anyio.to_thread.run_sync(lease.renew, limiter=limiter)
+            await on_thread(lease.renew, limiter)
         except LeaseLostError:
             raise
         except Exception:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
+from lakehouse.lanes import on_thread
 from lakehouse.state import State
 from lakehouse.storage.local import LocalStore
 
@@ -46,7 +46,7 @@ async def keep_copies(state: State, store: LocalStore, spool: Path, *, interval_
         if revision == copied:
             return
         try:
-            await anyio.to_thread.run_sync(partial(copy_catalog, state, store, spool))
+            await on_thread(partial(copy_catalog, state, store, spool))
         except Exception:
             log.exception("catalog.db could not be copied to the warehouse")
         else:

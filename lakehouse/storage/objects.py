@@ -7,7 +7,6 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from lakehouse.auth import (
     ALL_OBJECTS,
@@ -19,6 +18,7 @@ from lakehouse.auth import (
 )
 from lakehouse.config import StorageConfig
 from lakehouse.errors import UnavailableError
+from lakehouse.lanes import on_thread
 from lakehouse.state import State, Transaction
 from lakehouse.storage.errors import (
     BodyLengthError,
@@ -52,7 +52,7 @@ class OpenObject:
         """Yield `length` bytes from `start`, in pieces of `PIECE_BYTES`."""
         while length > 0:
             read = partial(os.pread, self._file.fileno(), min(PIECE_BYTES, length), start)
-            piece = await anyio.to_thread.run_sync(read, limiter=self._limiter)
+            piece = await on_thread(read, self._limiter)
             if not piece:
                 raise UnavailableError(f"the object {self.info.key!r} was cut short on the disk")
             start, length = start + len(piece), length - len(piece)
@@ -200,7 +200,7 @@ class Objects:
         self._state.write(work)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        return await on_thread(work, self._limiter)
 
 
 def refuse_registered(key: str, tx: Transaction) -> None:
