@@ -4,7 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -135,6 +136,7 @@ class Session:
         self._running = self._closed = self._clean = False
         self._using = threading.Lock()
         """Held to interrupt or to let go of the cursor: no interrupt meets one of another's."""
+        self._ends: list[Callable[[], None]] = []
 
     async def run(self, work: Work[T]) -> T:
         """Return `work(cursor)`, run on a worker thread.
@@ -146,6 +148,7 @@ class Session:
 
     def _on_thread(self, work: Work[T]) -> T:
         self._running, self._clean = True, False
+        SESSION.set(self)  # the context is that of this work alone
         try:
             if self._cursor is None:
                 measured = self._measured
@@ -175,6 +178,18 @@ class Session:
             self._clean = False
             if self._cursor is not None:
                 self._cursor.interrupt()
+            for end in self._ends:
+                end()
+
+    @contextmanager
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        with self._using:
+            self._ends.append(end)
+        try:
+            yield
+        finally:
+            with self._using:
+                self._ends.remove(end)
 
     def share_done(self) -> float | None:
         """Return how much of the statement that runs is done, from 0 to 1, as the engine guesses.
@@ -199,6 +214,15 @@ class Session:
             self._cursors.give_back(cursor)
         elif cursor is not None:
             cursor.close()
+
+
+SESSION: ContextVar[Session] = ContextVar("session")
+
+
+def interruptible(end: Callable[[], None]) -> AbstractContextManager[None]:
+    """Have an interrupt call `end` too, in this block of a session's work: what runs is no SQL."""
+    session = SESSION.get(None)
+    return session.ended_by(end) if session is not None else nullcontext()
 
 
 class Database:

@@ -16,7 +16,7 @@ from lakehouse.catalog import (
     folded,
     iceberg_type,
 )
-from lakehouse.database import Connection, EngineError, literal, quoted
+from lakehouse.database import Connection, EngineError, interruptible, literal, quoted
 from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError
@@ -168,7 +168,7 @@ def open_parquet(
     names = check_names(schema.names, options)
     for field in schema:
         check_type(field.type, field.name)
-    taster.taste(path)
+    taster.taste(path, interruptible)
     try:
         described = cursor.execute(
             f"DESCRIBE SELECT * FROM read_parquet({path_literal(path)})"

@@ -1,6 +1,11 @@
 """Files that nobody trusts, read in a child process before the server's own engine reads them."""
 
-from lakehouse.taster.errors import FileMemoryError, FileTimeError, PoisonedFileError
+from lakehouse.taster.errors import (
+    FileMemoryError,
+    FileTimeError,
+    PoisonedFileError,
+    TastingStoppedError,
+)
 from lakehouse.taster.taster import Taster
 
-__all__ = ["FileMemoryError", "FileTimeError", "PoisonedFileError", "Taster"]
+__all__ = ["FileMemoryError", "FileTimeError", "PoisonedFileError", "Taster", "TastingStoppedError"]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from lakehouse.errors import InvalidInputError, TooLargeError, UnavailableError
+from lakehouse.errors import ConflictError, InvalidInputError, TooLargeError, UnavailableError
 
 
 class PoisonedFileError(InvalidInputError):
@@ -27,6 +27,13 @@ class FileTimeError(TooLargeError):
         super().__init__(
             f"to read the file takes more than {limit_s} s, which is the most for its size"
         )
+
+
+class TastingStoppedError(ConflictError):
+    """Whoever sent the file has left, or somebody stopped the job that loads it."""
+
+    def __init__(self) -> None:
+        super().__init__("the file was not read: its load was stopped")
 
 
 class NoTasterError(UnavailableError):

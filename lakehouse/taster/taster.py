@@ -12,10 +12,10 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from lakehouse.taster.child import BAD, GOOD, NO_MEMORY, READY
 from lakehouse.taster.errors import (
@@ -23,6 +23,7 @@ from lakehouse.taster.errors import (
     FileTimeError,
     NoTasterError,
     PoisonedFileError,
+    TastingStoppedError,
 )
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,18 @@ MEMORY_MIN_BYTES = 256 * 1024**2
 IDLE_MAX = 1
 
 
+Interruptible: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
+
+
+def never(end: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Child:
     """One process, and the line that it says."""
 
     def __init__(self, memory_max_bytes: int) -> None:
+        self.is_stopped = False
         self._process = subprocess.Popen(
             [sys.executable, "-I", CHILD, str(memory_max_bytes)],
             stdin=subprocess.PIPE,
@@ -56,8 +65,9 @@ class Child:
 
     def ask(self, path: Path, cpu_max_s: int) -> None:
         assert self._process.stdin is not None, "it is a pipe"
-        self._process.stdin.write(json.dumps([str(path), cpu_max_s]).encode() + b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended, and will not answer
+            self._process.stdin.write(json.dumps([str(path), cpu_max_s]).encode() + b"\n")
+            self._process.stdin.flush()
 
     def answer(self, within_s: float) -> str | None:
         """Return what it says; None when it ended without a word.
@@ -78,6 +88,11 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=START_MAX_S)
         return self.end()
+
+    def stop(self) -> None:
+        """Make it end, from another thread than the one that waits for its answer."""
+        self.is_stopped = True
+        self._process.kill()
 
     def end(self) -> int:
         """Make it end, and return how it did: it may have ended by itself."""
@@ -110,12 +125,16 @@ class Taster:
             while taster._idle:
                 taster._idle.pop().end()
 
-    def taste(self, path: Path) -> None:
+    def taste(self, path: Path, interruptible: Interruptible = never) -> None:
         """Read all of a Parquet file in a child process.
 
         The first one starts in 0.1 s, and one is kept. It reads as fast as the server does.
 
+        Args:
+            interruptible: given what ends the child, a block in which an interrupt calls that.
+
         Raises:
+            TastingStoppedError: it was.
             PoisonedFileError: it cannot be read, or the child died of it.
             FileMemoryError, FileTimeError: it took more than a file may.
             NoTasterError: no child could be started.
@@ -123,8 +142,9 @@ class Taster:
         time_max_s = TIME_MIN_S + path.stat().st_size // BYTES_PER_S
         child = self._take()
         try:
-            child.ask(path, time_max_s * (os.cpu_count() or 1))
-            said = child.answer(time_max_s)
+            with interruptible(child.stop):
+                child.ask(path, time_max_s * (os.cpu_count() or 1))
+                said = child.answer(time_max_s)
         except TimeoutError as error:
             child.end()
             raise FileTimeError(time_max_s) from error
@@ -133,6 +153,8 @@ class Taster:
             raise
         if said is None:
             code = child.ended()
+            if child.is_stopped:
+                raise TastingStoppedError
             log.warning("a process that read a file ended: %s", code)
             if code == -signal.SIGXCPU:
                 raise FileTimeError(time_max_s)

@@ -1,5 +1,6 @@
 """A file that nobody trusts is read by another process first."""
 
+import asyncio
 import io
 import os
 import signal
@@ -7,11 +8,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.taster import FileMemoryError, PoisonedFileError, Taster
+from lakehouse.database import Connection, Database, DatabaseSettings, Lane, interruptible
+from lakehouse.errors import LakehouseError
+from lakehouse.taster import FileMemoryError, PoisonedFileError, Taster, TastingStoppedError
 from tests.fuzz.cases import CORPUS
 
 MIB = 1024 * 1024
@@ -31,6 +35,18 @@ def others() -> None:
 def taster(others: None) -> Iterator[Taster]:
     with Taster.open(512 * MIB) as taster:
         yield taster
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    settings = DatabaseSettings(
+        directories=(tmp_path,),
+        temp_dir=tmp_path / "spill",
+        memory_max_bytes=512 * MIB,
+        temp_max_bytes=512 * MIB,
+    )
+    with Database.open(settings) as opened:
+        yield opened
 
 
 def children() -> list[int]:
@@ -93,6 +109,55 @@ def test_a_process_that_dies_of_a_file_takes_nobody_along(taster: Taster, tmp_pa
         taster.taste(pipe)
     killing.join()
     taster.taste(good)
+
+
+async def test_who_leaves_ends_the_process_that_reads_for_them(
+    taster: Taster, tmp_path: Path, database: Database
+) -> None:
+    good = write(tmp_path / "good", a=[1])
+    taster.taste(good)
+    before = children()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # to open it waits for somebody who writes
+    errors = []
+
+    def work(cursor: Connection) -> None:
+        try:
+            taster.taste(pipe, interruptible)
+        except LakehouseError as error:
+            errors.append(error)
+            raise
+
+    with anyio.move_on_after(0.2):
+        await database.run(work, Lane.LONG)
+
+    assert [type(each) for each in errors] == [TastingStoppedError]
+    assert children() == []
+    assert database.lane(Lane.LONG).given_up() == []
+    await database.call(lambda: taster.taste(good))
+    assert children() != before
+
+
+async def test_an_interrupt_ends_nothing_that_is_over(database: Database) -> None:
+    ended: list[str] = []
+    over = threading.Event()
+
+    def work(cursor: Connection) -> None:
+        with interruptible(lambda: ended.append("first")):
+            pass
+        over.set()
+        with interruptible(lambda: ended.append("second")):
+            cursor.execute("SELECT count(*) FROM range(100000000) a, range(100000000) b")
+
+    with anyio.move_on_after(5) as scope:
+        task = asyncio.ensure_future(database.run(work))
+        while not over.is_set():  # noqa: ASYNC110 - of another thread
+            await anyio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+
+    assert not scope.cancelled_caught
+    assert set(ended) == {"second"}
 
 
 def test_one_that_died_while_it_waited_is_replaced(taster: Taster, tmp_path: Path) -> None:
