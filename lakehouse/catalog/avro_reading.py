@@ -2,9 +2,12 @@
 
 What it works out of the schema in a file is worked out once for each schema: for a manifest of one
 file and two columns that took 0.7 ms of 0.8. And its decoder in C is left alone: it reads on after
-the end of a file that was cut short, and the process is gone.
+the end of a file that was cut short, and the process is gone. Its codecs are too: a block of 1 MB
+may become a gigabyte.
 """
 
+import bz2
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +16,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import orjson
+import zstandard
+from pyiceberg.avro.codecs import AVRO_CODEC_KEY
 from pyiceberg.avro.decoder import StreamingBinaryDecoder
 from pyiceberg.avro.file import SYNC_SIZE, AvroFile, Block
 from pyiceberg.avro.reader import Reader
@@ -38,6 +43,46 @@ from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 
 D = TypeVar("D", bound=StructProtocol)
 READERS_KEPT = 256
+PIECE_BYTES = 1024 * 1024
+INFLATED_MAX_BYTES = 256 * 1024**2
+"""Of all blocks of a file. The largest manifests that writers aim at have 8 MB, compressed."""
+
+
+class InflatedTooLargeError(ValueError):
+    pass
+
+
+def deflated(data: bytes, max_bytes: int) -> bytes:
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    found = inflating.decompress(data, max_bytes + 1)
+    if not inflating.eof and len(found) <= max_bytes:
+        raise ValueError("a compressed block is cut short")
+    return found
+
+
+def bzipped(data: bytes, max_bytes: int) -> bytes:
+    inflating = bz2.BZ2Decompressor()
+    found = inflating.decompress(data, max_bytes + 1)
+    if not inflating.eof and len(found) <= max_bytes:
+        raise ValueError("a compressed block is cut short")
+    return found
+
+
+def zstandard_compressed(data: bytes, max_bytes: int) -> bytes:
+    found = bytearray()
+    with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+        while len(found) <= max_bytes and (piece := stream.read(PIECE_BYTES)):
+            found += piece
+    return bytes(found)
+
+
+INFLATE: Mapping[str, Callable[[bytes, int], bytes]] = {
+    "null": lambda data, max_bytes: data,
+    "deflate": deflated,
+    "bzip2": bzipped,
+    "zstandard": zstandard_compressed,
+}
+"""By the codec of a file: its block, or a little more than `max_bytes` of one that is larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +118,8 @@ class KnownFile(AvroFile[D]):
             data = stream.read()
         self.decoder, self._length = StreamingBinaryDecoder(data), len(data)
         self.header = self._read_header()
+        self._inflate = INFLATE[self.header.meta.get(AVRO_CODEC_KEY, "null")]
+        self._room = max(INFLATED_MAX_BYTES, len(data))
         self.reader = reader_of(self.header.meta["avro.schema"], self._kind)
         return self
 
@@ -86,8 +133,10 @@ class KnownFile(AvroFile[D]):
                 raise ValueError("a block does not end where it says")
         except EOFError:
             raise ValueError("a block is cut short") from None
-        if codec := self.header.compression_codec():
-            data = codec.decompress(data)
+        data = self._inflate(data, self._room)
+        self._room -= len(data)
+        if self._room < 0:
+            raise InflatedTooLargeError(f"it inflates to more than {INFLATED_MAX_BYTES:,} bytes")
         self.block = Block(self.reader, count, StreamingBinaryDecoder(data))
         return count
 
@@ -102,6 +151,7 @@ def read_list(list_file: InputFile) -> tuple[ManifestFile, ...]:
     """Return the manifests that a manifest list names.
 
     Raises:
+        InflatedTooLargeError: it is a bomb.
         Exception: whatever PyIceberg's reader meets in a file that is none.
     """
     with KnownFile[ManifestFile](list_file, LISTED) as file:
@@ -114,6 +164,7 @@ def read_live_entries(
     """Return the entries of a manifest whose files are live, with what they inherit from it.
 
     Raises:
+        InflatedTooLargeError: it is a bomb.
         EOFError: there are fewer than the list counts: an Avro file can end after any block.
         Exception: whatever PyIceberg's reader meets in a file that is none.
     """

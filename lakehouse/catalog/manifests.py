@@ -26,7 +26,11 @@ from pyiceberg.manifest import (
 from pyiceberg.typedef import Record
 
 from lakehouse.catalog.avro_forms import FormedFile, FormedManifest, list_form, manifest_form
-from lakehouse.catalog.avro_reading import read_list, read_live_entries
+from lakehouse.catalog.avro_reading import (
+    InflatedTooLargeError,
+    read_list,
+    read_live_entries,
+)
 from lakehouse.catalog.byte_files import BytesInput, BytesOutput
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import UnreadableFileError
@@ -248,6 +252,8 @@ class Manifests:
             yield
         except ObjectNotFoundError:
             raise
+        except InflatedTooLargeError as error:
+            raise UnreadableFileError(self._store.key(location), str(error)) from error
         except Exception as error:  # PyIceberg raises whatever its Avro reader meets
             raise UnreadableFileError(self._store.key(location), type(error).__name__) from error
 
