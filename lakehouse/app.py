@@ -66,7 +66,15 @@ from lakehouse.query.routes import QueriesController, SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
-from lakehouse.state import DataDirectory, Lease, LeaseLostError, State, keep_expiring, keep_lease
+from lakehouse.state import (
+    DataDirectory,
+    Lease,
+    LeaseLostError,
+    State,
+    keep_expiring,
+    keep_lease,
+    open_state,
+)
 from lakehouse.storage import (
     LocalObjects,
     LocalStore,
@@ -132,7 +140,7 @@ async def open_lakehouse(
         settings = database_settings(config, directory, shares.duckdb)
         database = stack.enter_context(Database.open(settings))
         database.limit_spill(disk)
-        state = stack.enter_context(State.open(directory.catalog_file))
+        state = stack.enter_context(open_state(directory, config.catalog))
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         tokens = Tokens(state, secrets)
         limiter = await stack.enter_async_context(Limiter(state).open())

@@ -115,7 +115,9 @@ async def serve(
         unwrapped(),
         Ending.on_signals() as ending,
         bound(host, port) as listener,
-        DataDirectory.open(data_dir, address=address) as directory,
+        DataDirectory.open(
+            data_dir, address=address, has_catalog=config.catalog.uri is None
+        ) as directory,
     ):
         async with open_lakehouse(
             config, directory, secrets=secrets, stop=ending.break_off

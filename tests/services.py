@@ -21,7 +21,7 @@ from lakehouse.audit import Audit
 from lakehouse.auth import Entrance, Limiter, Tokens
 from lakehouse.config import AuditConfig
 from lakehouse.observability import Metrics
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
 
 ROOT = Path(__file__).parent.parent
 POLL_S = 0.05
@@ -104,7 +104,7 @@ OPEN = ExitStack()
 def scratch() -> State:
     """Return a state that no test reads."""
     folder = OPEN.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-scratch-"))
-    return OPEN.enter_context(State.open(Path(folder) / "catalog.db"))
+    return OPEN.enter_context(SqliteState.open(Path(folder) / "catalog.db"))
 
 
 def edge_of(app: Any, metrics: Metrics, **options: Any) -> Edge:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = AuditRow.__struct_fields__
 INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+RETURNING = f"{INSERT} RETURNING audit_id"
 ANSWERED = (
     "UPDATE audit SET status = ?, tables = ?, row_count = ?, received_bytes = ?, sent_bytes = ?,"
     " duration_s = ? WHERE audit_id = ?"
@@ -60,7 +61,7 @@ def store_with(tx: Transaction) -> list[tuple[Record, int]]:
     """
     asked = record().together or [record()]
     rows = [(each, each.row()) for each in asked if each.row is not None and each.audit_id is None]
-    return [(each, tx.execute(INSERT, values_of(row)).lastrowid or 0) for each, row in rows]
+    return [(each, tx.execute(RETURNING, values_of(row)).fetchone()[0]) for each, row in rows]
 
 
 def stored(found: Sequence[tuple[Record, int]]) -> None:

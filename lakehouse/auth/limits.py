@@ -183,7 +183,9 @@ class Limiter:
 def store(rows: Sequence[tuple[str, int, int, int]], tx: Transaction) -> None:
     tx.execute("DELETE FROM token_usage WHERE day < ?", (today(),))
     tx.executemany(
-        "INSERT OR REPLACE INTO token_usage (token_id, day, requests, rows) VALUES (?, ?, ?, ?)",
+        "INSERT INTO token_usage (token_id, day, requests, rows) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (token_id) DO UPDATE SET"
+        " day = excluded.day, requests = excluded.requests, rows = excluded.rows",
         rows,
     )
 

@@ -285,13 +285,15 @@ class Tokens:
             hash_of(secret),
         )
 
+        ends = ends_at.timestamp() if ends_at else None
+
         def work(tx: Transaction) -> None:
             tx.execute(f"INSERT INTO token ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", row)
             for each in ending:
                 tx.execute(
-                    "UPDATE token SET expires_at = min(coalesce(expires_at, 9e18), ?)"
-                    " WHERE token_id = ?",
-                    (ends_at.timestamp() if ends_at else None, each),
+                    "UPDATE token SET expires_at = ? WHERE token_id = ?"
+                    " AND (expires_at IS NULL OR expires_at > ?)",
+                    (ends, each, ends),
                 )
 
         self._state.write(work)

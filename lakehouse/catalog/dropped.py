@@ -42,10 +42,10 @@ SELECT = """
     SELECT table_uuid, table_namespace, table_name, metadata_location, dropped_at FROM dropped_table
 """
 LIVES_BELOW = """
-    SELECT 1 FROM iceberg_tables WHERE substr(metadata_location, 1, length(:folder)) = :folder
+    SELECT 1 FROM iceberg_tables WHERE substr(metadata_location, 1, length(?)) = ?
     UNION ALL
     SELECT 1 FROM dropped_table
-    WHERE substr(metadata_location, 1, length(:folder)) = :folder AND table_uuid <> :uuid
+    WHERE substr(metadata_location, 1, length(?)) = ? AND table_uuid <> ?
 """
 
 
@@ -78,7 +78,7 @@ class DroppedTables:
 
         def work(tx: Transaction) -> list[tuple[str, str, str, str, float]]:
             return tx.execute(
-                f"{SELECT} WHERE NOT purging AND dropped_at < ?"
+                f"{SELECT} WHERE purging = 0 AND dropped_at < ?"
                 " ORDER BY table_namespace, table_name, dropped_at DESC",
                 (before.timestamp() if before else float("inf"),),
             ).fetchall()
@@ -133,8 +133,11 @@ class DroppedTables:
                 (CATALOG_NAME, *found.name),
             )
             tx.execute(
-                "INSERT OR REPLACE INTO dropped_table (table_uuid, table_namespace, table_name,"
-                " metadata_location, dropped_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO dropped_table (table_uuid, table_namespace, table_name,"
+                " metadata_location, dropped_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (table_uuid) DO UPDATE SET purging = 0,"
+                " table_namespace = excluded.table_namespace, table_name = excluded.table_name,"
+                " metadata_location = excluded.metadata_location, dropped_at = excluded.dropped_at",
                 (known, *found.name, found.location, time.time()),
             )
             seal(tx)
@@ -257,7 +260,7 @@ class DroppedTables:
     def _own_folder(self, tx: Transaction, table: Dropped) -> str | None:
         """Return the key of the folder that holds this table and nothing else; None without."""
         folder, found, _ = table.location.rpartition("/metadata/")
-        values = {"folder": f"{folder}/", "uuid": table.uuid}
+        values = (*[f"{folder}/"] * 4, table.uuid)
         if not found or tx.execute(LIVES_BELOW, values).fetchone():
             return None
         key = self._store.key(folder)
@@ -267,7 +270,7 @@ class DroppedTables:
 
 def find_dropped(tx: Transaction, name: TableName, table_uuid: str | None) -> Dropped:
     rows = tx.execute(
-        f"{SELECT} WHERE NOT purging AND lower(table_namespace) = lower(?)"
+        f"{SELECT} WHERE purging = 0 AND lower(table_namespace) = lower(?)"
         " AND lower(table_name) = lower(?) ORDER BY dropped_at DESC",
         name,
     ).fetchall()

@@ -96,8 +96,9 @@ class Expiry:
         def note(tx: Transaction, tables: list[LoadedTable]) -> None:
             table_uuid = tables[0].metadata["table-uuid"]
             tx.executemany(
-                "INSERT OR REPLACE INTO expired_snapshot"
-                " (table_uuid, snapshot_id, manifest_list, expired_at) VALUES (?, ?, ?, ?)",
+                "INSERT INTO expired_snapshot (table_uuid, snapshot_id, manifest_list, expired_at)"
+                " VALUES (?, ?, ?, ?) ON CONFLICT (table_uuid, snapshot_id) DO UPDATE SET"
+                " manifest_list = excluded.manifest_list, expired_at = excluded.expired_at",
                 [
                     (table_uuid, each["snapshot-id"], each["manifest-list"], time.time())
                     for each in gone
@@ -168,7 +169,7 @@ class Expiry:
         def work(tx: Transaction) -> list[tuple[int, str]]:
             return tx.execute(
                 "SELECT snapshot_id, manifest_list FROM expired_snapshot WHERE table_uuid = ?"
-                " ORDER BY expired_at, rowid",
+                " ORDER BY expired_at, snapshot_id",
                 (table.metadata["table-uuid"],),
             ).fetchall()
 

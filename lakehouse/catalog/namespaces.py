@@ -38,10 +38,10 @@ class Namespaces:
 
         def work(tx: Transaction) -> Sequence[tuple[str]]:
             return tx.execute(
-                "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = :name"
-                " UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = :name"
+                "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = ?"
+                " UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = ?"
                 " ORDER BY 1",
-                {"name": CATALOG_NAME},
+                (CATALOG_NAME, CATALOG_NAME),
             ).fetchall()
 
         return [row[0] for row in self._state.read(work) if may_see(row[0])]

@@ -28,7 +28,7 @@ KEPT = "kept-by-recovery.txt"
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
     UNION ALL
-    SELECT table_namespace, table_name, metadata_location FROM dropped_table WHERE NOT purging
+    SELECT table_namespace, table_name, metadata_location FROM dropped_table WHERE purging = 0
 """
 """Of all tables but those of which a purge has begun: some of what they name is gone."""
 

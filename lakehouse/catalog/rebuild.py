@@ -244,7 +244,11 @@ class Rebuild:
                 assert plan.table
                 insert(tx, plan.name, plan.table.location)
             for values in registered:
-                tx.execute("INSERT OR IGNORE INTO registered_object VALUES (?, ?, ?)", values)
+                tx.execute(
+                    "INSERT INTO registered_object (object_key, table_uuid, dataset)"
+                    " VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    values,
+                )
 
         for folder, why in self._left().items():
             keep(self._store, folder, f"`lakehouse catalog rebuild` left files here: {why}.")

@@ -40,7 +40,7 @@ POINTERS = """
     SELECT 0, table_namespace, table_name, metadata_location FROM iceberg_tables
     WHERE catalog_name = ? AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)
     UNION ALL
-    SELECT 1, table_namespace, table_name, metadata_location FROM dropped_table WHERE NOT purging
+    SELECT 1, table_namespace, table_name, metadata_location FROM dropped_table WHERE purging = 0
 """
 
 
@@ -315,9 +315,10 @@ class Relocation:
                 values,
             )
         # Files that were to be deleted: nothing names them any more, so they go as orphans.
-        for row in tx.execute("SELECT rowid, manifest_list FROM expired_snapshot").fetchall():
-            if self._is_old(row[1]):
-                tx.execute("DELETE FROM expired_snapshot WHERE rowid = ?", (row[0],))
+        sql = "SELECT DISTINCT manifest_list FROM expired_snapshot"
+        for (location,) in tx.execute(sql).fetchall():
+            if self._is_old(location):
+                tx.execute("DELETE FROM expired_snapshot WHERE manifest_list = ?", (location,))
 
 
 def where(place: Place) -> tuple[str, tuple[str, str, str]]:

@@ -404,11 +404,11 @@ def find_namespace(tx: Transaction, name: str) -> str | None:
     """Return a namespace as it was created; other writers make one by a table in it."""
     row = tx.execute(
         "SELECT namespace FROM iceberg_namespace_properties"
-        " WHERE catalog_name = :catalog AND lower(namespace) = lower(:name)"
+        " WHERE catalog_name = ? AND lower(namespace) = lower(?)"
         " UNION SELECT table_namespace FROM iceberg_tables"
-        " WHERE catalog_name = :catalog AND lower(table_namespace) = lower(:name)"
+        " WHERE catalog_name = ? AND lower(table_namespace) = lower(?)"
         " LIMIT 1",
-        {"catalog": CATALOG_NAME, "name": name},
+        (CATALOG_NAME, name) * 2,
     ).fetchone()
     return row[0] if row else None
 

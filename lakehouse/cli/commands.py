@@ -501,6 +501,7 @@ def catalog_rebuild(**options: Any) -> None:
     metavar="TABLE",
     help="Take this table out of the catalog instead; its files stay. May be repeated.",
 )
+@config_option
 @json_option
 def catalog_relocate(**options: Any) -> None:
     """Tell the tables that the warehouse was moved from OLD to NEW.
@@ -511,6 +512,32 @@ def catalog_relocate(**options: Any) -> None:
     from lakehouse.cli import recovering
 
     recovering.relocate(**options)
+
+
+@catalog.command(
+    "move",
+    epilog=after(
+        "lakehouse catalog move --data /var/lib/lakehouse --config /etc/lakehouse/lakehouse.toml",
+    ),
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="The data directory; no server may hold it. Default: the configuration's.",
+)
+@config_option
+@json_option
+def catalog_move(**options: Any) -> None:
+    """Put catalog.db into the PostgreSQL that catalog.uri names.
+
+    Tables, tokens, keys, jobs and the audit log, in one transaction, into a database or schema
+    that holds none yet. The file stays beside under another name.
+    """
+    from lakehouse.cli import recovering
+
+    recovering.move(**options)
 
 
 @lakehouse.command(

@@ -1,4 +1,4 @@
-"""`backup`, `restore`, `catalog rebuild` and `catalog relocate`: what they did, or would do."""
+"""`backup`, `restore`, and what `catalog` does: what they did, or would do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,11 @@ from lakehouse.cli.jobs import bar
 from lakehouse.cli.settings import settings
 from lakehouse.cli.where import NothingToRecoverError, connected, on_directory
 from lakehouse.client import Client
+from lakehouse.config import data_directory, variable_of
 from lakehouse.recovery import BackupReport, Rebuilt, relocate_directory, verify
 from lakehouse.recovery import rebuild as rebuild_catalog
 from lakehouse.recovery import restore as restore_backup
+from lakehouse.state import move_catalog
 
 
 def backup(
@@ -145,12 +147,18 @@ def count(rows: int | None) -> str:
 
 
 def relocate(
-    old: str, new: str, data_dir: Path | None, without: Sequence[str], as_json: bool
+    old: str,
+    new: str,
+    data_dir: Path | None,
+    config_file: Path | None,
+    without: Sequence[str],
+    as_json: bool,
 ) -> None:
+    config = settings(config_file).catalog
     path = data_dir or Path(new.removeprefix("file://")).absolute().parent
-    if not (path / "catalog.db").exists():
+    if not (path / ("catalog.db" if config.uri is None else "format")).exists():
         raise NothingToRecoverError(path)
-    moved = relocate_directory(path, old, new, without=without)
+    moved = relocate_directory(path, old, new, config, without=without)
     if as_json:
         output.emit({"tables": moved})
         return
@@ -158,3 +166,18 @@ def relocate(
         [("table", ""), ("snapshots", "long"), ("note", "")],
         [(each.table, each.snapshots, each.note or "") for each in moved],
     )
+
+
+def move(data_dir: Path | None, config_file: Path | None, as_json: bool) -> None:
+    config = settings(config_file)
+    if config.catalog.uri is None:
+        raise click.UsageError(
+            "say where it goes: set catalog.uri in the configuration, or"
+            f" {variable_of('catalog.uri')}=postgresql://user@host/database"
+        )
+    path = (data_dir or data_directory(config)).absolute()
+    count, kept = move_catalog(path, config.catalog)
+    if as_json:
+        output.emit({"tables": count, "uri": config.catalog.uri, "kept": str(kept)})
+        return
+    output.facts([("moved to", config.catalog.uri), ("tables", count), ("file before", str(kept))])

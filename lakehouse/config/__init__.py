@@ -19,7 +19,14 @@ from lakehouse.config.config import (
     is_loopback,
 )
 from lakehouse.config.errors import BrokenRulesError, WrongSettingsError
-from lakehouse.config.loading import PREFIX, Setting, data_directory, effective, load_config
+from lakehouse.config.loading import (
+    PREFIX,
+    Setting,
+    data_directory,
+    effective,
+    load_config,
+    variable_of,
+)
 from lakehouse.config.memory import (
     MEMORY_SHARE,
     MemoryShares,
@@ -28,7 +35,7 @@ from lakehouse.config.memory import (
     memory_bytes,
     memory_shares,
 )
-from lakehouse.config.secrets import TOKEN_VARIABLE, take_tokens
+from lakehouse.config.secrets import TOKEN_VARIABLE, catalog_password, take_tokens
 
 __all__ = [
     "BODY_MAX_BYTES",
@@ -54,6 +61,7 @@ __all__ = [
     "StorageConfig",
     "WrongSettingsError",
     "available_memory_bytes",
+    "catalog_password",
     "data_directory",
     "default_memory_bytes",
     "effective",
@@ -62,4 +70,5 @@ __all__ = [
     "memory_bytes",
     "memory_shares",
     "take_tokens",
+    "variable_of",
 ]

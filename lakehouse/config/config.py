@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -157,12 +158,33 @@ class StorageConfig(Section, frozen=True):
 
 
 class CatalogConfig(Section, frozen=True):
-    """Tables and what the catalog keeps of requests."""
+    """Where the catalog lies, and what it keeps of requests."""
 
+    uri: str | None = None
+    """`postgresql://user@host/database`, without a password. Unset: in the data directory."""
+    password_file: Path | None = None
+    """File with the password for `uri`. Unset: systemd's credential `catalog-password`, or none."""
+    connections_max: Annotated[int, msgspec.Meta(ge=2)] = 8
+    """Connections to `uri` at once; who finds none within 5 s gets 503."""
     idempotency_keys_days: Positive = 30
     """Days that an idempotency key and its answer are kept."""
     backup_interval_s: Positive = 300
-    """Seconds between copies of `catalog.db` into the warehouse."""
+    """Seconds between copies of the catalog into the warehouse."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.uri is None:
+            if self.password_file is not None:
+                yield "password_file", "is of catalog.uri, which is not set"
+            return
+        try:
+            parts = urlsplit(self.uri)
+        except ValueError:
+            yield "uri", "is no address: postgresql://user@host/database"
+            return
+        if parts.scheme not in ("postgresql", "postgres"):
+            yield "uri", "is no address of PostgreSQL: postgresql://user@host/database"
+        elif parts.password is not None or "password" in parse_qs(parts.query):
+            yield "uri", "holds a password: put that into a file, and set catalog.password_file"
 
 
 class IngestConfig(Section, frozen=True):

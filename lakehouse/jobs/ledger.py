@@ -13,7 +13,10 @@ from lakehouse.state import State, Transaction
 COLUMNS = Job.__struct_fields__
 TIMES = ("created_at", "started_at", "ended_at")
 DOCUMENTS = ("error", "result")
-PUT = f"INSERT OR REPLACE INTO job ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+PUT = (
+    f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in COLUMNS)}"
+)
 SAVE_PROGRESS = "UPDATE job SET phase = ?, done = ?, total = ? WHERE id = ? AND ended_at IS NULL"
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM job"
 DAY_S = 86_400

@@ -24,9 +24,9 @@ class Ledger:
         """
 
         def work(tx: Transaction) -> int:
-            row = tx.execute(
+            (run_id,) = tx.execute(
                 f"INSERT INTO maintenance_run (table_uuid, {COLUMNS})"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING run_id",
                 (
                     table_uuid,
                     run.table or "",
@@ -38,10 +38,9 @@ class Ledger:
                     run.started_at.timestamp(),
                     run.duration_s,
                 ),
-            )
-            run_id = row.lastrowid or 0
+            ).fetchone()
             tx.execute("DELETE FROM maintenance_run WHERE run_id <= ?", (run_id - KEPT_ROWS,))
-            return run_id
+            return int(run_id)
 
         return msgspec.structs.replace(run, run_id=self._state.write(work, notable=False))
 

@@ -37,7 +37,7 @@ from lakehouse.recovery.errors import (
     UnreadableError,
 )
 from lakehouse.recovery.models import BackedUpFile, Backup, BackupReport
-from lakehouse.state import State, sync_directory
+from lakehouse.state import SqliteState, State, sync_directory
 from lakehouse.storage import LocalStore
 
 RECORD = "backup.json"
@@ -154,7 +154,7 @@ class Backups:
             self._state.copy_to(catalog)
             wanted: set[str] = set()
             missing: dict[str, NeededFile] = {}
-            with State.open(catalog) as copy:
+            with SqliteState.open(catalog) as copy:
                 for file in self._needed(copy):
                     wanted.add(file.key)
                     if file.key not in run.done and not self._copy(run, file):

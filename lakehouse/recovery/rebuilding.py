@@ -8,7 +8,7 @@ import msgspec
 
 from lakehouse.catalog import Rebuild, RebuildReport
 from lakehouse.recovery.errors import NoWarehouseError
-from lakehouse.state import State, damage_in, held_as_it_is, replace_catalog
+from lakehouse.state import SqliteState, damage_in, held_as_it_is, replace_catalog
 from lakehouse.storage import COPY_KEY, LocalStore
 
 
@@ -41,7 +41,7 @@ def rebuild(path: Path, *, apply: bool) -> Rebuilt:
         with TemporaryDirectory(dir=path / "spool", prefix="rebuild-") as folder:
             new = Path(folder) / "catalog.db"
             words = begin(store, new)
-            with State.open(new) as state:
+            with SqliteState.open(new) as state:
                 plan = Rebuild(state, store)
                 if apply:
                     plan.apply()

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lakehouse.catalog import RelocatedTable, parse_table_name, relocate
+from lakehouse.config import CatalogConfig
 from lakehouse.recovery.errors import OtherWarehouseError
-from lakehouse.state import DataDirectory, State
+from lakehouse.state import DataDirectory, Lease, open_state
 from lakehouse.storage import LocalStore
 
 
 def relocate_directory(
-    path: Path, old: str, new: str, *, without: Sequence[str] = ()
+    path: Path, old: str, new: str, config: CatalogConfig, *, without: Sequence[str] = ()
 ) -> list[RelocatedTable]:
     """Rewrite the metadata of every table that was written under `old`.
 
@@ -18,6 +19,7 @@ def relocate_directory(
         path: of the data directory.
         old: where its warehouse lay.
         new: where it lies.
+        config: where its catalog lies.
         without: names of tables to leave behind.
 
     Raises:
@@ -29,5 +31,9 @@ def relocate_directory(
     if Path(new.removeprefix("file://")).resolve() != root:
         raise OtherWarehouseError(new, root)
     names = [parse_table_name(each) for each in without]
-    with DataDirectory.open(path) as directory, State.open(directory.catalog_file) as state:
+    with (
+        DataDirectory.open(path, has_catalog=config.uri is None) as directory,
+        open_state(directory, config) as state,
+        Lease.hold(state, directory.owner_id),
+    ):
         return relocate(state, LocalStore(directory.warehouse), old, without=names)

@@ -10,7 +10,7 @@ from lakehouse.recovery.backups import RECORD, check, newest, read_record
 from lakehouse.recovery.copying import copy_file, filling, sync_tree
 from lakehouse.recovery.errors import BackupDamagedError, NoBackupError, NotEmptyError
 from lakehouse.recovery.models import Backup, RestoreReport
-from lakehouse.state import State, begun_restore, held_as_it_is
+from lakehouse.state import SqliteState, begun_restore, held_as_it_is
 from lakehouse.storage import LocalStore
 
 
@@ -86,7 +86,7 @@ def put_back(folder: Path, record: Backup, path: Path, without: Sequence[str]) -
     if copied != record.catalog:
         raise BackupDamagedError(folder, ["catalog.db is not what was backed up"])
     store = LocalStore(warehouse)
-    with State.open(catalog) as state:
+    with SqliteState.open(catalog) as state:
         if str(store.root) != record.warehouse:
             names = [parse_table_name(each) for each in without]
             with suppress(NothingToRelocateError):  # a backup without tables

@@ -11,11 +11,15 @@ from lakehouse.state.errors import (
     DataDirectoryInUseError,
     LeaseLostError,
     StateTooNewError,
+    UniqueViolationError,
 )
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
 from lakehouse.state.files import sync_directory
 from lakehouse.state.lease import Lease, keep_lease
-from lakehouse.state.state import State, Transaction, UniqueViolationError, damage_in
+from lakehouse.state.opening import move_catalog, open_state
+from lakehouse.state.sqlite import SqliteState, damage_in
+from lakehouse.state.state import State
+from lakehouse.state.transactions import Transaction
 
 __all__ = [
     "CatalogInUseError",
@@ -23,6 +27,7 @@ __all__ = [
     "DataDirectoryInUseError",
     "Lease",
     "LeaseLostError",
+    "SqliteState",
     "State",
     "StateTooNewError",
     "Transaction",
@@ -33,6 +38,8 @@ __all__ = [
     "held_as_it_is",
     "keep_expiring",
     "keep_lease",
+    "move_catalog",
+    "open_state",
     "replace_catalog",
     "sync_directory",
 ]

@@ -26,7 +26,7 @@ from lakehouse.state.errors import (
 )
 from lakehouse.state.files import empty, sync_directory, write_whole
 from lakehouse.state.migrations import FORMAT
-from lakehouse.state.state import connect, copy_database, merge_log, open_writer, step_of
+from lakehouse.state.sqlite import connect, copy_database, merge_log, open_writer, step_of
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,15 @@ class DataDirectory:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, *, address: str | None = None) -> Iterator[Self]:
+    def open(
+        cls, path: Path, *, address: str | None = None, has_catalog: bool = True
+    ) -> Iterator[Self]:
         """Make the directory if need be, lock it, bring it to our format, empty its spool.
 
         Args:
             path: made with mode 0700.
             address: where this process will be reached; the next one that wants in is told.
+            has_catalog: whether the catalog lies in it; else it is in PostgreSQL.
 
         Raises:
             DataDirectoryInUseError: another process holds it; the message names that process.
@@ -90,7 +93,8 @@ class DataDirectory:
         make_private(path)
         with locked(path, address):
             found = read_format(path)
-            refuse_lost_catalog(path)
+            if has_catalog:
+                refuse_lost_catalog(path)
             if found is not None and found < FORMAT:
                 bring_up(path, found)
             empty(path / "spool")
@@ -129,10 +133,15 @@ def refuse_lost_catalog(path: Path) -> None:
     """
     if (path / CATALOG).exists() and step_of(path / CATALOG) > 0:
         return  # of 0 is an empty file, or a database that is not ours
+    if has_tables(path):
+        raise CatalogLostError(path)
+
+
+def has_tables(path: Path) -> bool:
+    """Whether tables lie in a directory, or a copy of a catalog that names some."""
     warehouse = path / "warehouse"
     left = [warehouse / "_catalog" / CATALOG, *warehouse.glob("tables/*/*/metadata")]
-    if any(each.exists() for each in left):
-        raise CatalogLostError(path)
+    return any(each.exists() for each in left)
 
 
 def replace_catalog(path: Path, new: Path) -> Path | None:

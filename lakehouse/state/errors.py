@@ -7,6 +7,8 @@ from lakehouse.errors import (
     ConflictError,
     InsufficientStorageError,
     InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
     UnavailableError,
     UnprocessableError,
 )
@@ -47,6 +49,21 @@ class CatalogLostError(UnprocessableError):
         )
 
 
+class CatalogNotMovedError(UnprocessableError):
+    """There are two catalogs, and which one is meant is not ours to guess."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} has a catalog.db, and catalog.uri names PostgreSQL; `lakehouse catalog move"
+            f" --data {path}` puts what is in the file there (docs/postgresql.md)"
+        )
+
+
+class NoCatalogError(NotFoundError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is no catalog.db in {path}: nothing to move")
+
+
 class StateBusyError(UnavailableError):
     """Surely not committed."""
 
@@ -85,3 +102,44 @@ class LeaseLostError(ConflictError):
 
     def __init__(self) -> None:
         super().__init__("another server has taken the lease on the catalog; this one must stop")
+
+
+class StateUnreachableError(UnavailableError):
+    """Surely not committed."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"the catalog database {place} does not answer ({reason}); nothing was changed, try"
+            " again"
+        )
+
+
+class StateUnknownError(OutcomeUnknownError):
+    """The connection broke while it committed: the change is there or not."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the catalog database broke off while it committed ({reason}): the change is there,"
+            " or it is not; look before you ask again"
+        )
+
+
+class UniqueViolationError(Exception):
+    """A row with that key is there already."""
+
+
+class StateRefusedError(InvalidInputError):
+    """The database server answers, and refuses us."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"the catalog database {place} cannot be used: {reason}")
+
+
+class CatalogNotEmptyError(ConflictError):
+    retryable = False
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"the catalog database {place} has tables or tokens already; nothing was changed."
+            " Name an empty database or schema"
+        )

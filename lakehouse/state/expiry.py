@@ -7,7 +7,8 @@ from functools import partial
 import anyio
 
 from lakehouse.lanes import on_thread
-from lakehouse.state.state import State, Transaction
+from lakehouse.state.state import State
+from lakehouse.state.transactions import Transaction
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ import anyio
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.state.errors import CatalogInUseError, LeaseLostError
-from lakehouse.state.state import State, Transaction
+from lakehouse.state.state import State
+from lakehouse.state.transactions import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ class Lease:
         token = str(uuid.uuid4())
         state.write(lambda tx: take(tx, owner_id, token, address), notable=False)
         lease = cls(state, token)
+        state.guard(token)
         try:
             yield lease
         finally:
             with suppress(LakehouseError):  # it expires by itself
                 lease.release()
+            state.guard(None)
 
     def renew(self) -> None:
         """Say that we are still here; `LeaseLostError` when somebody took over."""

@@ -1,95 +1,58 @@
-"""`catalog.db`: pointers, idempotency keys, registered objects and the lease, in SQLite.
+"""The state: pointers, tokens, idempotency keys, jobs, the audit log and the lease, in a database.
 
-Every transaction is on disk when it returns, by one fsync (`synchronous=FULL`). Reads run beside
-the one writer (WAL). Callers are on a worker thread already: a read takes microseconds.
+Every transaction is on disk when it returns. Callers are on a worker thread already.
 """
 
-import os
-import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeAlias, TypeVar
+from typing import TypeVar
 
-from lakehouse.state.errors import (
-    StateBusyError,
-    StateClosedError,
-    StateDamagedError,
-    StateFullError,
-)
-from lakehouse.state.files import sync_directory
-from lakehouse.state.migrations import migrate, step
+from lakehouse.state.errors import StateBusyError, StateClosedError
+from lakehouse.state.transactions import Transaction
 
 T = TypeVar("T")
-Transaction: TypeAlias = sqlite3.Connection
-UniqueViolationError: TypeAlias = sqlite3.IntegrityError
 
-BUSY_TIMEOUT_S = 5.0
 WRITE_WAIT_MAX_S = 30.0
 """How long a write waits for the writes of this process that came before it."""
-CLOSE_WAIT_MAX_MS = 500
-"""How long the last checkpoint waits for reads that still run."""
-READERS_IDLE_MAX = 16
-WAL_KEPT_BYTES = 64 * 1024 * 1024
-"""What the write-ahead log is cut back to after a long read had kept it growing."""
 
 
-class State:
-    """`catalog.db`, opened and migrated. Lives as long as the process holds the data directory."""
+class State(ABC):
+    """A database, opened and migrated: `SqliteState` or `PostgresState`.
 
-    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+    There is one writer at a time, whoever it is: what a transaction read stays so until it ends.
+    """
+
+    def __init__(self) -> None:
         self.revision = 0
         """Grows with each notable change by this process: equal numbers, equal contents."""
-        self._path = path
-        self._writer = writer
         self._writing = threading.Lock()
         self._writing_thread: int | None = None
-        self._idle: list[sqlite3.Connection] = []
-        self._idle_lock = threading.Lock()
         self._closed = False
+        self._held_under: str | None = None
 
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
-        """Open the database, made and migrated if need be, and close it at the end.
-
-        Raises:
-            StateTooNewError: a newer lakehouse wrote it.
-            StateDamagedError: it is no database.
-        """
-        writer = open_writer(path)
-        state = cls(path, writer)
-        try:
-            yield state
-        finally:
-            state.close()
-
+    @abstractmethod
     def read(self, work: Callable[[Transaction], T]) -> T:
-        """Return `work(connection)` over one consistent state of the database.
+        """Return `work(transaction)` over one consistent state of the database.
 
         Raises:
-            StateBusyError, StateClosedError: nothing was read.
+            StateBusyError, StateClosedError, StateUnreachableError: nothing was read.
         """
-        with self._reader() as connection, translated():
-            connection.execute("BEGIN")
-            try:
-                return work(connection)
-            finally:
-                connection.rollback()
 
     def write(self, work: Callable[[Transaction], T], *, notable: bool = True) -> T:
-        """Return `work(connection)`, committed and on disk; rolled back when it raises.
+        """Return `work(transaction)`, committed and on disk; rolled back when it raises.
 
-        A write inside a write would wait for itself: `work` uses the connection it is given.
+        A write inside a write would wait for itself: `work` uses the transaction it is given.
 
         Args:
             work: kept short, for all other writers wait.
             notable: whether the copy in the warehouse should follow; a heartbeat is not.
 
         Raises:
-            StateBusyError, StateClosedError, StateFullError: surely not committed.
+            StateBusyError, StateClosedError, StateFullError, StateUnreachableError: surely not
+                committed.
+            LeaseLostError: surely not committed; another server writes now.
         """
         assert self._writing_thread != threading.get_ident(), "a write inside a write"
         if not self._writing.acquire(timeout=WRITE_WAIT_MAX_S):
@@ -98,161 +61,33 @@ class State:
             if self._closed:
                 raise StateClosedError
             self._writing_thread = threading.get_ident()
-            with translated():
-                return self._write(work, notable)
+            result, has_changed = self._write(work)
         finally:
             self._writing_thread = None
             self._writing.release()
-
-    def _write(self, work: Callable[[Transaction], T], notable: bool) -> T:
-        changes = self._writer.total_changes
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(self._writer)
-            self._writer.commit()
-        except BaseException:
-            self._writer.rollback()
-            raise
-        if notable and self._writer.total_changes != changes:
+        if notable and has_changed:
             self.revision += 1
         return result
 
+    def guard(self, token: str | None) -> None:
+        """Have every write check, from now on, that the lease is still held under `token`.
+
+        Where nobody else can reach the database, the lock of its directory says so already.
+        """
+        self._held_under = token
+
+    @abstractmethod
+    def _write(self, work: Callable[[Transaction], T]) -> tuple[T, bool]:
+        """Return what `work` returned, and whether it changed anything."""
+
+    @abstractmethod
     def copy_to(self, path: Path) -> None:
-        """Write one consistent state of the database to a new file, while others read and write.
+        """Write one consistent state to a new SQLite file, while others read and write.
 
         The file stands alone: no write-ahead log belongs to it. It says when it was made, and
         nobody holds the lease in it.
         """
-        began_at = time.time()
-        with self._reader() as source, translated():
-            copy_database(source, path)
-        with closing(sqlite3.connect(path)) as copy, translated(), copy:
-            copy.execute("DELETE FROM lease")
-            copy.execute("DELETE FROM catalog_copy")
-            copy.execute("INSERT INTO catalog_copy (began_at) VALUES (?)", (began_at,))
 
+    @abstractmethod
     def close(self) -> None:
-        """Close every connection, with the write-ahead log merged into the file.
-
-        A write that runs is waited for; a read that runs closes its connection when it ends.
-        """
-        with self._writing:
-            with self._idle_lock:
-                self._closed = True
-                idle, self._idle = self._idle, []
-            for connection in idle:
-                connection.close()
-            try:
-                # A read that still runs keeps the log; the next start merges it.
-                self._writer.execute(f"PRAGMA busy_timeout = {CLOSE_WAIT_MAX_MS}")
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                self._writer.close()
-
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection of the caller's own, for as long as the block lasts."""
-        with self._idle_lock:
-            if self._closed:
-                raise StateClosedError
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = connect(self._path)
-            connection.execute("PRAGMA query_only = ON")
-        try:
-            yield connection
-        finally:
-            with self._idle_lock:
-                keep = not self._closed and len(self._idle) < READERS_IDLE_MAX
-                if keep:
-                    self._idle.append(connection)
-            if not keep:
-                connection.close()
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
-
-
-def open_writer(path: Path) -> sqlite3.Connection:
-    """Return the connection that writes, to a database that is there and migrated."""
-    with readable(path):
-        writer = connect(path)
-        try:
-            writer.execute("PRAGMA journal_mode = WAL")
-            writer.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-            migrate(writer, path)
-            sync_directory(path.parent)
-        except BaseException:
-            writer.close()
-            raise
-    return writer
-
-
-def step_of(path: Path) -> int:
-    """Return how many migrations the database at `path` has seen."""
-    with readable(path), closing(connect(path)) as connection:
-        return step(connection)
-
-
-def merge_log(path: Path) -> None:
-    """Merge the write-ahead log of a database that nobody has open, if it is one at all."""
-    with suppress(sqlite3.DatabaseError), closing(connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def damage_in(path: Path) -> str | None:
-    """Return why a database cannot be read; None when every page of it can."""
-    try:
-        with closing(connect(path)) as connection:
-            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    return None if found == "ok" else found
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Say which file it is, and what to do, when it is no database."""
-    try:
-        with translated():
-            yield
-    except sqlite3.DatabaseError as error:
-        if primary_code(error) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-            raise StateDamagedError(path, str(error)) from error
-        raise
-
-
-def copy_database(source: sqlite3.Connection, path: Path) -> None:
-    """Copy the database of a connection into a new file, synced, in one consistent step."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as target:
-        source.backup(target)  # all pages in one step: one read transaction, no restart
-        target.execute("PRAGMA journal_mode = DELETE")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise our own errors for what SQLite surely did not do; the rest passes through."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise StateBusyError from error
-        if primary_code(error) == sqlite3.SQLITE_FULL:
-            raise StateFullError from error
-        raise
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """Return the SQLite result code without its extension; 0 when there is none."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+        """Close every connection. A write that runs is waited for."""

@@ -14,7 +14,7 @@ from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.audit import Audit, AuditRow
 from lakehouse.auth import Grant, TokenCreate
 from lakehouse.config import AuditConfig, Config, ServerConfig
-from lakehouse.state import DataDirectory, State
+from lakehouse.state import DataDirectory, SqliteState, State
 from tests.services import client_of
 
 
@@ -40,7 +40,7 @@ def row_of(**fields: Any) -> AuditRow:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield state
 
 

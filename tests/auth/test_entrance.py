@@ -15,14 +15,14 @@ from lakehouse.auth import (
 )
 from lakehouse.auth.addresses import client_address, networks
 from lakehouse.auth.errors import ForeignAddressError
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 
 PROXY = networks(["10.0.0.7"])
 
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Iterator[Tokens]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield Tokens(state)
 
 

@@ -11,13 +11,13 @@ from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.auth import Caller, Grant, Limiter, Limits, TokenCreate
 from lakehouse.auth.limits import RateLimitedError, Usage, refill
 from lakehouse.config import Config
-from lakehouse.state import DataDirectory, State
+from lakehouse.state import DataDirectory, SqliteState, State
 from tests.services import client_of
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield state
 
 

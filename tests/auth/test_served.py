@@ -27,7 +27,7 @@ from lakehouse.errors import (
     UnauthenticatedError,
 )
 from lakehouse.local_socket import is_answered, listening, operator_path
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from tests.services import ServerProcess, environment, free_port, lakehouse_server
 
 LAKEHOUSE = [sys.executable, "-m", "lakehouse"]
@@ -272,7 +272,7 @@ def test_other_machines_need_a_token_and_the_word_of_the_operator(tmp_path: Path
 
     assert "server.external" in refused()
     data.mkdir(mode=0o700)
-    with State.open(data / "catalog.db") as state:
+    with SqliteState.open(data / "catalog.db") as state:
         soon = datetime.now(UTC) + timedelta(milliseconds=300)
         ended = auth.TokenCreate("ended", [auth.Grant("admin")], expires_at=soon)
         auth.Tokens(state).create(ended)

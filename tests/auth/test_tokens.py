@@ -25,7 +25,7 @@ from lakehouse.auth import (
 from lakehouse.auth.errors import ForeignAddressError
 from lakehouse.auth.secrets import DIGITS, check_digits, hash_of, new_secret
 from lakehouse.errors import InvalidInputError
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
 
 HERE = "127.0.0.1"
 ADMIN = [Grant("admin")]
@@ -34,7 +34,7 @@ READER = [Grant("reader", "sales")]
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield state
 
 

@@ -24,7 +24,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.catalog.metadata import Json, snapshot_of
 from lakehouse.database import Connection, Database, DatabaseSettings
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
 from lakehouse.storage import LocalStore
 
 PAIR = (Column("id", "long"), Column("name", "string"))
@@ -142,7 +142,7 @@ def settings_for(*directories: Path) -> DatabaseSettings:
 def open_lake(root: Path, database: Database) -> Iterator[Lake]:
     (root / "warehouse").mkdir(exist_ok=True)
     store = LocalStore(root / "warehouse")
-    with State.open(root / "catalog.db") as state, database.cursor() as cursor:
+    with SqliteState.open(root / "catalog.db") as state, database.cursor() as cursor:
         yield Lake(root, state, database, store, Catalog(state, store), cursor)
 
 

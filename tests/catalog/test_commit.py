@@ -36,7 +36,7 @@ from lakehouse.catalog.models import Table
 from lakehouse.catalog.tables import Change, Draft, LoadedTable
 from lakehouse.database import Database
 from lakehouse.errors import NotFoundError, UnavailableError
-from lakehouse.state import State, Transaction
+from lakehouse.state import SqliteState, Transaction
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of, settings_for
 
 ONE = rows_of("SELECT 1 AS id, 'x' AS name")
@@ -85,7 +85,7 @@ def test_sixteen_threads_appending_to_one_table_lose_nothing(lake: Lake) -> None
 
 def test_two_catalogs_over_one_database_lose_nothing(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
-    with State.open(lake.root / "catalog.db") as other_state:
+    with SqliteState.open(lake.root / "catalog.db") as other_state:
         catalogs = [lake.catalog, Catalog(other_state, lake.store)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: append(lake, catalogs[n % 2], "t", n), range(1, 65)))
@@ -119,7 +119,7 @@ def test_two_processes_lose_nothing(lake: Lake) -> None:
 
 
 def test_of_many_that_create_one_name_one_wins(lake: Lake) -> None:
-    with State.open(lake.root / "catalog.db") as other_state:
+    with SqliteState.open(lake.root / "catalog.db") as other_state:
         catalogs = [lake.catalog, Catalog(other_state, lake.store)]
 
         def create(number: int) -> bool:
@@ -160,7 +160,7 @@ def draft_of(**updates: str) -> Callable[[LoadedTable | None], Draft]:
 def test_a_commit_that_lost_is_built_again_on_what_won(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     shown: list[int] = []
-    with State.open(lake.root / "catalog.db") as other_state:
+    with SqliteState.open(lake.root / "catalog.db") as other_state:
         other = Catalog(other_state, lake.store)
 
         def build(current: LoadedTable | None) -> Draft:
@@ -182,7 +182,7 @@ def test_who_loses_again_and_again_gets_a_conflict(
 ) -> None:
     monkeypatch.setattr(tables_module, "BACKOFF_S", 0.0)
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
-    with State.open(lake.root / "catalog.db") as other_state:
+    with SqliteState.open(lake.root / "catalog.db") as other_state:
         other = Catalog(other_state, lake.store)
 
         def build(current: LoadedTable | None) -> Draft:
@@ -312,7 +312,7 @@ def test_when_the_first_load_cannot_be_sealed_there_is_no_table(lake: Lake) -> N
     assert lake.tree() == set()
 
 
-class Dying(State):
+class Dying(SqliteState):
     """A database whose connection breaks while it commits."""
 
     broken = False
@@ -476,6 +476,7 @@ def test_a_second_update_of_one_table_is_our_own_mistake(lake: Lake) -> None:
 def test_a_locked_database_is_a_clean_refusal(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     before = lake.tree()
+    assert isinstance(lake.state, SqliteState)
     lake.state._writer.execute("PRAGMA busy_timeout = 10")
     holder = sqlite3.connect(lake.root / "catalog.db", isolation_level=None)
     try:

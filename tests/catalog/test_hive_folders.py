@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lakehouse.catalog import Catalog, Column, Rows, TableRef, parse_table_name
 from lakehouse.database import Database, DatabaseSettings
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from lakehouse.storage import LocalStore
 
 
@@ -23,7 +23,7 @@ def test_a_folder_named_like_a_column_does_not_replace_its_values(tmp_path: Path
 
     with (
         Database.open(settings) as database,
-        State.open(root / "catalog.db") as state,
+        SqliteState.open(root / "catalog.db") as state,
         database.cursor() as cursor,
     ):
         catalog = Catalog(state, LocalStore(root / "warehouse"))

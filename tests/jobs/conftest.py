@@ -12,7 +12,7 @@ import pytest
 from lakehouse.api.problems import as_problem
 from lakehouse.config import JobsConfig
 from lakehouse.jobs import Job, JobHandle, Jobs
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield state
 
 

@@ -23,7 +23,7 @@ from lakehouse.config import QueryConfig
 from lakehouse.database import Database, DatabaseSettings
 from lakehouse.query import Query, Spool, StatementEnded
 from lakehouse.query.routes import SqlController
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from lakehouse.storage import LocalStore
 
 ROWS = 20_000
@@ -83,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
                 )
             )
         )
-        state = stack.enter_context(State.open(root / "catalog.db"))
+        state = stack.enter_context(SqliteState.open(root / "catalog.db"))
         catalog = Catalog(state, LocalStore(warehouse))
         port = free_port()
         server = SqlServer(f"http://127.0.0.1:{port}", port, database, catalog, spool_dir)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lakehouse.catalog import Catalog
 from lakehouse.database import Database, DatabaseSettings
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from lakehouse.storage import LocalStore
 
 
@@ -19,5 +19,5 @@ def open_lake(root: Path) -> Iterator[tuple[Database, Catalog]]:
         memory_max_bytes=1 << 30,
         temp_max_bytes=1 << 30,
     )
-    with Database.open(settings) as database, State.open(root / "catalog.db") as state:
+    with Database.open(settings) as database, SqliteState.open(root / "catalog.db") as state:
         yield database, Catalog(state, LocalStore(root / "warehouse"))

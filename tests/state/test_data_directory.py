@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse import __version__
-from lakehouse.state import DataDirectory, DataDirectoryInUseError, State, StateTooNewError
+from lakehouse.state import DataDirectory, DataDirectoryInUseError, SqliteState, StateTooNewError
 from lakehouse.state.errors import DataDirectoryUnusableError
 from lakehouse.state.migrations import FORMAT
 from tests.state.old import set_step, step_in, write_format_1
@@ -22,10 +22,10 @@ ADDRESS = "http://127.0.0.1:3110"
 
 HOLD = """
 import pathlib, sys, time
-from lakehouse.state import DataDirectory, Lease, State
+from lakehouse.state import DataDirectory, Lease, SqliteState
 
 with DataDirectory.open(pathlib.Path(sys.argv[1]), address="http://127.0.0.1:3110") as directory:
-    with State.open(directory.catalog_file) as state:
+    with SqliteState.open(directory.catalog_file) as state:
         with Lease.hold(state, directory.owner_id, address="http://127.0.0.1:3110"):
             print("ready", flush=True)
             time.sleep(60)
@@ -61,7 +61,7 @@ def test_a_new_directory_is_private_and_says_its_format(tmp_path: Path) -> None:
         assert mode(path) == 0o700
         assert directory.spool.is_dir()
         assert directory.warehouse.is_dir()
-        with State.open(directory.catalog_file):
+        with SqliteState.open(directory.catalog_file):
             pass
 
     assert (path / "format").read_text() == f"{FORMAT}\nwritten by lakehouse {__version__}\n"
@@ -166,7 +166,7 @@ def test_an_older_directory_is_migrated_after_a_copy(tmp_path: Path) -> None:
     write_format_1(path / "catalog.db")
     (path / "format").write_text("1\nwritten by lakehouse 0.0.1\n")
 
-    with DataDirectory.open(path) as directory, State.open(directory.catalog_file) as state:
+    with DataDirectory.open(path) as directory, SqliteState.open(directory.catalog_file) as state:
         tables = state.read(
             lambda tx: tx.execute("SELECT table_name FROM iceberg_tables").fetchall()
         )
@@ -194,7 +194,7 @@ def test_a_migration_that_was_killed_keeps_the_first_copy(tmp_path: Path) -> Non
 def test_a_draft_without_a_format_file_counts_as_what_its_catalog_is(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.mkdir()
-    with State.open(path / "catalog.db"):
+    with SqliteState.open(path / "catalog.db"):
         pass
 
     with DataDirectory.open(path):

@@ -10,7 +10,7 @@ from litestar.testing import AsyncTestClient
 
 from lakehouse.api.problems import EXCEPTION_HANDLERS
 from lakehouse.config import StorageConfig
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
 from lakehouse.storage import LocalObjects, LocalStore, Objects
 from lakehouse.storage.routes import StorageController
 
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "catalog.db") as state:
+    with SqliteState.open(tmp_path / "catalog.db") as state:
         yield state
 
 

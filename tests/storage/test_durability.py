@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[2]
 PUT = """
 import asyncio, os, pathlib, sys
 from lakehouse.config import StorageConfig
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from lakehouse.storage import LocalObjects, LocalStore, Objects
 
 async def body():
     yield b"bytes"
 
 root = pathlib.Path(sys.argv[1])
-with State.open(root / "catalog.db") as state:
+with SqliteState.open(root / "catalog.db") as state:
     objects = Objects(LocalObjects(LocalStore(root / "warehouse")), state, StorageConfig())
     os.path.exists("/begin")
     asyncio.run(objects.put("raw/a", body()))
@@ -30,7 +30,7 @@ with State.open(root / "catalog.db") as state:
 
 WRITE = """
 import os, pathlib, sys
-from lakehouse.state import State
+from lakehouse.state import SqliteState
 from lakehouse.storage import LocalStore
 
 root = pathlib.Path(sys.argv[1])
@@ -39,7 +39,7 @@ store.prepare("tables/t/data")
 folder = store.root / "tables/t/data/p=1"
 folder.mkdir()
 (folder / "0.parquet").write_bytes(b"rows")
-with State.open(root / "catalog.db") as state:
+with SqliteState.open(root / "catalog.db") as state:
     state.write(lambda tx: tx.execute("INSERT INTO registered_object VALUES ('a', 'b', 'c')"))
     os.path.exists("/begin")
     store.sync(["tables/t/data/p=1/0.parquet"])

@@ -1,0 +1,125 @@
+"""A real PostgreSQL for tests: one server for all of them, a schema for each."""
+
+import atexit
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from lakehouse.state.postgres import PostgresPlace
+from tests.services import free_port
+
+REQUIRED = "LAKEHOUSE_TEST_SERVICES"
+"""Set where every real server must be there: a test that finds none fails instead of skipping."""
+USER = "lake"
+START_TIMEOUT_S = 60
+
+
+@dataclass
+class PostgresServer:
+    folder: Path
+    port: int
+    binaries: Path
+
+    @property
+    def uri(self) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        self._run("pg_ctl", "-D", "data", "-o", options, "-l", "log", "-w", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; `immediate` is a crash."""
+        self._run("pg_ctl", "-D", "data", "-m", mode, "-w", "stop")
+
+    def kill(self) -> None:
+        """End the server process and, by that, all of its connections, with SIGKILL."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    def execute(self, sql: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """PostgreSQL refuses to run as root."""
+        user = "nobody" if os.getuid() == 0 else None
+        done = subprocess.run(
+            [self.binaries / program, *arguments],
+            cwd=self.folder,
+            user=user,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} {arguments}: {done.stderr}")
+
+
+def binaries() -> Path | None:
+    """Return the folder that PostgreSQL's programs are in; Debian has them off the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    named = shutil.which("initdb")
+    return found[-1].parent if found else Path(named).parent if named else None
+
+
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    """A server with no data, until the block ends."""
+    programs = binaries()
+    assert programs is not None, "ask `binaries` first"
+    folder = Path(tempfile.mkdtemp(prefix="lakehouse-postgres-"))
+    try:
+        server = PostgresServer(folder, free_port(), programs)
+        if os.getuid() == 0:
+            os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        server._run("initdb", "-D", "data", "-A", "trust", "-U", USER, "-N")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@cache
+def shared() -> PostgresServer:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running())
+
+
+def needed() -> None:
+    """Skip the test that calls this where there is no PostgreSQL, or fail where there must be."""
+    if binaries() is None:
+        why = "there is no PostgreSQL here: apt-get install postgresql"
+        (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
+
+
+@contextmanager
+def schema(server: PostgresServer | None = None) -> Iterator[PostgresPlace]:
+    """A schema with nothing in it, as a database of its own."""
+    needed()
+    server = server or shared()
+    name = f"t_{secrets.token_hex(6)}"
+    server.execute(f"CREATE SCHEMA {name}")
+    try:
+        yield PostgresPlace(f"{server.uri}?options=-csearch_path%3D{name}")
+    finally:
+        server.execute(f"DROP SCHEMA {name} CASCADE")
