@@ -9,6 +9,7 @@ import pytest
 from lakehouse import config as front_door
 from lakehouse.config import (
     BrokenRulesError,
+    CatalogConfig,
     Config,
     MemoryConfig,
     QueryConfig,
@@ -16,6 +17,7 @@ from lakehouse.config import (
     Setting,
     WrongSettingsError,
     available_memory_bytes,
+    catalog_password,
     data_directory,
     effective,
     load_config,
@@ -67,9 +69,10 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     values |= {"server.cors_origins": "https://a.example", "server.trusted_proxies": "10.0.0.0/8"}
     together = {"auth.proxy_user_header": "X-User", "auth.proxy_users": "ada=analysts"}
     together |= {"server.trusted_proxies": values["server.trusted_proxies"]}
-    values |= together
+    catalog = {"catalog.uri": "postgresql://lake@db/lake", "catalog.password_file": "/run/secret"}
+    values |= together | catalog
     given = values.get(name, str(default))
-    others = together if name.startswith("auth.proxy") else {}
+    others = {"auth.proxy": together, "catalog.pa": catalog}.get(name[:10], {})
     environ = {variable_of(each): value for each, value in others.items()}
     config = load_config(None, {**environ, variable_of(name): given})
 
@@ -80,6 +83,35 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
         assert value == tuple(given.split(", "))
     else:
         assert str(value) == given
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("mysql://db/lake", "no address of PostgreSQL"),
+        ("db/lake", "no address of PostgreSQL"),
+        ("postgresql://[db/lake", "no address"),
+        ("postgresql://lake:hunter2@db/lake", "holds a password"),
+        ("postgresql://db/lake?user=a&password=hunter2", "holds a password"),
+    ],
+)
+def test_the_catalog_is_named_without_its_password(uri: str, why: str) -> None:
+    with pytest.raises(WrongSettingsError, match=why) as raised:
+        load_config(None, {"LAKEHOUSE_CATALOG__URI": uri})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_password_of_the_catalog_comes_from_a_file_or_from_systemd(tmp_path: Path) -> None:
+    (tmp_path / "catalog-password").write_text("from systemd\n")
+    (tmp_path / "own").write_text(" of its own \n")
+    uri = "postgresql://db/lake"
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert catalog_password(CatalogConfig(uri=uri), environ) == "from systemd"
+    assert catalog_password(CatalogConfig(uri=uri), {}) is None
+    own = CatalogConfig(uri=uri, password_file=tmp_path / "own")
+    assert catalog_password(own, environ) == "of its own"
+    with pytest.raises(WrongSettingsError, match="nowhere cannot be read"):
+        catalog_password(CatalogConfig(uri=uri, password_file=tmp_path / "nowhere"), environ)
 
 
 def test_a_path_may_begin_with_the_home_directory() -> None:

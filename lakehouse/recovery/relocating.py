@@ -9,9 +9,11 @@ from lakehouse.recovery.errors import OtherWarehouseError
 from lakehouse.state import DataDirectory, Lease, open_state
 from lakehouse.storage import LocalStore
 
+HERE = CatalogConfig()
+
 
 def relocate_directory(
-    path: Path, old: str, new: str, config: CatalogConfig, *, without: Sequence[str] = ()
+    path: Path, old: str, new: str, config: CatalogConfig = HERE, *, without: Sequence[str] = ()
 ) -> list[RelocatedTable]:
     """Rewrite the metadata of every table that was written under `old`.
 
@@ -19,7 +21,7 @@ def relocate_directory(
         path: of the data directory.
         old: where its warehouse lay.
         new: where it lies.
-        config: where its catalog lies.
+        config: where its catalog lies; in the directory by default.
         without: names of tables to leave behind.
 
     Raises:

@@ -20,7 +20,6 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.metadata import Json, snapshot_of
 from lakehouse.catalog.tables import Change, Draft
 from lakehouse.cli import lakehouse
-from lakehouse.config import CatalogConfig
 from lakehouse.database import Database
 from lakehouse.recovery import relocate_directory
 from lakehouse.recovery.errors import OtherWarehouseError
@@ -247,7 +246,7 @@ def test_a_wrong_root_is_refused_and_the_right_one_named(
     with pytest.raises(NothingToRelocateError, match=f"{old}/warehouse"):
         relocate(new / "nowhere", new)
     with pytest.raises(OtherWarehouseError, match="not /elsewhere"):
-        relocate_directory(new, str(old / "warehouse"), "/elsewhere", CatalogConfig())
+        relocate_directory(new, str(old / "warehouse"), "/elsewhere")
 
 
 def test_a_pointer_of_which_nothing_lies_here_does_not_stop_a_start(

@@ -31,6 +31,7 @@ from lakehouse.state.errors import (
     CatalogNotMovedError,
     StateBusyError,
     StateRefusedError,
+    StateUnknownError,
     StateUnreachableError,
 )
 from lakehouse.state.migrations import FORMAT
@@ -205,7 +206,7 @@ def test_a_server_killed_under_load_loses_nothing_that_was_acknowledged(
                 except UnavailableError as error:
                     refused.append(error)
                     time.sleep(0.05)
-                except module.StateUnknownError:
+                except StateUnknownError:
                     continue  # it is there, or it is not
                 else:
                     acknowledged.append(key)
@@ -222,9 +223,7 @@ def test_a_server_killed_under_load_loses_nothing_that_was_acknowledged(
             for each in running:
                 each.result()
         assert refused
-        assert all(
-            "nothing was changed" in str(each) or "try again" in str(each) for each in refused
-        )
+        assert all("try again" in str(each) for each in refused)
         assert set(acknowledged) <= set(keys(state))
 
 
@@ -283,18 +282,18 @@ def test_a_catalog_file_is_moved_once_and_numbers_go_on(
         before.write(lambda tx: tx.execute(insert))
         for _ in range(3):
             before.write(lambda tx: tx.execute(run).fetchone())
-    with DataDirectory.open(data, has_catalog=False) as directory:
-        with pytest.raises(CatalogNotMovedError, match="catalog move"):
-            open_state(directory, config).__enter__()
+    not_moved = pytest.raises(CatalogNotMovedError, match="catalog move")
+    with DataDirectory.open(data, has_catalog=False) as directory, not_moved:
+        open_state(directory, config).__enter__()
 
     assert move_catalog(data, config)[0] == 1
 
     assert not (data / "catalog.db").exists()
-    with DataDirectory.open(data, has_catalog=False) as directory:
-        with open_state(directory, config) as state:
-            assert isinstance(state, PostgresState)
-            assert keys(state) == ["a", "b"]
-            assert state.write(lambda tx: tx.execute(run).fetchone()) == (4,)
+    moved = DataDirectory.open(data, has_catalog=False)
+    with moved as directory, open_state(directory, config) as state:
+        assert isinstance(state, PostgresState)
+        assert keys(state) == ["a", "b"]
+        assert state.write(lambda tx: tx.execute(run).fetchone()) == (4,)
     (kept,) = data.glob("catalog.db.moved-*")
     kept.rename(data / "catalog.db")
     with pytest.raises(CatalogNotEmptyError):

@@ -84,7 +84,7 @@ def test_a_write_that_raises_is_rolled_back(state: State) -> None:
 
 def test_a_read_cannot_write(state: State) -> None:
     refusal = sqlite3.OperationalError, psycopg.errors.ReadOnlySqlTransaction
-    with pytest.raises(refusal, match="read-?only"):
+    with pytest.raises(refusal, match=r"read-?only"):
         state.read(add("a"))
 
     assert state.read(count) == 0
