@@ -1,4 +1,4 @@
-"""The one door to `catalog.db`, and to the data directory that it lies in."""
+"""The one door to the catalog's database, a file or PostgreSQL, and to the data directory."""
 
 from lakehouse.state.data_directory import (
     DataDirectory,
