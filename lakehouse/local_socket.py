@@ -1,7 +1,9 @@
 """The socket by which the owner of a data directory reaches the server that holds it.
 
-It lies in the directory, which nobody else may enter, and has mode 0600: who can open it could
-as well read and write the files. No token is asked for there.
+It lies in the runtime directory that systemd gives to a service, else in the data directory, where
+a link leads to it in any case: who knows the directory needs to know nothing else. Nobody else may
+enter the two, and it has mode 0600: who can open it could as well read and write the files. No
+token is asked for there.
 """
 
 import os
@@ -17,7 +19,29 @@ PATH_MAX_BYTES = 100
 
 
 def operator_path(data_dir: Path) -> Path:
+    """Return where the socket of a data directory is found, or a link to it."""
     return data_dir.absolute() / NAME
+
+
+def listening_for_operator(data_dir: Path, backlog: int) -> socket.socket:
+    """Return the socket of a data directory, listening.
+
+    Raises:
+        OSError: as `listening`.
+    """
+    path, known = place_of(data_dir), operator_path(data_dir)
+    listener = listening(path, backlog)
+    if path != known:
+        known.unlink(missing_ok=True)
+        known.symlink_to(path)
+    return listener
+
+
+def place_of(data_dir: Path) -> Path:
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    path = Path(given) / NAME
+    # One service may start several servers.
+    return path if given and not is_answered(path) else operator_path(data_dir)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from lakehouse.config import (
     memory_bytes,
 )
 from lakehouse.errors import LakehouseError
-from lakehouse.local_socket import listening, operator_path
+from lakehouse.local_socket import listening_for_operator
 from lakehouse.state import DataDirectory
 from lakehouse.systemd import keep_patting, notify
 
@@ -326,7 +326,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 def for_operator(data_dir: Path) -> socket.socket | None:
     """Return the socket of the local operator; None where the file system has no sockets."""
     try:
-        return listening(operator_path(data_dir), BACKLOG)
+        return listening_for_operator(data_dir, BACKLOG)
     except OSError as error:
         log.warning("there is no socket for the local operator, who needs a token: %s", error)
         return None

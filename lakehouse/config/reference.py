@@ -78,6 +78,7 @@ def page() -> str:
     lines += ["## Variables that are no settings", "", "| Variable | Meaning |", "|---|---|"]
     lines += [f"| `{name}` | {text} |" for name, text in (SECRETS | OTHER_VARIABLES).items()]
     lines += ["| `STATE_DIRECTORY` | Set by systemd: where `data_dir` is when nothing says so. |"]
+    lines += ["| `RUNTIME_DIRECTORY` | Set by systemd: where the socket of the operator is. |"]
     lines += ["| `NOTIFY_SOCKET` | Set by systemd: told when the server is ready and stopping. |"]
     lines += ["| `WATCHDOG_USEC` | Set by systemd: how often it is told that the server lives. |"]
     lines += [

@@ -26,7 +26,12 @@ from lakehouse.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from lakehouse.local_socket import is_answered, listening, operator_path
+from lakehouse.local_socket import (
+    is_answered,
+    listening,
+    listening_for_operator,
+    operator_path,
+)
 from lakehouse.state import SqliteState
 from tests.services import ServerProcess, environment, free_port, lakehouse_server
 
@@ -79,6 +84,40 @@ def test_the_socket_is_its_owners_alone_under_every_umask(
             assert is_answered(path)
     finally:
         os.umask(before)
+
+
+def test_the_socket_lies_in_the_runtime_directory_where_systemd_gives_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in ("run", "data", "other")]
+    for folder in folders:
+        folder.mkdir()
+    run, data, other = folders
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{run}:{tmp_path}/more")
+
+    for _ in range(2):  # the second one in the place of what the first has left
+        with listening_for_operator(data, 9):
+            path = operator_path(data)
+            assert path.readlink() == run / path.name
+            assert stat.S_IMODE((run / path.name).lstat().st_mode) == 0o600
+            assert is_answered(path)
+            with listening_for_operator(other, 9):  # of the same service
+                assert not operator_path(other).is_symlink()
+                assert is_answered(operator_path(other)) and is_answered(path)
+        assert not is_answered(path)
+
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    with listening_for_operator(data, 9):
+        assert not operator_path(data).is_symlink(), "no link to a place of before"
+
+
+def test_a_server_is_found_by_its_data_directory_wherever_its_socket_lies(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with lakehouse_server(tmp_path / "data", RUNTIME_DIRECTORY=str(run)) as server:
+        assert [each.name for each in run.iterdir()] == ["operator.sock"]
+        with owner_of(server) as owner:
+            assert owner.tokens.who_am_i().name == "local"
 
 
 def test_a_socket_leaves_the_umask_of_all_threads_alone(
