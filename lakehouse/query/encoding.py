@@ -42,6 +42,7 @@ JSON_SAFE = bytes(code for code in range(256) if code >= 0x20 and code not in b'
 CSV_SAFE = bytes(code for code in range(256) if code not in b'",\r\n')
 END = 2**31 - 1
 
+FEW_BYTES = 64 * 1024
 FEW_VALUES = 32
 ORJSON_AGREES = frozenset(
     pa.type_for_alias(name).id
@@ -68,7 +69,7 @@ def few_json_rows(batch: pa.RecordBatch) -> bytes | None:
 
     For a point read the kernels' fixed costs are most of the time: 130 µs against 10.
     """
-    if batch.num_rows * batch.num_columns > FEW_VALUES:
+    if batch.num_rows * batch.num_columns > FEW_VALUES or batch.nbytes > FEW_BYTES:
         return None
     if not all(kind.id in ORJSON_AGREES for kind in batch.schema.types):
         return None
@@ -99,8 +100,11 @@ def member(name: str, values: Column) -> Texts:
 def lines(texts: Texts, between: str) -> bytes:
     """Return all of `texts` in one piece, with `between` between them."""
     one: Any = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
-    data: bytes = pc.binary_join(one, between)[0].as_buffer().to_pybytes()
-    return data
+    # Its buffer, and not `[0]`: for a scalar Arrow copies the text with C++'s own `new`, whose
+    # failure nobody catches. Where there was no memory for it, the process was gone.
+    _, ends, data = pc.binary_join(one, between).buffers()
+    begin, end = memoryview(ends).cast("i")[:2]
+    return bytes(memoryview(data)[begin:end]) if data is not None else b""
 
 
 def fitting(texts: Texts, room_bytes: int, separator_bytes: int) -> int:

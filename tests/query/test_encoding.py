@@ -5,6 +5,8 @@ import csv
 import io
 import math
 import struct
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from threading import Event
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from lakehouse.query import encoding
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet, unique
 from lakehouse.query.running import Result, run
+from tests.services import environment
 
 BIG = 170141183460469231731687303715884105727
 
@@ -408,3 +411,35 @@ def test_days_beyond_python_are_right() -> None:
     assert encoding.far_date(0) == "1970-01-01"
     for days in range(-719_162, 2_932_896, 9_973):
         assert encoding.far_date(days) == (date(1970, 1, 1) + timedelta(days=days)).isoformat()
+
+
+WITHOUT_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+import pyarrow as pa
+from lakehouse.query.encoding import lines
+
+texts = pa.array(["x" * 1000] * 60_000)
+lines(texts[:10], ",")
+for room_mib in range(40, 121, 5):
+    used = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + room_mib * 1024**2, -1))
+    try:
+        lines(texts, ",")
+        print("whole")
+    except MemoryError:
+        print("no memory")
+"""
+
+
+def test_an_answer_without_memory_for_it_is_an_error_and_not_the_end_of_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MEMORY],
+        capture_output=True,
+        text=True,
+        env=environment(ARROW_DEFAULT_MEMORY_POOL="system"),
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split("\n")) == {"whole", "no memory", ""}
