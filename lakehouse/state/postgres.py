@@ -328,8 +328,12 @@ def unique() -> Iterator[None]:
 
 @lru_cache(maxsize=512)
 def in_postgres(sql: str) -> str:
-    """Return a statement with psycopg's places for parameters. No text in one has a `?`."""
-    return sql.replace("%", "%%").replace("?", "%s")
+    """Return a statement with psycopg's places for parameters. No text in one has a `?`.
+
+    Letters beyond ASCII have no case, as in SQLite, whatever the database's own collation says.
+    """
+    sql = sql.replace("%", "%%").replace("lower(?)", 'lower(CAST(? AS TEXT) COLLATE "C")')
+    return sql.replace("?", "%s")
 
 
 def clean(parameters: Sequence[object]) -> list[object]:
