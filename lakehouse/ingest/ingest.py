@@ -52,6 +52,7 @@ from lakehouse.disk import Disk
 from lakehouse.failpoints import reach
 from lakehouse.ingest.appending import Appending, Listener, LoadEnded, check_key_columns
 from lakehouse.ingest.columns import differences
+from lakehouse.ingest.converting import converted
 from lakehouse.ingest.csv import open_csv
 from lakehouse.ingest.errors import (
     BadRowsError,
@@ -68,7 +69,6 @@ from lakehouse.ingest.faults import (
     whole_file,
 )
 from lakehouse.ingest.formats import Readable, readable
-from lakehouse.ingest.json_documents import as_lines
 from lakehouse.ingest.models import (
     MERGES,
     DryRun,
@@ -309,10 +309,14 @@ class Ingest:
             encoding=options.encoding,
             limits=self.limits,
         )
-        if file.format == "json":
-            # It is about as large as what it is made of.
-            self.limits.take(0, file.path.stat().st_size)
-            file = as_lines(cursor, file, places[2], self.config.line_max_bytes)
+        file = converted(
+            cursor,
+            file,
+            places[2],
+            limits=self.limits,
+            element_max_bytes=self.config.line_max_bytes,
+            taster=self._taster,
+        )
         return file, places[3]
 
     def _open(
