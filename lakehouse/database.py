@@ -46,6 +46,9 @@ SPILL_SETTING = "max_temp_directory_size"
 SPILL_STEP_BYTES = 16 * 1024 * 1024
 SPILL_LOOK_S = 0.5
 IDLE_CURSORS_MAX = 32
+ARROW_ROWS = 2_048
+"""Of a batch where few rows are asked for. The engine reserves room for all of them, and by default
+for a million: 10 MiB for each column, so that one CSV of 300 columns had no memory in 1.5 GiB."""
 LANES_WAIT_S = 1.0
 ROOM_BYTES = 16 * 1024 * 1024
 """What Python needs to tell that there is no memory: the stack of a thread, objects."""
