@@ -21,10 +21,6 @@ proof *args:
 crash *args:
     {{ python }} -m tests.crash {{ args }}
 
-# install the real servers that tests use where they are there: PostgreSQL
-services:
-    .ci/services
-
 # send mutated files of every format to a real server, and see that each is answered as documented
 fuzz *args:
     {{ python }} -m tests.fuzz {{ args }}
@@ -65,6 +61,10 @@ smoke-fixtures:
 # a push runs `just verify` first
 install-hooks:
     git config core.hooksPath .githooks
+
+# have the real servers that tests use: MinIO is built (3 minutes, once), PostgreSQL installed
+services:
+    {{ python }} -m tests.install_services
 
 # write both lock files again from pyproject.toml; needs uv
 lock:

@@ -54,7 +54,7 @@ from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
 from lakehouse.jobs import Job, Jobs
 from lakehouse.jobs.routes import JobsController
-from lakehouse.lanes import Turns
+from lakehouse.lanes import Turns, on_thread
 from lakehouse.maintenance import Maintenance, MaintenanceRun
 from lakehouse.maintenance.routes import MaintenanceController
 from lakehouse.observability import Health, Metrics
@@ -67,6 +67,7 @@ from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
 from lakehouse.state import (
+    CatalogLostError,
     DataDirectory,
     Lease,
     LeaseLostError,
@@ -76,11 +77,14 @@ from lakehouse.state import (
     open_state,
 )
 from lakehouse.storage import (
-    LocalObjects,
     LocalStore,
     ObjectNotFoundError,
     Objects,
+    ObjectStore,
+    Store,
+    Warehouse,
     keep_copies,
+    open_warehouse,
 )
 from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
@@ -137,7 +141,9 @@ async def open_lakehouse(
     health, metrics = Health(disk), Metrics(__version__)
     turns = Turns()
     async with AsyncExitStack() as stack:
-        settings = database_settings(config, directory, shares.duckdb)
+        warehouse = open_warehouse(config.storage, directory.warehouse, directory.spool, disk)
+        await on_thread(partial(refuse_other, warehouse, config, directory))
+        settings = database_settings(config, directory, warehouse, shares.duckdb)
         database = stack.enter_context(Database.open(settings))
         database.limit_spill(disk)
         state = stack.enter_context(open_state(directory, config.catalog))
@@ -145,7 +151,10 @@ async def open_lakehouse(
         tokens = Tokens(state, secrets)
         limiter = await stack.enter_async_context(Limiter(state).open())
         audit = await stack.enter_async_context(Audit(state, config.audit).open())
-        store = open_store(directory, state, disk)
+        store = warehouse.store
+        await on_thread(partial(check_root, state, store))
+        if isinstance(store, LocalStore):
+            store.remove_unfinished()  # what a killed process left half written
         catalog = Catalog(
             state,
             store,
@@ -154,6 +163,8 @@ async def open_lakehouse(
         )
         holding, spilling = partial(keep_lease, lease), partial(database.keep_off_reserve, disk)
         keeping = chores_of(config, directory, state, store)
+        if warehouse.remote is not None:
+            keeping = (*keeping, database.keep_keys)
         await stack.enter_async_context(kept_up(stop, holding, spilling, *keeping))
         queries = Query(
             database,
@@ -187,7 +198,7 @@ async def open_lakehouse(
         )
         if config.maintenance.enabled:
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
-        objects = LocalObjects(store)
+        objects = warehouse.objects
         lakehouse = Lakehouse(
             config=config,
             health=health,
@@ -207,16 +218,17 @@ async def open_lakehouse(
             backups=Backups(state, store, config.backup),
             stop=stop,
         )
-        add_checks(lakehouse, directory, state)
+        add_checks(lakehouse, directory, state, warehouse)
         add_gauges(lakehouse)
         yield lakehouse
 
 
 def database_settings(
-    config: Config, directory: DataDirectory, memory_max_bytes: int
+    config: Config, directory: DataDirectory, warehouse: Warehouse, memory_max_bytes: int
 ) -> DatabaseSettings:
     return DatabaseSettings(
-        directories=(directory.warehouse, directory.spool),
+        directories=(warehouse.store.place, directory.spool),
+        remote=warehouse.remote,
         temp_dir=directory.spool / "duckdb",
         memory_max_bytes=memory_max_bytes,
         temp_max_bytes=config.query.spill_max_bytes,
@@ -227,16 +239,21 @@ def database_settings(
     )
 
 
-def open_store(directory: DataDirectory, state: State, disk: Disk) -> LocalStore:
-    """Return the warehouse, without what a killed process left half written.
+def refuse_other(warehouse: Warehouse, config: Config, directory: DataDirectory) -> None:
+    """Refuse a bucket that belongs to a catalog that we have not: its tables would be orphans.
 
     Raises:
-        TablesElsewhereError: it was moved, and its tables name where it was.
+        WarehouseOwnedError: it is another data directory's.
+        CatalogLostError: it is ours, and our catalog is gone.
+        StoreDownError, StoreRefusedError, NoBucketError: it does not answer, or not to us.
     """
-    store = LocalStore(directory.warehouse, disk)
-    check_root(state, store)
-    store.remove_unfinished()
-    return store
+    if warehouse.bucket is None:
+        return
+    warehouse.bucket.check()
+    warehouse.claim(directory.owner_id)
+    has_catalog = config.catalog.uri is not None or directory.catalog_file.exists()
+    if not has_catalog and warehouse.has_copy:
+        raise CatalogLostError(directory.path)
 
 
 def results_spool(config: Config, directory: DataDirectory, disk: Disk) -> Spool:
@@ -245,8 +262,8 @@ def results_spool(config: Config, directory: DataDirectory, disk: Disk) -> Spool
 
 
 def chores_of(
-    config: Config, directory: DataDirectory, state: State, store: LocalStore
-) -> tuple[Chore, Chore]:
+    config: Config, directory: DataDirectory, state: State, store: Store
+) -> tuple[Chore, ...]:
     """Return what keeps the state: its old rows go, and a copy of it lies in the warehouse."""
     settings = config.catalog
     return (
@@ -288,7 +305,7 @@ async def with_memory(chore: Chore) -> None:
             await asyncio.sleep(MEMORY_WAIT_S)
 
 
-def lookup_in(objects: LocalObjects) -> ObjectLookup:
+def lookup_in(objects: ObjectStore) -> ObjectLookup:
     """What the catalog may ask of storage: where an object lies, and its bytes."""
 
     def get(key: str) -> StoredObject:
@@ -300,7 +317,9 @@ def lookup_in(objects: LocalObjects) -> ObjectLookup:
     return ObjectLookup(get, lambda key: objects.open(key)[1])
 
 
-def add_checks(lakehouse: Lakehouse, directory: DataDirectory, state: State) -> None:
+def add_checks(
+    lakehouse: Lakehouse, directory: DataDirectory, state: State, warehouse: Warehouse
+) -> None:
     """Name every part of the process in `/ready`. A damaged table warns: the others are served."""
     health, catalog = lakehouse.health, lakehouse.catalog
 
@@ -320,7 +339,10 @@ def add_checks(lakehouse: Lakehouse, directory: DataDirectory, state: State) -> 
     health.add("database", select_one)
     health.add("state", read_state)
     health.add("catalog", list_names)
-    health.add("storage", partial(unwritable, directory.warehouse))
+    if warehouse.bucket is None:
+        health.add("storage", partial(unwritable, directory.warehouse))
+    else:
+        health.add("storage", warehouse.bucket.check)
     health.add("ingest", partial(unwritable, directory.spool))
     health.add("query", partial(unwritable, directory.spool))
     health.warn("the check of all tables", name_damages)

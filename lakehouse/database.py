@@ -1,6 +1,7 @@
 """One DuckDB for the whole process: many cursors, locked down, and never on the event loop."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false,background_thread:t
 import duckdb
 
 from lakehouse.disk import Disk, bytes_in
+from lakehouse.errors import LakehouseError
 
 T = TypeVar("T")
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -45,10 +47,15 @@ EXTENSIONS = ("avro", "iceberg", "httpfs")
 SPILL_SETTING = "max_temp_directory_size"
 SPILL_STEP_BYTES = 16 * 1024 * 1024
 SPILL_LOOK_S = 0.5
+KEYS_LOOK_S = 5.0
 IDLE_CURSORS_MAX = 32
-ARROW_ROWS = 2_048
-"""Of a batch where few rows are asked for. The engine reserves room for all of them, and by default
-for a million: 10 MiB for each column, so that one CSV of 300 columns had no memory in 1.5 GiB."""
+REMOTE_FAILURE = re.compile(r"HTTP Error: |for HTTP [A-Z]+ to '|\(HTTP code \d+")
+REMOTE_SETTINGS: Mapping[str, object] = {
+    # Each file that is written holds a part in memory, of a ten thousandth of the largest file.
+    "s3_uploader_max_filesize": "50GB",
+    "s3_uploader_thread_limit": 8,
+    "http_timeout": 15,
+}
 LANES_WAIT_S = 1.0
 ROOM_BYTES = 16 * 1024 * 1024
 """What Python needs to tell that there is no memory: the stack of a thread, objects."""
@@ -66,9 +73,26 @@ def literal(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """An object store that the engine reads and writes: one prefix of one bucket."""
+
+    place: str
+    """`s3://bucket/prefix`."""
+    endpoint: str
+    """`host:port`."""
+    has_tls: bool
+    region: str
+    path_style: bool
+    keys: Callable[[], tuple[str, str, str]]
+    """The access key, the secret key and the session token of now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
-    directories: tuple[Path, ...]
+    directories: tuple[Path | str, ...]
     """What DuckDB may read and write: the warehouse and the spool. Nothing else, ever."""
+    remote: Remote | None = None
+    """How it reaches a warehouse that is no directory."""
     temp_dir: Path
     memory_max_bytes: int
     temp_max_bytes: int
@@ -85,14 +109,59 @@ def beside(cursor: Connection) -> Connection:
     return other
 
 
+class Secret:
+    """The keys to the object store as the engine has them: those of now, at every statement.
+
+    `CREATE SECRET` is the one thing that still works behind the lock, so keys can change without a
+    new start. It is valid for the warehouse alone.
+    """
+
+    def __init__(self, connection: Connection, remote: Remote) -> None:
+        self._connection = connection
+        self._remote = remote
+        self._told: tuple[str, str, str] | None = None
+        self._telling = threading.Lock()
+
+    def renew(self) -> None:
+        """Tell the engine other keys, if there are. Without any it keeps those it has."""
+        try:
+            keys = self._remote.keys()
+        except LakehouseError:
+            return  # what needs them says so: the store does, by name
+        with self._telling:
+            if keys != self._told:
+                self._tell(keys)
+                self._told = keys
+
+    def _tell(self, keys: tuple[str, str, str]) -> None:
+        remote = self._remote
+        values: Mapping[str, object] = {
+            "key_id": keys[0],
+            "secret": keys[1],
+            **({"session_token": keys[2]} if keys[2] else {}),
+            "endpoint": remote.endpoint,
+            "region": remote.region,
+            "url_style": "path" if remote.path_style else "vhost",
+            "use_ssl": remote.has_tls,
+            "scope": f"{remote.place}/",
+        }
+        parts = ", ".join(f"{name} {setting(value)}" for name, value in values.items())
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.execute(f"CREATE OR REPLACE SECRET warehouse (TYPE s3, {parts})")
+            except duckdb.Error as error:  # its words may have the statement's
+                raise RuntimeError(f"the engine takes no keys: {type(error).__name__}") from None
+
+
 class Cursors:
     """Cursors of the instance; one that was left as it was opened is used again.
 
     Opening one is half of what `SELECT 1` costs: 0.3 of 0.6 ms.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, renew: Callable[[], None]) -> None:
         self._connection = connection
+        self._renew = renew
         self._idle: list[Connection] = []
         self._closed = False
 
@@ -100,12 +169,14 @@ class Cursors:
         """Return a cursor that nobody else has. Blocks for milliseconds under load."""
         if measured:
             return self.new(measured=True)
+        self._renew()
         try:
             return self._idle.pop()
         except IndexError:
             return self.new()
 
     def new(self, *, measured: bool = False) -> Connection:
+        self._renew()
         cursor = beside(self._connection)
         if measured:  # the bar is not drawn, but what it would show is counted
             cursor.execute("SET enable_progress_bar_print = false")
@@ -232,7 +303,9 @@ class Database:
     """The process's one DuckDB instance. Tables are files: it holds nothing but relations."""
 
     def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
-        self._cursors = Cursors(connection)
+        secret = Secret(connection, settings.remote) if settings.remote else None
+        self._renew = secret.renew if secret else lambda: None
+        self._cursors = Cursors(connection, self._renew)
         self._temp_dir = settings.temp_dir
         self._temp_max_bytes = settings.temp_max_bytes
         self._spill_max_bytes = settings.temp_max_bytes
@@ -292,6 +365,12 @@ class Database:
     def lane(self, lane: Lane) -> Threads:
         return self._lanes[lane]
 
+    async def keep_keys(self) -> None:
+        """Tell statements that run long of other keys to the object store, until cancelled."""
+        while True:
+            await on_thread(self._renew)
+            await anyio.sleep(KEYS_LOOK_S)
+
     async def keep_off_reserve(self, disk: Disk) -> None:
         """Let statements spill into the disk's room above its reserve alone, until cancelled."""
         while True:
@@ -311,6 +390,15 @@ class Database:
         with self.cursor() as cursor, suppress(EngineError):  # more is spilled by now: next time
             cursor.execute(f"SET GLOBAL {SPILL_SETTING} = '{limit}B'")
             self._spill_max_bytes = limit
+
+
+def is_of_remote(error: BaseException) -> bool:
+    """Whether an engine's error says that the object store failed, rather than a statement.
+
+    That a file is not there is the store's answer, and no failure.
+    """
+    text = str(error)
+    return bool(REMOTE_FAILURE.search(text)) and "404" not in text
 
 
 def wait_for_room() -> None:
@@ -354,6 +442,7 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "threads": settings.threads,
         "temp_directory": str(settings.temp_dir),
         SPILL_SETTING: f"{settings.temp_max_bytes}B",
+        **(REMOTE_SETTINGS if settings.remote else {}),
         # They belong to a cursor, and nothing else can be set for one before it is there.
         # The last one follows the room that the disk has.
         "allowed_configs": ["enable_progress_bar", "enable_progress_bar_print", SPILL_SETTING],

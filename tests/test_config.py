@@ -64,7 +64,11 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     default = FIELDS[name].default
     values = {"server.data_dir": "/srv/lake", "memory.max_bytes": str(1 << 30)}
     values |= {"server.allowed_hosts": "lake.example, lake2", "log.level": "DEBUG"}
-    values |= {"storage.put_max_bytes": "5", "disk.reserve_bytes": "0"}
+    values |= {
+        "storage.put_max_bytes": "5",
+        "storage.warehouse": "s3://lake/one",
+        "disk.reserve_bytes": "0",
+    }
     values |= {"backup.directories": "/a b, /c", "auth.open_routes": "/ready, /metrics"}
     values |= {"server.cors_origins": "https://a.example", "server.trusted_proxies": "10.0.0.0/8"}
     together = {"auth.proxy_user_header": "X-User", "auth.proxy_users": "ada=analysts"}

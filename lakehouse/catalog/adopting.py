@@ -40,7 +40,7 @@ from lakehouse.catalog.tables import NAME, Change, Draft, LoadedTable, Tables
 from lakehouse.catalog.types import Field, make_fields, paths, to_columns
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 FILES_MAX = 10_000
 METADATA_SUFFIX = ".metadata.json"
@@ -59,7 +59,7 @@ class Adopting:
     def __init__(
         self,
         state: State,
-        store: LocalStore,
+        store: Store,
         tables: Tables,
         manifests: Manifests,
         keys: IdempotencyKeys,

@@ -62,10 +62,15 @@ from lakehouse.catalog.tables import (
     may_read,
 )
 from lakehouse.catalog.types import to_columns
-from lakehouse.database import Connection, EngineInvalidInputError, EngineIOError
+from lakehouse.database import (
+    Connection,
+    EngineInvalidInputError,
+    EngineIOError,
+    is_of_remote,
+)
 from lakehouse.errors import LakehouseError
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store, StoreDownError
 
 
 class Catalog:
@@ -74,7 +79,7 @@ class Catalog:
     def __init__(
         self,
         state: State,
-        store: LocalStore,
+        store: Store,
         *,
         idempotency_keys_days: int = 30,
         partitions_max: int = 1000,
@@ -258,6 +263,8 @@ class Catalog:
             files = self._pruning.choose(cursor, table, snapshot, schema, where)
             relation = self._relations.get(cursor, table, snapshot, schema, files)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
+            if is_of_remote(error):
+                raise StoreDownError(self._store.place, "a file could not be read") from error
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):
                 raise

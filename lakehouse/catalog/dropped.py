@@ -33,7 +33,7 @@ from lakehouse.catalog.tables import (
 )
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 OURS_DEPTH = 3
 """A folder that we made for one table alone: `tables/<namespace>/<table>-<suffix>`."""
@@ -62,7 +62,7 @@ class Dropped:
 
 class DroppedTables:
     def __init__(
-        self, state: State, store: LocalStore, tables: Tables, is_read: Callable[[str], bool]
+        self, state: State, store: Store, tables: Tables, is_read: Callable[[str], bool]
     ) -> None:
         self._state = state
         self._store = store
@@ -98,7 +98,7 @@ class DroppedTables:
 
     def unfinished(self) -> Sequence[str]:
         """Return the UUIDs of tables whose purge was interrupted: `purge` them again."""
-        sql = "SELECT table_uuid FROM dropped_table WHERE purging <> 0"
+        sql = "SELECT table_uuid FROM dropped_table WHERE purging"
         return [row[0] for row in self._state.read(lambda tx: tx.execute(sql).fetchall())]
 
     def drop(

@@ -25,7 +25,7 @@ from lakehouse.catalog.metadata import MAIN, Json, snapshot_of
 from lakehouse.catalog.table import BY, TRACE_ID
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.observability import trace_id
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 CARRIED = "lakehouse.content-sha256"
 """What produced the rows: still true of a snapshot that only lays them out anew."""
@@ -64,7 +64,7 @@ class Sheets:
     """Writes the manifests and the list of one snapshot, and remembers their keys."""
 
     manifests: Manifests
-    store: LocalStore
+    store: Store
     metadata: Json
     snapshot_id: int
     commit_id: uuid.UUID = field(default_factory=uuid.uuid4)
@@ -147,7 +147,7 @@ class Sheets:
 
 def snapshot_draft(
     manifests: Manifests,
-    store: LocalStore,
+    store: Store,
     current: LoadedTable | None,
     edit: Edit,
     *,

@@ -33,7 +33,7 @@ from lakehouse.catalog.tables import LoadedTable, Tables
 from lakehouse.database import Connection, quoted
 from lakehouse.failpoints import reach
 from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 FILES_AT_ONCE = 500
 GONE = ""
@@ -82,7 +82,7 @@ class Erasing:
         tables: Tables,
         manifests: Manifests,
         relations: Relations,
-        store: LocalStore,
+        store: Store,
         rows: RowChanges,
         expiry: Expiry,
         orphans: Orphans,

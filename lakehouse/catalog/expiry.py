@@ -21,7 +21,7 @@ from lakehouse.catalog.rules import DELETES_FILES, Rules, expirable, switch
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 OURS = "tables/"
 """What maintenance deletes lies below this folder; registered objects do not."""
@@ -42,7 +42,7 @@ class Expiry:
     def __init__(
         self,
         state: State,
-        store: LocalStore,
+        store: Store,
         tables: Tables,
         manifests: Manifests,
         relations: Relations,

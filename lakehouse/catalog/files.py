@@ -9,7 +9,7 @@ from lakehouse.catalog.metadata import Json, read_metadata
 from lakehouse.catalog.relocate import places
 from lakehouse.errors import LakehouseError
 from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 UNREAD = (LakehouseError, ValueError, OSError)
 """What reading one of a table's files may raise: the others are needed all the same."""
@@ -27,7 +27,7 @@ class NeededFile:
     """An older metadata file: the table lives without it."""
 
 
-def needed_files(state: State, store: LocalStore) -> Iterator[NeededFile]:
+def needed_files(state: State, store: Store) -> Iterator[NeededFile]:
     """Yield the files of all tables of a catalog, dropped ones too; some come more than once.
 
     What cannot be read is yielded too, without what it names: whoever copies it meets it missing.
@@ -42,7 +42,7 @@ def needed_files(state: State, store: LocalStore) -> Iterator[NeededFile]:
 
 
 def of_table(
-    metadata: Json, table: str, store: LocalStore, manifests: Manifests
+    metadata: Json, table: str, store: Store, manifests: Manifests
 ) -> Iterator[NeededFile]:
     for entry in metadata["metadata-log"]:
         yield NeededFile(key_of(entry["metadata-file"], store), table, is_history=True)
@@ -65,7 +65,7 @@ def of_table(
                         yield NeededFile(key_of(file.location, store), table, file.size_bytes)
 
 
-def key_of(location: str, store: LocalStore) -> str:
+def key_of(location: str, store: Store) -> str:
     try:
         return store.key(location)
     except ValueError:

@@ -31,7 +31,7 @@ from lakehouse.catalog.places import PLAIN, check_key
 from lakehouse.catalog.table import CREATED_AT
 from lakehouse.catalog.types import Field, children, duckdb_type, field_name, parse_type, type_text
 from lakehouse.errors import LakehouseError
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 SUFFIX = ".metadata.json"
 STATISTICS = ("statistics", "partition-statistics")
@@ -51,7 +51,7 @@ class Foreign:
     """Every file that the table needs."""
 
 
-def read_foreign(store: LocalStore, key: str) -> Foreign:
+def read_foreign(store: Store, key: str) -> Foreign:
     """Return the table whose metadata file `key` is, if this server can read and write it.
 
     Costs a look at every file of every snapshot, about 1 ms each.
@@ -197,7 +197,7 @@ def is_number(value: object) -> bool:
 class Look:
     """One look at all files of a table."""
 
-    store: LocalStore
+    store: Store
     key: str
     folder: str
     metadata: Json

@@ -10,13 +10,13 @@ from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import LoadedTable
-from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage import ObjectNotFoundError, Store
 
 CHECKED_EVERY_S = 60.0
 
 
 def damage_of(
-    table: LoadedTable, snapshot: Json | None, manifests: Manifests, store: LocalStore
+    table: LoadedTable, snapshot: Json | None, manifests: Manifests, store: Store
 ) -> str | None:
     """Return why `snapshot` cannot be read; None when each of its files is there, whole.
 
@@ -44,7 +44,7 @@ def naming_damage(name: TableName) -> Iterator[None]:
 
 
 def first_damage(
-    table: LoadedTable, snapshot: Json | None, manifests: Manifests, store: LocalStore
+    table: LoadedTable, snapshot: Json | None, manifests: Manifests, store: Store
 ) -> str | None:
     if not store.exists(store.key(table.location)):
         return "its metadata file is gone"
@@ -64,7 +64,7 @@ def first_damage(
     return None
 
 
-def size_damage(store: LocalStore, what: str, location: str, expected_bytes: int) -> str | None:
+def size_damage(store: Store, what: str, location: str, expected_bytes: int) -> str | None:
     key = store.key(location)
     size_bytes = store.size(key)
     if size_bytes is None:

@@ -34,7 +34,7 @@ from lakehouse.catalog.writing import Rows, copy_rows, new_load_id, remove_load
 from lakehouse.database import Connection
 from lakehouse.errors import ConflictError
 from lakehouse.failpoints import reach
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Done:
 
 
 class Layout:
-    def __init__(self, store: LocalStore, tables: Tables, manifests: Manifests) -> None:
+    def __init__(self, store: Store, tables: Tables, manifests: Manifests) -> None:
         self._store = store
         self._tables = tables
         self._manifests = manifests
@@ -171,7 +171,7 @@ class Layout:
                 with self._tables.rewriting(name):
                     for group in chosen:
                         go_on()
-                        self._store.disk.check(sum(each.size_bytes for each in group))
+                        self._store.check_room(sum(each.size_bytes for each in group))
                         added += self._rewrite(cursor, table, group, rules.target_file_bytes)
                     reach("after-rewrite")
                     self._replace(table, chosen, added)

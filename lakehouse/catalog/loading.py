@@ -39,7 +39,7 @@ from lakehouse.catalog.writing import Rows
 from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 WriteMode: TypeAlias = Literal["create", "append", "overwrite"]
 
@@ -51,7 +51,7 @@ class Loading:
         self,
         tables: Tables,
         manifests: Manifests,
-        store: LocalStore,
+        store: Store,
         keys: IdempotencyKeys,
         new: NewTables,
         rows: RowChanges,

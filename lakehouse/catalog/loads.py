@@ -38,7 +38,7 @@ from lakehouse.catalog.writing import (
 from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError
 from lakehouse.failpoints import reach
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Staged:
 
 def stage(
     cursor: Connection,
-    store: LocalStore,
+    store: Store,
     name: TableName,
     before: LoadedTable | None,
     base: Json,
@@ -93,22 +93,20 @@ def stage(
     return Staged(name, before, base, updates, files, replace, summary, load_id, rows.read_at)
 
 
-def discard(store: LocalStore, load: Staged) -> None:
+def discard(store: Store, load: Staged) -> None:
     """Delete the files of a load that is not to be committed."""
     for file in load.files:
         store.delete(store.key(file.location))
     remove_folders(store, load.before, load.base, load.load_id)
 
 
-def remove_folders(store: LocalStore, before: LoadedTable | None, base: Json, load_id: str) -> None:
+def remove_folders(store: Store, before: LoadedTable | None, base: Json, load_id: str) -> None:
     """Remove the folders that a load made, empty by now: its own, or those of a new table."""
     folder = store.key(base["location"])
     store.delete_empty_folders(folder if before is None else f"{folder}/data/{load_id}")
 
 
-def load_draft(
-    load: Staged, manifests: Manifests, store: LocalStore, now: LoadedTable | None
-) -> Draft:
+def load_draft(load: Staged, manifests: Manifests, store: Store, now: LoadedTable | None) -> Draft:
     """Return what the load does to the table as it is now.
 
     Raises:

@@ -36,7 +36,7 @@ from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import UnreadableFileError
 from lakehouse.catalog.metadata import FORMAT_VERSION, Json, schema_of, spec_of
 from lakehouse.catalog.statistics import ColumnStatistics
-from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage import ObjectNotFoundError, Store
 
 __all__ = ["DataFile", "LiveFile", "ManifestEntry", "ManifestFile", "Manifests", "NewFile"]
 
@@ -78,7 +78,7 @@ class LiveFile:
 class Manifests:
     """Reads and writes the tree below a snapshot. Files are immutable, so what is read is kept."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._lists: Cache[tuple[ManifestFile, ...]] = Cache(LISTED_CACHED, len)
         self._manifests: Cache[ManifestFile] = Cache(MANIFESTS_CACHED)

@@ -12,13 +12,13 @@ from lakehouse.catalog.partitioning import partition_fields, sort_fields
 from lakehouse.catalog.table import CREATED_AT
 from lakehouse.catalog.tables import NAME, check_may_write, now_ms
 from lakehouse.catalog.types import make_fields
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 SLUG_MAX = 40
 
 
 class NewTables:
-    def __init__(self, store: LocalStore, namespaces: Namespaces) -> None:
+    def __init__(self, store: Store, namespaces: Namespaces) -> None:
         self._store = store
         self._namespaces = namespaces
 

@@ -17,7 +17,7 @@ from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import LoadedTable, Pointer, Tables
 from lakehouse.database import Connection
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 FOUND_MAX = 100_000
 """Orphans removed in one go, about 20 MB of names; the next run finds the others."""
@@ -45,7 +45,7 @@ class Orphans:
     def __init__(
         self,
         state: State,
-        store: LocalStore,
+        store: Store,
         tables: Tables,
         manifests: Manifests,
         relations: Relations,
@@ -139,7 +139,7 @@ class Orphans:
         known: set[Owner] = set()
         found: list[str] = []
         for folder in folders:
-            old = {key for key in self._store.keys(folder) if self._is_old(key, before_s)}
+            old = {e.key for e in self._store.stored(folder) if e.changed_at_s < before_s}
             for owner in owners:
                 if owner.folder == folder and old:
                     for key in self._named(owner):
@@ -199,10 +199,6 @@ class Orphans:
         there = [row[0] for row in expired if self._store.exists(self._store.key(row[0]))]
         return [*(each["manifest-list"] for each in table.metadata["snapshots"]), *there]
 
-    def _is_old(self, key: str, before_s: float) -> bool:
-        changed_at = self._store.changed_at(key)
-        return changed_at is not None and changed_at < before_s
-
     def _is_ours(self, folder: str) -> bool:
         return self._store.key(folder).startswith(OURS)
 
@@ -222,7 +218,7 @@ class Orphans:
         return Deleted(count, size_bytes)
 
 
-def keep(store: LocalStore, folder: str, why: str) -> str:
+def keep(store: Store, folder: str, why: str) -> str:
     """Have files stay that the catalog does not name, and return the key of what says so."""
     key = f"{folder}/{KEPT}"
     text = f"{why}\nWithout this file, what no table names here is removed as an orphan.\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lakehouse.catalog.errors import NotAdoptableError, NothingToAdoptError, PlaceTakenError
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import Pointer
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 PLAIN = re.compile(r"[A-Za-z0-9_/=.:-]+")
 TABLES = "tables"
@@ -37,7 +37,7 @@ class Place:
         return f"{'dropped ' if self.is_dropped else ''}table {self.pointer.name}"
 
 
-def places_of(rows: Iterable[tuple[str, str, str, int]], store: LocalStore) -> list[Place]:
+def places_of(rows: Iterable[tuple[str, str, str, int]], store: Store) -> list[Place]:
     """Return the places that the rows of `POINTERS` say; of another warehouse there are none."""
     found = []
     for namespace, name, location, is_dropped in rows:
@@ -49,7 +49,7 @@ def places_of(rows: Iterable[tuple[str, str, str, int]], store: LocalStore) -> l
     return found
 
 
-def check_key(store: LocalStore, key: str) -> str:
+def check_key(store: Store, key: str) -> str:
     """Return `key`, a path below the warehouse that a file of a table may have.
 
     Raises:
@@ -73,7 +73,7 @@ def check_key(store: LocalStore, key: str) -> str:
     return key
 
 
-def check_there(store: LocalStore, key: str) -> str:
+def check_there(store: Store, key: str) -> str:
     """Return the key of a file that is there, as `check_key`.
 
     Raises:

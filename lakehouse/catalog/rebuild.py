@@ -6,12 +6,10 @@ Nothing in the warehouse is changed, but for a file in the folder of a table of 
 left that the catalog does not name: there maintenance removes no orphans.
 """
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lakehouse.catalog.chains import Fork, MetadataFile, follow, metadata_file, time
 from lakehouse.catalog.dropped import OURS_DEPTH
@@ -32,7 +30,7 @@ from lakehouse.catalog.tables import (
     insert_pointer,
 )
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore, object_key
+from lakehouse.storage import Store, object_key
 
 SUFFIX = ".metadata.json"
 OURS = "tables"
@@ -81,7 +79,7 @@ class Plan:
 class Rebuild:
     """A plan made over an open copy of the catalog, or an empty one. `apply` writes it there."""
 
-    def __init__(self, state: State, store: LocalStore) -> None:
+    def __init__(self, state: State, store: Store) -> None:
         self._state = state
         self._store = store
         self._manifests = Manifests(store)
@@ -131,14 +129,13 @@ class Rebuild:
     def _find(self) -> list[Found]:
         """Return every table that has metadata files in the warehouse."""
         by_table: dict[tuple[str, str], Found] = {}
-        for folder in metadata_folders(self._store.root):
-            key = str(folder.parent.relative_to(self._store.root))
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                metadata = self._read(f"{key}/metadata/{path.name}")
+        for key, names in metadata_folders(self._store.keys("")).items():
+            for name in sorted(names):
+                metadata = self._read(f"{key}/metadata/{name}")
                 if metadata is not None:
                     uuid = str(metadata["table-uuid"])
                     table = by_table.setdefault((key, uuid), Found(key, uuid))
-                    table.files.append(metadata_file(path.name, metadata))
+                    table.files.append(metadata_file(name, metadata))
         return sorted(by_table.values(), key=lambda each: (each.folder, each.uuid))
 
     def _read(self, key: str) -> Json | None:
@@ -296,16 +293,22 @@ def known(tx: Transaction) -> Known:
     )
 
 
-def metadata_folders(root: Path) -> Iterator[Path]:
-    """Yield every `metadata` folder with metadata files; nothing below a table is a table."""
-    for path, folders, _ in os.walk(root):
-        here = Path(path)
-        if here == root:
-            folders[:] = [name for name in folders if name not in NOT_TABLES]
-        if "metadata" in folders and any((here / "metadata").glob(f"*{SUFFIX}")):
-            yield here / "metadata"
-            folders.clear()
-        folders.sort()
+def metadata_folders(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Return the folders of tables, and the names of each one's metadata files.
+
+    Nothing below a table is a table.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        folder, _, name = key.rpartition("/")
+        table, _, last = folder.rpartition("/")
+        if name.endswith(SUFFIX) and last == "metadata" and key.split("/")[0] not in NOT_TABLES:
+            found[table].append(name)
+    return {
+        table: names
+        for table, names in sorted(found.items())
+        if not any(table.startswith(f"{above}/") for above in found)
+    }
 
 
 def is_of(found: Found, pointer: Pointer) -> bool:

@@ -8,6 +8,7 @@ changed nothing, and begins again.
 import secrets
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import CATALOG_NAME, metadata_location, now_ms
 from lakehouse.errors import LakehouseError
 from lakehouse.state import State, Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 SCHEME = "file://"
 MANIFEST_LENGTH, CONTENT_OF_MANIFEST = 501, 517
@@ -63,12 +64,12 @@ class Moved:
 
 
 def relocate(
-    state: State, store: LocalStore, old: str, *, without: Collection[TableName] = ()
+    state: State, store: Store, old: str, *, without: Collection[TableName] = ()
 ) -> list[RelocatedTable]:
     """Make every table that was written under the root `old` one of this warehouse.
 
     Args:
-        old: a path or a `file://` location, where the warehouse lay.
+        old: a path, a `file://` or an `s3://` location, where the warehouse lay.
         without: tables to take out of the catalog instead; their files stay.
 
     Raises:
@@ -78,7 +79,7 @@ def relocate(
     return Relocation(state, store, old).run({folded(str(each)) for each in without})
 
 
-def check_root(state: State, store: LocalStore) -> None:
+def check_root(state: State, store: Store) -> None:
     """Raise `TablesElsewhereError` when the warehouse was moved: its tables name another root.
 
     A table of which nothing lies here is no reason: it is damaged, and the others are served.
@@ -86,7 +87,7 @@ def check_root(state: State, store: LocalStore) -> None:
     for place in places(state):
         root = old_root(store, place.location)
         if root is not None:
-            raise TablesElsewhereError(str(place.name), root, str(store.root))
+            raise TablesElsewhereError(str(place.name), root, store.place)
 
 
 def places(state: State) -> list[Place]:
@@ -94,16 +95,26 @@ def places(state: State) -> list[Place]:
     return [Place(TableName(row[1], row[2]), row[3], bool(row[0])) for row in rows]
 
 
-def old_root(store: LocalStore, location: str) -> str | None:
-    """Return the root that a location was made under, if its file lies in this warehouse now."""
+def old_root(store: Store, location: str) -> str | None:
+    """Return the root that a location was made under, if its file lies in this warehouse now.
+
+    That of a bucket is another one than a directory's, whatever lies here.
+    """
     if location.startswith(store.uri("") + "/"):
         return None
     parts = plain(location).split("/")
     for number in range(1, len(parts)):
-        if ".." not in parts and store.exists("/".join(parts[number:])):
-            root = "/".join(parts[:number])
-            return None if root == str(store.root) else root
+        with suppress(ValueError):  # no key
+            if ".." not in parts and store.exists("/".join(parts[number:])):
+                root = "/".join(parts[:number])
+                return None if root == store.place else root
+    if is_in_bucket(location) != is_in_bucket(store.place):
+        return plain(location).partition("/tables/")[0]
     return None
+
+
+def is_in_bucket(location: str) -> bool:
+    return location.startswith("s3://")
 
 
 def plain(location: str) -> str:
@@ -112,10 +123,10 @@ def plain(location: str) -> str:
 
 
 class Relocation:
-    def __init__(self, state: State, store: LocalStore, old: str) -> None:
+    def __init__(self, state: State, store: Store, old: str) -> None:
         self._state = state
         self._store = store
-        self._old = str(Path(plain(old)).absolute())
+        self._old = old.rstrip("/") if is_in_bucket(old) else str(Path(plain(old)).absolute())
         self._written: list[str] = []
         self._done: dict[str, tuple[str, int]] = {}
         """Manifests by their old location: where the new one lies, and its bytes."""

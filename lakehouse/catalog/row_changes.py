@@ -47,7 +47,7 @@ from lakehouse.catalog.writing import Rows, copy_rows, new_load_id, remove_load
 from lakehouse.database import Connection, quoted
 from lakehouse.failpoints import reach
 from lakehouse.state import Transaction
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 ATTEMPTS_MAX = 5
 
@@ -74,7 +74,7 @@ class RowChanges:
         manifests: Manifests,
         relations: Relations,
         pruning: Pruning,
-        store: LocalStore,
+        store: Store,
         keys: IdempotencyKeys,
         refuse_damaged: Callable[[TableName], None],
     ) -> None:

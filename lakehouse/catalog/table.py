@@ -22,7 +22,7 @@ from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, Tab
 from lakehouse.catalog.partitioning import partition_terms, sort_terms
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import to_columns
-from lakehouse.storage import LocalStore
+from lakehouse.storage import Store
 
 AsOf: TypeAlias = int | datetime | str
 """A snapshot id, a moment (aware): what was current then, or the name of a tag or a branch."""
@@ -130,7 +130,7 @@ def table_state(table: LoadedTable) -> TableState:
     )
 
 
-def table_model(table: LoadedTable, store: LocalStore) -> Table:
+def table_model(table: LoadedTable, store: Store) -> Table:
     state, metadata = table_state(table), table.metadata
     fields = schema_of(metadata)["fields"]
     return Table(

@@ -32,7 +32,7 @@ from lakehouse.catalog.names import folded
 from lakehouse.errors import InsufficientStorageError, LakehouseError, UnavailableError
 from lakehouse.failpoints import reach
 from lakehouse.state import State, Transaction, UniqueViolationError
-from lakehouse.storage import LocalStore, ObjectNotFoundError
+from lakehouse.storage import ObjectNotFoundError, Store
 
 CATALOG_NAME = "lakehouse"
 NAME = "lakehouse.name"
@@ -155,7 +155,7 @@ class Locks:
 class Tables:
     """Pointers and the metadata they point at."""
 
-    def __init__(self, state: State, store: LocalStore) -> None:
+    def __init__(self, state: State, store: Store) -> None:
         self._state = state
         self._store = store
         self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
@@ -281,7 +281,7 @@ class Tables:
         location = metadata_location(metadata, previous)
         key = self._store.key(location)
         attempt.keys.append(key)
-        self._store.write(key, orjson.dumps(metadata))
+        self._store.create(key, orjson.dumps(metadata))
         attempt.tables.append(
             LoadedTable(current.name if current else change.name, location, metadata)
         )
@@ -363,7 +363,7 @@ class Tables:
 
         key = self._store.key(after.location)
         try:
-            self._store.write(key, orjson.dumps(after.metadata))
+            self._store.create(key, orjson.dumps(after.metadata))
             self._state.write(work)
         except (LakehouseError, LostError):  # of all others nobody knows whether they happened
             self._discard(Attempt(keys=[key]))

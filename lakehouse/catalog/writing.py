@@ -16,8 +16,8 @@ from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
-from lakehouse.database import ARROW_ROWS, Connection, literal, quoted
-from lakehouse.storage import LocalStore
+from lakehouse.database import Connection, EngineError, is_of_remote, literal, quoted
+from lakehouse.storage import Store, StoreDownError
 
 TARGET_FILE = "write.target-file-size-bytes"
 TARGET_FILE_BYTES = 128 * 1024 * 1024
@@ -49,7 +49,7 @@ class Rows:
 
 def copy_rows(
     cursor: Connection,
-    store: LocalStore,
+    store: Store,
     metadata: Json,
     rows: Rows,
     load_id: str,
@@ -100,7 +100,13 @@ def copy_rows(
         options += [f"FILE_SIZE_BYTES {size}", "WRITE_EMPTY_FILE false"]
     select += sort_sql(sort_order_of(metadata), fields)
     target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
-    written = cursor.execute(f"COPY ({select}) TO {target} ({', '.join(options)})").fetchall()
+    copy = f"COPY ({select}) TO {target} ({', '.join(options)})"
+    try:
+        written = cursor.execute(copy).fetchall()
+    except EngineError as error:
+        if is_of_remote(error):
+            raise StoreDownError(store.place, "a file could not be written") from error
+        raise
     if partition and partitions_max is not None:
         folders = {str(row[0]).rpartition("/")[0] for row in written}
         check_partition_count(metadata, len(folders), partitions_max)
@@ -194,7 +200,7 @@ def partition_values(
     )
     file = f"{literal(location)}, hive_partitioning = false"
     source = f"SELECT {parts} FROM read_parquet({file}) LIMIT 1"
-    batch = cursor.execute(source).to_arrow_table(ARROW_ROWS)
+    batch = cursor.execute(source).to_arrow_table()
     return tuple(column[0].as_py() for column in batch.columns)
 
 
@@ -207,7 +213,7 @@ def partition_column(fields: Sequence[Field]) -> str:
     return name
 
 
-def remove_load(store: LocalStore, metadata: Json, load_id: str) -> None:
+def remove_load(store: Store, metadata: Json, load_id: str) -> None:
     """Delete the data files that begin with `load_id`: what a COPY that failed has left.
 
     Walks the files of a table without partitions, 20 µs each.

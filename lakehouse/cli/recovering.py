@@ -104,10 +104,10 @@ def verified(source: Path, as_json: bool) -> None:
     output.facts([("backup", str(folder)), ("whole", files_words)])
 
 
-def rebuild(data_dir: Path, apply: bool, as_json: bool) -> None:
+def rebuild(data_dir: Path, config_file: Path | None, apply: bool, as_json: bool) -> None:
     if not data_dir.is_dir():
         raise NothingToRecoverError(data_dir)
-    done = rebuild_catalog(data_dir, apply=apply)
+    done = rebuild_catalog(data_dir, settings(config_file).storage, apply=apply)
     if as_json:
         output.emit(done)
         return
@@ -154,9 +154,9 @@ def relocate(
     without: Sequence[str],
     as_json: bool,
 ) -> None:
-    config = settings(config_file).catalog
+    config = settings(config_file)
     path = data_dir or Path(new.removeprefix("file://")).absolute().parent
-    if not (path / ("catalog.db" if config.uri is None else "format")).exists():
+    if not (path / ("catalog.db" if config.catalog.uri is None else "format")).exists():
         raise NothingToRecoverError(path)
     moved = relocate_directory(path, old, new, config, without=without)
     if as_json:

@@ -35,7 +35,14 @@ from lakehouse.config.memory import (
     memory_bytes,
     memory_shares,
 )
-from lakehouse.config.secrets import TOKEN_VARIABLE, catalog_password, take_tokens
+from lakehouse.config.secrets import (
+    TOKEN_VARIABLE,
+    S3Keys,
+    catalog_password,
+    s3_credential,
+    take_s3_keys,
+    take_tokens,
+)
 
 __all__ = [
     "BODY_MAX_BYTES",
@@ -56,6 +63,7 @@ __all__ = [
     "MemoryConfig",
     "MemoryShares",
     "QueryConfig",
+    "S3Keys",
     "ServerConfig",
     "Setting",
     "StorageConfig",
@@ -69,6 +77,8 @@ __all__ = [
     "load_config",
     "memory_bytes",
     "memory_shares",
+    "s3_credential",
+    "take_s3_keys",
     "take_tokens",
     "variable_of",
 ]

@@ -20,6 +20,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Rule = tuple[str, str]
 """A setting that does not go with another one, and why."""
 
+WAREHOUSE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 BODY_MAX_BYTES = 4 * MIB
@@ -140,8 +142,18 @@ class DiskConfig(Section, frozen=True):
 
 
 class StorageConfig(Section, frozen=True):
-    """Raw objects: `/v1/storage`."""
+    """Where the warehouse lies: a directory, or a bucket. And its raw objects: `/v1/storage`."""
 
+    warehouse: str | None = None
+    """`s3://bucket/prefix`, for tables and objects. Unset: `warehouse` in the data directory."""
+    endpoint: str = "https://s3.amazonaws.com"
+    """The S3 server: `http://127.0.0.1:9000`; without a path."""
+    region: str = "us-east-1"
+    """The region that requests are signed for."""
+    path_style: bool = True
+    """Whether the bucket stands in the path of a request, or in its host name."""
+    credentials_file: Path | None = None
+    """File with the keys, read again when it changes. Unset: `AWS_*`, systemd's `s3`, the role."""
     put_max_bytes: Positive = 256 * MIB
     """Largest object that PUT takes, in bytes."""
     vectors_put_max_bytes: Positive = 4 * GIB
@@ -150,6 +162,15 @@ class StorageConfig(Section, frozen=True):
     """PUTs at once; one more gets 503."""
 
     def broken_rules(self) -> Iterator[Rule]:
+        if self.warehouse is not None and not WAREHOUSE.fullmatch(self.warehouse):
+            yield (
+                "warehouse",
+                f"{self.warehouse!r} is not `s3://bucket/prefix` in plain letters",
+            )
+        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", self.endpoint):
+            yield "endpoint", f"{self.endpoint!r} is not `https://host`, with a port or without"
+        if not re.fullmatch(r"[a-z0-9-]+", self.region):
+            yield "region", f"{self.region!r} is not the name of a region"
         if self.vectors_put_max_bytes < self.put_max_bytes:
             yield (
                 "vectors_put_max_bytes",

@@ -22,6 +22,9 @@ LISTED_MAX = 12
 
 SECRETS = {
     "LAKEHOUSE_TOKEN": "The token that commands and the client send, and an admin's of a server.",
+    "AWS_ACCESS_KEY_ID": "Keys to the object store, unless `storage.credentials_file` names some.",
+    "AWS_SECRET_ACCESS_KEY": "The secret of that key.",
+    "AWS_SESSION_TOKEN": "The token of keys that end.",
 }
 OTHER_VARIABLES = {
     "LAKEHOUSE_URL": "The server that the commands and the client talk to.",
@@ -30,9 +33,9 @@ OTHER_VARIABLES = {
     "LAKEHOUSE_BENCH_DATA": "Development: where benchmarks keep their files.",
     "LAKEHOUSE_PROOF_REPORTS": "Development: where proofs are written.",
     "LAKEHOUSE_TEST_LONG": "Development: tests that take longer run too.",
-    "LAKEHOUSE_TEST_LARGE": "Development: so do those that write gigabytes.",
-    "LAKEHOUSE_TEST_POSTGRES": "Development: the catalog's tests keep their state in PostgreSQL.",
+    "LAKEHOUSE_SERVICES": "Development: the folder of the servers that `just services` builds.",
     "LAKEHOUSE_TEST_SERVICES": "Development: a test that finds no real server fails.",
+    "LAKEHOUSE_TEST_LARGE": "Development: so do those that write gigabytes.",
     "LAKEHOUSE_FUZZ": "Development: how many random statements are sent to the gate.",
     "LAKEHOUSE_SOAK": "Development: how many random sequences of changes are tried.",
 }

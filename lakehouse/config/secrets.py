@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lakehouse.config.config import CatalogConfig
@@ -11,6 +12,16 @@ TOKEN_VARIABLE = "LAKEHOUSE_TOKEN"
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 TOKEN_CREDENTIAL = "token"
 PASSWORD_CREDENTIAL = "catalog-password"
+S3_CREDENTIAL = "s3"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Keys:
+    """Keys to an object store. Not shown: whoever logs one logs a name without them."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
 
 
 def take_tokens(environ: MutableMapping[str, str] = os.environ) -> list[str]:
@@ -48,3 +59,17 @@ def credential(name: str, environ: Mapping[str, str]) -> str:
     folder = environ.get(CREDENTIALS)
     file = Path(folder) / name if folder else None
     return file.read_text(encoding="utf-8") if file and file.exists() else ""
+
+
+def take_s3_keys(environ: MutableMapping[str, str] = os.environ) -> S3Keys | None:
+    """Return the keys that are in the environment, and forget them there."""
+    access_key = environ.pop("AWS_ACCESS_KEY_ID", "")
+    secret_key = environ.pop("AWS_SECRET_ACCESS_KEY", "")
+    session_token = environ.pop("AWS_SESSION_TOKEN", "")
+    return S3Keys(access_key, secret_key, session_token) if access_key and secret_key else None
+
+
+def s3_credential(environ: MutableMapping[str, str] = os.environ) -> Path | None:
+    """Return the file of keys that systemd hands over: `LoadCredential=s3:/etc/lakehouse/s3`."""
+    file = Path(environ.get(CREDENTIALS, "")) / S3_CREDENTIAL
+    return file if environ.get(CREDENTIALS) and file.exists() else None

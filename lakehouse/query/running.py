@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from lakehouse.database import Connection, quoted
+from lakehouse.database import Connection, is_of_remote, quoted
 from lakehouse.query.models import ResultColumn
 from lakehouse.query.run_errors import (
     CALLERS_FAULT,
@@ -24,6 +24,7 @@ from lakehouse.query.run_errors import (
     clean_message,
     kind_of,
 )
+from lakehouse.storage import StoreDownError
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,10 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
     if kind in ("fatal", "internal"):  # after either the engine refuses every statement
         log.critical("the engine has failed", exc_info=error)
         return EngineDownError()
-    if kind == "io":
+    if is_of_remote(error):
+        log.error("the object store failed", exc_info=error)
+        return StoreDownError("the warehouse", "a file of a table could not be read")
+    if kind in ("io", "http"):
         log.error("a table could not be read", exc_info=error)
         return TableUnreadableError([str(pinned.table) for pinned in tables])
     if NESTED_TOO_DEEPLY in str(error):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -21,7 +22,7 @@ from lakehouse.catalog import NeededFile, needed_files
 from lakehouse.config import BackupConfig
 from lakehouse.recovery.copying import (
     PART,
-    copy_file,
+    copy_stream,
     difference,
     filling,
     opened,
@@ -38,7 +39,7 @@ from lakehouse.recovery.errors import (
 )
 from lakehouse.recovery.models import BackedUpFile, Backup, BackupReport
 from lakehouse.state import SqliteState, State, sync_directory
-from lakehouse.storage import LocalStore
+from lakehouse.storage import LocalStore, ObjectNotFoundError, Store
 
 RECORD = "backup.json"
 PARTIAL = ".partial"
@@ -66,7 +67,7 @@ class Run:
 
 
 class Backups:
-    def __init__(self, state: State, store: LocalStore, config: BackupConfig) -> None:
+    def __init__(self, state: State, store: Store, config: BackupConfig) -> None:
         self._state = state
         self._store = store
         self._config = config
@@ -119,7 +120,7 @@ class Backups:
         record = Backup(
             version=__version__,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            warehouse=str(self._store.root),
+            warehouse=self._store.place,
             catalog=recorded(catalog),
             files=list(run.done.values()),
             damaged=damaged,
@@ -177,20 +178,16 @@ class Backups:
     def _needed(self, catalog: State) -> Iterator[NeededFile]:
         yield from needed_files(catalog, self._store)
         for area in OTHERS:
-            if self._store.path(area).is_dir():
-                for key in self._store.keys(area):  # one deleted meanwhile is not needed any more
-                    yield NeededFile(key, area, is_history=True)
+            for key in self._store.keys(area):  # one deleted meanwhile is not needed any more
+                yield NeededFile(key, area, is_history=True)
 
     def _copy(self, run: Run, file: NeededFile) -> bool:
         """Copy a file, or link the one that the backup before has; whether it is there."""
-        try:
-            source, target = self._store.path(file.key), run.folder / "warehouse" / file.key
-        except ValueError:
-            return False  # outside of the warehouse: its table is not whole without it
+        target = run.folder / "warehouse" / file.key
         run.unreadable.pop(file.key, None)
         try:
-            size_bytes = source.stat().st_size
-            if file.size_bytes not in (None, size_bytes):
+            size_bytes = self._store.size(file.key)
+            if size_bytes is None or file.size_bytes not in (None, size_bytes):
                 return False
             known = run.known.get(file.key)
             if known and run.before and known.size_bytes == size_bytes:
@@ -199,11 +196,12 @@ class Backups:
                     target.hardlink_to(run.before / "warehouse" / file.key)
                     run.done[file.key] = known
                     return True
-            if is_on_one_disk(run.folder, self._store.root):
-                self._store.disk.check(size_bytes)
-            run.done[file.key] = copy_file(source, target, file.key)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+            if isinstance(self._store, LocalStore) and is_on_one_disk(run.folder, self._store.root):
+                self._store.check_room(size_bytes)
+            with opened_in(self._store, file.key) as source:
+                run.done[file.key] = copy_stream(source, target, file.key)
+        except (ObjectNotFoundError, ValueError):
+            return False  # gone, or outside of the warehouse: its table is not whole without it
         except UnreadableError as error:
             run.unreadable[file.key] = f"cannot be read: {error.reason}"
             return False
@@ -225,6 +223,13 @@ def finished_in(target: Path) -> list[Path]:
 def newest(target: Path) -> Path | None:
     found = finished_in(target)
     return found[-1] if found else None
+
+
+def opened_in(store: Store, key: str) -> BinaryIO:
+    try:
+        return store.open(key)
+    except OSError as error:
+        raise UnreadableError(Path(key), error) from error
 
 
 def is_on_one_disk(one: Path, other: Path) -> bool:

@@ -25,13 +25,18 @@ def copy_file(source: Path, target: Path, key: str) -> BackedUpFile:
         UnreadableError: it is there and cannot be read.
     """
     with opened(source) as reading:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_name(target.name + PART)
-        with part.open("wb") as writing:
-            size_bytes, digest = pump(reading, writing)
-            writing.flush()
-            os.fsync(writing.fileno())
-        part.replace(target)
+        return copy_stream(reading, target, key)
+
+
+def copy_stream(reading: BinaryIO, target: Path, key: str) -> BackedUpFile:
+    """Copy what is open, as `copy_file`."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = target.with_name(target.name + PART)
+    with part.open("wb") as writing:
+        size_bytes, digest = pump(reading, writing)
+        writing.flush()
+        os.fsync(writing.fileno())
+    part.replace(target)
     return BackedUpFile(key, size_bytes, digest)
 
 
@@ -63,7 +68,7 @@ def next_piece(reading: BinaryIO) -> bytes:
     try:
         return reading.read(PIECE_BYTES)
     except OSError as error:
-        raise UnreadableError(Path(reading.name), error) from error
+        raise UnreadableError(Path(str(getattr(reading, "name", "an object"))), error) from error
 
 
 def difference(path: Path, wanted: BackedUpFile) -> str | None:

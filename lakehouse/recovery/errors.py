@@ -21,7 +21,7 @@ class NoWarehouseError(NotFoundError):
 
 
 class OtherWarehouseError(InvalidInputError):
-    def __init__(self, given: str, found: Path) -> None:
+    def __init__(self, given: str, found: str) -> None:
         super().__init__(f"the warehouse of this data directory is {found}, not {given}")
 
 

@@ -7,9 +7,12 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from lakehouse.catalog import Rebuild, RebuildReport
+from lakehouse.config import StorageConfig
 from lakehouse.recovery.errors import NoWarehouseError
-from lakehouse.state import SqliteState, damage_in, held_as_it_is, replace_catalog
-from lakehouse.storage import COPY_KEY, LocalStore
+from lakehouse.state import SqliteState, damage_in, held_as_it_is, owner_id, replace_catalog
+from lakehouse.storage import COPY_KEY, Store, open_warehouse
+
+HERE = StorageConfig()
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -21,11 +24,12 @@ class Rebuilt(msgspec.Struct, frozen=True):
     """Where the catalog that was there before lies now."""
 
 
-def rebuild(path: Path, *, apply: bool) -> Rebuilt:
+def rebuild(path: Path, config: StorageConfig = HERE, *, apply: bool) -> Rebuilt:
     """Make the catalog of a data directory anew, or only say what that would do.
 
     Args:
         path: of the data directory; its warehouse is all that is read.
+        config: where that lies; in the directory by default.
 
     Raises:
         NoWarehouseError: there is none in it.
@@ -33,11 +37,12 @@ def rebuild(path: Path, *, apply: bool) -> Rebuilt:
         StateTooNewError: a newer lakehouse wrote the directory, or the copy.
     """
     path = path.absolute()
-    if not (path / "warehouse").is_dir():
+    if config.warehouse is None and not (path / "warehouse").is_dir():
         raise NoWarehouseError(path / "warehouse")
     with held_as_it_is(path):
-        store = LocalStore(path / "warehouse")
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
+        warehouse = open_warehouse(config, path / "warehouse", path / "spool")
+        store = warehouse.store
         with TemporaryDirectory(dir=path / "spool", prefix="rebuild-") as folder:
             new = Path(folder) / "catalog.db"
             words = begin(store, new)
@@ -46,10 +51,12 @@ def rebuild(path: Path, *, apply: bool) -> Rebuilt:
                 if apply:
                     plan.apply()
             kept = replace_catalog(path, new) if apply else None
+            if apply:
+                warehouse.take(owner_id(path))
     return Rebuilt(plan.report(), words, apply, str(kept) if kept else None)
 
 
-def begin(store: LocalStore, path: Path) -> str:
+def begin(store: Store, path: Path) -> str:
     """Put what the warehouse has as a copy of the catalog at `path`; say what that is."""
     if not store.exists(COPY_KEY):
         return "no copy of the catalog: there is none in the warehouse"
@@ -57,6 +64,6 @@ def begin(store: LocalStore, path: Path) -> str:
         shutil.copyfileobj(source, target)
     damage = damage_in(path)
     if damage is None:
-        return f"the copy in {store.path(COPY_KEY)}"
+        return f"the copy in {store.place}/{COPY_KEY}"
     path.unlink()
-    return f"no copy of the catalog: that in {store.path(COPY_KEY)} is damaged ({damage})"
+    return f"no copy of the catalog: that in {store.place}/{COPY_KEY} is damaged ({damage})"

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lakehouse.catalog import RelocatedTable, parse_table_name, relocate
-from lakehouse.config import CatalogConfig
+from lakehouse.config import Config
 from lakehouse.recovery.errors import OtherWarehouseError
 from lakehouse.state import DataDirectory, Lease, open_state
-from lakehouse.storage import LocalStore
+from lakehouse.storage import open_warehouse
 
-HERE = CatalogConfig()
+HERE = Config()
 
 
 def relocate_directory(
-    path: Path, old: str, new: str, config: CatalogConfig = HERE, *, without: Sequence[str] = ()
+    path: Path, old: str, new: str, config: Config = HERE, *, without: Sequence[str] = ()
 ) -> list[RelocatedTable]:
     """Rewrite the metadata of every table that was written under `old`.
 
@@ -21,7 +21,7 @@ def relocate_directory(
         path: of the data directory.
         old: where its warehouse lay.
         new: where it lies.
-        config: where its catalog lies; in the directory by default.
+        config: where its catalog and its warehouse lie; in the directory by default.
         without: names of tables to leave behind.
 
     Raises:
@@ -29,13 +29,15 @@ def relocate_directory(
         DataDirectoryInUseError: a server holds the directory; stop that first.
         NothingToRelocateError, CannotRelocateError: nothing was changed.
     """
-    root = (path / "warehouse").resolve()
-    if Path(new.removeprefix("file://")).resolve() != root:
+    root = config.storage.warehouse or str((path / "warehouse").resolve())
+    if (new if "s3://" in new else str(Path(new.removeprefix("file://")).resolve())) != root:
         raise OtherWarehouseError(new, root)
     names = [parse_table_name(each) for each in without]
     with (
-        DataDirectory.open(path, has_catalog=config.uri is None) as directory,
-        open_state(directory, config) as state,
+        DataDirectory.open(path, has_catalog=config.catalog.uri is None) as directory,
+        open_state(directory, config.catalog) as state,
         Lease.hold(state, directory.owner_id),
     ):
-        return relocate(state, LocalStore(directory.warehouse), old, without=names)
+        warehouse = open_warehouse(config.storage, directory.warehouse, directory.spool)
+        warehouse.take(directory.owner_id)
+        return relocate(state, warehouse.store, old, without=names)

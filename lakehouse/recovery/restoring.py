@@ -87,7 +87,7 @@ def put_back(folder: Path, record: Backup, path: Path, without: Sequence[str]) -
         raise BackupDamagedError(folder, ["catalog.db is not what was backed up"])
     store = LocalStore(warehouse)
     with SqliteState.open(catalog) as state:
-        if str(store.root) != record.warehouse:
+        if store.place != record.warehouse:
             names = [parse_table_name(each) for each in without]
             with suppress(NothingToRelocateError):  # a backup without tables
                 relocate(state, store, record.warehouse, without=names)

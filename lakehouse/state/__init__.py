@@ -4,10 +4,12 @@ from lakehouse.state.data_directory import (
     DataDirectory,
     begun_restore,
     held_as_it_is,
+    owner_id,
     replace_catalog,
 )
 from lakehouse.state.errors import (
     CatalogInUseError,
+    CatalogLostError,
     DataDirectoryInUseError,
     LeaseLostError,
     StateTooNewError,
@@ -16,13 +18,14 @@ from lakehouse.state.errors import (
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
 from lakehouse.state.files import sync_directory
 from lakehouse.state.lease import Lease, keep_lease
-from lakehouse.state.opening import catalog_server, move_catalog, open_state
+from lakehouse.state.opening import move_catalog, open_state
 from lakehouse.state.sqlite import SqliteState, damage_in
 from lakehouse.state.state import State
 from lakehouse.state.transactions import Transaction
 
 __all__ = [
     "CatalogInUseError",
+    "CatalogLostError",
     "DataDirectory",
     "DataDirectoryInUseError",
     "Lease",
@@ -33,7 +36,6 @@ __all__ = [
     "Transaction",
     "UniqueViolationError",
     "begun_restore",
-    "catalog_server",
     "damage_in",
     "expire_idempotency_keys",
     "held_as_it_is",
@@ -41,6 +43,7 @@ __all__ = [
     "keep_lease",
     "move_catalog",
     "open_state",
+    "owner_id",
     "replace_catalog",
     "sync_directory",
 ]

@@ -105,26 +105,22 @@ class LeaseLostError(ConflictError):
 
 
 class StateUnreachableError(UnavailableError):
-    """Surely not committed. Where it is and what it said is for the log, not for who asked."""
-
-    def __init__(self) -> None:
-        super().__init__("the catalog database does not answer; nothing was changed, try again")
-
-
-class CatalogUnreachableError(UnavailableError):
-    """At the start, where the operator reads it."""
+    """Surely not committed."""
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"the catalog database {place} does not answer: {reason}")
+        super().__init__(
+            f"the catalog database {place} does not answer ({reason}); nothing was changed, try"
+            " again"
+        )
 
 
 class StateUnknownError(OutcomeUnknownError):
     """The connection broke while it committed: the change is there or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            "the catalog database broke off while it committed: the change is there, or it is not;"
-            " look before you ask again"
+            f"the catalog database broke off while it committed ({reason}): the change is there,"
+            " or it is not; look before you ask again"
         )
 
 

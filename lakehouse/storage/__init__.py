@@ -1,11 +1,21 @@
 """Objects by key: what every other part of the warehouse is made of."""
 
 from lakehouse.storage.catalog_copy import COPY_KEY, copy_catalog, keep_copies
-from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
+from lakehouse.storage.errors import (
+    InvalidKeyError,
+    ObjectNotFoundError,
+    StoreDownError,
+)
 from lakehouse.storage.keys import check_key
 from lakehouse.storage.local import LocalStore
-from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, object_key
+from lakehouse.storage.local_objects import LocalObjects
+from lakehouse.storage.object_store import ObjectInfo, ObjectStore
 from lakehouse.storage.objects import Objects
+from lakehouse.storage.places import object_key
+from lakehouse.storage.s3 import S3Store
+from lakehouse.storage.s3_objects import S3Objects
+from lakehouse.storage.store import Store, Stored
+from lakehouse.storage.warehouse import Warehouse, open_warehouse
 
 __all__ = [
     "COPY_KEY",
@@ -14,9 +24,17 @@ __all__ = [
     "LocalStore",
     "ObjectInfo",
     "ObjectNotFoundError",
+    "ObjectStore",
     "Objects",
+    "S3Objects",
+    "S3Store",
+    "Store",
+    "StoreDownError",
+    "Stored",
+    "Warehouse",
     "check_key",
     "copy_catalog",
     "keep_copies",
     "object_key",
+    "open_warehouse",
 ]

@@ -10,14 +10,14 @@ import anyio
 
 from lakehouse.lanes import on_thread
 from lakehouse.state import State
-from lakehouse.storage.local import LocalStore
+from lakehouse.storage.store import Store
 
 log = logging.getLogger(__name__)
 
 COPY_KEY = "_catalog/catalog.db"
 
 
-def copy_catalog(state: State, store: LocalStore, spool: Path) -> None:
+def copy_catalog(state: State, store: Store, spool: Path) -> None:
     """Replace the copy by one consistent state of the database, while others write to it.
 
     Args:
@@ -33,7 +33,7 @@ def copy_catalog(state: State, store: LocalStore, spool: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def keep_copies(state: State, store: LocalStore, spool: Path, *, interval_s: float) -> None:
+async def keep_copies(state: State, store: Store, spool: Path, *, interval_s: float) -> None:
     """Copy now, for the last stop may have been a kill, and every `interval_s` after a change.
 
     When it is cancelled it copies once more if need be: cancel it after the last write.

@@ -6,6 +6,7 @@ from lakehouse.errors import (
     NotFoundError,
     TooLargeError,
     UnavailableError,
+    UpstreamError,
 )
 
 SHOWN_MAX = 80
@@ -14,6 +15,13 @@ SHOWN_MAX = 80
 class ObjectNotFoundError(NotFoundError):
     def __init__(self, key: str) -> None:
         super().__init__(f"no object has the key {key[:SHOWN_MAX]!r}", key=key)
+
+
+class ObjectExistsError(ConflictError):
+    """Two writers chose one name: two servers on one warehouse."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"an object has the key {key[:SHOWN_MAX]!r} already", key=key)
 
 
 class InvalidKeyError(InvalidInputError):
@@ -80,3 +88,62 @@ class WarehousePathError(InvalidInputError):
             f"the warehouse cannot lie at {path!r}: readers of its tables misunderstand"
             f" {character!r} in a path; choose another data directory"
         )
+
+
+class StoreDownError(UpstreamError):
+    """The object store did not answer, or not with what was asked for, several times."""
+
+    retry_after_s = 5
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"the object store of {place} failed: {reason}; see that it runs and is reached at"
+            " storage.endpoint, then send this again",
+            reason=reason,
+        )
+
+
+class StoreBusyError(UnavailableError):
+    def __init__(self, place: str) -> None:
+        super().__init__(f"the object store of {place} asks for fewer requests; try again later")
+
+
+class StoreRefusedError(UpstreamError):
+    """It knows the keys not, or they may not do this."""
+
+    retryable = False
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"the object store of {place} refuses the server: {reason}; see its keys, what they"
+            " may do in the bucket, and the clocks of both",
+            reason=reason,
+        )
+
+
+class KeysMissingError(UpstreamError):
+    retryable = False
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"there are no keys to the object store: {why}; name a file in"
+            " storage.credentials_file, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
+class WarehouseOwnedError(ConflictError):
+    retryable = False
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"the warehouse {place} belongs to another data directory: stop the server of that, and"
+            " if it is lost, make the catalog of this one anew with `lakehouse catalog rebuild`",
+            place=place,
+        )
+
+
+class NoBucketError(UpstreamError):
+    retryable = False
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"there is no bucket for {place}: make it, then start again", place=place)

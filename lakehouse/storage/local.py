@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lakehouse.disk import Disk, DiskFullError
-from lakehouse.storage.errors import ObjectNotFoundError, WarehousePathError
+from lakehouse.storage.errors import ObjectExistsError, ObjectNotFoundError, WarehousePathError
+from lakehouse.storage.store import Stored
 
 SCHEME = "file://"
 MISREAD = "?#*["
@@ -23,26 +24,22 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalStore:
-    """The warehouse as a directory. Keys are relative paths with `/`."""
+    """The warehouse as a directory. Keys are relative paths; `Store` says what is what."""
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root.resolve()
+        self.place = str(self.root)
         self._prefix = f"{SCHEME}{self.root}/"
         self.disk = disk or Disk(self.root)
         for character in MISREAD:
-            if character in str(self.root):
-                raise WarehousePathError(str(self.root), character)
+            if character in self.place:
+                raise WarehousePathError(self.place, character)
         self._durable: set[Path] = set()
 
     def uri(self, key: str) -> str:
-        """Return the location of `key` as Iceberg metadata and DuckDB know it.
-
-        Nothing in it is escaped: no Iceberg reader we know (DuckDB, PyIceberg, Spark) decodes one.
-        """
         return f"{SCHEME}{self.path(key)}"
 
     def key(self, uri: str) -> str:
-        """Return the key of a location under this warehouse; `ValueError` for any other."""
         key = uri.removeprefix(self._prefix)
         if len(key) < len(uri) and PLAIN_KEY.fullmatch(key):
             return key  # as we write them: parts looked at one by one take 0.1 ms
@@ -59,21 +56,23 @@ class LocalStore:
         return path
 
     def read(self, key: str) -> bytes:
-        """Return the whole object; `ObjectNotFoundError` when there is none."""
         with self.open(key) as file:
             return file.read()
 
     def open(self, key: str) -> BinaryIO:
-        """Return the object as a seekable file; `ObjectNotFoundError` when there is none."""
         try:
             return self.path(key).open("rb")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectNotFoundError(key) from error
 
     def write(self, key: str, data: bytes) -> None:
-        """Store `data` under `key`, replacing what is there; on disk when this returns."""
         with self.writing(key) as file:
             file.write(data)
+
+    def create(self, key: str, data: bytes) -> None:
+        if self.exists(key):  # one process has the directory, and no two changes the same key
+            raise ObjectExistsError(key)
+        self.write(key, data)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
@@ -138,12 +137,13 @@ class LocalStore:
             make_directories(path, self.root)
             self._durable.add(path)
 
+    def check_room(self, size_bytes: int) -> None:
+        self.disk.check(size_bytes)
+
     def delete(self, key: str) -> None:
-        """Remove the object if it is there."""
         self.path(key).unlink(missing_ok=True)
 
     def delete_folder(self, key: str) -> None:
-        """Remove the folder `key` and every object under it, if it is there."""
         path = self.path(key)
         assert path != self.root, "the warehouse itself is nobody's folder"
         with suppress(FileNotFoundError):
@@ -151,7 +151,6 @@ class LocalStore:
             sync_directory(path.parent)
 
     def delete_empty_folders(self, key: str) -> None:
-        """Remove the folder `key` and those in it, as far as no object lies under them."""
         path = self.path(key)
         below = [each for each in path.rglob("*") if each.is_dir()]
         for folder in sorted([path, *below], reverse=True):
@@ -167,38 +166,32 @@ class LocalStore:
         return path.resolve() != path
 
     def size(self, key: str) -> int | None:
-        """Return the object's bytes; None when there is none."""
         path = self.path(key)
         return path.stat().st_size if path.is_file() else None
 
-    def changed_at(self, key: str) -> float | None:
-        """Return when the object was written, Unix time by the disk's clock; None without one."""
-        try:
-            return self.path(key).stat().st_mtime
-        except FileNotFoundError:
-            return None
-
     def now_s(self) -> float:
-        """Return the time by the same clock."""
         with self.unfinished() as path:
             path.touch()
             return path.stat().st_mtime
 
     def folders(self, prefix: str, depth: int) -> list[str]:
-        """Return the folders that lie `depth` levels below the folder `prefix`."""
         found = self.path(prefix).glob("/".join("*" * depth))
         return sorted(str(path.relative_to(self.root)) for path in found if path.is_dir())
 
     def remove_empty_folders(self, prefix: str, before_s: float) -> None:
-        """Remove folders below `prefix` that are empty since before `before_s`, Unix time."""
         for path in sorted(self.path(prefix).rglob("*"), reverse=True):
             with suppress(OSError):  # not empty, or somebody is just writing into it
                 if path.is_dir() and path.stat().st_mtime < before_s:
                     path.rmdir()
                     self._durable.discard(path)
 
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        for key in self.keys(prefix):
+            with suppress(FileNotFoundError):  # it went while we looked
+                found = self.path(key).stat()
+                yield Stored(key, found.st_size, found.st_mtime)
+
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys under the folder `prefix`, in no particular order."""
         for path in self.path(prefix).rglob("*"):
             if path.is_file():
                 yield str(path.relative_to(self.root))

@@ -6,18 +6,13 @@ Everything here blocks and belongs on a worker thread. Where an object lies: `ke
 import errno
 import heapq
 import os
-import re
-import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO
 
-from lakehouse.disk import Disk
 from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
 from lakehouse.storage.keys import (
     Entry,
@@ -25,52 +20,17 @@ from lakehouse.storage.keys import (
     entries_of,
     entry_of,
     folder_name,
-    key_at,
     path_of,
 )
 from lakehouse.storage.local import LocalStore, make_directories, room, sync_directory, sync_file
+from lakehouse.storage.object_store import OBJECTS, Guard, ObjectInfo, Upload
+from lakehouse.storage.versions import VERSION, version_after
 
-OBJECTS = "objects"
 FIND_ATTEMPTS_MAX = 20
-VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
-
-Guard: TypeAlias = Callable[[str, Callable[[], None]], None]
-"""Runs a change to the object of a key while no table can begin to read it, or raises."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    key: str
-    size_bytes: int
-    etag: str
-    """Another one after each PUT. Without quotes."""
-    modified_at: datetime
-    location: str
-    """As Iceberg metadata and DuckDB know it; another one after each PUT."""
-
-
-class Upload(NamedTuple):
-    """An object that is being received. It becomes one in `LocalObjects.put`."""
-
-    path: Path
-    file: BinaryIO
-    disk: Disk
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Add to its end; `DiskFullError` when there is no room above the disk's reserve."""
-        self.disk.check(len(data))
-        with room():
-            self.file.write(data)
-
-    def discard(self) -> None:
-        """Remove what is left of it: all, unless it was put."""
-        with suppress(OSError):  # on a full disk, what is still buffered cannot be written
-            self.file.close()
-        self.path.unlink(missing_ok=True)
 
 
 class LocalObjects:
-    """What lies under `objects/`, by the user's keys. Keys are checked here, whoever calls."""
+    """What lies under `objects/`; `ObjectStore` says what is what."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
@@ -79,17 +39,11 @@ class LocalObjects:
         self._changing = threading.Lock()
 
     def find(self, key: str) -> ObjectInfo:
-        """Return what is known of an object; `ObjectNotFoundError` when there is none."""
         info, file = self.open(key)
         file.close()
         return info
 
     def open(self, key: str) -> tuple[ObjectInfo, BinaryIO]:
-        """Return the object and its bytes as a seekable file, which no later PUT changes.
-
-        Raises:
-            ObjectNotFoundError: there is none.
-        """
         folder = self._folder(key)
         for _ in range(FIND_ATTEMPTS_MAX):
             found = versions(folder)
@@ -104,15 +58,10 @@ class LocalObjects:
         raise ObjectNotFoundError(key)
 
     def list(self, prefix: str, after: str, limit: int) -> tuple[list[ObjectInfo], bool]:
-        """Return objects by the bytes of their keys, and whether there are more.
+        """List them.
 
         Memory is bounded by `limit` for each level of folders, whatever lies in them; the cost
         grows with the number of entries in the folders that are looked at.
-
-        Args:
-            prefix: of the key, not of a path: `a/b` lists `a/bc`.
-            after: only keys that sort after this one; empty for all.
-            limit: 1 or more.
         """
         found: list[ObjectInfo] = []
         for info in self._walk(prefix.encode(), after.encode(), limit + 1):
@@ -122,16 +71,8 @@ class LocalObjects:
         return found, False
 
     def begin(self, key: str, size_bytes: int | None) -> Upload:
-        """Return a file to write an object's bytes to.
-
-        Raises:
-            DiskFullError: the disk has fewer bytes above its reserve than are announced.
-        """
         self._folder(key)
-        path = self._store.new_unfinished()
-        self._store.disk.check(size_bytes or 0)
-        with room():
-            return Upload(path, path.open("xb"), self._store.disk)
+        return Upload.begin(self._store.new_unfinished(), self._store.disk, size_bytes)
 
     def put(self, upload: Upload, key: str, guard: Guard) -> ObjectInfo:
         """Make `upload` the object of `key`; on disk, folders too, when this returns."""
@@ -241,13 +182,6 @@ class LocalObjects:
         return None
 
 
-def object_key(key: str) -> str | None:
-    """Return the user's key of what lies under `key` in the warehouse; None if no object does."""
-    folder, _, version = key.rpartition("/")
-    area, _, path = folder.partition("/")
-    return key_at(path) if area == OBJECTS and VERSION.fullmatch(version) else None
-
-
 def wanted(folder: Path, base: bytes, prefix: bytes, after: bytes, batch: int) -> Iterator[Entry]:
     """Yield the entries of a folder that hold keys with `prefix` and after `after`, in order.
 
@@ -294,14 +228,6 @@ def versions(folder: Path) -> list[str]:
         return sorted(each.name for each in folder.iterdir() if VERSION.fullmatch(each.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def version_after(older: list[str]) -> str:
-    """Return a name that was never used and sorts last, whatever the clock says."""
-    number = time.time_ns()
-    if older:
-        number = max(number, int(older[-1].partition("-")[0], 16) + 1)
-    return f"{number:016x}-{secrets.token_hex(4)}"
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The raw objects of the storage API: put, get, list, delete, each within its limits."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from lakehouse.storage.errors import (
     PutsBusyError,
 )
 from lakehouse.storage.keys import KEY_MAX_BYTES, check_key
-from lakehouse.storage.local_objects import LocalObjects, ObjectInfo, Upload
+from lakehouse.storage.object_store import ObjectInfo, ObjectStore, Upload
 
 T = TypeVar("T")
 
@@ -51,12 +50,16 @@ class OpenObject:
     async def pieces(self, start: int, length: int) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `start`, in pieces of `PIECE_BYTES`."""
         while length > 0:
-            read = partial(os.pread, self._file.fileno(), min(PIECE_BYTES, length), start)
+            read = partial(self._read, min(PIECE_BYTES, length), start)
             piece = await on_thread(read, self._limiter)
             if not piece:
-                raise UnavailableError(f"the object {self.info.key!r} was cut short on the disk")
+                raise UnavailableError(f"the object {self.info.key!r} was cut short")
             start, length = start + len(piece), length - len(piece)
             yield piece
+
+    def _read(self, length: int, start: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(length)
 
     def close(self) -> None:
         self._file.close()
@@ -65,7 +68,7 @@ class OpenObject:
 class Objects:
     """Objects by key. An object that a table reads is neither replaced nor deleted."""
 
-    def __init__(self, objects: LocalObjects, state: State, config: StorageConfig) -> None:
+    def __init__(self, objects: ObjectStore, state: State, config: StorageConfig) -> None:
         self._objects = objects
         self._state = state
         self._config = config

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -19,7 +19,7 @@ from lakehouse.database import Database
 from lakehouse.disk import Disk, DiskFullError
 from lakehouse.errors import ConflictError, NotFoundError, PermissionDeniedError, UnprocessableError
 from lakehouse.recovery import Backups, restore, verify
-from lakehouse.recovery.copying import copy_file
+from lakehouse.recovery.copying import copy_stream
 from lakehouse.recovery.errors import (
     BackupDamagedError,
     BackupRunningError,
@@ -119,14 +119,14 @@ def test_what_is_deleted_while_it_is_copied_is_not_in_the_backup(
 ) -> None:
     calls = 0
 
-    def purging(source: Path, target: Path, key: str) -> Any:
+    def purging(source: BinaryIO, target: Path, key: str) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             lake.catalog.purge(main("gone"))
-        return copy_file(source, target, key)
+        return copy_stream(source, target, key)
 
-    monkeypatch.setattr("lakehouse.recovery.backups.copy_file", purging)
+    monkeypatch.setattr("lakehouse.recovery.backups.copy_stream", purging)
     report = backups_of(lake, dest).run(dest, verify=True)
 
     assert report.damaged == {}
@@ -273,12 +273,12 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_backed_up(
     lake.store.write("objects/a_o/0000000000000001-00000000", b"an object")
     lost = lake.data_files("t")[0]
 
-    def broken(source: Path, target: Path, key: str) -> BackedUpFile:
+    def broken(source: BinaryIO, target: Path, key: str) -> BackedUpFile:
         if key in (lost, "objects/a_o/0000000000000001-00000000"):
-            raise UnreadableError(source, OSError(errno.EIO, "Input/output error"))
-        return copy_file(source, target, key)
+            raise UnreadableError(Path(key), OSError(errno.EIO, "Input/output error"))
+        return copy_stream(source, target, key)
 
-    monkeypatch.setattr("lakehouse.recovery.backups.copy_file", broken)
+    monkeypatch.setattr("lakehouse.recovery.backups.copy_stream", broken)
     report = backups_of(lake, dest).run(dest, verify=True)
     assert report.damaged == {
         "main.t": f"the file {lost} cannot be read: input/output error",
@@ -318,7 +318,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     def full(source: Path, target: Path, key: str) -> BackedUpFile:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lakehouse.recovery.backups.copy_file", full)
+    monkeypatch.setattr("lakehouse.recovery.backups.copy_stream", full)
     monkeypatch.setattr("lakehouse.recovery.restoring.copy_file", full)
     with pytest.raises(NoRoomError, match=f"the disk of {tmp_path / 'other'} is full"):
         backups_of(lake, tmp_path / "other").run(tmp_path / "other", verify=False)

@@ -26,7 +26,7 @@ from lakehouse.storage import (
     Objects,
 )
 from lakehouse.storage.errors import ObjectRegisteredError
-from lakehouse.storage.local_objects import Guard
+from lakehouse.storage.object_store import Guard
 from tests.storage.test_keys import allowed
 
 THREADS = 50

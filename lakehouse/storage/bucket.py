@@ -1,0 +1,313 @@
+"""One bucket, through minio's client: requests repeated, errors in our words, memory bounded."""
+
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TypeAlias
+from urllib.parse import urlsplit
+
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, TimeoutError
+
+from lakehouse.config import StorageConfig
+from lakehouse.errors import LakehouseError
+from lakehouse.storage.credentials import KeySource
+from lakehouse.storage.errors import (
+    NoBucketError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreBusyError,
+    StoreDownError,
+    StoreRefusedError,
+)
+from lakehouse.storage.store import Stored
+
+log = logging.getLogger(__name__)
+
+Headers: TypeAlias = dict[str, str | list[str] | tuple[str]]
+
+MIB = 1024 * 1024
+CONNECT_S, READ_S = 3.0, 15.0
+# At most four more tries, two of them of a server that says nothing: 50 s, most often 3 s.
+TRIES = Retry(
+    total=4,
+    read=2,
+    redirect=0,
+    status_forcelist=[429, 500, 502, 503, 504],
+    backoff_factor=0.2,
+    backoff_jitter=0.3,
+    backoff_max=3.0,
+    raise_on_status=False,
+    respect_retry_after_header=False,
+)
+CONNECTIONS = 32
+SINGLE_MAX_BYTES = 64 * MIB
+"""A larger object goes up in parts."""
+PART_BYTES = 16 * MIB
+PARTS_AT_ONCE = 2
+"""Of one object: what an upload holds in memory is at most 48 MiB, or the object."""
+DELETED_AT_ONCE = 1000
+SHORT_READS_MAX = 3
+
+GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload"}
+BUSY = {"SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests", "RequestLimitExceeded"}
+TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+FORBIDDEN = 403
+
+
+class Bucket:
+    """Objects by their whole name in the bucket."""
+
+    def __init__(self, name: str, place: str, config: StorageConfig, keys: KeySource) -> None:
+        self.name = name
+        self._place = place
+        server = urlsplit(config.endpoint)
+        self._http = PoolManager(
+            num_pools=4,
+            maxsize=CONNECTIONS,
+            timeout=Timeout(connect=CONNECT_S, read=READ_S),
+            retries=TRIES,
+        )
+        self._client = Minio(
+            server.netloc,
+            credentials=keys,
+            secure=server.scheme == "https",
+            region=config.region,  # without one it would ask for it
+            http_client=self._http,
+        )
+        if config.path_style:
+            self._client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+        else:
+            self._client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+
+    def put(self, name: str, data: bytes) -> None:
+        with self._asking(name):
+            self._client.put_object(
+                self.name, name, io.BytesIO(data), len(data), part_size=SINGLE_MAX_BYTES
+            )
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store an object; `ObjectExistsError` when there is another one under that name.
+
+        A server that does not know the condition stores it: names are never used twice anyway.
+        """
+        headers: Headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
+        try:
+            with self._asking(name):
+                # The public method takes no such header in this version.
+                self._client._put_object(self.name, name, data, headers)
+        except ObjectExistsError:
+            if self.get(name) != data:  # ours, if the answer to the first try was lost
+                raise
+
+    def put_file(self, name: str, file: BinaryIO, size_bytes: int) -> None:
+        """Store what is in a file, from its beginning."""
+        with self._asking(name):
+            file.seek(0)
+            single = size_bytes <= SINGLE_MAX_BYTES
+            self._client.put_object(
+                self.name,
+                name,
+                file,
+                size_bytes,
+                part_size=SINGLE_MAX_BYTES if single else PART_BYTES,
+                num_parallel_uploads=PARTS_AT_ONCE,
+            )
+
+    def get(self, name: str) -> bytes:
+        """Return a whole object; `ObjectNotFoundError` when there is none."""
+        with self.open(name) as file:
+            return file.read()
+
+    def open(self, name: str) -> "ObjectFile":
+        """Return an object as a file; `ObjectNotFoundError` when there is none."""
+        return ObjectFile(self, name)
+
+    def response(self, name: str, start: int, etag: str | None) -> BaseHTTPResponse:
+        """Return the answer with an object's bytes from `start` on, to be read and closed.
+
+        Args:
+            etag: of what must still be there; another object of that name is none.
+        """
+        with self._asking(name):
+            headers: Headers = {"If-Match": etag} if etag else {}
+            return self._client.get_object(self.name, name, offset=start, request_headers=headers)
+
+    def find(self, name: str) -> Stored | None:
+        try:
+            with self._asking(name):
+                found = self._client.stat_object(self.name, name)
+        except ObjectNotFoundError:
+            return None
+        assert found.size is not None and found.last_modified is not None
+        return Stored(name, found.size, found.last_modified.timestamp())
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        """Yield the objects whose names begin with `prefix`, in the order of their names."""
+        listing = self._client.list_objects(
+            self.name, prefix, recursive=True, start_after=after or None
+        )
+        while True:
+            with self._asking(prefix):
+                found = next(listing, None)
+            if found is None:
+                return
+            assert found.object_name and found.last_modified and found.size is not None
+            yield Stored(found.object_name, found.size, found.last_modified.timestamp())
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the next parts of names after `prefix`, up to a slash and with it."""
+        with self._asking(prefix):
+            for found in self._client.list_objects(self.name, prefix):
+                if found.is_dir and found.object_name:
+                    yield found.object_name
+
+    def delete(self, name: str) -> None:
+        with self._asking(name):
+            self._client.remove_object(self.name, name)
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Remove objects, a thousand a request; `StoreRefusedError` names one that stays."""
+        with self._asking(""):
+            wanted = (DeleteObject(name) for name in names)
+            for error in self._client.remove_objects(self.name, wanted):
+                raise StoreRefusedError(self._place, f"{error.name} is not deleted ({error.code})")
+
+    def time_s(self, name: str) -> float:
+        """Return the server's time, told when it stores a small object under `name`."""
+        with self._asking(name):
+            self._client.put_object(self.name, name, io.BytesIO(b""), 0)
+        found = self.find(name)
+        if found is None:
+            raise StoreDownError(self._place, "what was just stored is not there")
+        return found.changed_at_s
+
+    def check(self) -> None:
+        """Raise when the bucket is not there, or does not answer."""
+        with self._asking(""):
+            if not self._client.bucket_exists(self.name):
+                raise NoBucketError(self._place)
+
+    def close(self) -> None:
+        self._http.clear()
+
+    @contextmanager
+    def _asking(self, name: str) -> Iterator[None]:
+        """Say in our words what the library raises; none of its own may have the keys in them."""
+        try:
+            yield
+        except LakehouseError:
+            raise
+        except S3Error as error:
+            raise self._meaning(name, error) from error
+        except (MinioException, HTTPError, OSError, ValueError) as error:
+            log.warning("the object store failed: %s", type(error).__name__)
+            raise StoreDownError(self._place, words(error)) from error
+
+    def _meaning(self, name: str, error: S3Error) -> Exception:
+        code, status = error.code or "", error.response.status
+        if code in GONE:
+            return ObjectNotFoundError(name)
+        if code in TAKEN:
+            return ObjectExistsError(name)
+        if code == "NoSuchBucket":
+            return NoBucketError(self._place)
+        if code in BUSY or status in (429, 503):
+            return StoreBusyError(self._place)
+        if status in (400, 401, FORBIDDEN):
+            return StoreRefusedError(self._place, code)
+        return StoreDownError(self._place, f"{code}, status {status}")
+
+
+def words(error: BaseException) -> str:
+    """Return why a request failed, without what the library knows of it."""
+    while isinstance(error, MaxRetryError) and error.reason is not None:
+        error = error.reason
+    if isinstance(error, NewConnectionError):
+        return "nobody listens there"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"the answer was broken off ({type(error).__name__})"
+
+
+class ObjectFile(io.RawIOBase, BinaryIO):
+    """An object that is read as one stream; it begins anew after a seek, or a broken answer."""
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        super().__init__()
+        self._bucket = bucket
+        self._name = name
+        self._at = self._stream_at = 0
+        self._etag: str | None = None
+        self._stream: BaseHTTPResponse | None = None
+        stream = self._begin()
+        self._etag = stream.headers.get("etag")
+        self.size_bytes = int(stream.headers.get("content-length", 0))
+
+    def _begin(self) -> BaseHTTPResponse:
+        self._end()
+        self._stream = self._bucket.response(self._name, self._at, self._etag)
+        self._stream_at = self._at
+        return self._stream
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream.release_conn()
+            self._stream = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size_bytes}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self.size_bytes - self._at, 0)
+        wanted = left if size is None or size < 0 else min(size, left)
+        pieces = bytearray()
+        tries = 0
+        while len(pieces) < wanted:
+            with self._bucket._asking(self._name):
+                try:
+                    stream = self._stream
+                    if stream is None or self._stream_at != self._at:
+                        stream = self._begin()
+                    piece = stream.read(wanted - len(pieces))
+                except (HTTPError, OSError):
+                    tries += 1
+                    if tries > SHORT_READS_MAX:
+                        raise
+                    self._end()
+                    continue
+            if not piece:  # it ended before it said it would
+                tries += 1
+                if tries > SHORT_READS_MAX:
+                    raise StoreDownError(self._bucket._place, "an object ends too early")
+                self._end()
+                continue
+            pieces += piece
+            self._at += len(piece)
+            self._stream_at = self._at
+        return bytes(pieces)
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._end()
+        super().close()

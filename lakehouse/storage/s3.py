@@ -1,0 +1,137 @@
+"""The warehouse in a bucket: S3, MinIO, whatever speaks their protocol."""
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from lakehouse.storage.bucket import Bucket
+from lakehouse.storage.errors import ObjectNotFoundError
+from lakehouse.storage.store import Stored
+
+PLAIN_KEY = re.compile(r"[\w.:=-]+(/[\w.:=-]+)*", re.ASCII)
+"""DuckDB takes what follows a `?` for options: another server, and our keys go there.
+
+No part is empty. `%` is left out too: whoever decodes it sees another path.
+"""
+CLOCK = "_tmp/clock"
+
+
+class S3Store:
+    """The objects below one prefix of a bucket; `Store` says what is what.
+
+    An object is there whole or not at all, and durable once it is there: that is the server's
+    promise. Folders are only how names look.
+
+    Args:
+        place: `s3://bucket/prefix`.
+        spool: a folder on this machine, for what is large and on its way.
+    """
+
+    def __init__(self, place: str, bucket: Bucket, spool: Path) -> None:
+        self.place = place
+        self.bucket = bucket
+        self._prefix = f"{place}/"
+        self._names = self._prefix.removeprefix(f"s3://{bucket.name}/")
+        self._spool = spool
+
+    def uri(self, key: str) -> str:
+        return f"{self._prefix}{checked(key)}" if key else self.place
+
+    def key(self, uri: str) -> str:
+        if not uri.startswith(self._prefix):
+            raise ValueError(f"{uri!r} is not below {self.place}")
+        return checked(uri.removeprefix(self._prefix))
+
+    def name(self, key: str) -> str:
+        """Return what the object of a key is called in the bucket."""
+        return self._names + checked(key)
+
+    def read(self, key: str) -> bytes:
+        with naming(key):
+            return self.bucket.get(self.name(key))
+
+    def open(self, key: str) -> BinaryIO:
+        with naming(key):
+            return self.bucket.open(self.name(key))
+
+    def write(self, key: str, data: bytes) -> None:
+        self.bucket.put(self.name(key), data)
+
+    def create(self, key: str, data: bytes) -> None:
+        self.bucket.create(self.name(key), data)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[BinaryIO]:
+        name = self.name(key)
+        with tempfile.TemporaryFile(dir=self._spool) as file:
+            yield file
+            self.bucket.put_file(name, file, file.seek(0, 2))
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Do nothing: the server answered, so it is there."""
+
+    def prepare(self, key: str) -> None:
+        """Do nothing: there are no folders."""
+
+    def check_room(self, size_bytes: int) -> None:
+        """Do nothing: a bucket has no end that we know."""
+
+    def delete(self, key: str) -> None:
+        self.bucket.delete(self.name(key))
+
+    def delete_folder(self, key: str) -> None:
+        self.bucket.delete_all(each.key for each in self.bucket.list(f"{self.name(key)}/"))
+
+    def delete_empty_folders(self, key: str) -> None:
+        """Do nothing: there are no folders."""
+
+    def remove_empty_folders(self, prefix: str, before_s: float) -> None:
+        """Do nothing: there are no folders."""
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) is not None
+
+    def is_linked(self, key: str) -> bool:
+        return False
+
+    def size(self, key: str) -> int | None:
+        found = self.bucket.find(self.name(key))
+        return None if found is None else found.size_bytes
+
+    def now_s(self) -> float:
+        return self.bucket.time_s(self.name(CLOCK))
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        for found in self.bucket.list(self._folder(prefix)):
+            yield found._replace(key=found.key.removeprefix(self._names))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return (each.key for each in self.stored(prefix))
+
+    def folders(self, prefix: str, depth: int) -> list[str]:
+        found = [self._folder(prefix)]
+        for _ in range(depth):
+            found = [inner for outer in found for inner in self.bucket.folders(outer)]
+        return sorted(each.removeprefix(self._names).rstrip("/") for each in found)
+
+    def _folder(self, prefix: str) -> str:
+        return f"{self.name(prefix)}/" if prefix else self._names
+
+
+def checked(key: str) -> str:
+    """Return `key`; `ValueError` when somebody could read another path in it."""
+    if not PLAIN_KEY.fullmatch(key) or not {".", ".."}.isdisjoint(key.split("/")):
+        raise ValueError(f"{key!r} is not the key of an object")
+    return key
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Name what is not there as its callers know it."""
+    try:
+        yield
+    except ObjectNotFoundError:
+        raise ObjectNotFoundError(key) from None

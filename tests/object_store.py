@@ -1,0 +1,242 @@
+"""A real MinIO for tests: one server for all of them, a prefix for each; and a proxy before it."""
+
+import atexit
+import http.client
+import os
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from minio import Minio
+
+from lakehouse.config import StorageConfig
+from tests.install_services import folder_of_binaries
+from tests.services import environment, free_port
+from tests.services import running as running_process
+
+REQUIRED = "LAKEHOUSE_TEST_SERVICES"
+"""Set where every real server must be there: a test that finds none fails instead of skipping."""
+USER = "lakehouse-test"
+PASSWORD = "planted-s3-secret-" + "k" * 24
+BUCKET = "lake"
+
+
+@dataclass
+class MinioServer:
+    url: str
+
+    def client(self) -> Minio:
+        host = self.url.removeprefix("http://")
+        return Minio(host, access_key=USER, secret_key=PASSWORD, secure=False, region="us-east-1")
+
+
+def binary() -> Path | None:
+    found = folder_of_binaries() / "minio"
+    named = shutil.which("minio")
+    return found if found.exists() else Path(named) if named else None
+
+
+def needed() -> None:
+    """Skip the test that calls this where there is no MinIO, or fail where there must be."""
+    if binary() is None:
+        why = "there is no MinIO here: python -m tests.install_services"
+        (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
+
+
+@contextmanager
+def running(port: int | None = None, folder: Path | None = None) -> Iterator[MinioServer]:
+    """A server with an empty bucket, until the block ends.
+
+    Args:
+        folder: where its data lies, kept for the next one; None for one that goes.
+    """
+    program = binary()
+    assert program is not None, "ask `needed` first"
+    with ExitStack() as stack:
+        if folder is None:
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-minio-"))
+            folder = Path(name)
+        port = port or free_port()
+        server = MinioServer(f"http://127.0.0.1:{port}")
+        where = ["--address", f"127.0.0.1:{port}", "--quiet"]
+        keys = {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD}
+        ready = f"{server.url}/minio/health/live"
+        stack.enter_context(
+            running_process(
+                str(program),
+                "server",
+                str(folder),
+                *where,
+                ready=ready,
+                env=environment(HOME=str(folder), **keys),
+            )
+        )
+        client = server.client()
+        if not client.bucket_exists(BUCKET):
+            client.make_bucket(BUCKET)
+        yield server
+
+
+@cache
+def shared() -> MinioServer:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running())
+
+
+def key_file(folder: Path, user: str = USER, password: str = PASSWORD, token: str = "") -> Path:
+    """Write keys as AWS' tools have them, whole at every moment."""
+    lines = ["[default]", f"aws_access_key_id = {user}", f"aws_secret_access_key = {password}"]
+    if token:
+        lines.append(f"aws_session_token = {token}")
+    part = folder / "keys.part"
+    part.write_text("\n".join(lines) + "\n")
+    return part.rename(folder / "keys")
+
+
+def settings(folder: Path, url: str | None = None, prefix: str | None = None) -> StorageConfig:
+    """Return the settings of a warehouse in a prefix that nobody else has."""
+    needed()
+    folder.mkdir(exist_ok=True)
+    return StorageConfig(
+        warehouse=f"s3://{BUCKET}/{prefix or secrets.token_hex(6)}",
+        endpoint=url or shared().url,
+        credentials_file=key_file(folder),
+    )
+
+
+def variables(config: StorageConfig) -> dict[str, str]:
+    """Return the settings as variables, for a server of its own."""
+    return {
+        "LAKEHOUSE_STORAGE__WAREHOUSE": str(config.warehouse),
+        "LAKEHOUSE_STORAGE__ENDPOINT": config.endpoint,
+        "LAKEHOUSE_STORAGE__CREDENTIALS_FILE": str(config.credentials_file),
+    }
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+
+
+@dataclass
+class Proxy:
+    """What stands before a server: it counts what is asked, and breaks what it is told to."""
+
+    target: str
+    url: str = ""
+    asked: list[Asked] = field(default_factory=list)
+    fault: Callable[[Asked], str | None] = lambda asked: None
+    """Returns what becomes of a request: `500`, `503`, `SlowDown`, `delay`, `reset`, `truncate`,
+    `reset-after` (it was done, and nobody is told), or None."""
+
+    def kinds(self) -> list[str]:
+        return [each.method for each in self.asked]
+
+
+@contextmanager
+def proxy(target: str) -> Iterator[Proxy]:
+    """Run a proxy before `target` until the block ends."""
+    told = Proxy(target)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def hop(self) -> None:
+            asked = Asked(self.command, self.path)
+            told.asked.append(asked)
+            fault = told.fault(asked)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if fault == "delay":
+                time.sleep(0.4)
+            if fault == "reset":
+                self.cut()
+                return
+            if fault in ("500", "503", "SlowDown"):
+                code = "InternalError" if fault == "500" else fault
+                status = 500 if fault == "500" else 503
+                said = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+                self.answer(status, {"Content-Type": "application/xml"}, said)
+                return
+            upstream = http.client.HTTPConnection(target.removeprefix("http://"), timeout=30)
+            try:
+                upstream.request(self.command, self.path, body, dict(self.headers.items()))
+                found = upstream.getresponse()
+                data = found.read()
+            finally:
+                upstream.close()
+            if fault == "reset-after":
+                self.cut()
+                return
+            headers = {
+                name: value
+                for name, value in found.headers.items()
+                if name.lower() not in ("transfer-encoding", "connection")
+            }
+            if self.command != "HEAD":
+                headers["Content-Length"] = str(len(data))
+            if fault == "truncate" and data:
+                self.answer(found.status, headers, data[: len(data) // 2])
+                self.cut()
+                return
+            self.answer(found.status, headers, data)
+
+        def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if "Content-Length" not in headers:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(data if self.command != "HEAD" else b"")
+                self.wfile.flush()
+
+        def cut(self) -> None:
+            self.close_connection = True
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = hop  # noqa: N815
+
+        def handle(self) -> None:
+            with suppress(OSError):
+                super().handle()
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def server_bind(self) -> None:
+            super().server_bind()
+            told.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def is_of(kind: str) -> Callable[[Asked], bool]:
+    """Return whether a request writes a file of a table: `data`, `metadata`."""
+    found = re.compile(rf"/tables/.*/{kind}/")
+    return lambda asked: asked.method in ("PUT", "POST") and bool(found.search(asked.path))
