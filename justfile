@@ -21,6 +21,10 @@ proof *args:
 crash *args:
     {{ python }} -m tests.crash {{ args }}
 
+# install the real servers that tests use where they are there: PostgreSQL
+services:
+    .ci/services
+
 # send mutated files of every format to a real server, and see that each is answered as documented
 fuzz *args:
     {{ python }} -m tests.fuzz {{ args }}

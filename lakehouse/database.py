@@ -49,6 +49,9 @@ SPILL_STEP_BYTES = 16 * 1024 * 1024
 SPILL_LOOK_S = 0.5
 KEYS_LOOK_S = 5.0
 IDLE_CURSORS_MAX = 32
+ARROW_ROWS = 2_048
+"""Of a batch where few rows are asked for. The engine reserves room for all of them, and by default
+for a million: 10 MiB for each column, so that one CSV of 300 columns had no memory in 1.5 GiB."""
 REMOTE_FAILURE = re.compile(r"HTTP Error: |for HTTP [A-Z]+ to '|\(HTTP code \d+")
 REMOTE_SETTINGS: Mapping[str, object] = {
     # Each file that is written holds a part in memory, of a ten thousandth of the largest file.

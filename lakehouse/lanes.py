@@ -78,11 +78,13 @@ class Worker:
 
     def __init__(self, threads: "Threads") -> None:
         self.jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self.has_begun = False
         self.has_ended = threading.Event()
         self._threads = threads
         _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
+        self.has_begun = True
         try:
             self._work()
         finally:
@@ -222,7 +224,12 @@ class Threads:
         return worker
 
     def _see_it_began(self, worker: Worker) -> None:
-        """Give up a thread that did not take its work, and tell who waits for that."""
+        """Give up a thread that did not take its work, and tell who waits for that.
+
+        One that has begun takes what lies there in a moment, and it may be its hundredth job.
+        """
+        if worker.has_begun:
+            return
         try:
             job = worker.jobs.get_nowait()
         except Empty:

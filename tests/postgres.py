@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lakehouse.state.postgres import PostgresPlace
+from lakehouse.state import SqliteState, State
+from lakehouse.state.postgres import PostgresPlace, PostgresState
 from tests.services import free_port
 
 REQUIRED = "LAKEHOUSE_TEST_SERVICES"
 """Set where every real server must be there: a test that finds none fails instead of skipping."""
+ON_POSTGRES = "LAKEHOUSE_TEST_POSTGRES"
+"""Set to have lakes of the catalog's tests keep their state there."""
+OF_SQLITE = pytest.mark.skipif(ON_POSTGRES in os.environ, reason="of SQLite's own file")
 USER = "lake"
 START_TIMEOUT_S = 60
 
@@ -93,7 +97,8 @@ def running() -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop("immediate")
+            with suppress(RuntimeError):  # the test left it stopped
+                server.stop("immediate")
     finally:
         shutil.rmtree(folder)
 
@@ -112,14 +117,49 @@ def needed() -> None:
         (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
 
 
+@cache
+def place_of(root: Path) -> PostgresPlace:
+    """Return the schema of a folder's own: the same, whenever it is opened."""
+    note = root / "postgres-uri"
+    if note.exists():  # another process of the same test made it
+        return PostgresPlace(note.read_text())
+    needed()
+    place = made(shared())
+    note.write_text(place.uri)
+    return place
+
+
+def alchemy_uri(root: Path) -> str:
+    """Return where `state_of` keeps the state of a folder, as SQLAlchemy names it."""
+    if ON_POSTGRES in os.environ:
+        return place_of(root).uri.replace("postgresql:", "postgresql+psycopg:")
+    return f"sqlite:///{root / 'catalog.db'}"
+
+
+@contextmanager
+def state_of(root: Path) -> Iterator[State]:
+    """The state of a lake in a folder: `catalog.db`, or PostgreSQL where `ON_POSTGRES` is set."""
+    if ON_POSTGRES in os.environ:
+        with PostgresState.open(place_of(root)) as state:
+            yield state
+    else:
+        with SqliteState.open(root / "catalog.db") as catalog_file:
+            yield catalog_file
+
+
 @contextmanager
 def schema(server: PostgresServer | None = None) -> Iterator[PostgresPlace]:
     """A schema with nothing in it, as a database of its own."""
     needed()
     server = server or shared()
+    place = made(server)
+    try:
+        yield place
+    finally:
+        server.execute(f"DROP SCHEMA {place.uri.rpartition('%3D')[2]} CASCADE")
+
+
+def made(server: PostgresServer) -> PostgresPlace:
     name = f"t_{secrets.token_hex(6)}"
     server.execute(f"CREATE SCHEMA {name}")
-    try:
-        yield PostgresPlace(f"{server.uri}?options=-csearch_path%3D{name}")
-    finally:
-        server.execute(f"DROP SCHEMA {name} CASCADE")
+    return PostgresPlace(f"{server.uri}?options=-csearch_path%3D{name}")

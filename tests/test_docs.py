@@ -165,7 +165,7 @@ def test_no_page_names_an_absolute_path_of_this_checkout() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="several seconds")
 @pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("name", ["quickstart", "rest", "security"])
+@pytest.mark.parametrize("name", ["quickstart", "rest", "security", "formats"])
 def test_every_block_of_the_page_works(name: str, tmp_path: Path) -> None:
     """Each page begins on an empty directory; a block that fails stops it, and is shown."""
     command = f'lakehouse() {{ "{sys.executable}" -m lakehouse "$@"; }}'

@@ -80,6 +80,21 @@ async def test_a_thread_that_does_not_come_back_is_counted_until_it_does() -> No
     assert threads.given_up() == []
 
 
+async def test_a_thread_that_began_keeps_whatever_it_was_handed() -> None:
+    """The look whether it began may come when a later job of it is just handed over."""
+    threads, hands = Threads(Lane.SHORT, 1, start_max_s=0.02), 0
+    with anyio.fail_after(30):
+        while hands < 2_000:
+            worker = threads._workers[0] if threads._workers else None
+            answer = asyncio.ensure_future(threads.call(lambda: None))
+            await anyio.lowlevel.checkpoint()
+            if worker is not None and not worker.jobs.empty():  # handed over, not yet taken
+                hands += 1
+                threads._see_it_began(worker)
+            await answer
+    threads.close()
+
+
 async def test_a_thread_that_never_begins_is_missed_by_nobody_but_its_own_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

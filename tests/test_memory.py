@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -49,3 +50,23 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="ten seconds")
+def test_small_loads_of_many_columns_wait_for_memory_instead_of_failing(tmp_path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100))
+    row = ",".join(["value"] * 100)
+    body = "\n".join([names, *[row] * 2000]).encode()
+    with (
+        lakehouse_server(
+            tmp_path / "data", LAKEHOUSE_MEMORY__MAX_BYTES=str(512 * 1024**2)
+        ) as server,
+        httpx.Client(base_url=server.url, timeout=120) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+
+        def load(number: int) -> int:
+            return client.post(f"/v1/ingest?name=t{number}&format=csv", content=body).status_code
+
+        assert set(threads.map(load, range(8))) == {200}

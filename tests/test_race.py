@@ -6,11 +6,13 @@ There, a SELECT right after an ingest failed, because views were refreshed on a 
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from queue import Queue
 
 import httpx
 import pytest
 
+from tests import postgres
 from tests.crash.harness import Server
 from tests.crash.rounds import free_port
 
@@ -18,12 +20,16 @@ CLIENTS = 16
 ROUNDS = 12
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Server(tmp_path_factory.mktemp("race") / "data", free_port())
-    server.start()
-    yield server.url
-    server.kill()
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server, with its catalog in a file and in PostgreSQL."""
+    with ExitStack() as stack:
+        on_postgres = request.param == "postgres"
+        uri = stack.enter_context(postgres.schema()).uri if on_postgres else None
+        server = Server(tmp_path_factory.mktemp("race") / "data", free_port(), uri)
+        server.start()
+        stack.callback(server.kill)
+        yield server.url
 
 
 def together(work: Callable[[int, httpx.Client], None], url: str, clients: int) -> None:

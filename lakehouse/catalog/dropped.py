@@ -98,7 +98,7 @@ class DroppedTables:
 
     def unfinished(self) -> Sequence[str]:
         """Return the UUIDs of tables whose purge was interrupted: `purge` them again."""
-        sql = "SELECT table_uuid FROM dropped_table WHERE purging"
+        sql = "SELECT table_uuid FROM dropped_table WHERE purging <> 0"
         return [row[0] for row in self._state.read(lambda tx: tx.execute(sql).fetchall())]
 
     def drop(

@@ -16,7 +16,14 @@ from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
-from lakehouse.database import Connection, EngineError, is_of_remote, literal, quoted
+from lakehouse.database import (
+    ARROW_ROWS,
+    Connection,
+    EngineError,
+    is_of_remote,
+    literal,
+    quoted,
+)
 from lakehouse.storage import Store, StoreDownError
 
 TARGET_FILE = "write.target-file-size-bytes"
@@ -200,7 +207,7 @@ def partition_values(
     )
     file = f"{literal(location)}, hive_partitioning = false"
     source = f"SELECT {parts} FROM read_parquet({file}) LIMIT 1"
-    batch = cursor.execute(source).to_arrow_table()
+    batch = cursor.execute(source).to_arrow_table(ARROW_ROWS)
     return tuple(column[0].as_py() for column in batch.columns)
 
 

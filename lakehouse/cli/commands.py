@@ -197,7 +197,7 @@ def demo(**options: Any) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet"]),
+    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]),
     help="Of the file, where its name does not say.",
 )
 @click.option(
@@ -215,7 +215,8 @@ def demo(**options: Any) -> None:
 def ingest(**options: Any) -> None:
     """Load files as tables.
 
-    CSV, TSV, NDJSON, JSON or Parquet, plain, gzip or zstd. Each file commits whole or not at all.
+    CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd. Each file
+    commits whole or not at all.
 
     TABLE is `name` or `namespace.name`; left out, each FILE becomes the table that it is named
     after. `-` is stdin. A loaded table is readable the moment this returns.

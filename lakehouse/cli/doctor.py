@@ -22,6 +22,7 @@ from lakehouse.cli.settings import problems_of
 from lakehouse.client import Client
 from lakehouse.config import (
     MEMORY_SHARE,
+    CatalogConfig,
     Config,
     available_memory_bytes,
     data_directory,
@@ -30,7 +31,7 @@ from lakehouse.config import (
 from lakehouse.database import EXTENSIONS, Database, DatabaseSettings, extension_file
 from lakehouse.disk import Disk
 from lakehouse.errors import LakehouseError
-from lakehouse.state import DataDirectory
+from lakehouse.state import DataDirectory, catalog_server
 
 PYTHON_MIN = (3, 11)
 PROBE_MEMORY_BYTES = 256 * 1024 * 1024
@@ -80,6 +81,8 @@ def examined(data_dir: Path | None, config_file: Path | None) -> Iterator[Check]
     )
     directory = (data_dir or data_directory(config)).absolute()
     yield from data(directory, config.disk.reserve_bytes)
+    if config.catalog.uri is not None:
+        yield catalog(config.catalog)
     yield port(config)
     yield memory(config)
 
@@ -213,6 +216,14 @@ def described(lock: bytes) -> str:
     except msgspec.DecodeError:
         return "another process"
     return f"PID {said.get('pid')} on {said.get('host')} at {said.get('address')}"
+
+
+def catalog(config: CatalogConfig) -> Check:
+    """Does the PostgreSQL that has the catalog answer us?"""
+    try:
+        return Check("catalog", True, f"PostgreSQL {catalog_server(config)} at {config.uri}")
+    except LakehouseError as error:
+        return Check("catalog", False, error.detail, "see docs/postgresql.md")
 
 
 def port(config: Config) -> Check:

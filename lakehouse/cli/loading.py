@@ -16,7 +16,10 @@ from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
 
 STDIN = "-"
-ENDINGS = re.compile(r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|gz|gzip|zst|zstd))+$", re.I)
+ENDINGS = re.compile(
+    r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|gz|gzip|zst|zstd))+$",
+    re.I,
+)
 
 
 def ingest(

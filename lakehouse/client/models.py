@@ -13,7 +13,7 @@ Role: TypeAlias = Literal["reader", "writer", "admin"]
 JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
 ]
-FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet"]
+FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]
 FileExportFormat: TypeAlias = Literal["ndjson", "csv", "arrow", "parquet"]
 ExportFormat: TypeAlias = Literal["json"] | FileExportFormat
 

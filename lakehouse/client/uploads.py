@@ -24,6 +24,11 @@ MEDIA_TYPES = {
     ".jsonl": "application/x-ndjson",
     ".json": "application/json",
     ".parquet": "application/vnd.apache.parquet",
+    ".arrow": "application/vnd.apache.arrow.file",
+    ".arrows": "application/vnd.apache.arrow.stream",
+    ".feather": "application/vnd.apache.arrow.file",
+    ".orc": "application/vnd.apache.orc",
+    ".avro": "application/vnd.apache.avro",
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lakehouse.catalog import Column, Rows, check_column_names
-from lakehouse.database import Connection, EngineInvalidInputError, literal, quoted
+from lakehouse.database import ARROW_ROWS, Connection, EngineInvalidInputError, literal, quoted
 from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError, InvalidLoadError
@@ -345,4 +345,6 @@ def sampled(cursor: Connection, source: CsvSource) -> pa.Table:
     wide = len(source.columns) == 1
     fitting = records_within(source.path, SAMPLE_BYTES_MAX, limits.sample_rows + 1, wide) - 1
     reader = source._reader("ignore_errors=true", f"buffer_size={2 * limits.line_max_bytes}")
-    return cursor.execute(f"SELECT * FROM {reader} LIMIT {max(fitting, 1)}").to_arrow_table()
+    return cursor.execute(f"SELECT * FROM {reader} LIMIT {max(fitting, 1)}").to_arrow_table(
+        ARROW_ROWS
+    )

@@ -29,7 +29,10 @@ class InvalidFileError(InvalidInputError):
 
 class UnknownFormatError(UnsupportedError):
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; we read CSV, TSV, NDJSON, JSON and Parquet, plain, gzip or zstd")
+        super().__init__(
+            f"{what}; we read CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC and Avro, plain, "
+            "gzip or zstd"
+        )
 
 
 class BadRowsError(InvalidInputError):

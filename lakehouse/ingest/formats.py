@@ -43,6 +43,12 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "ndjson",
     ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".orc": "orc",
+    ".avro": "avro",
 }
 MEDIA_TYPES: dict[str, Format] = {
     "text/csv": "csv",
@@ -56,6 +62,13 @@ MEDIA_TYPES: dict[str, Format] = {
     "text/json": "json",
     "application/vnd.apache.parquet": "parquet",
     "application/x-parquet": "parquet",
+    "application/vnd.apache.arrow.file": "arrow",
+    "application/vnd.apache.arrow.stream": "arrow",
+    "application/vnd.apache.orc": "orc",
+    "application/orc": "orc",
+    "application/vnd.apache.avro": "avro",
+    "application/avro": "avro",
+    "avro/binary": "avro",
 }
 # What clients send when nobody told them a type; then the content alone speaks.
 SAYS_NOTHING = frozenset(
@@ -68,15 +81,20 @@ JSON_DOCUMENT = re.compile(r"[\ufeff\s]*(\[\s*[\[{\]]|\{([^\r\n]*[\[{,])?[ \t]*\
 """An array of objects or of lists, or an object that goes on after its first line."""
 JSON_LINE = re.compile(r"[\ufeff\s]*\{[^\r\n]*(\}[ \t]*\r?\n|\Z)")
 """An object that ends on its first line, or none that has one line break in what is seen of it."""
-PARQUET_MAGIC = b"PAR1"
+MAGICS: dict[bytes, Format] = {
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",
+    b"ORC": "orc",
+    b"Obj\x01": "avro",
+}
+TITLES = {"parquet": "Parquet", "arrow": "Arrow IPC", "orc": "ORC", "avro": "Avro"}
 ENCRYPTED_PARQUET_MAGIC = b"PARE"
 # What people send by mistake, and what to tell them.
 STRANGERS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook (unpack it, or export it as CSV)",
     b"%PDF": "a PDF",
-    b"ORC": "an ORC file (convert it to Parquet)",
-    b"Obj\x01": "an Avro file (convert it to Parquet)",
-    b"ARROW1": "an Arrow IPC file (convert it to Parquet)",
+    b"FEA1": "a Feather file of version 1 (write it again: pyarrow.feather writes version 2)",
     b"SQLite format 3": "a SQLite database",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
@@ -137,14 +155,16 @@ def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
             raise UnknownFormatError(f"the file is {what}")
     if head.startswith(ENCRYPTED_PARQUET_MAGIC):
         raise InvalidFileError("the Parquet file is encrypted, footer and all; decrypt it first")
-    if head.startswith(PARQUET_MAGIC):
-        if declared not in (None, "parquet"):
-            raise InvalidFileError(f"the file is Parquet, not {declared} as the request says")
-        return "parquet"
+    binary = next((name for magic, name in MAGICS.items() if head.startswith(magic)), None)
+    if binary is not None:
+        if declared not in (None, binary):
+            raise InvalidFileError(f"the file is {TITLES[binary]}, not {declared}, as it should be")
+        return binary
     media_type = (named.content_type or "").partition(";")[0].strip().lower()
     found = declared or by_name(named.filename) or MEDIA_TYPES.get(media_type)
-    if found == "parquet":
-        raise InvalidFileError("the file is not Parquet: it does not begin with PAR1")
+    if found in TITLES:
+        marks = " or ".join(repr(magic)[2:-1] for magic, name in MAGICS.items() if name == found)
+        raise InvalidFileError(f"the file is not {TITLES[found]}: it does not begin with {marks}")
     if found == "json" and declared is None and JSON_LINE.match(decoded_head(head)):
         return "ndjson"  # which many programs write under that name
     if found is not None:
@@ -203,7 +223,7 @@ def readable(
         if compression_of(head):
             raise InvalidFileError("the file is compressed twice; unpack it once")
     format_name = format_of(head, declared, named)
-    if format_name == "parquet":
+    if format_name in TITLES:
         return Readable(path, format_name, sha256, room)
     known = encoding_of(encoding, head)
     if known != "utf-8":

@@ -44,6 +44,7 @@ from lakehouse.catalog import (
 )
 from lakehouse.config import IngestConfig
 from lakehouse.database import (
+    ARROW_ROWS,
     Connection,
     Database,
     Session,
@@ -52,11 +53,13 @@ from lakehouse.disk import Disk
 from lakehouse.failpoints import reach
 from lakehouse.ingest.appending import Appending, Listener, LoadEnded, check_key_columns
 from lakehouse.ingest.columns import differences
+from lakehouse.ingest.converting import converted
 from lakehouse.ingest.csv import open_csv
 from lakehouse.ingest.errors import (
     BadRowsError,
     InvalidFileError,
     InvalidLoadError,
+    LoadMemoryError,
     TooManyLoadsError,
     drift_of,
 )
@@ -68,7 +71,6 @@ from lakehouse.ingest.faults import (
     whole_file,
 )
 from lakehouse.ingest.formats import Readable, readable
-from lakehouse.ingest.json_documents import as_lines
 from lakehouse.ingest.models import (
     MERGES,
     DryRun,
@@ -124,6 +126,7 @@ class Ingest:
         self._slots = anyio.Semaphore(config.concurrency_max)
         # One slot is always left for loads that somebody waits for.
         self._background_slots = anyio.Semaphore(max(config.concurrency_max - 1, 1))
+        self._memory_turn = anyio.Semaphore(1)
         self._uploads = 0
         self.rows = Appending(database, catalog, disk=disk, turns=turns, listener=listener)
         """Rows that come as JSON."""
@@ -158,7 +161,10 @@ class Ingest:
         """
         work = partial(self._load, upload=upload, options=options, key=key)
         async with self._turn(options), self._slot():
-            return await self._database.run(work, Lane.LONG)
+            with suppress(LoadMemoryError):  # its neighbours had it
+                return await self._database.run(work, Lane.LONG)
+            async with self._again():
+                return await self._database.run(work, Lane.LONG)
 
     async def load_in_background(
         self, job: JobHandle, *, upload: Upload, options: LoadOptions, key: str | None
@@ -205,6 +211,18 @@ class Ingest:
             yield
         finally:
             self._slots.release()
+
+    @asynccontextmanager
+    async def _again(self) -> AsyncIterator[None]:
+        """The turn of a load that found too little memory: they go one after the other then."""
+        with anyio.move_on_after(SLOT_WAIT_S) as waiting:
+            await self._memory_turn.acquire()
+        if waiting.cancelled_caught:
+            raise LoadMemoryError
+        try:
+            yield
+        finally:
+            self._memory_turn.release()
 
     # Below: on a worker thread.
 
@@ -309,10 +327,14 @@ class Ingest:
             encoding=options.encoding,
             limits=self.limits,
         )
-        if file.format == "json":
-            # It is about as large as what it is made of.
-            self.limits.take(0, file.path.stat().st_size)
-            file = as_lines(cursor, file, places[2], self.config.line_max_bytes)
+        file = converted(
+            cursor,
+            file,
+            places[2],
+            limits=self.limits,
+            element_max_bytes=self.config.line_max_bytes,
+            taster=self._taster,
+        )
         return file, places[3]
 
     def _open(
@@ -554,11 +576,10 @@ def tell_progress(job: JobHandle, session: Session, size_bytes: int) -> None:
 def rows_of(cursor: Connection, sql: str) -> list[dict[str, object]]:
     """Return the rows of a SELECT; as text when Python has no value for one (a year of 10000)."""
     try:
-        return cursor.execute(sql).to_arrow_table().to_pylist()
+        return cursor.execute(sql).to_arrow_table(ARROW_ROWS).to_pylist()
     except (OverflowError, ValueError):
-        return (
-            cursor.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({sql})").to_arrow_table().to_pylist()
-        )
+        as_text = cursor.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({sql})")
+        return as_text.to_arrow_table(ARROW_ROWS).to_pylist()
 
 
 def plain(value: object) -> object:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from lakehouse.catalog import Column, UnsupportedTypeError, duckdb_type
-from lakehouse.database import Connection, literal
+from lakehouse.database import ARROW_ROWS, Connection, literal
 from lakehouse.ingest.forms import Form
 
 Shape: TypeAlias = pa.DataType
@@ -41,7 +41,7 @@ def shapes_of(cursor: Connection, columns: Sequence[Column]) -> dict[str, Shape]
 
 
 def shape_of(cursor: Connection, type_: str) -> Shape:
-    table = cursor.execute(f"SELECT NULL::{duckdb_type(type_)} AS v").to_arrow_table()
+    table = cursor.execute(f"SELECT NULL::{duckdb_type(type_)} AS v").to_arrow_table(ARROW_ROWS)
     found: Shape = table.schema.field("v").type
     return found
 

@@ -11,7 +11,7 @@ RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
 MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
 """Modes that go by a key."""
 OnError: TypeAlias = Literal["fail", "reject", "string"]
-Format: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet"]
+Format: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]
 Unit: TypeAlias = Literal["line", "element"]
 """What rows are counted in, from 1: lines of a text, elements of a JSON array."""
 

@@ -144,7 +144,9 @@ class IngestController(Controller):
         jobs: NamedDependency[Jobs],
         key: IdempotencyKey = None,
     ) -> Response[bytes]:
-        """Load a file into a table: CSV, TSV, NDJSON, JSON or Parquet, plain, gzip or zstd.
+        """Load a file into a table.
+
+        It is CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd.
 
         The body is multipart with one file, or the file itself. `name` is the table; `mode` is
         create, append or overwrite (left out: a new name is created, an existing table's rows are

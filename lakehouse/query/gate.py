@@ -51,6 +51,7 @@ from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
+from lakehouse.query.windows import check_window
 from lakehouse.query.wording import quote_star, says_the_same
 from lakehouse.trees import Tree, nodes_of
 
@@ -92,8 +93,6 @@ CLASSES |= {"LAMBDA_REF", "POSITIONAL_REFERENCE", "COLLATE", "TYPE"}
 # A deeply nested VARIANT ends the process (a crash at 60,000 levels), a product of long BIGNUMs
 # looks at no interrupt.
 REFUSED_TYPES = frozenset(["VARIANT", "BIGNUM"])
-OFFSET_MAX = 2**31
-"""Rows that `lag` and `lead` may look away; -2^63 ends the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +425,7 @@ class Walk:
         elif class_ in ("CAST", "TYPE"):
             check_types(node)
         elif class_ == "WINDOW":
-            check_offset(node)
+            check_window(node)
             self.allowed("value", {**node, "function_name": node.get("function_name") or "rank"})
         elif class_ == "FUNCTION":
             verdict = self.allowed("value", node)
@@ -475,17 +474,6 @@ def check_parameter(name: str) -> None:
     if not (name.isdecimal() or PLAIN.fullmatch(name)):
         raise SqlError(
             f"a parameter is named by letters, digits and underscores, not {name[:80]!r}"
-        )
-
-
-def check_offset(window: Tree) -> None:
-    offset = window.get("offset_expr")
-    if offset is None:
-        return
-    value = offset.get("value", {}).get("value") if offset.get("class") == "CONSTANT" else None
-    if not isinstance(value, int) or abs(value) > OFFSET_MAX:
-        raise FunctionNotAllowedError(
-            window["function_name"], f"its offset is a number written out, at most {OFFSET_MAX}"
         )
 
 

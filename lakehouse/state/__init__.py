@@ -18,7 +18,7 @@ from lakehouse.state.errors import (
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
 from lakehouse.state.files import sync_directory
 from lakehouse.state.lease import Lease, keep_lease
-from lakehouse.state.opening import move_catalog, open_state
+from lakehouse.state.opening import catalog_server, move_catalog, open_state
 from lakehouse.state.sqlite import SqliteState, damage_in
 from lakehouse.state.state import State
 from lakehouse.state.transactions import Transaction
@@ -36,6 +36,7 @@ __all__ = [
     "Transaction",
     "UniqueViolationError",
     "begun_restore",
+    "catalog_server",
     "damage_in",
     "expire_idempotency_keys",
     "held_as_it_is",

@@ -105,22 +105,26 @@ class LeaseLostError(ConflictError):
 
 
 class StateUnreachableError(UnavailableError):
-    """Surely not committed."""
+    """Surely not committed. Where it is and what it said is for the log, not for who asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the catalog database does not answer; nothing was changed, try again")
+
+
+class CatalogUnreachableError(UnavailableError):
+    """At the start, where the operator reads it."""
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(
-            f"the catalog database {place} does not answer ({reason}); nothing was changed, try"
-            " again"
-        )
+        super().__init__(f"the catalog database {place} does not answer: {reason}")
 
 
 class StateUnknownError(OutcomeUnknownError):
     """The connection broke while it committed: the change is there or not."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"the catalog database broke off while it committed ({reason}): the change is there,"
-            " or it is not; look before you ask again"
+            "the catalog database broke off while it committed: the change is there, or it is not;"
+            " look before you ask again"
         )
 
 

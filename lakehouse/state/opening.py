@@ -24,7 +24,7 @@ def open_state(directory: DataDirectory, config: CatalogConfig) -> Iterator[Stat
 
     Raises:
         StateDamagedError, StateTooNewError: it cannot be read.
-        StateUnreachableError, StateRefusedError: PostgreSQL does not answer, or refuses us.
+        CatalogUnreachableError, StateRefusedError: PostgreSQL does not answer, or refuses us.
         CatalogNotMovedError: the directory has a catalog of its own, beside that in PostgreSQL.
         CatalogLostError: there are tables, and PostgreSQL has never heard of them.
     """
@@ -49,6 +49,17 @@ def place_of(config: CatalogConfig) -> "PostgresPlace":
 
     assert config.uri is not None, "only PostgreSQL has a place"
     return PostgresPlace(config.uri, catalog_password(config), config.connections_max)
+
+
+def catalog_server(config: CatalogConfig) -> str:
+    """Return the version of the PostgreSQL that has the catalog, asked now.
+
+    Raises:
+        CatalogUnreachableError, StateRefusedError: it does not answer, or refuses us.
+    """
+    from lakehouse.state.postgres import check_reachable
+
+    return check_reachable(place_of(config))
 
 
 def move_catalog(path: Path, config: CatalogConfig) -> tuple[int, Path]:

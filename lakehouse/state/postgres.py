@@ -5,6 +5,7 @@ one writer; and every write checks, in its own transaction, that the lease is st
 one that was taken over writes nothing, however late it wakes up.
 """
 
+import logging
 import re
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from lakehouse import __version__
 from lakehouse.state.errors import (
     CatalogNotEmptyError,
+    CatalogUnreachableError,
     LeaseLostError,
     StateBusyError,
     StateClosedError,
@@ -37,6 +39,8 @@ from lakehouse.state.migrations import FORMAT, MIGRATIONS
 from lakehouse.state.sqlite import mark_copy, open_writer
 from lakehouse.state.state import State
 from lakehouse.state.transactions import Rows, Transaction
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PostgresConnection: TypeAlias = psycopg.Connection[Any]
@@ -124,7 +128,7 @@ class PostgresState(State):
             when_new: called before the first tables are made; what it raises leaves none.
 
         Raises:
-            StateUnreachableError: nobody answers there, in time.
+            CatalogUnreachableError: nobody answers there, in time.
             StateRefusedError: the server refuses the user, the password or what we ask of it.
             StateTooNewError: a newer lakehouse wrote it.
         """
@@ -246,7 +250,7 @@ class PostgresState(State):
         except PoolTimeout as error:
             if is_answering(self._place):
                 raise StateBusyError from error
-            raise StateUnreachableError(self._place.uri, "no connection in time") from error
+            raise StateUnreachableError from error
         except PoolClosed as error:
             raise StateClosedError from error
 
@@ -265,7 +269,8 @@ class PostgresState(State):
         except sql_errors.DiskFull as error:
             raise StateFullError from error
         except psycopg.OperationalError as error:
-            raise StateUnreachableError(self._place.uri, first_line(error)) from error
+            log.warning("the catalog database broke off: %s", first_line(error))
+            raise StateUnreachableError from error
 
 
 def commit(connection: PostgresConnection) -> None:
@@ -273,7 +278,8 @@ def commit(connection: PostgresConnection) -> None:
     try:
         connection.execute("COMMIT")
     except psycopg.OperationalError as error:
-        raise StateUnknownError(first_line(error)) from error
+        log.warning("the catalog database broke off while it committed: %s", first_line(error))
+        raise StateUnknownError from error
 
 
 def options_of(place: PostgresPlace) -> dict[str, Any]:
@@ -295,15 +301,20 @@ def configure(connection: PostgresConnection) -> None:
     connection.execute(SETTINGS)
 
 
-def check_reachable(place: PostgresPlace) -> None:
-    """Connect once: what the server says to that is for the operator, not for a pool's log."""
+def check_reachable(place: PostgresPlace) -> str:
+    """Connect once, and return the server's version: what it says is for the operator to read.
+
+    Raises:
+        CatalogUnreachableError, StateRefusedError: as `PostgresState.open`.
+    """
     try:
-        psycopg.connect(place.uri, **options_of(place)).close()
+        with psycopg.connect(place.uri, **options_of(place)) as connection:
+            return str(connection.info.parameter_status("server_version"))
     except psycopg.Error as error:
         reason = first_line(error)
         if "FATAL" in reason and not PASSING.search(reason):
             raise StateRefusedError(place.uri, reason) from error
-        raise StateUnreachableError(place.uri, reason) from error
+        raise CatalogUnreachableError(place.uri, reason) from error
 
 
 def is_answering(place: PostgresPlace) -> bool:
@@ -328,8 +339,12 @@ def unique() -> Iterator[None]:
 
 @lru_cache(maxsize=512)
 def in_postgres(sql: str) -> str:
-    """Return a statement with psycopg's places for parameters. No text in one has a `?`."""
-    return sql.replace("%", "%%").replace("?", "%s")
+    """Return a statement with psycopg's places for parameters. No text in one has a `?`.
+
+    Letters beyond ASCII have no case, as in SQLite, whatever the database's own collation says.
+    """
+    sql = sql.replace("%", "%%").replace("lower(?)", 'lower(CAST(? AS TEXT) COLLATE "C")')
+    return sql.replace("?", "%s")
 
 
 def clean(parameters: Sequence[object]) -> list[object]:

@@ -2,10 +2,20 @@
 
 from lakehouse.taster.errors import (
     FileMemoryError,
+    FileSizeError,
     FileTimeError,
     PoisonedFileError,
+    RefusedFileError,
     TastingStoppedError,
 )
 from lakehouse.taster.taster import Taster
 
-__all__ = ["FileMemoryError", "FileTimeError", "PoisonedFileError", "Taster", "TastingStoppedError"]
+__all__ = [
+    "FileMemoryError",
+    "FileSizeError",
+    "FileTimeError",
+    "PoisonedFileError",
+    "RefusedFileError",
+    "Taster",
+    "TastingStoppedError",
+]

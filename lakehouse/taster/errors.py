@@ -17,7 +17,20 @@ class FileMemoryError(TooLargeError):
         mib = limit_bytes // 1024**2
         super().__init__(
             f"to read the file takes more than {mib} MiB of memory, which is the most for one: it "
-            "is damaged, or has too much in a row group",
+            "is damaged, or holds too much at once",
+            max_bytes=limit_bytes,
+        )
+
+
+class RefusedFileError(InvalidInputError):
+    """The file is sound, and holds what cannot be loaded."""
+
+
+class FileSizeError(TooLargeError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the file takes more than {limit_bytes} bytes when it is unpacked, or grows more than "
+            "200 times, which is the most",
             max_bytes=limit_bytes,
         )
 

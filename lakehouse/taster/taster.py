@@ -15,14 +15,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from lakehouse.taster.child import BAD, GOOD, NO_MEMORY, READY
+from lakehouse.disk import DiskFullError
+from lakehouse.taster.child import BAD, GOOD, NO_MEMORY, NO_ROOM, READY, REFUSED, TOO_LARGE
 from lakehouse.taster.errors import (
     FileMemoryError,
+    FileSizeError,
     FileTimeError,
     NoTasterError,
     PoisonedFileError,
+    RefusedFileError,
     TastingStoppedError,
 )
 
@@ -56,17 +59,18 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={},
+            # Arrow's own allocator reserves more than the limit on the process's data allows.
+            env={"ARROW_DEFAULT_MEMORY_POOL": "system"},
         )
 
     @property
     def lives(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, path: Path, cpu_max_s: int) -> None:
+    def ask(self, what: dict[str, Any]) -> None:
         assert self._process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError):  # it has ended, and will not answer
-            self._process.stdin.write(json.dumps([str(path), cpu_max_s]).encode() + b"\n")
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
             self._process.stdin.flush()
 
     def answer(self, within_s: float) -> str | None:
@@ -139,11 +143,39 @@ class Taster:
             FileMemoryError, FileTimeError: it took more than a file may.
             NoTasterError: no child could be started.
         """
+        self._ask({"path": str(path)}, path, interruptible)
+
+    def convert(
+        self,
+        path: Path,
+        target: Path,
+        format_: str,
+        max_bytes: int,
+        interruptible: Interruptible = never,
+    ) -> None:
+        """Write what a file of another format holds as Parquet, in a child process.
+
+        Args:
+            target: a new file, of at most `max_bytes`.
+            format_: `arrow`, `orc` or `avro`.
+
+        Raises:
+            As `taste`.
+            RefusedFileError: the file is sound, and Parquet cannot hold what it does.
+            FileSizeError, DiskFullError: there is no room for it.
+        """
+        asked = {"target": str(target), "format": format_, "max_bytes": max_bytes}
+        said = self._ask({"path": str(path), **asked}, path, interruptible)
+        if said == TOO_LARGE:
+            raise FileSizeError(max_bytes)
+
+    def _ask(self, what: dict[str, Any], path: Path, interruptible: Interruptible) -> str:
+        """Return what a child says of a file, where it is no error that every file may have."""
         time_max_s = TIME_MIN_S + path.stat().st_size // BYTES_PER_S
         child = self._take()
         try:
             with interruptible(child.stop):
-                child.ask(path, time_max_s * (os.cpu_count() or 1))
+                child.ask({**what, "cpu_max_s": time_max_s * (os.cpu_count() or 1)})
                 said = child.answer(time_max_s)
         except TimeoutError as error:
             child.end()
@@ -162,9 +194,15 @@ class Taster:
         self._give_back(child)
         if said == NO_MEMORY:
             raise FileMemoryError(self.memory_max_bytes)
-        if said != GOOD:
+        if said == NO_ROOM:
+            raise DiskFullError
+        if said.startswith(REFUSED):
+            raise RefusedFileError(said.removeprefix(f"{REFUSED}: "))
+        if said.startswith(BAD):
             log.warning("a file could not be read: %s", said.removeprefix(f"{BAD}: "))
             raise PoisonedFileError
+        assert said in (GOOD, TOO_LARGE), said
+        return said
 
     def _take(self) -> Child:
         """Return a child that nobody asks: one that waits and lives, or a new one."""

@@ -24,8 +24,9 @@ from lakehouse.catalog import (
 )
 from lakehouse.catalog.metadata import Json, snapshot_of
 from lakehouse.database import Connection, Database, DatabaseSettings
-from lakehouse.state import SqliteState, State
+from lakehouse.state import State
 from lakehouse.storage import LocalStore
+from tests.postgres import alchemy_uri, state_of
 
 PAIR = (Column("id", "long"), Column("name", "string"))
 
@@ -110,7 +111,7 @@ class Lake:
     @contextmanager
     def pyiceberg(self, table: str) -> Iterator[PyIcebergTable]:
         """The table as a plain PyIceberg user opens it."""
-        catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{self.root / 'catalog.db'}")
+        catalog = SqlCatalog("lakehouse", uri=alchemy_uri(self.root))
         try:
             name = parse_table_name(table)
             yield catalog.load_table((name.namespace, name.name))
@@ -142,7 +143,7 @@ def settings_for(*directories: Path) -> DatabaseSettings:
 def open_lake(root: Path, database: Database) -> Iterator[Lake]:
     (root / "warehouse").mkdir(exist_ok=True)
     store = LocalStore(root / "warehouse")
-    with SqliteState.open(root / "catalog.db") as state, database.cursor() as cursor:
+    with state_of(root) as state, database.cursor() as cursor:
         yield Lake(root, state, database, store, Catalog(state, store), cursor)
 
 

@@ -38,6 +38,7 @@ from lakehouse.database import Database
 from lakehouse.errors import NotFoundError, UnavailableError
 from lakehouse.state import SqliteState, Transaction
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of, settings_for
+from tests.postgres import OF_SQLITE, state_of
 
 ONE = rows_of("SELECT 1 AS id, 'x' AS name")
 
@@ -85,7 +86,7 @@ def test_sixteen_threads_appending_to_one_table_lose_nothing(lake: Lake) -> None
 
 def test_two_catalogs_over_one_database_lose_nothing(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
-    with SqliteState.open(lake.root / "catalog.db") as other_state:
+    with state_of(lake.root) as other_state:
         catalogs = [lake.catalog, Catalog(other_state, lake.store)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: append(lake, catalogs[n % 2], "t", n), range(1, 65)))
@@ -119,7 +120,7 @@ def test_two_processes_lose_nothing(lake: Lake) -> None:
 
 
 def test_of_many_that_create_one_name_one_wins(lake: Lake) -> None:
-    with SqliteState.open(lake.root / "catalog.db") as other_state:
+    with state_of(lake.root) as other_state:
         catalogs = [lake.catalog, Catalog(other_state, lake.store)]
 
         def create(number: int) -> bool:
@@ -160,7 +161,7 @@ def draft_of(**updates: str) -> Callable[[LoadedTable | None], Draft]:
 def test_a_commit_that_lost_is_built_again_on_what_won(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     shown: list[int] = []
-    with SqliteState.open(lake.root / "catalog.db") as other_state:
+    with state_of(lake.root) as other_state:
         other = Catalog(other_state, lake.store)
 
         def build(current: LoadedTable | None) -> Draft:
@@ -182,7 +183,7 @@ def test_who_loses_again_and_again_gets_a_conflict(
 ) -> None:
     monkeypatch.setattr(tables_module, "BACKOFF_S", 0.0)
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
-    with SqliteState.open(lake.root / "catalog.db") as other_state:
+    with state_of(lake.root) as other_state:
         other = Catalog(other_state, lake.store)
 
         def build(current: LoadedTable | None) -> Draft:
@@ -343,6 +344,7 @@ def dying(lake: Lake, *, lost: bool) -> Iterator[Catalog]:
         yield catalog
 
 
+@OF_SQLITE
 @pytest.mark.parametrize("lost", [True, False])
 def test_an_unknown_outcome_is_said_and_keeps_the_files(lake: Lake, lost: bool) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
@@ -473,6 +475,7 @@ def test_a_second_update_of_one_table_is_our_own_mistake(lake: Lake) -> None:
         lake.catalog._tables.commit(changes)
 
 
+@OF_SQLITE
 def test_a_locked_database_is_a_clean_refusal(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
     before = lake.tree()

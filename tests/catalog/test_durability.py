@@ -17,6 +17,9 @@ from lakehouse.catalog import Column
 from lakehouse.database import Database, EngineError
 from lakehouse.errors import InsufficientStorageError
 from tests.catalog.lake import Lake, main, open_lake, rows_of, settings_for
+from tests.postgres import OF_SQLITE
+
+pytestmark = OF_SQLITE
 
 CALLS = "fsync,fdatasync,openat,rename,renameat,renameat2,mkdir,mkdirat,write,pwrite64,unlink,rmdir"
 SCRIPT = """

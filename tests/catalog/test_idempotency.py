@@ -15,8 +15,8 @@ from lakehouse.catalog import (
 )
 from lakehouse.catalog.tables import Change, Draft
 from lakehouse.errors import LakehouseError
-from lakehouse.state import SqliteState
 from tests.catalog.lake import Lake, main, rows_of
+from tests.postgres import state_of
 
 
 def keyed(key: str, request_hash: str = "hash") -> Idempotency[Written]:
@@ -33,7 +33,7 @@ def test_the_answer_is_stored_with_the_pointer(lake: Lake) -> None:
 
 def test_the_key_survives_reopening(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name", idempotency=keyed("a"))
-    with SqliteState.open(lake.root / "catalog.db") as state:
+    with state_of(lake.root) as state:
         assert Catalog(state, lake.store).keys.find("a", "hash") == b"rows 1"
 
 
@@ -68,7 +68,7 @@ def test_a_load_that_failed_leaves_no_key(lake: Lake) -> None:
 
 def test_two_processes_with_one_key_write_once(lake: Lake) -> None:
     lake.write("t", "SELECT 0 AS id, 'x' AS name")
-    with SqliteState.open(lake.root / "catalog.db") as state:
+    with state_of(lake.root) as state:
         catalogs = [lake.catalog, Catalog(state, lake.store)]
 
         def send(number: int) -> str:

@@ -11,6 +11,7 @@ from lakehouse.catalog import TableRef
 from lakehouse.catalog.expiry import Deleted
 from tests.catalog.lake import Lake, main
 from tests.catalog.test_layout import appends, edited_properties
+from tests.postgres import alchemy_uri
 
 DAY_S = 86_400
 
@@ -131,7 +132,7 @@ def test_a_metadata_file_that_a_statement_reads_through_stays_until_it_ends(lake
 
 def test_a_table_that_lies_deeper_than_ours_keeps_every_file(lake: Lake) -> None:
     lake.write("t", "SELECT 1 AS id, 'a' AS name")
-    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{lake.root / 'catalog.db'}")
+    catalog = SqlCatalog("lakehouse", uri=alchemy_uri(lake.root))
     location = lake.store.uri("tables/deep/dept/t-1")
     rows = pa.table({"id": [1, 2]})
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import postgres
 from tests.cli.conftest import Done, QuickShell, Shell
 from tests.services import ServerProcess, environment, free_port
 
@@ -135,3 +136,19 @@ def test_it_reckons_with_the_reserve_that_uploads_leave(alone: Shell) -> None:
     (found,) = missing(done)
     assert found["name"] == "disk"
     assert "1.2 EB" in found["detail"]
+
+
+def test_the_catalogs_own_server_is_looked_at(quick: Shell) -> None:
+    with postgres.schema() as place:
+        done = quick.run("doctor", "--json", LAKEHOUSE_CATALOG__URI=place.uri)
+        (found,) = (each for each in done.json()["checks"] if each["name"] == "catalog")
+        assert found["ok"]
+        assert "PostgreSQL" in found["detail"]
+        nowhere = place.uri.replace("/postgres?", "/nowhere?")
+        variables = {
+            "LAKEHOUSE_CATALOG__URI": nowhere,
+            "LAKEHOUSE_SERVER__PORT": str(free_port()),
+        }
+        (found,) = missing(quick.run("doctor", "--json", **variables))
+        assert found["name"] == "catalog"
+        assert "nowhere" in found["detail"]

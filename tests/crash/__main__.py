@@ -4,9 +4,11 @@ import argparse
 import json
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from lakehouse.failpoints import POINTS
+from tests import postgres
 from tests.crash.rounds import Crash
 
 
@@ -15,10 +17,15 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=10, help="kills at each failpoint")
     parser.add_argument("--random", type=int, default=100, help="kills at random moments")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--postgres", action="store_true", help="the catalog in a real PostgreSQL")
     options = parser.parse_args()
     started = time.monotonic()
     print(f"seed {options.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder, Crash(Path(folder), options.seed) as crash:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place = stack.enter_context(postgres.schema()) if options.postgres else None
+        uri = place.uri if place else None
+        crash = stack.enter_context(Crash(folder, options.seed, uri))
         for name in POINTS:
             for number in range(options.each):
                 crash.at_failpoint(name, nth=1 + number % 5)

@@ -7,17 +7,20 @@ no answer), or refused (503: nothing happened). It sends the next one when it kn
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 
 from lakehouse.failpoints import VARIABLE
 from tests.crash.changes import SHARED, Asking, Change, Owned
@@ -56,8 +59,10 @@ class Account:
 class Server:
     """`lakehouse serve` on a data directory, as a user would start it."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, catalog_uri: str | None = None) -> None:
         self.data_dir = data_dir
+        self.catalog_uri = catalog_uri
+        """Of a PostgreSQL; None for `catalog.db`."""
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
         self._failpoint = data_dir.parent / "failpoint"
@@ -68,6 +73,8 @@ class Server:
         self._failpoint.unlink(missing_ok=True)
         command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(self.data_dir)]
         environment = {**os.environ, **RESTLESS, VARIABLE: str(self._failpoint)}
+        if self.catalog_uri is not None:
+            environment["LAKEHOUSE_CATALOG__URI"] = self.catalog_uri
         with (self.data_dir.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self._port)],
@@ -85,6 +92,15 @@ class Server:
             time.sleep(0.02)
         log_text = (self.data_dir.parent / "server.log").read_text()[-3000:]
         raise AssertionError(f"the server did not start again by itself:\n{log_text}")
+
+    def catalog_rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what the catalog's database answers, asked past the server."""
+        if self.catalog_uri is not None:
+            with psycopg.connect(self.catalog_uri) as connection:
+                return connection.execute(sql).fetchall()
+        uri = f"file:{self.data_dir / 'catalog.db'}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as catalog:
+            return catalog.execute(sql).fetchall()
 
     def die_at(self, name: str, nth: int) -> None:
         """Have it die the `nth` time that it comes to a failpoint from now on."""

@@ -11,11 +11,9 @@ come one after the other:
 
 import random
 import re
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from os import utime
 from pathlib import Path
 from typing import Any
@@ -47,9 +45,9 @@ def reckon(server: Server, accounts: list[Account], chance: random.Random) -> No
             if account.in_flight and chance.random() < RESENT_SHARE:
                 resend(client, account)
         compare(client, accounts)
-        check_erased(server.data_dir, accounts)
+        check_erased(server, accounts)
         sweep(client)
-    check_leftovers(server.data_dir)
+    check_leftovers(server)
 
 
 def backdate(data_dir: Path) -> None:
@@ -170,11 +168,11 @@ def listed(client: httpx.Client, *, dropped: bool) -> Counter[str]:
 # The files.
 
 
-def check_erased(data_dir: Path, accounts: list[Account]) -> None:
+def check_erased(server: Server, accounts: list[Account]) -> None:
     erased = set().union(*(account.erased for account in accounts))
     for attempt in range(LOOKS_MAX):
         try:
-            holding = {each: marks_in(path_of(each)) & erased for each in reached(data_dir)}
+            holding = {each: marks_in(path_of(each)) & erased for each in reached(server)}
             break
         except FileNotFoundError:  # maintenance is at work on what was sent again
             if attempt == LOOKS_MAX - 1:
@@ -198,29 +196,27 @@ def sweep(client: httpx.Client) -> None:
     assert not failed, failed
 
 
-def check_leftovers(data_dir: Path) -> None:
+def check_leftovers(server: Server) -> None:
     """After the sweep every file below `tables/` is one that a table names, and all are there."""
-    named = {path_of(location) for location in reached(data_dir)}
-    there = set(files_below(data_dir))
+    named = {path_of(location) for location in reached(server)}
+    there = set(files_below(server.data_dir))
     assert named <= there, f"files that are gone: {sorted(named - there)[:5]}"
     assert there <= named, f"files that no table names: {sorted(there - named)[:5]}"
-    with catalog_db(data_dir) as db:
-        unfinished = db.execute("SELECT table_name FROM dropped_table WHERE purging").fetchall()
+    unfinished = server.catalog_rows("SELECT table_name FROM dropped_table WHERE purging <> 0")
     assert not unfinished, f"purges that never ended: {unfinished}"
 
 
-def reached(data_dir: Path) -> set[str]:
+def reached(server: Server) -> set[str]:
     """Return every file that a table names, there or dropped, as PyIceberg reads it."""
-    with catalog_db(data_dir) as db:
-        pointers = db.execute(
-            "SELECT metadata_location FROM iceberg_tables"
-            " UNION ALL SELECT metadata_location FROM dropped_table WHERE NOT purging"
-        ).fetchall()
-        # Of a dropped table these wait until it is purged, or back.
-        waiting = db.execute(
-            "SELECT manifest_list FROM expired_snapshot"
-            " WHERE table_uuid IN (SELECT table_uuid FROM dropped_table WHERE NOT purging)"
-        ).fetchall()
+    pointers = server.catalog_rows(
+        "SELECT metadata_location FROM iceberg_tables"
+        " UNION ALL SELECT metadata_location FROM dropped_table WHERE purging = 0"
+    )
+    # Of a dropped table these wait until it is purged, or back.
+    waiting = server.catalog_rows(
+        "SELECT manifest_list FROM expired_snapshot"
+        " WHERE table_uuid IN (SELECT table_uuid FROM dropped_table WHERE purging = 0)"
+    )
     found: set[str] = set()
     lists = {location for (location,) in waiting if path_of(location).exists()}
     for (location,) in pointers:
@@ -252,10 +248,6 @@ def files_below(data_dir: Path) -> Iterator[Path]:
     return (each for each in (data_dir / "warehouse" / "tables").rglob("*") if each.is_file())
 
 
-def catalog_db(data_dir: Path) -> closing[sqlite3.Connection]:
-    return closing(sqlite3.connect(f"file:{data_dir / 'catalog.db'}?mode=ro", uri=True))
-
-
 def check_with_pyiceberg(server: Server, accounts: list[Account]) -> None:
     """Bring dropped tables back, and read all there is with another engine."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -265,7 +257,10 @@ def check_with_pyiceberg(server: Server, accounts: list[Account]) -> None:
                 assert answer.status_code == 200, answer.text
                 account.owned = Owned(account.owned.rows, account.owned.table)
         compare(client, accounts)
-    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{server.data_dir / 'catalog.db'}")
+    uri = f"sqlite:///{server.data_dir / 'catalog.db'}"
+    if server.catalog_uri is not None:
+        uri = server.catalog_uri.replace("postgresql:", "postgresql+psycopg:")
+    catalog = SqlCatalog("lakehouse", uri=uri)
     try:
         shared = {id_: n for account in accounts for id_, n in account.owned.rows.items()}
         expected = {SHARED: shared} | {

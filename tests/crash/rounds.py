@@ -19,9 +19,9 @@ LONGEST_LOAD_S = 1.5
 class Crash:
     """A server, its data directory and its clients over many deaths. It runs between rounds."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, catalog_uri: str | None = None) -> None:
         self._chance = random.Random(seed)
-        self._server = Server(folder / "data", free_port())
+        self._server = Server(folder / "data", free_port(), catalog_uri)
         self._accounts = new_accounts(self._chance)
         self._kills = 0
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 
 from tests.fuzz.cases import Case
@@ -217,7 +218,14 @@ def long_runs() -> list[Case]:
     )
     other = io.BytesIO()
     pq.write_table(large, other, compression="zstd", store_schema=False)
+    shared = io.BytesIO()
+    with pa.ipc.new_stream(shared, large.schema) as stream:  # 50 GB, a little at a time
+        stream.write_table(large, max_chunksize=8)
+    rows_of_orc = io.BytesIO()
+    pyarrow.orc.write_table(nothing, rows_of_orc, compression="ZSTD")
     return [
+        Case("bomb-arrow-dictionary", "bomb", "file.arrows", shared.getvalue(), {}),
+        Case("bomb-orc-nulls", "bomb", "file.orc", rows_of_orc.getvalue(), {}),
         parquet_case("nulls", target.getvalue()),
         parquet_case("dictionary", other.getvalue()),
     ]

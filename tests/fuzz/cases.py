@@ -11,10 +11,19 @@ import pyarrow as pa
 
 from tests.fuzz import parquet
 from tests.fuzz.mutations import BYTES, CSV, JSON, NDJSON, several, splice
-from tests.fuzz.seeds import csv_seeds, json_seeds, ndjson_seeds, parquet_seeds
+from tests.fuzz.seeds import (
+    arrow_seeds,
+    avro_seeds,
+    csv_seeds,
+    json_seeds,
+    ndjson_seeds,
+    orc_seeds,
+    parquet_seeds,
+)
 
 CORPUS = Path(__file__).parent / "corpus"
-FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "gzip", "zstd")
+FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "gzip", "zstd")
+BINARY = {"arrow": arrow_seeds, "orc": orc_seeds, "avro": avro_seeds}
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 INTO = "into"
 """Not sent: which of `tables()` the file goes into, instead of a new one."""
@@ -79,12 +88,16 @@ def seeds_of(format_: str) -> tuple[bytes, ...]:
         return parquet_seeds()
     if format_ == "json":
         return json_seeds()
+    if format_ in BINARY:
+        return BINARY[format_]()
     return ndjson_seeds() if format_ == "ndjson" else csv_seeds("," if format_ == "csv" else "\t")
 
 
 def broken(chance: random.Random, format_: str, body: bytes) -> bytes:
     if chance.random() < 0.05:
         return splice(chance, body, chance.choice(seeds_of(format_)))
+    if format_ in BINARY:
+        return several(chance, body, BYTES)
     if format_ != "parquet":
         return several(chance, body, {"ndjson": NDJSON, "json": JSON}.get(format_, CSV))
     if chance.random() < 0.06:
@@ -95,7 +108,7 @@ def broken(chance: random.Random, format_: str, body: bytes) -> bytes:
 def asked_of(chance: random.Random, format_: str) -> dict[str, str]:
     """Return parameters: the ways that a file is read are many."""
     into: tuple[str, ...]
-    if format_ == "parquet":
+    if format_ == "parquet" or format_ in BINARY:
         into, types = ("parquet", "nested"), "word:string,id:long"
     elif format_ in ("ndjson", "json"):
         into, types = ("ndjson",), "id:decimal(9,2),at:timestamptz,place:string"

@@ -1,6 +1,8 @@
 """Real files, small: what the inputs are made of."""
 
+import io
 import json
+import struct
 import tempfile
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -11,9 +13,15 @@ from uuid import UUID
 
 import duckdb
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 
+from lakehouse.database import extension_file
+from tests.avro import container, logical, text
+from tests.fuzz.thrift import zigzag
+
 ROWS = 60
+from_runs: Any = pa.RunEndEncodedArray.from_arrays
 array: Any = pa.array  # its stubs know few of these types
 WORDS = ("Lyon", "Oslo", "", "Zürich", 'a "quoted" one', "two\nlines", "x" * 40, "007")
 MOMENT = datetime(2024, 2, 29, 23, 59, 58, 123456, tzinfo=UTC)
@@ -163,3 +171,97 @@ def parquet_seeds() -> tuple[bytes, ...]:
                 "COMPRESSION uncompressed, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1",
             ),
         )
+
+
+def packed_table() -> pa.Table:
+    """Columns in the forms that Arrow alone has."""
+    words = array([WORDS[n % len(WORDS)] for n in range(ROWS)])
+    return pa.table(
+        {
+            "id": array(range(ROWS), pa.int64()),
+            "word": words.dictionary_encode(),
+            "inside": pa.ListArray.from_arrays(list(range(ROWS + 1)), words.dictionary_encode()),
+            "runs": from_runs([ROWS // 2, ROWS], [7, None]),
+            "view": array(WORDS[2:3] * ROWS, pa.string_view()),
+            "half": array([n / 2 for n in range(ROWS)], pa.float16()),
+            "list": array([[n, None] for n in range(ROWS)], pa.list_(pa.int32(), 2)),
+        }
+    )
+
+
+@cache
+def arrow_seeds() -> tuple[bytes, ...]:
+    """Streams and files, plain and compressed, in several batches."""
+
+    def by_arrow(make: Any, table: pa.Table, compression: Any = None) -> bytes:
+        target, options = io.BytesIO(), pa.ipc.IpcWriteOptions(compression=compression)
+        with make(target, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=ROWS // 2)
+        return target.getvalue()
+
+    stream, file = pa.ipc.new_stream, pa.ipc.new_file
+    flat, nested, packed = flat_table(), nested_table(), packed_table()
+    return (
+        by_arrow(stream, flat),
+        by_arrow(stream, flat, "lz4"),
+        by_arrow(stream, nested, "zstd"),
+        by_arrow(stream, packed),
+        by_arrow(file, flat),
+        by_arrow(file, nested),
+        by_arrow(file, packed, "lz4"),
+    )
+
+
+@cache
+def orc_seeds() -> tuple[bytes, ...]:
+    flat = flat_table().drop_columns(["unsigned", "fixed", "clock"])  # which ORC has not
+
+    def by_arrow(table: pa.Table, **options: Any) -> bytes:
+        target = io.BytesIO()
+        pyarrow.orc.write_table(table, target, **options)
+        return target.getvalue()
+
+    packings = ("uncompressed", "zlib", "snappy", "lz4", "zstd")
+    return (
+        *(by_arrow(flat, compression=each) for each in packings),
+        by_arrow(nested_table(), compression="uncompressed"),
+        by_arrow(nested_table(), compression="zstd", dictionary_key_size_threshold=1.0),
+    )
+
+
+@cache
+def avro_seeds() -> tuple[bytes, ...]:
+    """By DuckDB with nested columns, and with the types that its writer has not."""
+    extension = extension_file("avro")
+    sql = (
+        "SELECT i, i / 7 AS d, 'w' || i AS w, [i, NULL] AS l, {'a': i, 'b': ['x']} AS s,"
+        " i % 2 = 0 AS yes FROM range(60) t(i)"
+    )
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(":memory:") as connection:
+        path = Path(folder) / "seed.avro"
+        connection.execute(f"LOAD '{extension}'")
+        connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT avro)")
+        nested = path.read_bytes()
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "long"},
+        {"name": "word", "type": ["null", "string"]},
+        {"name": "at", "type": logical("long", "timestamp-micros")},
+        {"name": "day", "type": logical("int", "date")},
+        {"name": "price", "type": logical("bytes", "decimal", precision=9, scale=2)},
+        {"name": "kind", "type": {"type": "enum", "name": "k", "symbols": ["A", "B"]}},
+        {"name": "pairs", "type": {"type": "map", "values": "double"}},
+    ]
+    records = [
+        zigzag(n)
+        + (zigzag(1) + text(WORDS[n % len(WORDS)]) if n % 3 else zigzag(0))
+        + zigzag(n * 10**12)
+        + zigzag(n)
+        + text((n - 9).to_bytes(2, "big", signed=True))
+        + zigzag(n % 2)
+        + zigzag(1)
+        + text("k")
+        + struct.pack("<d", n / 7)
+        + b"\0"
+        for n in range(ROWS)
+    ]
+    return nested, container(fields, records), container(fields, records, "deflate")

@@ -69,6 +69,12 @@ class Reader:
         self.at += size
         return self.data[self.at - size : self.at]
 
+    def double(self) -> float:
+        data = self.take(8)
+        if len(data) < 8:
+            raise ValueError("a number is cut short")
+        return float(struct.unpack("<d", data)[0])
+
     def value(self, kind: int) -> Any:
         if kind in (TRUE, FALSE):
             return self.byte() == TRUE
@@ -77,7 +83,7 @@ class Reader:
         if kind in INTEGERS:
             return self.zigzag()
         if kind == DOUBLE:
-            return struct.unpack("<d", self.take(8))[0]
+            return self.double()
         if kind == BINARY:
             return self.take(self.varint())
         if kind in (LIST, SET):

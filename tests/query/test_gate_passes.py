@@ -48,6 +48,14 @@ STATEMENTS = [
     "SELECT id, row_number() OVER (PARTITION BY grp ORDER BY id) FROM people ORDER BY 1",
     "SELECT id, sum(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM people",
     "SELECT id, lag(id, 1, -1) OVER w FROM people WINDOW w AS (ORDER BY id) ORDER BY 1",
+    "SELECT id, mode(grp) OVER (PARTITION BY grp) FROM people ORDER BY 1",
+    "SELECT id, bitstring_agg(id, 0, 99) OVER () FROM people ORDER BY 1",
+    "SELECT id, mad(id) OVER (ORDER BY id ROWS BETWEEN 1000 PRECEDING AND CURRENT ROW)"
+    " FROM people ORDER BY 1",
+    "SELECT id, quantile_disc(id, 0.5) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING"
+    " AND UNBOUNDED FOLLOWING) FROM people ORDER BY 1",
+    "SELECT id, median(id) OVER (ORDER BY id), sum(DISTINCT id) OVER (ORDER BY id) FROM people"
+    " ORDER BY 1",
     "SELECT id FROM people QUALIFY row_number() OVER (PARTITION BY grp ORDER BY id DESC) = 1",
     "SELECT string_agg(name, ',' ORDER BY id), list(id ORDER BY id) FROM people",
     "SELECT count(*) FILTER (WHERE id > 3), median(id), quantile_cont(id, 0.9) FROM people",

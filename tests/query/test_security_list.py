@@ -117,6 +117,18 @@ REFUSED = [
     "SELECT lag(id, -9223372036854775808) OVER () FROM people",
     "SELECT lead(id, 9223372036854775807) OVER () FROM people",
     "SELECT lag(id, id) OVER () FROM people",
+    "SELECT mode(id) OVER (ORDER BY id) FROM people",
+    "SELECT Mode(id) OVER w FROM people WINDOW w AS (ORDER BY id)",
+    "SELECT mad(id) OVER (ORDER BY id ROWS BETWEEN 1001 PRECEDING AND CURRENT ROW) FROM people",
+    "SELECT mad(id) OVER (ROWS BETWEEN id PRECEDING AND 1 FOLLOWING) FROM people",
+    "SELECT entropy(id) OVER (ORDER BY id RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM people",
+    "SELECT quantile(id, 0.5) OVER (ROWS UNBOUNDED PRECEDING) FROM people",
+    "SELECT quantile_disc(id, 0.5) OVER (ORDER BY id GROUPS 3 PRECEDING) FROM people",
+    "SELECT histogram(id) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+    " EXCLUDE CURRENT ROW) FROM people",
+    "SELECT bitstring_agg(id, 0, 9) OVER (ORDER BY id ROWS 3 PRECEDING) FROM people",
+    "SELECT sum(DISTINCT id) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+    " EXCLUDE CURRENT ROW) FROM people",
     "SELECT switch(id, MAP{1: 2}, id) FROM people",
     "SELECT reservoir_quantile(id, 0.5) FROM people",
     "",

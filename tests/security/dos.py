@@ -97,6 +97,14 @@ ATTACKS = {
     " FROM range(1000000) t(i))",
     "grouping sets": f"SELECT count(*) FROM (SELECT {KEYS} FROM range(100000) t(i))"
     f" GROUP BY CUBE ({NAMES})",
+    "modes that slide": "SELECT max(x) FROM (SELECT mode(hash(i)) OVER (ORDER BY i ROWS BETWEEN"
+    " 1000 PRECEDING AND 1000 FOLLOWING EXCLUDE CURRENT ROW) AS x FROM range(1000000) t(i))",
+    "deviations that slide": "SELECT max(x) FROM (SELECT mad(hash(i)) OVER (ORDER BY i ROWS BETWEEN"
+    " 1000 PRECEDING AND 1000 FOLLOWING EXCLUDE CURRENT ROW) AS x FROM range(1000000) t(i))",
+    "histograms that slide": "SELECT max(cardinality(x)) FROM (SELECT histogram(hash(i)) OVER"
+    " (ORDER BY i ROWS BETWEEN 1000 PRECEDING AND 1000 FOLLOWING) AS x FROM range(1000000) t(i))",
+    "quantiles that run": "SELECT max(x) FROM (SELECT quantile_cont(hash(i), 0.3) OVER (ORDER BY i)"
+    " AS x FROM range(1000000) t(i))",
     # Long texts, deep ones, wide ones.
     "1 MB": f"SELECT '{'x' * 1_000_000}'",
     "10,000 columns": f"SELECT {joined(', ', 'i + #', 10_000)} FROM range(10) t(i)",
