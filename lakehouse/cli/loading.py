@@ -17,7 +17,7 @@ from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
 
 STDIN = "-"
 ENDINGS = re.compile(
-    r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|gz|gzip|zst|zstd))+$",
+    r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|zip|gz|gzip|zst|zstd))+$",
     re.I,
 )
 

@@ -258,6 +258,8 @@ class BadRow(msgspec.Struct, frozen=True):
     reason: str
     unit: str = "line"
     """What `line` counts: `line`, or the `element` of a JSON array."""
+    file: str | None = None
+    """Which one of several files it is in."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

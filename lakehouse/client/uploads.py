@@ -29,6 +29,7 @@ MEDIA_TYPES = {
     ".feather": "application/vnd.apache.arrow.file",
     ".orc": "application/vnd.apache.orc",
     ".avro": "application/vnd.apache.avro",
+    ".zip": "application/zip",
 }
 
 

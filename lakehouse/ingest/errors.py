@@ -41,6 +41,7 @@ class BadRowsError(InvalidInputError):
     def __init__(self, rows: Sequence[BadRow], count: int) -> None:
         first = rows[0]
         where = f"{first.unit} {first.line}" if first.line else "a row"
+        where = f"{first.file}: {where}" if first.file else where
         column = f", column {first.column!r}" if first.column else ""
         more = f", and {count - 1} more" if count > 1 else ""
         super().__init__(
@@ -67,7 +68,8 @@ def drift_of(
 
 
 def in_line(row: BadRow) -> str:
-    return f" ({row.unit} {row.line})" if row.line else ""
+    places = [row.file, row.line and f"{row.unit} {row.line}"]
+    return f" ({', '.join(each for each in places if each)})" if any(places) else ""
 
 
 def facts_of(rows: Sequence[BadRow]) -> list[dict[str, object]]:

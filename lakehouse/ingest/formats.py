@@ -74,7 +74,8 @@ MEDIA_TYPES: dict[str, Format] = {
 SAYS_NOTHING = frozenset(
     {
         *("", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"),
-        *("application/gzip", "application/x-gzip", "application/zstd"),
+        *("application/gzip", "application/x-gzip", "application/zstd", "application/zip"),
+        *("application/x-zip-compressed", "multipart/x-zip"),
     }
 )
 JSON_DOCUMENT = re.compile(r"[\ufeff\s]*(\[\s*[\[{\]]|\{([^\r\n]*[\[{,])?[ \t]*\r?\n)")
@@ -90,9 +91,11 @@ MAGICS: dict[bytes, Format] = {
 }
 TITLES = {"parquet": "Parquet", "arrow": "Arrow IPC", "orc": "ORC", "avro": "Avro"}
 ENCRYPTED_PARQUET_MAGIC = b"PARE"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # What people send by mistake, and what to tell them.
 STRANGERS = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook (unpack it, or export it as CSV)",
+    b"PK\x03\x04": "a zip archive inside of another file; unpack it once",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind (export its sheet as CSV)",
     b"%PDF": "a PDF",
     b"FEA1": "a Feather file of version 1 (write it again: pyarrow.feather writes version 2)",
     b"SQLite format 3": "a SQLite database",
@@ -136,7 +139,7 @@ def compression_of(head: bytes) -> Literal["gzip", "zstd"] | None:
 
 def room_for(head: bytes, declared: Format | None, named: Named) -> int:
     """Return the bytes to leave free in front of a file that begins with `head`."""
-    if not head or compression_of(head):
+    if not head or compression_of(head) or head.startswith(ZIP_MAGICS):
         return 0
     return SEED_ROOM_BYTES if format_of(head, declared, named) == "ndjson" else 0
 

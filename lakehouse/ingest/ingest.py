@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     ExitStack,
@@ -12,7 +12,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -72,6 +72,7 @@ from lakehouse.ingest.faults import (
 )
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
+    FILES_MAX,
     MERGES,
     DryRun,
     IngestAnswer,
@@ -81,8 +82,10 @@ from lakehouse.ingest.models import (
 )
 from lakehouse.ingest.ndjson import open_ndjson
 from lakehouse.ingest.parquet import open_parquet
+from lakehouse.ingest.several import Part, naming, together
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
+from lakehouse.ingest.zips import entries_of, is_zip
 from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
 from lakehouse.taster import Taster
@@ -98,6 +101,17 @@ UPLOADS_PER_SLOT = 8
 """Uploads at once, for each load at once: a slow client holds no slot while it sends."""
 ATTEMPTS_MAX = 3
 NONE_REJECTED = Rejected(0, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A file in the spool, ready to be read."""
+
+    file: Readable
+    spare: Path
+    """Where a copy of it may go."""
+    label: str | None
+    """What errors call it, where it is one of several."""
 
 
 class Ingest:
@@ -148,8 +162,8 @@ class Ingest:
         finally:
             self._uploads -= 1
 
-    async def load(self, upload: Upload, options: LoadOptions, key: str | None) -> bytes:
-        """Load a file into a table and return the answer, as JSON.
+    async def load(self, uploads: Sequence[Upload], options: LoadOptions, key: str | None) -> bytes:
+        """Load files into a table and return the answer, as JSON.
 
         Args:
             key: an idempotency key; the same request under it has one effect and one answer.
@@ -159,7 +173,7 @@ class Ingest:
             TooManyLoadsError: no slot was free for 30 s.
             TableBusyError: as `Appending.merge`, of a load that merges.
         """
-        work = partial(self._load, upload=upload, options=options, key=key)
+        work = partial(self._load, uploads=uploads, options=options, key=key)
         async with self._turn(options), self._slot():
             with suppress(LoadMemoryError):  # its neighbours had it
                 return await self._database.run(work, Lane.LONG)
@@ -167,28 +181,28 @@ class Ingest:
                 return await self._database.run(work, Lane.LONG)
 
     async def load_in_background(
-        self, job: JobHandle, *, upload: Upload, options: LoadOptions, key: str | None
+        self, job: JobHandle, *, uploads: Sequence[Upload], options: LoadOptions, key: str | None
     ) -> bytes:
         """Do what `load` does as the work of a job: nobody waits, so it may for its slot.
 
         It waits for another load under the same key too, and returns that one's answer.
         """
-        job.progress(0, upload.size_bytes, "waiting for other loads")
-        work = partial(self._load, upload=upload, options=options, key=key, job=job)
+        job.progress(0, size_of(uploads), "waiting for other loads")
+        work = partial(self._load, uploads=uploads, options=options, key=key, job=job)
         while True:
             async with self._turn(options, patient=True), self._background_slots, self._slots:
                 with (
                     self._database.session(Lane.LONG, measured=True) as session,
                     suppress(IdempotencyInFlightError),
                     job.stopped_by(session.interrupt),
-                    job.measured_by(partial(tell_progress, job, session, upload.size_bytes)),
+                    job.measured_by(partial(tell_progress, job, session, size_of(uploads))),
                 ):
                     return await session.run(work)
             await anyio.sleep(IN_FLIGHT_WAIT_S)
 
-    async def dry_run(self, upload: Upload, options: LoadOptions) -> DryRun:
+    async def dry_run(self, uploads: Sequence[Upload], options: LoadOptions) -> DryRun:
         """Return what `load` would do: the schema, how it differs, and a sample."""
-        work = partial(self._dry_run, upload=upload, options=options)
+        work = partial(self._dry_run, uploads=uploads, options=options)
         async with self._slot():
             return await self._database.run(work, Lane.LONG)
 
@@ -230,7 +244,7 @@ class Ingest:
         self,
         cursor: Connection,
         *,
-        upload: Upload,
+        uploads: Sequence[Upload],
         options: LoadOptions,
         key: str | None,
         job: JobHandle | None = None,
@@ -241,18 +255,18 @@ class Ingest:
                 stack.enter_context(self._catalog.keys.in_flight(key))
             if job is not None:
                 job.progress(phase="reading the file")
-            file, spare = self._readable(stack, cursor, upload, options)
-            content = identity(file, options)
+            files = self._readable(stack, cursor, uploads, options)
+            content = identity([each.file for each in files], options)
             if key is not None and (answer := self._catalog.keys.find(key, content)) is not None:
                 return answer
             # The table's files take about as much again, and stay within the warehouse.
-            self.limits.disk.check(upload.size_bytes)
+            self.limits.disk.check(size_of(uploads))
             if job is not None:
                 job.check_cancelled()
                 job.progress(phase=LOADING)
             for attempt in range(1, ATTEMPTS_MAX + 1):
                 try:
-                    given, load = self._into(cursor, name, file, spare, options, content, key)
+                    given, load = self._into(cursor, name, files, options, content, key)
                     break
                 except (TableExistsError, TableNotFoundError):
                     # Made or dropped by somebody else meanwhile: these two alone ask which it is.
@@ -263,20 +277,19 @@ class Ingest:
                         raise
         if load is not None:
             reach("before-answer")
-            self._listener(LoadEnded(str(name), load.mode, load.added_rows, upload.size_bytes))
+            self._listener(LoadEnded(str(name), load.mode, load.added_rows, size_of(uploads)))
         return given
 
     def _into(
         self,
         cursor: Connection,
         name: TableName,
-        file: Readable,
-        spare: Path,
+        files: Sequence[Laid],
         options: LoadOptions,
         content: str,
         key: str | None,
     ) -> "tuple[bytes, Loading | None]":
-        """Load the file into the table as it is now; no `Loading` when its rows are there."""
+        """Load the files into the table as it is now; no `Loading` when its rows are there."""
         check_key_columns(options.mode, options.key)
         if options.evolve and options.key:
             raise InvalidLoadError(
@@ -291,16 +304,18 @@ class Ingest:
         columns = table.columns if table else ()
         loading = Loading(self._catalog, cursor, name, mode, options, content, key, columns)
         with in_our_words():
-            source = self._open(cursor, file, spare, options, table)
+            source = self._open(cursor, files, options, table)
             return loading.run(source, is_new=table is None), loading
 
-    def _dry_run(self, cursor: Connection, *, upload: Upload, options: LoadOptions) -> DryRun:
+    def _dry_run(
+        self, cursor: Connection, *, uploads: Sequence[Upload], options: LoadOptions
+    ) -> DryRun:
         name = check_table_name(options.namespace, options.name)
         current = self._catalog.find(name)
         table = current if current and current.columns else None
         with ExitStack() as stack, in_our_words():
-            file, spare = self._readable(stack, cursor, upload, options)
-            source = self._open(cursor, file, spare, options, None)
+            files = self._readable(stack, cursor, uploads, options)
+            source = self._open(cursor, files, options, None)
             sql = f"SELECT * FROM ({source.good_rows().sql}) LIMIT {SAMPLE_ROWS_SHOWN}"
             with whole_file():
                 sample = rows_of(cursor, sql)
@@ -315,33 +330,56 @@ class Ingest:
         )
 
     def _readable(
-        self, stack: ExitStack, cursor: Connection, upload: Upload, options: LoadOptions
-    ) -> tuple[Readable, Path]:
-        """Return the file as DuckDB can read it, and a place for another copy."""
-        places = [stack.enter_context(new_file(self.spool)) for _ in range(4)]
-        file = readable(
-            upload,
-            places[0],
-            places[1],
-            declared=options.format,
-            encoding=options.encoding,
-            limits=self.limits,
-        )
-        file = converted(
-            cursor,
-            file,
-            places[2],
-            limits=self.limits,
-            element_max_bytes=self.config.line_max_bytes,
-            taster=self._taster,
-        )
-        return file, places[3]
+        self,
+        stack: ExitStack,
+        cursor: Connection,
+        uploads: Sequence[Upload],
+        options: LoadOptions,
+    ) -> list[Laid]:
+        """Return the files as DuckDB can read them, those of a zip one by one."""
+
+        def new_path() -> Path:
+            return stack.enter_context(new_file(self.spool))
+
+        files = []
+        for upload in uploads:
+            with naming(upload.label):
+                inside = (
+                    entries_of(upload, new_path, options.format, self.limits)
+                    if is_zip(upload)
+                    else [upload]
+                )
+            files += inside
+        if len(files) > FILES_MAX:
+            raise InvalidLoadError(f"there are {len(files)} files; {FILES_MAX} are the most")
+        return [self._laid(cursor, each, new_path, options) for each in files]
+
+    def _laid(
+        self, cursor: Connection, upload: Upload, new_path: Callable[[], Path], options: LoadOptions
+    ) -> Laid:
+        with naming(upload.label):
+            file = readable(
+                upload,
+                new_path(),
+                new_path(),
+                declared=options.format,
+                encoding=options.encoding,
+                limits=self.limits,
+            )
+            file = converted(
+                cursor,
+                file,
+                new_path(),
+                limits=self.limits,
+                element_max_bytes=self.config.line_max_bytes,
+                taster=self._taster,
+            )
+        return Laid(file, new_path(), upload.label)
 
     def _open(
         self,
         cursor: Connection,
-        file: Readable,
-        spare: Path,
+        files: Sequence[Laid],
         options: LoadOptions,
         table: TableState | None,
     ) -> Source:
@@ -360,18 +398,24 @@ class Ingest:
             some_columns=options.mode == "delete",
             evolve=options.evolve,
             may_be_empty=options.mode is not None and table is not None,
-            unit=file.unit,
         )
-        if file.format == "parquet":
-            source: Source = open_parquet(cursor, file.path, reading, self._taster)
-        elif file.format == "ndjson":
-            source = open_ndjson(cursor, file, spare, reading)
-        else:
-            source = open_csv(cursor, file.path, reading, tabs=file.format == "tsv")
+        parts = []
+        for each in files:
+            with naming(each.label):
+                parts.append(Part(each.label or "", self._open_one(cursor, each, reading)))
+        source = parts[0].source if files[0].label is None else together(parts, reading)
         strange = options.types.keys() - {column.name for column in source.columns}
         if strange:
             raise InvalidLoadError(f"types names the column {min(strange)!r}, which is not there")
         return source
+
+    def _open_one(self, cursor: Connection, laid: Laid, reading: ReadOptions) -> Source:
+        file, reading = laid.file, replace(reading, unit=laid.file.unit)
+        if file.format == "parquet":
+            return open_parquet(cursor, file.path, reading, self._taster)
+        if file.format == "ndjson":
+            return open_ndjson(cursor, file, laid.spare, reading)
+        return open_csv(cursor, file.path, reading, tabs=file.format == "tsv")
 
     def _answer_existing(self, table: TableState) -> IngestAnswer:
         return IngestAnswer(
@@ -560,10 +604,18 @@ def chosen_mode(asked: Mode | None, current: TableState | None) -> Mode:
     return asked or "overwrite"
 
 
-def identity(file: Readable, options: LoadOptions) -> str:
+def identity(files: Sequence[Readable], options: LoadOptions) -> str:
     """Return what identifies a load: the content, and how it was to be read."""
-    said = msgspec.json.encode((file.format, options))
-    return f"{file.sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+    if len(files) == 1:
+        said = msgspec.json.encode((files[0].format, options))
+        return f"{files[0].sha256}-{hashlib.sha256(said).hexdigest()[:16]}"
+    said = msgspec.json.encode(([file.format for file in files], options))
+    content = hashlib.sha256("".join(file.sha256 for file in files).encode())
+    return f"{content.hexdigest()}-{hashlib.sha256(said).hexdigest()[:16]}"
+
+
+def size_of(uploads: Sequence[Upload]) -> int:
+    return sum(upload.size_bytes for upload in uploads)
 
 
 def tell_progress(job: JobHandle, session: Session, size_bytes: int) -> None:

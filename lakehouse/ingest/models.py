@@ -8,6 +8,8 @@ from lakehouse.catalog import Column, DatasetObject
 
 Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
 RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
+FILES_MAX = 100
+"""Files of one load."""
 MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
 """Modes that go by a key."""
 OnError: TypeAlias = Literal["fail", "reject", "string"]
@@ -28,6 +30,8 @@ class BadRow(msgspec.Struct, frozen=True):
     reason: str
     unit: Unit = "line"
     """What `line` counts: lines of the file, or elements of a JSON array."""
+    file: str | None = None
+    """Which one of several it is in."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

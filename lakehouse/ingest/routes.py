@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -29,8 +30,9 @@ from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
 from lakehouse.ingest.models import RowsAnswer, RowsMode
-from lakehouse.ingest.multipart import FilePart, file_of
-from lakehouse.ingest.spool import SpoolLimits, spooled
+from lakehouse.ingest.multipart import FilePart, files_of
+from lakehouse.ingest.several import naming
+from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
 from lakehouse.jobs import Jobs
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -148,11 +150,11 @@ class IngestController(Controller):
 
         It is CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd.
 
-        The body is multipart with one file, or the file itself. `name` is the table; `mode` is
-        create, append or overwrite (left out: a new name is created, an existing table's rows are
-        replaced). Once this is answered, the next SELECT reads the rows. `dry_run=true` says what
-        would happen and writes nothing. With `Prefer: respond-async` the load is a job, which
-        begins once the body was received.
+        The body is multipart with one file or several, or the file itself, or a zip of files: all
+        of them are one load. `name` is the table; `mode` is create, append or overwrite (left out:
+        a new name is created, an existing table's rows are replaced). Once this is answered, the
+        next SELECT reads the rows. `dry_run=true` says what would happen and writes nothing.
+        With `Prefer: respond-async` the load is a job, which begins once the body was received.
         """
         options, dry_run = read_options(request)
         check_key(key)
@@ -162,13 +164,13 @@ class IngestController(Controller):
             jobs.check_room()
         check_length(request, ingest.config.max_bytes)
         with ingest.uploading() as path:
-            upload = await received(request, path, options, ingest.limits)
+            uploads = await received(request, path, options, ingest.limits)
             if dry_run:
-                work = ingest.dry_run(upload, options)
+                work = ingest.dry_run(uploads, options)
                 return Response(msgspec.json.encode(await unless_gone(request.receive, work)))
             if as_job:
-                return accepted(await start_load(jobs, ingest, upload, options, key))
-            body = await unless_gone(request.receive, ingest.load(upload, options, key))
+                return accepted(await start_load(jobs, ingest, uploads, options, key))
+            body = await unless_gone(request.receive, ingest.load(uploads, options, key))
         return Response(body, media_type="application/json")
 
     @post(
@@ -205,35 +207,67 @@ class IngestController(Controller):
 
 async def received(
     request: AnyRequest, path: Path, options: LoadOptions, limits: SpoolLimits
-) -> Upload:
-    """Return the file of the request, whichever way it was sent, spooled to `path`."""
-    part = FilePart(content_type=request.headers.get("content-type"))
+) -> list[Upload]:
+    """Return the files of the request, whichever way they were sent, spooled beside `path`."""
+    events = file_events(request)
+    coming = await anext(events, None)
+    uploads: list[Upload] = []
+    while isinstance(coming, FilePart):
+        part, coming = coming, None
 
-    def room(head: bytes) -> int:
-        return room_for(head, options.format, Named(part.filename, part.content_type))
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal coming
+            async for event in events:
+                if isinstance(event, FilePart):
+                    coming = event
+                    return
+                yield event
 
-    file = await spooled(file_chunks(request, part), path, limits, room)
-    if file.size_bytes == 0:
+        named = Named(part.filename, part.content_type)
+        before = limits.after(sum(each.size_bytes for each in uploads))
+        with naming(label_of(len(uploads) + 1, part) if uploads else None):
+            file = await spooled(
+                chunks(),
+                path.with_name(f"{path.name}-{len(uploads)}"),
+                before,
+                partial(room_for, declared=options.format, named=named),
+            )
+        uploads.append(upload_of(file, part))
+    if len(uploads) == 1 and uploads[0].size_bytes == 0:
         raise InvalidUploadError("there is no file: the body is empty")
+    if len(uploads) > 1:
+        return [replace(each, label=label_of(n, each)) for n, each in enumerate(uploads, start=1)]
+    return uploads
+
+
+def upload_of(file: SpoolFile, part: FilePart) -> Upload:
     return Upload(
-        path, file.size_bytes, file.sha256, part.filename, part.content_type, file.room_bytes
+        file.path, file.size_bytes, file.sha256, part.filename, part.content_type, file.room_bytes
     )
 
 
-def file_chunks(request: AnyRequest, part: FilePart) -> AsyncIterator[bytes]:
-    """Return the file's bytes, whichever way it was sent, as they arrive.
+def label_of(number: int, part: FilePart | Upload) -> str:
+    return PurePath(part.filename or "").name or f"file {number}"
+
+
+async def file_events(request: AnyRequest) -> AsyncIterator[FilePart | bytes]:
+    """Yield each file, whichever way it was sent: what is said of it, then its bytes.
 
     Raises:
         InvalidUploadError: the client left before the end, or multipart is malformed.
     """
-    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    content_type = request.headers.get("content-type")
+    kind, parameters = parse_options_header(content_type or "")
     if kind != "multipart/form-data":
-        return whole_body(request)
+        yield FilePart(None, content_type)
+        async for chunk in whole_body(request):
+            yield chunk
+        return
     boundary = parameters.get("boundary")
     if not boundary:
         raise InvalidUploadError("the multipart Content-Type has no boundary")
-    part.content_type = None
-    return file_of(whole_body(request), boundary, part)
+    async for event in files_of(whole_body(request), boundary):
+        yield event
 
 
 async def whole_body(request: AnyRequest) -> AsyncIterator[bytes]:

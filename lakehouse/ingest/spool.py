@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Upload:
     content_type: str | None
     room_bytes: int = 0
     """Line feeds before the first byte that was sent: `ndjson.py` writes there."""
+    label: str | None = None
+    """What errors call it, where it is one of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,12 @@ class SpoolLimits:
     file_max_bytes: int
     disk: Disk
     quota: Quota
+    before_bytes: int = 0
+    """Of files that came before it in the same load."""
+
+    def after(self, size_bytes: int) -> "SpoolLimits":
+        """Return the limits of the next file of a load of which so much is there."""
+        return replace(self, before_bytes=size_bytes)
 
     def take(self, file_bytes: int, more_bytes: int) -> None:
         """Let a file of `file_bytes`, which are `more_bytes` more than before, be written.
@@ -54,8 +62,9 @@ class SpoolLimits:
             DiskFullError: the disk would be below its reserve.
             QuotaUsedError: all files together would be over their limit.
         """
-        if file_bytes > self.file_max_bytes:
-            raise UploadTooLargeError("the file is too large", self.file_max_bytes)
+        if self.before_bytes + file_bytes > self.file_max_bytes:
+            what = "the files together are" if self.before_bytes else "the file is"
+            raise UploadTooLargeError(f"{what} too large", self.file_max_bytes)
         self.disk.check(more_bytes)
         if not self.quota.take(more_bytes):
             raise QuotaUsedError("uploads", "ingest.spool_max_bytes", self.quota.max_bytes)
@@ -96,6 +105,7 @@ class SpoolFile:
     """A file that grows, and the hash of what was written. Its methods block."""
 
     def __init__(self, path: Path, limits: SpoolLimits, room_bytes: int = 0) -> None:
+        self.path = path
         self.size_bytes = 0
         self.room_bytes = room_bytes
         self._limits = limits

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 from collections.abc import Callable
 from datetime import time
 from functools import partial
@@ -48,7 +49,19 @@ def packed() -> list[Case]:
     zeros = head + gzip.compress(b"0" * MIB, mtime=0) * 512
     lines = head + gzip.compress(b"1,2\n" * (MIB // 4), mtime=0) * 512
     zstd = bytes(pa.Codec("zstd").compress(b"0" * MIB)) * 1024
+    full = io.BytesIO()
+    with zipfile.ZipFile(full, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(8):
+            archive.writestr(
+                zipfile.ZipInfo(f"{number}.csv"), b"0" * (64 * MIB), zipfile.ZIP_DEFLATED
+            )
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(20_000):
+            archive.writestr(zipfile.ZipInfo(f"{number}.csv"), b"")
     return [
+        Case("bomb-zip-lines", "bomb", "file.zip", full.getvalue(), {}),
+        Case("bomb-zip-files", "bomb", "file.zip", many.getvalue(), {}),
         Case("bomb-gzip-line", "bomb", "file.csv.gz", zeros, {}),
         Case("bomb-gzip-rows", "bomb", "file.csv.gz", lines, {}),
         Case("bomb-gzip-frames", "bomb", "file.csv.gz", gzip.compress(b"", mtime=0) * 20_000, {}),

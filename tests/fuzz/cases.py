@@ -1,7 +1,9 @@
 """One input after the other: a seed makes them, and makes them again."""
 
 import gzip
+import io
 import random
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +23,9 @@ from tests.fuzz.seeds import (
     parquet_seeds,
 )
 
+ZIPPED = ("csv", "tsv", "ndjson", "json", "parquet", "arrow")
 CORPUS = Path(__file__).parent / "corpus"
-FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "gzip", "zstd")
+FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "gzip", "zstd", "zip")
 BINARY = {"arrow": arrow_seeds, "orc": orc_seeds, "avro": avro_seeds}
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 INTO = "into"
@@ -79,6 +82,8 @@ def of_number(format_: str, seed: int, number: int) -> Case:
         ending = "gz" if format_ == "gzip" else "zst"
         packed = repacked(chance, format_, body)
         return Case(name, format_, f"file.{inner}.{ending}", packed, asked_of(chance, inner))
+    if format_ == "zip":
+        return Case(name, format_, "file.zip", zipped(chance), asked_of(chance, "csv"))
     body = broken(chance, format_, chance.choice(seeds_of(format_)))
     return Case(name, format_, f"file.{format_}", body, asked_of(chance, format_))
 
@@ -148,6 +153,28 @@ def repacked(chance: random.Random, format_: str, body: bytes) -> bytes:
     if how < 0.6:
         return several(chance, packed[:24], BYTES) + packed[24:]
     return several(chance, packed, BYTES)
+
+
+def zipped(chance: random.Random) -> bytes:
+    """Zip one to three files of one format or several, some of them broken, and break the zip."""
+    target = io.BytesIO()
+    format_ = chance.choice(ZIPPED)
+    with zipfile.ZipFile(target, "w") as archive:
+        for number in range(chance.choice((1, 1, 2, 3))):
+            if chance.random() < 0.2:
+                format_ = chance.choice(ZIPPED)
+            body = chance.choice(seeds_of(format_))
+            if chance.random() < 0.3:
+                body = broken(chance, format_, body)
+            entry = zipfile.ZipInfo(f"folder/{number}.{format_}")
+            entry.compress_type = chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+            archive.writestr(entry, body)
+    packed = target.getvalue()
+    how = chance.random()
+    if how < 0.4:
+        return packed
+    end = packed.rindex(b"PK\x01\x02") if how < 0.7 else 0  # the list of its files, or anywhere
+    return packed[:end] + several(chance, packed[end:], BYTES)
 
 
 def pack(format_: str, body: bytes) -> bytes:

@@ -133,9 +133,8 @@ def test_good_elements_are_loaded_alone(lake: Served, name: str) -> None:
     answer = lake.loaded(name, body, TYPE, on_error="reject", types="id:long")
 
     assert answer["row_count"] == 1199
-    assert answer["rejected"]["rows"] == [
-        {"line": 1101, "column": "id", "reason": "'\"x\"' is no long", "unit": "element"}
-    ]
+    (row,) = answer["rejected"]["rows"]
+    assert (row["unit"], row["line"], row["column"]) == ("element", 1101, "id")
 
 
 def test_an_element_has_the_limit_of_a_line(lake: Served, name: str) -> None:
