@@ -24,8 +24,9 @@ SUFFIXES = {
     ".arrow": "arrow",
     ".arrows": "arrow",
     ".parquet": "parquet",
+    ".orc": "orc",
 }
-BINARY = {"arrow", "parquet"}
+BINARY = {"arrow", "parquet", "orc"}
 
 
 def sql(
@@ -87,7 +88,7 @@ def format_of(format_: str | None, path: Path | None, as_json: bool) -> str:
         chosen = SUFFIXES.get(path.suffix.lower())
         if chosen is None or format_ == "table":
             raise click.UsageError(
-                f"--format says how to write {path}: json, csv, ndjson, arrow or parquet"
+                f"--format says how to write {path}: json, csv, ndjson, arrow, parquet or orc"
             )
         return chosen
     if path is None and format_ in BINARY and sys.stdout.isatty():

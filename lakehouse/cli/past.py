@@ -179,8 +179,6 @@ def export(
     if as_json and path is None:
         raise click.UsageError("--json goes with -o FILE: the rows have stdout")
     chosen = asking.format_of(format_ or ("csv" if path is None else None), path, as_json=False)
-    if chosen == "json":
-        raise click.UsageError("a table is written as csv, ndjson, arrow or parquet")
 
     def work(lake: Client) -> None:
         with lake.export_table(table, cast(Any, chosen), as_of=as_of) as pieces:

@@ -172,7 +172,7 @@ class Client:
             sort_by: of a new table: columns, each with ` desc` or not.
             key: the columns that the modes upsert and delete go by.
             format: where neither name nor content says it.
-            delimiter: of CSV, where it is neither comma, semicolon nor tab.
+            delimiter: of CSV, where it is neither comma, semicolon, tab nor bar; 1 to 4 bytes.
             encoding: of text that is not UTF-8 and has no byte order mark.
             idempotency_key: the same key never loads twice; one is made when None.
             progress: called with the bytes sent and the bytes there are, the last time when all

@@ -14,8 +14,8 @@ JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
 ]
 FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]
-FileExportFormat: TypeAlias = Literal["ndjson", "csv", "arrow", "parquet"]
-ExportFormat: TypeAlias = Literal["json"] | FileExportFormat
+FileExportFormat: TypeAlias = Literal["ndjson", "json", "csv", "arrow", "parquet", "orc"]
+ExportFormat: TypeAlias = FileExportFormat
 
 
 class Problem(msgspec.Struct, frozen=True):

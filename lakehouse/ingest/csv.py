@@ -37,6 +37,8 @@ from lakehouse.ingest.models import BadRow
 from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown, struct
 
 DELIMITERS = ",;\t|"
+DELIMITER_MAX_BYTES = 4
+SPELLED = {"\\t": "\t"}
 SAMPLE_BYTES_MAX = 32 * 1024 * 1024
 """Rows of the sample: 1,000 lines of 2 MB would take the memory of everybody else's loads."""
 HEADER_MAX_BYTES = 4 * 1024 * 1024
@@ -248,8 +250,11 @@ def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool
     """
     header_text = head_text(path)
     delimiter = options.delimiter or ("\t" if tabs else found_delimiter(header_text))
-    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
-        raise InvalidLoadError("delimiter is one character, and neither a quote nor a line break")
+    delimiter = SPELLED.get(delimiter, delimiter)
+    if len(delimiter.encode()) > DELIMITER_MAX_BYTES or set(delimiter) & set('"\r\n\0'):
+        raise InvalidLoadError(
+            f"delimiter is of 1 to {DELIMITER_MAX_BYTES} bytes, none a quote or a line break"
+        )
     header = read_header(header_text, delimiter, options)
     raw = CsvSource(
         path=path,
@@ -314,11 +319,13 @@ def read_header(text: str, delimiter: str, options: ReadOptions) -> list[str]:
         raise InvalidFileError(f"line 1 is longer than {limits.line_max_bytes} bytes")
     stdlib_csv.field_size_limit(HEADER_MAX_BYTES)
     try:
-        lines = io.StringIO(text, newline="")
-        header = next(stdlib_csv.reader(lines, delimiter=delimiter, strict=True), [])
+        # The library knows one character: another that the text has not stands for several.
+        one = delimiter if len(delimiter) == 1 else stand_in(text)
+        lines = io.StringIO(text.replace(delimiter, one), newline="")
+        header = next(stdlib_csv.reader(lines, delimiter=one, strict=True), [])
     except stdlib_csv.Error as error:
         raise InvalidFileError(f"line 1, the header, cannot be read: {error}") from error
-    names = [unicodedata.normalize("NFC", name.strip()) for name in header]
+    names = [unicodedata.normalize("NFC", name.replace(one, delimiter).strip()) for name in header]
     if not any(names):
         raise InvalidFileError("line 1, the header, is empty")
     if "\ufffd" in "".join(names):
@@ -337,6 +344,12 @@ def read_header(text: str, delimiter: str, options: ReadOptions) -> list[str]:
     except LakehouseError as error:
         raise InvalidFileError(f"line 1, the header: {error.detail}") from error
     return names
+
+
+def stand_in(text: str) -> str:
+    """Return a character that a text has not, of those that no text should have."""
+    letters = set(text)
+    return next(letter for letter in map(chr, range(0xE000, 0xF8FF)) if letter not in letters)
 
 
 def sampled(cursor: Connection, source: CsvSource) -> pa.Table:

@@ -1,16 +1,23 @@
-"""Results as streams of bytes: NDJSON, CSV, Arrow IPC and Parquet, a batch at a time."""
+"""Results as streams of bytes: NDJSON, JSON, CSV, Arrow IPC, Parquet, ORC, a batch at a time."""
 
 import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 
 from lakehouse.query import encoding
 
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 ROW_GROUP_ROWS_MAX = 122_880
+SIGNED: dict[pa.DataType, pa.DataType] = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+}
+"""For the unsigned numbers, which ORC has not."""
 
 
 class Encoder(Protocol):
@@ -35,6 +42,24 @@ class Ndjson:
 
     def tail(self) -> bytes:
         return b""
+
+
+class JsonArray(Ndjson):
+    """An array of the objects that NDJSON has, one a line."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        super().__init__(schema)
+        self._before = "["
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        if not batch.num_rows:
+            return b""
+        rows = encoding.lines(encoding.ndjson_rows(batch, self._names), "},\n{")
+        before, self._before = self._before, ",\n"
+        return before.encode() + b"{" + rows + b"}"
+
+    def tail(self) -> bytes:
+        return b"[]\n" if self._before == "[" else b"]\n"
 
 
 class Csv:
@@ -129,6 +154,31 @@ class Parquet:
             table = pa.Table.from_batches(self._waiting, self._schema)
             self._waiting = []
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+
+class Orc:
+    """ORC, zstd, in stripes of `ROW_GROUP_BYTES`: one is held in memory."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._drain = Drain()
+        names = unique(schema.names)
+        fields = zip(schema.types, names, strict=True)
+        self._schema = pa.schema([(name, SIGNED.get(type_, type_)) for type_, name in fields])
+        sink = pa.PythonFile(self._drain, mode="w")
+        self._writer = pyarrow.orc.ORCWriter(sink, compression="ZSTD", stripe_size=ROW_GROUP_BYTES)
+        self._writer.write(self._schema.empty_table())  # raises for a type that ORC has not
+
+    def head(self) -> bytes:
+        return self._drain.take()
+
+    def batch(self, batch: pa.RecordBatch) -> bytes:
+        table = pa.Table.from_batches([batch]).rename_columns(self._schema.names)
+        self._writer.write(table.cast(self._schema))
+        return self._drain.take()
+
+    def tail(self) -> bytes:
+        self._writer.close()
+        return self._drain.take()
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet", "orc"]
 
 
 class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from lakehouse.auth import EVERYTHING, Action, may, table_resource
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
-from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet
+from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson, Orc, Parquet
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
@@ -30,7 +30,14 @@ from lakehouse.query.run_errors import (
     TableUnreadableError,
     UnencodableResultError,
 )
-from lakehouse.query.running import Result, run, translated
+from lakehouse.query.running import (
+    WITHOUT_ARROW,
+    WITHOUT_ORC,
+    WITHOUT_PARQUET,
+    Result,
+    run,
+    translated,
+)
 from lakehouse.query.statements import Listener, Running, Statements
 from lakehouse.query.stuck import Stuck
 
@@ -46,7 +53,13 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
     "csv": Csv,
     "arrow": ArrowStream,
     "parquet": Parquet,
+    "orc": Orc,
+    "json": JsonArray,  # of a whole table; that of a statement comes in pages
 }
+
+
+LOST = {"parquet": WITHOUT_PARQUET, "orc": WITHOUT_ORC}
+"""Types of the engine that a format has not: their values are text there."""
 
 
 def authorise(action: Action, table: TableName) -> bool:
@@ -344,7 +357,7 @@ class Query:
                 statement,
                 statement.parameters,
                 running.stop,
-                for_parquet=running.format == "parquet",
+                lost=LOST.get(running.format, WITHOUT_ARROW),
             )
             pieces = encoded(result, running)
             return next(pieces), pieces  # what fails up to here still gets its status

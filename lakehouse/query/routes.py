@@ -25,6 +25,7 @@ MEDIA_TYPES = {
     "csv": "text/csv",
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
+    "orc": "application/vnd.apache.orc",
 }
 EXAMPLES = [
     Example(
@@ -76,7 +77,7 @@ class SqlController(Controller):
         """Run one SELECT and return its rows.
 
         A table is readable the moment its load was answered. `Accept` or `?format=` chooses JSON,
-        NDJSON, CSV, Arrow IPC or Parquet. JSON comes in pages of `query.max_result_bytes`:
+        NDJSON, CSV, Arrow IPC, Parquet or ORC. JSON comes in pages of `query.max_result_bytes`:
         `truncated` says that there are more, `next` where; the other formats stream all rows.
         In JSON, BIGINT is a number; HUGEINT, DECIMAL, NaN and Infinity are strings, blobs are
         base64, times are ISO 8601. Leaving, or `DELETE /v1/sql/{query_id}`, stops the statement.

@@ -42,6 +42,7 @@ VARIABLE_BATCH_ROWS = 256
 # negative, TIMETZ loses its zone): they leave as text.
 WITHOUT_ARROW = frozenset({"uhugeint", "time with time zone", "bit", "bignum", "geometry"})
 WITHOUT_PARQUET = WITHOUT_ARROW | {"interval", "union", "enum"}
+WITHOUT_ORC = WITHOUT_PARQUET | {"time", "time_ns", "ubigint", '"null"'}
 
 FIXED_WIDTH = frozenset(
     (
@@ -85,7 +86,7 @@ def run(
     parameters: Parameters,
     stop: Event,
     *,
-    for_parquet: bool = False,
+    lost: frozenset[str] = WITHOUT_ARROW,
 ) -> Result:
     """Start `statement`; the engine computes as the batches are read.
 
@@ -98,7 +99,6 @@ def run(
         check(stop)
         cursor.execute(statement.sql, parameters)
         columns = tuple(ResultColumn(d[0], str(d[1])) for d in cursor.description or ())
-        lost = WITHOUT_PARQUET if for_parquet else WITHOUT_ARROW
         types = [d[1] for d in cursor.description or ()]
         if any(loses(type_, lost) for type_ in types):
             # Rare enough (a cast in the statement: no table has them) to start it twice.

@@ -199,3 +199,38 @@ def test_a_delete_by_key_lives_through_text_that_is_not_utf_8_in_another_column(
     assert answer.status_code == 400, answer.text
     assert "line 3: it is not UTF-8" in answer.json()["detail"]
     assert len(lake.rows(name)) == 1
+
+
+@pytest.mark.parametrize("delimiter", ["||", "::", "~|~", "§", "||||", "\\t", "¦¦"])
+def test_a_delimiter_has_up_to_four_bytes(lake: Served, name: str, delimiter: str) -> None:
+    mark = "\t" if delimiter == "\\t" else delimiter
+    rows = ["id|city|note".replace("|", mark), f'1{mark}"Ly{mark}on"{mark}a|b', f"2{mark}{mark}x"]
+    lake.loaded(name, "\n".join(rows) + "\n", delimiter=delimiter)
+
+    assert lake.types(name) == {"id": "long", "city": "string", "note": "string"}
+    assert lake.rows(name) == [[1, f"Ly{mark}on", "a|b"], [2, None, "x"]]
+
+
+def test_with_such_a_delimiter_bad_rows_have_their_lines(lake: Served, name: str) -> None:
+    body = "id||ci||ty\n" + "1||a||b\n" * 1500 + "x||a||b\n2||a\n"
+    answer = lake.ingest(name, body, delimiter="||", types="id:long").json()
+
+    assert [(row["line"], row["column"]) for row in answer["context"]["rows"]] == [
+        (1502, "id"),
+        (1503, None),
+    ]
+    assert "it has 2 fields, the header has 3" in answer["context"]["rows"][1]["reason"]
+
+
+def test_a_quoted_name_may_have_the_delimiter(lake: Served, name: str) -> None:
+    lake.loaded(name, '"a||b"||c\n1||2\n', delimiter="||")
+
+    assert list(lake.types(name)) == ["a||b", "c"]
+
+
+@pytest.mark.parametrize("delimiter", ["|||||", '"', '|"', "\n", "¦¦¦"])
+def test_a_delimiter_that_cannot_be_one_is_refused(lake: Served, name: str, delimiter: str) -> None:
+    answer = lake.ingest(name, "a,b\n1,2\n", delimiter=delimiter)
+
+    assert answer.status_code == 400
+    assert "1 to 4 bytes" in answer.json()["detail"]

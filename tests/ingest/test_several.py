@@ -242,3 +242,27 @@ def test_a_job_keeps_them_until_it_has_ended(lake: Served, name: str, tmp_path: 
     assert now["state"] == "succeeded", now
     assert len(lake.rows(name)) == 3
     assert {path for path in lake.files() if "spool" in path} == before
+
+
+@pytest.mark.parametrize("format_", ["csv", "ndjson", "json", "arrow", "parquet", "orc"])
+def test_what_a_table_is_written_as_can_be_loaded_again(
+    lake: Served, name: str, format_: str
+) -> None:
+    rows = [{"id": n, "word": f'"{n}",\n', "tags": ["a"] * (n % 2)} for n in range(3000)]
+    lake.loaded(name, json.dumps(rows), "application/json")
+    answer = lake.send("GET", f"/v1/tables/{name}/export", params={"format": format_})
+    assert answer.status_code == 200, answer.text
+    again = f"{name}_again"
+    lake.loaded(again, answer.content, None, types="tags:list<string>")
+
+    assert lake.rows(again) == lake.rows(name)
+    assert lake.types(again) == lake.types(name)
+
+
+def test_a_table_without_rows_is_an_empty_array(lake: Served, name: str) -> None:
+    columns = [{"name": "id", "type": "long"}]
+    lake.send("POST", "/v1/tables", json={"name": name, "columns": columns})
+    answer = lake.send("GET", f"/v1/tables/{name}/export", params={"format": "json"})
+
+    assert answer.json() == []
+    assert f'filename="{name}.json"' in answer.headers["content-disposition"]

@@ -16,14 +16,24 @@ from typing import Any
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.query import encoding
-from lakehouse.query.formats import ArrowStream, Csv, Encoder, Ndjson, Parquet, unique
-from lakehouse.query.running import Result, run
+from lakehouse.query.formats import (
+    ArrowStream,
+    Csv,
+    Encoder,
+    JsonArray,
+    Ndjson,
+    Orc,
+    Parquet,
+    unique,
+)
+from lakehouse.query.running import WITHOUT_ARROW, WITHOUT_ORC, WITHOUT_PARQUET, Result, run
 from tests.services import environment
 
 BIG = 170141183460469231731687303715884105727
@@ -134,9 +144,9 @@ def connection() -> Any:
     connection.close()
 
 
-def result_of(connection: Any, sql: str, *, for_parquet: bool = False) -> Result:
+def result_of(connection: Any, sql: str, *, lost: frozenset[str] = WITHOUT_ARROW) -> Result:
     statement: Any = SimpleNamespace(sql=sql, tables=())
-    return run(connection, statement, None, Event(), for_parquet=for_parquet)
+    return run(connection, statement, None, Event(), lost=lost)
 
 
 def rows(batch: pa.RecordBatch) -> Any:
@@ -168,12 +178,12 @@ def test_each_type_is_null_among_others(connection: Any, sql: str, type_: str, t
 
 
 @pytest.mark.parametrize(("sql", "type_", "text"), TYPES, ids=[f"{t}: {s}" for s, t, _ in TYPES])
-@pytest.mark.parametrize("encoder", [Ndjson, Csv, ArrowStream, Parquet])
+@pytest.mark.parametrize("encoder", [Ndjson, JsonArray, Csv, ArrowStream, Parquet, Orc])
 def test_each_type_leaves_in_each_format(
     connection: Any, sql: str, type_: str, text: str, encoder: type[Encoder]
 ) -> None:
-    for_parquet = encoder is Parquet
-    result = result_of(connection, f"SELECT {sql} AS v, 1 AS w", for_parquet=for_parquet)
+    lost = {Parquet: WITHOUT_PARQUET, Orc: WITHOUT_ORC}.get(encoder, WITHOUT_ARROW)
+    result = result_of(connection, f"SELECT {sql} AS v, 1 AS w", lost=lost)
 
     writer = encoder(result.schema)  # type: ignore[call-arg]
     data = writer.head() + b"".join(map(writer.batch, result.batches)) + writer.tail()
@@ -181,6 +191,10 @@ def test_each_type_leaves_in_each_format(
     assert data
     if encoder is Ndjson:
         assert data.decode() == f'{{"v":{text},"w":1}}\n'
+    elif encoder is JsonArray:
+        assert data.decode() == f'[{{"v":{text},"w":1}}]\n'
+    elif encoder is Orc:
+        assert pyarrow.orc.ORCFile(pa.BufferReader(data)).nrows == 1  # its reader ends at 2262
     elif encoder is Csv:
         plain = orjson.loads(text)
         expected = plain if isinstance(plain, str) else text

@@ -3,10 +3,12 @@
 import io
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
@@ -196,13 +198,14 @@ def test_all_formats_hold_the_same_rows(client: httpx.Client) -> None:
     assert csv_lines == [f"{n},{name}" for n, name in expected]
     arrow = pa.ipc.open_stream(get("arrow")).read_all()
     parquet = pq.read_table(io.BytesIO(get("parquet")))
-    for table in (arrow, parquet):
+    orc = pyarrow.orc.read_table(io.BytesIO(get("orc")))
+    for table in (arrow, parquet, orc):
         assert table.schema.names == ["id", "name"]
         assert list(zip(*(c.to_pylist() for c in table.columns), strict=True)) == expected
 
 
 def test_an_empty_result_is_whole_in_every_format(client: httpx.Client) -> None:
-    for name in ("ndjson", "csv", "arrow", "parquet"):
+    for name in ("ndjson", "csv", "arrow", "orc", "parquet"):
         params = {"sql": "SELECT id FROM numbers WHERE id < 0", "format": name}
         answer = client.get("/v1/sql", params=params)
         assert answer.status_code == 200
@@ -212,7 +215,7 @@ def test_an_empty_result_is_whole_in_every_format(client: httpx.Client) -> None:
 def test_an_error_before_the_first_row_has_its_status_in_every_format(
     client: httpx.Client,
 ) -> None:
-    for name in ("ndjson", "csv", "arrow", "parquet"):
+    for name in ("ndjson", "csv", "arrow", "orc", "parquet"):
         params = {"sql": "SELECT CAST(name AS DATE) FROM numbers", "format": name}
         refused(client.get("/v1/sql", params=params), 400, "number")
 
@@ -332,3 +335,18 @@ def test_what_is_nested_too_deeply_is_told_so(client: httpx.Client, depth: int, 
     nested = "[" * depth + "1" + "]" * depth
     refused(client.post("/v1/sql", json={"sql": f"SELECT {nested}"}), 400, words)
     assert client.post("/v1/sql", json={"sql": "SELECT [[[1]]]"}).json()["rows"] == [[[[[1]]]]]
+
+
+def test_orc_has_as_text_what_it_has_no_type_for(client: httpx.Client) -> None:
+    sql = (
+        "SELECT TIME '01:02:03' AS t, 7::UBIGINT AS u, 8::UINTEGER AS s, NULL AS n,"
+        " [TIME '01:00'] AS l, 'x'::ENUM('x', 'y') AS e, uuid() AS i,"
+        " 1.50::DECIMAL(9,2) AS d, 'b'::BLOB AS b"
+    )
+    answer = client.get("/v1/sql", params={"sql": sql, "format": "orc"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/vnd.apache.orc"
+
+    (row,) = pyarrow.orc.read_table(io.BytesIO(answer.content)).to_pylist()
+    assert (row["t"], row["u"], row["s"], row["n"]) == ("01:02:03", "7", 8, None)
+    assert (row["e"], row["d"], row["b"]) == ("x", Decimal("1.50"), b"b")
