@@ -201,6 +201,17 @@ def demo(**options: Any) -> None:
     help="Of the file, where its name does not say.",
 )
 @click.option(
+    "--delimiter",
+    help="Of CSV, where it is neither comma, semicolon, tab nor bar: 1 to 4 bytes.",
+)
+@click.option(
+    "--widths",
+    metavar="NAME:N,..",
+    help="Of a text without a delimiter: the characters of each column, as id:8,city:20; without "
+    "names where the first line has them.",
+)
+@click.option("--encoding", help="Of text that is not UTF-8: latin-1, cp1252, utf-16.")
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Show the schema, what differs from the table, and a sample; write nothing.",

@@ -150,6 +150,7 @@ class Client:
         key: Sequence[str] = (),
         format: FileFormat | None = None,
         delimiter: str | None = None,
+        widths: Sequence[str] = (),
         encoding: str | None = None,
         idempotency_key: str | None = None,
         progress: Progress = silent,
@@ -173,6 +174,7 @@ class Client:
             key: the columns that the modes upsert and delete go by.
             format: where neither name nor content says it.
             delimiter: of CSV, where it is neither comma, semicolon, tab nor bar; 1 to 4 bytes.
+            widths: of the columns of a text without a delimiter, in characters: `id:8`, `city:20`.
             encoding: of text that is not UTF-8 and has no byte order mark.
             idempotency_key: the same key never loads twice; one is made when None.
             progress: called with the bytes sent and the bytes there are, the last time when all
@@ -196,6 +198,7 @@ class Client:
             key=key,
             format=format,
             delimiter=delimiter,
+            widths=widths,
             encoding=encoding,
         )
         response = self._send_file(upload, params, progress, idempotency_key or uuid4().hex)
@@ -708,6 +711,7 @@ def load_params(
     partition_by: Sequence[str] = (),
     sort_by: Sequence[str] = (),
     key: Sequence[str] = (),
+    widths: Sequence[str] = (),
     **options: str | None,
 ) -> dict[str, Any]:
     """Return the query of a load; everything before the first dot of `table` is the namespace."""
@@ -720,6 +724,7 @@ def load_params(
         "partition_by": ",".join(partition_by) or None,
         "sort_by": ",".join(sort_by) or None,
         "key": ",".join(key) or None,
+        "widths": ",".join(widths) or None,
         **options,
     }
 

@@ -70,6 +70,7 @@ from lakehouse.ingest.faults import (
     is_system_fault,
     whole_file,
 )
+from lakehouse.ingest.fixed_width import open_fixed_width
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
     FILES_MAX,
@@ -391,6 +392,7 @@ class Ingest:
                 bad_rows_max=self.config.bad_rows_reported_max,
             ),
             delimiter=options.delimiter,
+            widths=options.widths,
             types=options.types,
             date_format=options.date_format,
             table=table.columns if table else None,
@@ -411,6 +413,8 @@ class Ingest:
 
     def _open_one(self, cursor: Connection, laid: Laid, reading: ReadOptions) -> Source:
         file, reading = laid.file, replace(reading, unit=laid.file.unit)
+        if reading.widths and file.format == "csv":
+            return open_fixed_width(cursor, file.path, reading)
         if file.format == "parquet":
             return open_parquet(cursor, file.path, reading, self._taster)
         if file.format == "ndjson":

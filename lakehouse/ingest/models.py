@@ -62,6 +62,14 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
         said("Where neither the file's name nor its first bytes say.", "csv"),
     ] = None
     delimiter: Annotated[str | None, said("Of CSV, instead of what is detected.", ";")] = None
+    widths: Annotated[
+        list[str],
+        said(
+            "Of a text without a delimiter: how many characters each column has, and its name "
+            "where the first line has none.",
+            "id:8,city:20,amount:10",
+        ),
+    ] = []
     encoding: Annotated[
         str | None, said("Of a text file, instead of what is detected.", "latin-1")
     ] = None

@@ -39,7 +39,7 @@ BODY_MAX_BYTES = 4 * 1024 * 1024
 MULTIPART_ROOM_BYTES = 16 * 1024
 DATE_LETTERS = "dmYybBjHIMSfpz%"
 """Of strptime, those that Python and DuckDB read alike."""
-LISTS = frozenset(["partition_by", "sort_by", "key"])
+LISTS = frozenset(["partition_by", "sort_by", "key", "widths"])
 
 DRY_RUN = "dry_run"
 PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN)

@@ -1,6 +1,6 @@
 """A file that can be read as rows, and what to do when it cannot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,8 @@ class ReadOptions:
 
     limits: Limits
     delimiter: str | None
+    widths: Sequence[str]
+    """Of columns that no delimiter parts, each with its name or all without."""
     types: Mapping[str, str]
     """By column name, folded; what is not here is inferred."""
     date_format: str | None

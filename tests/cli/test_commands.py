@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -279,3 +280,23 @@ def test_a_terminal_sees_a_bar_then_a_spinner_then_the_result(shell: Shell) -> N
     assert "the server commits" in seen
     assert "main.seen" in seen
     assert seen.rstrip().splitlines()[-1].count("400,000 rows") == 2
+
+
+def test_files_say_what_they_are_or_the_options_do(quick: Shell) -> None:
+    quick.ok("ingest", "formed", quick.write("a.json", '[{"id": 1, "city": "Lyon"}]'))
+    quick.ok("sql", "FROM formed", "-o", "formed.orc")
+    quick.ok("ingest", "formed", "formed.orc", "--mode", "append")
+    bars = quick.write("a.csv", "id||city\n2||Oslo\n")
+    quick.ok("ingest", "formed", bars, "--delimiter", "||", "--mode", "append")
+    fixed = quick.write("a.txt", "3    Zürich\n")
+    options = ("--widths", "id:5,city:10", "--mode", "append")
+    quick.ok("ingest", "formed", fixed, *options, "--types", "id=long")
+    with zipfile.ZipFile(quick.folder / "a.zip", "w") as archive:
+        archive.write(quick.folder / "a.json", "x/a.json")
+        archive.writestr("b.csv", "id,city\nx,Rome\n")
+
+    lines = quick.ok("sql", "SELECT id, city FROM formed ORDER BY id", "--format", "csv").stdout
+    assert lines.split() == ["id,city", "1,Lyon", "1,Lyon", "2,Oslo", "3,Zürich"]
+    refused = quick.run("ingest", "formed", "a.zip", "--mode", "append")
+    assert refused.code != 0
+    assert "b.csv" in refused.stderr

@@ -127,6 +127,8 @@ def asked_of(chance: random.Random, format_: str) -> dict[str, str]:
         {"dry_run": "true"},
         {"types": types},
         {"date_format": "%d.%m.%Y"},
+        {"delimiter": chance.choice(("||", "\\t", "§", ", ", '"', "|||||"))},
+        {"widths": chance.choice(("3,8,6,10", "id:3,city:8,rest:40", "1", "a:99999"))},
         {"encoding": chance.choice(("latin-1", "utf-16", "utf-7", "cp1252"))},
         named,
         {**named, "on_error": "reject"},
