@@ -1,0 +1,252 @@
+"""The whole product on a warehouse in a bucket: a real server, a real MinIO, and its faults."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from minio.credentials.providers import AssumeRoleProvider
+
+from lakehouse.recovery import rebuild
+from tests import object_store
+from tests.object_store import PASSWORD, USER, Proxy
+from tests.services import ServerProcess, lakehouse_server
+
+
+def rows(client: httpx.Client, sql: str) -> list[list[Any]]:
+    answer = client.post("/v1/sql", json={"sql": sql})
+    assert answer.status_code == 200, answer.text
+    found: list[list[Any]] = answer.json()["rows"]
+    return found
+
+
+def load(client: httpx.Client, name: str, text: str, **query: str) -> httpx.Response:
+    files = {"file": ("rows.csv", text)}
+    return client.post("/v1/ingest", params={"name": name, **query}, files=files)
+
+
+class Lake:
+    """A server whose requests to the store go through a proxy."""
+
+    def __init__(self, folder: Path, proxy: Proxy) -> None:
+        self.folder, self.proxy = folder, proxy
+        self.config = object_store.settings(folder, proxy.url)
+
+    @property
+    def prefix(self) -> str:
+        return str(self.config.warehouse).partition(f"//{object_store.BUCKET}/")[2]
+
+    def server(self, name: str = "data") -> Any:
+        return lakehouse_server(
+            self.folder / name, port=None, **object_store.variables(self.config)
+        )
+
+    def names(self) -> list[str]:
+        client = object_store.shared().client()
+        found = client.list_objects(object_store.BUCKET, f"{self.prefix}/", recursive=True)
+        return [str(each.object_name).removeprefix(f"{self.prefix}/") for each in found]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    object_store.needed()
+    with object_store.proxy(object_store.shared().url) as proxy:
+        yield Lake(tmp_path_factory.mktemp("lake"), proxy)
+
+
+@pytest.fixture(scope="module")
+def served(lake: Lake) -> Iterator[ServerProcess]:
+    with lake.server() as server:
+        yield server
+
+
+@pytest.fixture
+def client(served: ServerProcess, lake: Lake) -> Iterator[httpx.Client]:
+    lake.proxy.fault = lambda asked: None
+    with httpx.Client(base_url=served.url, timeout=120) as client:
+        yield client
+
+
+def test_rows_go_in_and_out_and_change(client: httpx.Client, lake: Lake) -> None:
+    assert load(client, "people", "id,name\n1,Ada\n2,Bo\n3,Cy\n").status_code == 200
+    assert load(client, "people", "id,name\n4,Di\n", mode="append").status_code == 200
+    assert rows(client, "SELECT count(*), max(id) FROM people") == [[4, 4]]
+
+    answer = client.post("/v1/tables/people/delete", json={"where": "id = 2"})
+
+    assert answer.status_code == 200, answer.text
+    assert rows(client, "SELECT id FROM people ORDER BY id") == [[1], [3], [4]]
+    assert client.get("/v1/tables/people").json()["row_count"] == 3
+    assert {name.split("/")[0] for name in lake.names()} <= {"tables", "_catalog", "_tmp"}
+
+
+def test_an_append_costs_four_puts_and_nothing_else(client: httpx.Client, lake: Lake) -> None:
+    load(client, "counted", "id\n1\n")
+    load(client, "counted", "id\n2\n", mode="append")
+    lake.proxy.asked.clear()
+
+    assert load(client, "counted", "id\n3\n", mode="append").status_code == 200
+
+    # Maintenance looks at the table after a commit; its requests are not this one's.
+    asked = [each for each in lake.proxy.asked if "/tables/main/counted" in each.path]
+    assert [each.method for each in asked[:4]] == ["PUT"] * 4, lake.proxy.asked
+    assert not [each for each in asked if each.method != "PUT"]
+
+
+def test_what_was_read_is_not_asked_for_again(client: httpx.Client, lake: Lake) -> None:
+    load(client, "cached", "id,name\n" + "".join(f"{i},name {i}\n" for i in range(5000)))
+    assert rows(client, "SELECT count(DISTINCT name) FROM cached") == [[5000]]
+    lake.proxy.asked.clear()
+
+    assert rows(client, "SELECT count(DISTINCT name) FROM cached") == [[5000]]
+
+    assert [each for each in lake.proxy.asked if "/tables/main/cached" in each.path] == []
+
+
+def test_partitions_columns_and_the_past_work_as_on_a_disk(client: httpx.Client) -> None:
+    made = client.post(
+        "/v1/tables",
+        json={
+            "name": "days",
+            "columns": [{"name": "id", "type": "long"}, {"name": "day", "type": "date"}],
+            "partition_by": ["day"],
+        },
+    )
+    assert made.status_code in (200, 201), made.text
+    text = "id,day\n" + "".join(f"{i},2026-01-0{i % 3 + 1}\n" for i in range(30))
+    first = load(client, "days", text, mode="append").json()["snapshot_id"]
+    load(client, "days", "id,day\n99,2026-01-09\n", mode="append")
+
+    assert rows(client, "SELECT count(*) FROM days WHERE day = DATE '2026-01-02'") == [[10]]
+    answer = client.post(
+        "/v1/sql", json={"sql": "SELECT count(*) FROM days", "as_of": {"days": first}}
+    )
+    assert answer.json()["rows"] == [[30]], answer.text
+
+
+def test_objects_of_the_storage_api_can_be_registered(client: httpx.Client, lake: Lake) -> None:
+    made = client.get(
+        "/v1/sql",
+        params={"sql": "SELECT 1::BIGINT AS id"},
+        headers={"Accept": "application/vnd.apache.parquet"},
+    )
+    assert client.put("/v1/storage/put/raw/a b.parquet", content=made.content).status_code == 200
+    registered = client.post(
+        "/v1/catalog/register",
+        json={
+            "name": "by_reference",
+            "schema_fingerprint": "0" * 64,
+            "objects": [{"key": "raw/a b.parquet"}],
+        },
+    )
+    assert registered.status_code == 200, registered.text
+
+    assert rows(client, "SELECT id FROM by_reference") == [[1]]
+    assert client.delete("/v1/storage/delete/raw/a b.parquet").status_code == 409
+    assert client.get("/v1/storage/list").json()["objects"][0]["key"] == "raw/a b.parquet"
+    part = client.get("/v1/storage/get/raw/a b.parquet", headers={"Range": "bytes=0-3"})
+    assert part.content == b"PAR1"
+
+
+FAULTS = ["500", "503", "SlowDown", "reset", "reset-after", "delay"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="half a minute")
+@pytest.mark.parametrize("kind", ["data", "metadata"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_write_is_acknowledged_or_refused_whatever_the_store_does(
+    fault: str, kind: str, client: httpx.Client, lake: Lake
+) -> None:
+    name = f"fault_{fault}_{kind}".replace("-", "_").lower()
+    load(client, name, "id\n1\n")
+    is_write = object_store.is_of(kind)
+    lake.proxy.fault = lambda asked: fault if is_write(asked) else None
+
+    answer = load(client, name, "id\n2\n", mode="append")
+
+    lake.proxy.fault = lambda asked: None
+    if fault == "delay":
+        assert answer.status_code == 200, answer.text
+    else:
+        assert answer.status_code in (502, 503), answer.text
+        assert re.search("object store", answer.json()["detail"]), answer.text
+        assert USER not in answer.text and PASSWORD not in answer.text
+    there = [[1], [2]] if answer.status_code == 200 else [[1]]
+    assert rows(client, f"SELECT id FROM {name} ORDER BY id") == there
+    assert load(client, name, "id\n3\n", mode="append").status_code == 200
+    assert rows(client, f"SELECT id FROM {name} ORDER BY id") == [*there, [3]]
+
+
+def test_a_store_that_is_down_is_said_and_comes_back_by_itself(
+    client: httpx.Client, lake: Lake
+) -> None:
+    load(client, "away", "id\n1\n")
+    lake.proxy.fault = lambda asked: "reset"
+
+    ready = client.get("/ready")
+    read = client.post("/v1/sql", json={"sql": "SELECT sum(id) FROM away"})
+    listed = client.get("/v1/storage/list")
+
+    assert ready.status_code == 503 and not ready.json()["parts"]["storage"]["ok"]
+    assert read.status_code == listed.status_code == 502, read.text
+    assert read.json()["retryable"] is True
+    lake.proxy.fault = lambda asked: None
+    assert client.get("/ready").status_code == 200
+    assert rows(client, "SELECT max(id) FROM away") == [[1]]
+
+
+def test_keys_are_replaced_while_it_runs(client: httpx.Client, lake: Lake) -> None:
+    """Keys of a session too. MinIO gives none that end within 15 minutes: they are replaced."""
+    provider = AssumeRoleProvider(
+        sts_endpoint=object_store.shared().url,
+        access_key=USER,
+        secret_key=PASSWORD,
+        duration_seconds=900,
+        region="us-east-1",
+    )
+    session = provider.retrieve()
+    load(client, "rotated", "id\n1\n")
+
+    object_store.key_file(lake.folder, "nobody", "wrong-" + "w" * 20)
+    refused = load(client, "rotated", "id\n2\n", mode="append")
+    object_store.key_file(
+        lake.folder, session.access_key, session.secret_key, session.session_token or ""
+    )
+    taken = load(client, "rotated", "id\n3\n", mode="append")
+    put = client.put("/v1/storage/put/rotated", content=b"x")
+    object_store.key_file(lake.folder)
+
+    assert refused.status_code == 502, refused.text
+    assert taken.status_code == put.status_code == 200, taken.text
+    assert rows(client, "SELECT id FROM rotated ORDER BY id") == [[1], [3]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="15 seconds")
+def test_what_was_written_outlives_a_kill_and_the_disk(tmp_path: Path) -> None:
+    object_store.needed()
+    with object_store.proxy(object_store.shared().url) as proxy:
+        lake = Lake(tmp_path, proxy)
+        with lake.server() as server:
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                load(client, "kept", "id\n1\n")
+            server.signal(signal.SIGKILL)
+            server.wait()
+        with lake.server() as server, httpx.Client(base_url=server.url, timeout=60) as client:
+            assert rows(client, "SELECT id FROM kept") == [[1]]
+            assert load(client, "kept", "id\n2\n", mode="append").status_code == 200
+        shutil.rmtree(tmp_path / "data")
+
+        # Another machine: the bucket is all that is left.
+        with pytest.raises(RuntimeError, match="belongs to another data directory"):
+            lake.server("new").__enter__()
+        done = rebuild(tmp_path / "new", lake.config, apply=True)
+        assert [(each.table, each.row_count) for each in done.report.tables] == [("main.kept", 2)]
+        with lake.server("new") as server, httpx.Client(base_url=server.url) as client:
+            assert rows(client, "SELECT count(*) FROM kept") == [[2]]
