@@ -21,7 +21,7 @@ proof *args:
 crash *args:
     {{ python }} -m tests.crash {{ args }}
 
-# install the real servers that tests use where they are there: PostgreSQL
+# have the real servers that tests use: PostgreSQL is installed, MinIO built (3 minutes, once)
 services:
     .ci/services
 
@@ -65,10 +65,6 @@ smoke-fixtures:
 # a push runs `just verify` first
 install-hooks:
     git config core.hooksPath .githooks
-
-# have the real servers that tests use: MinIO is built (3 minutes, once), PostgreSQL installed
-services:
-    {{ python }} -m tests.install_services
 
 # write both lock files again from pyproject.toml; needs uv
 lock:

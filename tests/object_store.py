@@ -21,7 +21,6 @@ import pytest
 from minio import Minio
 
 from lakehouse.config import StorageConfig
-from tests.install_services import folder_of_binaries
 from tests.services import environment, free_port
 from tests.services import running as running_process
 
@@ -42,7 +41,9 @@ class MinioServer:
 
 
 def binary() -> Path | None:
-    found = folder_of_binaries() / "minio"
+    """Return the program that `.ci/services` builds, or the one on the path."""
+    folder = os.environ.get("LAKEHOUSE_SERVICES") or Path.home() / ".cache/lakehouse-services/bin"
+    found = Path(folder) / "minio"
     named = shutil.which("minio")
     return found if found.exists() else Path(named) if named else None
 
@@ -50,7 +51,7 @@ def binary() -> Path | None:
 def needed() -> None:
     """Skip the test that calls this where there is no MinIO, or fail where there must be."""
     if binary() is None:
-        why = "there is no MinIO here: python -m tests.install_services"
+        why = "there is no MinIO here: .ci/services builds it"
         (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
 
 
