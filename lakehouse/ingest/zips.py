@@ -23,6 +23,7 @@ from lakehouse.ingest.formats import (
     room_for,
 )
 from lakehouse.ingest.models import FILES_MAX, Format
+from lakehouse.ingest.several import naming
 from lakehouse.ingest.spool import HEAD_BYTES, SpoolFile, SpoolLimits, Upload
 
 DIRECTORY_MAX_BYTES = 1024 * 1024
@@ -97,10 +98,11 @@ def check(entries: list[zipfile.ZipInfo], names: list[str]) -> None:
             f"the zip archive has {len(entries)} files; {FILES_MAX} are the most of one load"
         )
     for entry in entries:
-        if entry.flag_bits & ENCRYPTED:
-            raise InvalidFileError(f"{entry.filename}: it is encrypted; zip it without a password")
-        if entry.compress_type not in READABLE:
-            raise UnknownFormatError(f"{entry.filename} is packed in another way than with deflate")
+        with naming(entry.filename):
+            if entry.flag_bits & ENCRYPTED:
+                raise InvalidFileError("it is encrypted; zip it without a password")
+            if entry.compress_type not in READABLE:
+                raise UnknownFormatError("it is packed in another way than with deflate")
 
 
 def unpacked(
@@ -115,10 +117,10 @@ def unpacked(
     written = 0
     for entry in entries:
         named = Named(PurePosixPath(entry.filename).name, None)
-        with archive.open(entry) as source:
+        with naming(entry.filename), archive.open(entry) as source:
             head = source.read(HEAD_BYTES)
             if head.startswith(ZIP_MAGICS):
-                raise InvalidFileError(f"{entry.filename}: it is a zip in a zip, or a workbook")
+                raise InvalidFileError("it is a zip in a zip, or a workbook")
             path, room = new_path(), room_for(head, declared, named)
             target = SpoolFile(path, limits.after(written), room)
             try:

@@ -10,10 +10,10 @@ import json
 import re
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -289,28 +289,45 @@ def decimal_of(column: str, precision: int, scale: int) -> str:
 
 
 def avro_schema(path: str) -> Any:
-    """Return the schema in the header of an Avro file."""
+    """Return the schema in the header of an Avro file, all blocks of which are there.
+
+    The engine takes what a file holds that was cut short for all of it.
+    """
     with Path(path).open("rb") as file:
-        head = io.BytesIO(file.read(HEADER_MAX_BYTES))
-    head.seek(4)
-    found: Mapping[bytes, bytes] = dict(avro_metadata(head))
+        size = file.seek(0, io.SEEK_END)
+        file.seek(4)
+        found = dict(avro_metadata(file))
+        mark = file.read(16)
+        while file.tell() < size:
+            avro_long(file)  # how many rows
+            block_bytes = avro_long(file)
+            file.seek(max(block_bytes, 0), io.SEEK_CUR)
+            if block_bytes < 0 or file.read(16) != mark:
+                raise ValueError("a block of the Avro file does not end where it says")
     return json.loads(found.get(b"avro.schema", b""))
 
 
-def avro_metadata(head: io.BytesIO) -> Iterator[tuple[bytes, bytes]]:
-    while count := avro_long(head):
+def avro_metadata(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    while count := avro_long(file):
         if count < 0:
-            avro_long(head)  # how many bytes they take
+            avro_long(file)  # how many bytes they take
         for _ in range(abs(count)):
-            yield head.read(avro_long(head)), head.read(avro_long(head))
+            yield avro_bytes(file), avro_bytes(file)
 
 
-def avro_long(head: io.BytesIO) -> int:
+def avro_bytes(file: BinaryIO) -> bytes:
+    size = avro_long(file)
+    if not 0 <= size <= HEADER_MAX_BYTES:
+        raise ValueError("the header of the Avro file is damaged or too long")
+    return file.read(size)
+
+
+def avro_long(file: BinaryIO) -> int:
     value, shift, more = 0, 0, True
     while more:
-        byte = head.read(1)
+        byte = file.read(1)
         if not byte or shift > 63:
-            raise ValueError("the header of the Avro file is damaged or too long")
+            raise ValueError("the Avro file is damaged or cut off")
         value |= (byte[0] & 0x7F) << shift
         shift, more = shift + 7, byte[0] >= 0x80
     return (value >> 1) ^ -(value & 1)

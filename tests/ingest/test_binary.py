@@ -288,3 +288,15 @@ def test_avro_without_records_has_no_columns(lake: Served, name: str) -> None:
     )
 
     assert "no records" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("left_out", [1, 3, 17, 40])
+def test_avro_that_was_cut_is_damaged_though_its_rows_can_be_read(
+    lake: Served, name: str, left_out: int
+) -> None:
+    fields = [{"name": "a", "type": "long"}]
+    whole = container(fields, [zigzag(n) for n in range(40)])
+    answer = lake.ingest(name, whole[:-left_out], None)
+
+    assert answer.status_code == 400
+    assert "damaged" in answer.json()["detail"]
