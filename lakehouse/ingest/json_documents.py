@@ -38,6 +38,8 @@ def as_lines(cursor: Connection, file: Readable, target: Path, element_max_bytes
     # What breaks lines is a blank: inside of texts JSON does not allow it.
     line = "replace(replace(json::VARCHAR, chr(10), ' '), chr(13), ' ')"
     broken = "contains(json, chr(10)) OR contains(json, chr(13))"
+    # One thread reads a document, so its order is kept. Asked to keep it, the engine would gather
+    # all of the text in one piece of memory.
     room = literal(" " * (SEED_ROOM_BYTES - 1) + "\n")
     with in_our_words(), whole_file():
         try:
@@ -46,7 +48,7 @@ def as_lines(cursor: Connection, file: Readable, target: Path, element_max_bytes
                 f"FROM read_json_objects({path_literal(file.path)}, format='{layout}', "
                 f"maximum_object_size={element_max_bytes})) TO {path_literal(target)} "
                 "(FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01', "
-                f"PREFIX {room}, SUFFIX '\n', USE_TMP_FILE false)"
+                f"PREFIX {room}, SUFFIX '\n', USE_TMP_FILE false, PRESERVE_ORDER false)"
             )
         except EngineInvalidInputError as error:
             raise InvalidFileError(fault_of(file.path, element_max_bytes)) from error

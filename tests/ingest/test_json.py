@@ -137,6 +137,15 @@ def test_good_elements_are_loaded_alone(lake: Served, name: str) -> None:
     assert (row["unit"], row["line"], row["column"]) == ("element", 1101, "id")
 
 
+def test_elements_of_a_long_document_keep_their_numbers(lake: Served, name: str) -> None:
+    pad = "x" * 200
+    good = [f'{{"id": {n}, "pad": "{pad}"}}' for n in range(300_000)]
+    good[250_000] = '{"id": "late"}'
+    answer = lake.ingest(name, "[" + ",\n".join(good) + "]", TYPE, types="id:long")
+
+    assert [row["line"] for row in answer.json()["context"]["rows"]] == [250_001]
+
+
 def test_an_element_has_the_limit_of_a_line(lake: Served, name: str) -> None:
     limit = lake.lakehouse.config.ingest.line_max_bytes
     answer = lake.ingest(name, json.dumps([{"a": "x" * limit}]), TYPE)

@@ -15,7 +15,14 @@ import pytest
 
 from lakehouse.database import Connection, Database, DatabaseSettings, Lane, interruptible
 from lakehouse.errors import LakehouseError
-from lakehouse.taster import FileMemoryError, PoisonedFileError, Taster, TastingStoppedError
+from lakehouse.taster import (
+    FileMemoryError,
+    FileSizeError,
+    PoisonedFileError,
+    RefusedFileError,
+    Taster,
+    TastingStoppedError,
+)
 from tests.fuzz.cases import CORPUS
 
 MIB = 1024 * 1024
@@ -194,3 +201,48 @@ def test_no_process_outlives_the_server(tmp_path: Path) -> None:
         taster.taste(write(tmp_path / "good", a=[1]))
         assert len(children()) == 1
     assert children() == []
+
+
+def arrow(path: Path, **columns: object) -> Path:
+    table = pa.table(columns)
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+def test_a_file_of_another_format_is_written_as_parquet(taster: Taster, tmp_path: Path) -> None:
+    taster.convert(arrow(tmp_path / "it's", a=[1, 2]), tmp_path / "out'", "arrow", MIB)
+
+    assert pq.read_table(tmp_path / "out'").to_pydict() == {"a": [1, 2]}
+    taster.taste(tmp_path / "out'")
+    assert len(children()) == 1
+
+
+def test_it_writes_no_more_than_it_was_told(taster: Taster, tmp_path: Path) -> None:
+    words = [os.urandom(64).hex() for _ in range(10_000)]
+    long = arrow(tmp_path / "long", a=words)
+    target = tmp_path / "target"
+
+    with pytest.raises(FileSizeError, match=str(100_000)):
+        taster.convert(long, target, "arrow", 100_000)
+    assert target.stat().st_size <= 100_000
+    taster.convert(long, target, "arrow", 10 * MIB)
+
+
+def test_a_file_that_it_only_reads_leaves_it_nothing_to_write(
+    taster: Taster, tmp_path: Path
+) -> None:
+    taster.convert(arrow(tmp_path / "a", a=[1]), tmp_path / "out", "arrow", MIB)
+    (pid,) = children()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max file size")]
+    assert line.split()[3] == "0"
+
+
+def test_what_parquet_cannot_hold_is_refused_in_words(taster: Taster, tmp_path: Path) -> None:
+    months: object = pa.nulls(1, pa.month_day_nano_interval())
+    file = arrow(tmp_path / "a", odd=months)
+
+    with pytest.raises(RefusedFileError, match="'odd' is of the type month_day_nano_interval"):
+        taster.convert(file, tmp_path / "out", "arrow", MIB)
