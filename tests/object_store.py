@@ -17,6 +17,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 from minio import Minio
 
@@ -26,6 +27,8 @@ from tests.services import running as running_process
 
 REQUIRED = "LAKEHOUSE_TEST_SERVICES"
 """Set where every real server must be there: a test that finds none fails instead of skipping."""
+IN_BUCKET = "LAKEHOUSE_TEST_S3"
+"""Set where tests of the catalog have their warehouse in a bucket."""
 USER = "lakehouse-test"
 PASSWORD = "planted-s3-secret-" + "k" * 24
 BUCKET = "lake"
@@ -124,6 +127,24 @@ def variables(config: StorageConfig) -> dict[str, str]:
         "LAKEHOUSE_STORAGE__ENDPOINT": config.endpoint,
         "LAKEHOUSE_STORAGE__CREDENTIALS_FILE": str(config.credentials_file),
     }
+
+
+@cache
+def of_this_run() -> StorageConfig:
+    """Return the settings of a prefix for all tests of this process."""
+    return settings(Path(tempfile.mkdtemp(prefix="lakehouse-keys-")))
+
+
+def for_pyiceberg() -> dict[str, str]:
+    """Return how PyIceberg reaches the bucket, where tests have their warehouse in one."""
+    if IN_BUCKET not in os.environ:
+        return {}
+    server = {"s3.endpoint": shared().url, "s3.region": "us-east-1"}
+    return {**server, "s3.access-key-id": USER, "s3.secret-access-key": PASSWORD}
+
+
+def below(inner: StorageConfig, name: str) -> StorageConfig:
+    return msgspec.structs.replace(inner, warehouse=f"{inner.warehouse}/{name}")
 
 
 @dataclass

@@ -63,9 +63,10 @@ class Orphans:
         self, cursor: Connection, table: LoadedTable, *, dry_run: bool = False
     ) -> Deleted:
         """Delete the metadata files before the oldest in the log; each names those before it."""
-        folder = f"{table.metadata['location']}/"
+        location = table.metadata["location"]
+        folder = f"{location}/"
         log = [each["metadata-file"] for each in table.metadata["metadata-log"]]
-        if not log or not self._is_ours(folder) or not may_delete(table.metadata):
+        if not log or not self._is_ours(location) or not may_delete(table.metadata):
             return Deleted()
         kept = {table.location, *log}
         done = Deleted()

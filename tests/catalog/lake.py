@@ -1,5 +1,7 @@
 """A whole catalog over real files, and what tests ask of it."""
 
+import os
+import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as PyIcebergTable
 
@@ -25,7 +28,8 @@ from lakehouse.catalog import (
 from lakehouse.catalog.metadata import Json, snapshot_of
 from lakehouse.database import Connection, Database, DatabaseSettings
 from lakehouse.state import State
-from lakehouse.storage import LocalStore
+from lakehouse.storage import LocalStore, S3Store, open_warehouse
+from tests import object_store
 from tests.postgres import alchemy_uri, state_of
 
 PAIR = (Column("id", "long"), Column("name", "string"))
@@ -111,7 +115,9 @@ class Lake:
     @contextmanager
     def pyiceberg(self, table: str) -> Iterator[PyIcebergTable]:
         """The table as a plain PyIceberg user opens it."""
-        catalog = SqlCatalog("lakehouse", uri=alchemy_uri(self.root))
+        catalog = SqlCatalog(
+            "lakehouse", uri=alchemy_uri(self.root), **object_store.for_pyiceberg()
+        )
         try:
             name = parse_table_name(table)
             yield catalog.load_table((name.namespace, name.name))
@@ -130,8 +136,13 @@ def rows_of(sql: str, columns: Mapping[str, str] | None = None) -> Rows:
 
 
 def settings_for(*directories: Path) -> DatabaseSettings:
+    remote = None
+    if object_store.IN_BUCKET in os.environ:
+        config = object_store.of_this_run()
+        remote = open_warehouse(config, directories[0], directories[0]).remote
     return DatabaseSettings(
-        directories=directories,
+        directories=(*directories, remote.place) if remote else directories,
+        remote=remote,
         temp_dir=directories[0] / "spill",
         memory_max_bytes=1 << 30,
         temp_max_bytes=1 << 30,
@@ -139,10 +150,31 @@ def settings_for(*directories: Path) -> DatabaseSettings:
     )
 
 
+class InBucket(S3Store):
+    """A bucket for tests that were written for a directory: those that look into it are skipped."""
+
+    @property
+    def root(self) -> Path:
+        pytest.skip("it looks into the warehouse's directory")
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+
+def store_in(root: Path) -> Any:
+    """Return a warehouse in `root`, or in a bucket where `object_store.IN_BUCKET` is set."""
+    if object_store.IN_BUCKET not in os.environ:
+        return LocalStore(root / "warehouse")
+    config = object_store.below(object_store.of_this_run(), secrets.token_hex(6))
+    bucket = open_warehouse(config, root, root).bucket
+    assert bucket and config.warehouse
+    return InBucket(config.warehouse, bucket, root)
+
+
 @contextmanager
 def open_lake(root: Path, database: Database) -> Iterator[Lake]:
     (root / "warehouse").mkdir(exist_ok=True)
-    store = LocalStore(root / "warehouse")
+    store = store_in(root)
     with state_of(root) as state, database.cursor() as cursor:
         yield Lake(root, state, database, store, Catalog(state, store), cursor)
 

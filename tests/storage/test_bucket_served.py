@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from minio.credentials.providers import AssumeRoleProvider
 from lakehouse.recovery import rebuild
 from tests import object_store
 from tests.object_store import PASSWORD, USER, Proxy
-from tests.services import ServerProcess, lakehouse_server
+from tests.services import ServerProcess, environment, lakehouse_server
 
 
 def rows(client: httpx.Client, sql: str) -> list[list[Any]]:
@@ -42,9 +44,10 @@ class Lake:
         return str(self.config.warehouse).partition(f"//{object_store.BUCKET}/")[2]
 
     def server(self, name: str = "data") -> Any:
-        return lakehouse_server(
-            self.folder / name, port=None, **object_store.variables(self.config)
-        )
+        # What it does by itself after a commit would be counted too.
+        quiet = {"LAKEHOUSE_MAINTENANCE__ENABLED": "false"}
+        variables = object_store.variables(self.config) | quiet
+        return lakehouse_server(self.folder / name, port=None, **variables)
 
     def names(self) -> list[str]:
         client = object_store.shared().client()
@@ -92,10 +95,32 @@ def test_an_append_costs_four_puts_and_nothing_else(client: httpx.Client, lake: 
 
     assert load(client, "counted", "id\n3\n", mode="append").status_code == 200
 
-    # Maintenance looks at the table after a commit; its requests are not this one's.
-    asked = [each for each in lake.proxy.asked if "/tables/main/counted" in each.path]
-    assert [each.method for each in asked[:4]] == ["PUT"] * 4, lake.proxy.asked
-    assert not [each for each in asked if each.method != "PUT"]
+    asked = [each for each in lake.proxy.asked if "/tables/" in each.path]
+    assert [each.method for each in asked] == ["PUT"] * 4, lake.proxy.asked
+
+
+def test_maintenance_and_an_erasure_leave_what_is_needed_and_no_more(
+    client: httpx.Client, lake: Lake
+) -> None:
+    load(client, "tidy", "id,name\n1,planted-one\n2,planted-two\n")
+    for number in range(3, 10):
+        load(client, "tidy", f"id,name\n{number},x\n", mode="append")
+
+    runs = client.post("/v1/maintenance/run", json={}).json()["runs"]
+    erased = client.post("/v1/tables/tidy/delete", json={"where": "id = 1", "erase": True})
+
+    assert {(each["task"], each["reason"]) for each in runs if each["outcome"] == "failed"} == set()
+    assert "done" in [each["outcome"] for each in runs if each["task"] == "compact"]
+    assert erased.status_code == 200, erased.text
+    assert rows(client, "SELECT count(*), min(id) FROM tidy") == [[8, 2]]
+    left = [each for each in lake.names() if each.startswith("tables/main/tidy")]
+    assert len([each for each in left if each.endswith(".parquet")]) == 1, left
+    store = object_store.shared().client()
+    for name in left:
+        answer = store.get_object(object_store.BUCKET, f"{lake.prefix}/{name}")
+        assert b"planted-one" not in answer.read()
+        answer.close()
+        answer.release_conn()
 
 
 def test_what_was_read_is_not_asked_for_again(client: httpx.Client, lake: Lake) -> None:
@@ -250,3 +275,50 @@ def test_what_was_written_outlives_a_kill_and_the_disk(tmp_path: Path) -> None:
         assert [(each.table, each.row_count) for each in done.report.tables] == [("main.kept", 2)]
         with lake.server("new") as server, httpx.Client(base_url=server.url) as client:
             assert rows(client, "SELECT count(*) FROM kept") == [[2]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="ten seconds")
+def test_keys_of_the_environment_are_told_to_nobody(tmp_path: Path) -> None:
+    object_store.needed()
+    with object_store.proxy(object_store.shared().url) as proxy:
+        lake = Lake(tmp_path, proxy)
+        variables = object_store.variables(lake.config) | {
+            "AWS_ACCESS_KEY_ID": USER,
+            "AWS_SECRET_ACCESS_KEY": PASSWORD,
+            "LAKEHOUSE_LOG__LEVEL": "DEBUG",
+        }
+        del variables["LAKEHOUSE_STORAGE__CREDENTIALS_FILE"]
+        said = []
+        with (
+            lakehouse_server(tmp_path / "data", port=None, **variables) as server,
+            httpx.Client(base_url=server.url, timeout=120) as client,
+        ):
+            said += [load(client, "t", "id\n1\n").text, client.get("/ready").text]
+            for fault in ("reset", "500"):
+                proxy.fault = lambda asked, fault=fault: fault  # type: ignore[misc]
+                said += [load(client, "t", "id\n2\n", mode="append").text]
+                said += [client.get("/v1/storage/list").text, client.get("/ready").text]
+                said += [client.post("/v1/sql", json={"sql": "SELECT * FROM t, t u"}).text]
+            proxy.fault = lambda asked: None
+            for sql in ("FROM duckdb_secrets()", "SELECT * FROM 's3://lake/x.parquet'"):
+                refused = client.post("/v1/sql", json={"sql": sql})
+                assert refused.status_code == 400
+                said.append(refused.text)
+            children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+            said += [Path(f"/proc/{pid}/environ").read_text() for pid in children]
+        shown = subprocess.run(
+            [sys.executable, "-m", "lakehouse", "config", "show", "--json"],
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "AWS_SECRET_ACCESS_KEY" in shown.stdout
+        said += [shown.stdout, shown.stderr, server.log()]
+        kept = [each.read_bytes() for each in (tmp_path / "data").rglob("*") if each.is_file()]
+
+    assert len(server.log()) > 1000
+    for secret in (USER, PASSWORD):
+        assert [text[:200] for text in said if secret in text] == []
+        assert not any(secret.encode() in data for data in kept)
