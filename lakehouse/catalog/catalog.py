@@ -264,7 +264,7 @@ class Catalog:
             relation = self._relations.get(cursor, table, snapshot, schema, files)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
             if is_of_remote(error):
-                raise StoreDownError(self._store.place, "a file could not be read") from error
+                raise StoreDownError("a file could not be read") from error
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):
                 raise

@@ -8,6 +8,7 @@ Source: https://iceberg.apache.org/spec/#manifests
 import secrets
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, groupby
 
@@ -24,6 +25,7 @@ from lakehouse.catalog.manifests import (
 from lakehouse.catalog.metadata import MAIN, Json, snapshot_of
 from lakehouse.catalog.table import BY, TRACE_ID
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
+from lakehouse.errors import UpstreamError
 from lakehouse.observability import trace_id
 from lakehouse.storage import Store
 
@@ -142,7 +144,8 @@ class Sheets:
 
     def discard(self) -> None:
         for key in self.keys:
-            self.store.delete(key)
+            with suppress(UpstreamError):  # it stays as an orphan: the store is away
+                self.store.delete(key)
 
 
 def snapshot_draft(

@@ -310,7 +310,8 @@ class Tables:
 
     def _discard(self, attempt: Attempt) -> None:
         for key in attempt.keys:
-            with suppress(OSError):  # what stays is an orphan; the error that led here matters more
+            # What stays is an orphan; the error that led here matters more.
+            with suppress(OSError, LakehouseError):
                 self._store.delete(key)
 
     def rename(

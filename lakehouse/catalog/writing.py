@@ -112,7 +112,7 @@ def copy_rows(
         written = cursor.execute(copy).fetchall()
     except EngineError as error:
         if is_of_remote(error):
-            raise StoreDownError(store.place, "a file could not be written") from error
+            raise StoreDownError("a file could not be written") from error
         raise
     if partition and partitions_max is not None:
         folders = {str(row[0]).rpartition("/")[0] for row in written}

@@ -24,6 +24,7 @@ from lakehouse.config import (
     MEMORY_SHARE,
     CatalogConfig,
     Config,
+    StorageConfig,
     available_memory_bytes,
     data_directory,
     default_memory_bytes,
@@ -32,6 +33,7 @@ from lakehouse.database import EXTENSIONS, Database, DatabaseSettings, extension
 from lakehouse.disk import Disk
 from lakehouse.errors import LakehouseError
 from lakehouse.state import DataDirectory, catalog_server
+from lakehouse.storage import open_warehouse
 
 PYTHON_MIN = (3, 11)
 PROBE_MEMORY_BYTES = 256 * 1024 * 1024
@@ -83,6 +85,8 @@ def examined(data_dir: Path | None, config_file: Path | None) -> Iterator[Check]
     yield from data(directory, config.disk.reserve_bytes)
     if config.catalog.uri is not None:
         yield catalog(config.catalog)
+    if config.storage.warehouse is not None:
+        yield bucket(config.storage)
     yield port(config)
     yield memory(config)
 
@@ -224,6 +228,18 @@ def catalog(config: CatalogConfig) -> Check:
         return Check("catalog", True, f"PostgreSQL {catalog_server(config)} at {config.uri}")
     except LakehouseError as error:
         return Check("catalog", False, error.detail, "see docs/postgresql.md")
+
+
+def bucket(config: StorageConfig) -> Check:
+    """Does the bucket that has the warehouse answer us, with the keys that the server would use?"""
+    with TemporaryDirectory(prefix="lakehouse-doctor-") as folder:
+        found = open_warehouse(config, Path(folder), Path(folder)).bucket
+        assert found is not None, "the settings name one"
+        try:
+            found.check()
+        except LakehouseError as error:
+            return Check("warehouse", False, error.detail, "see docs/storage.md")
+    return Check("warehouse", True, f"{config.warehouse} at {config.endpoint}")
 
 
 def port(config: Config) -> Check:

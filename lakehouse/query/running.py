@@ -229,7 +229,7 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
         return EngineDownError()
     if is_of_remote(error):
         log.error("the object store failed", exc_info=error)
-        return StoreDownError("the warehouse", "a file of a table could not be read")
+        return StoreDownError("a file of a table could not be read")
     if kind in ("io", "http"):
         log.error("a table could not be read", exc_info=error)
         return TableUnreadableError([str(pinned.table) for pinned in tables])

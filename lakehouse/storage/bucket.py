@@ -175,7 +175,7 @@ class Bucket:
         with self._asking(""):
             wanted = (DeleteObject(name) for name in names)
             for error in self._client.remove_objects(self.name, wanted):
-                raise StoreRefusedError(self._place, f"{error.name} is not deleted ({error.code})")
+                raise StoreRefusedError(f"{error.name} is not deleted ({error.code})")
 
     def time_s(self, name: str) -> float:
         """Return the server's time, told when it stores a small object under `name`."""
@@ -183,7 +183,7 @@ class Bucket:
             self._client.put_object(self.name, name, io.BytesIO(b""), 0)
         found = self.find(name)
         if found is None:
-            raise StoreDownError(self._place, "what was just stored is not there")
+            raise StoreDownError("what was just stored is not there")
         return found.changed_at_s
 
     def check(self) -> None:
@@ -206,7 +206,7 @@ class Bucket:
             raise self._meaning(name, error) from error
         except (MinioException, HTTPError, OSError, ValueError) as error:
             log.warning("the object store failed: %s", type(error).__name__)
-            raise StoreDownError(self._place, words(error)) from error
+            raise StoreDownError(words(error)) from error
 
     def _meaning(self, name: str, error: S3Error) -> Exception:
         code, status = error.code or "", error.response.status
@@ -217,10 +217,10 @@ class Bucket:
         if code == "NoSuchBucket":
             return NoBucketError(self._place)
         if code in BUSY or status in (429, 503):
-            return StoreBusyError(self._place)
+            return StoreBusyError()
         if status in (400, 401, FORBIDDEN):
-            return StoreRefusedError(self._place, code)
-        return StoreDownError(self._place, f"{code}, status {status}")
+            return StoreRefusedError(code)
+        return StoreDownError(f"{code}, status {status}")
 
 
 def words(error: BaseException) -> str:
@@ -295,7 +295,7 @@ class ObjectFile(io.RawIOBase, BinaryIO):
             if not piece:  # it ended before it said it would
                 tries += 1
                 if tries > SHORT_READS_MAX:
-                    raise StoreDownError(self._bucket._place, "an object ends too early")
+                    raise StoreDownError("an object ends too early")
                 self._end()
                 continue
             pieces += piece

@@ -4,6 +4,7 @@ What is asked first: `storage.credentials_file`, then `AWS_*` in the environment
 credential `s3` of systemd, then the role of the machine or the container.
 """
 
+import logging
 import threading
 from configparser import Error as WrongFileError
 from pathlib import Path
@@ -15,6 +16,8 @@ from urllib3 import PoolManager, Retry, Timeout
 
 from lakehouse.config import S3Keys, StorageConfig, s3_credential, take_s3_keys
 from lakehouse.storage.errors import KeysMissingError
+
+log = logging.getLogger(__name__)
 
 PROFILE = "default"
 ROLE_TIMEOUT_S = 2.0
@@ -83,7 +86,8 @@ class KeyFile(Provider):
                     self._read = mark, self._reader.retrieve()
                 return self._read[1]
         except OSError as error:
-            raise KeysMissingError(f"{self._path} cannot be read ({error.strerror})") from None
+            log.error("%s cannot be read: %s", self._path, error.strerror)
+            raise KeysMissingError(f"their file cannot be read ({error.strerror})") from None
         except (ValueError, WrongFileError):
             if self._read is not None:
                 return self._read[1]  # just being written: the next request looks again

@@ -95,17 +95,17 @@ class StoreDownError(UpstreamError):
 
     retry_after_s = 5
 
-    def __init__(self, place: str, reason: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the object store of {place} failed: {reason}; see that it runs and is reached at"
-            " storage.endpoint, then send this again",
+            f"the object store of the warehouse failed: {reason}; see that it runs and is reached"
+            " at storage.endpoint, then send this again",
             reason=reason,
         )
 
 
 class StoreBusyError(UnavailableError):
-    def __init__(self, place: str) -> None:
-        super().__init__(f"the object store of {place} asks for fewer requests; try again later")
+    def __init__(self) -> None:
+        super().__init__("the object store of the warehouse asks for fewer requests; try again")
 
 
 class StoreRefusedError(UpstreamError):
@@ -113,10 +113,10 @@ class StoreRefusedError(UpstreamError):
 
     retryable = False
 
-    def __init__(self, place: str, reason: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the object store of {place} refuses the server: {reason}; see its keys, what they"
-            " may do in the bucket, and the clocks of both",
+            f"the object store of the warehouse refuses the server: {reason}; see its keys, what"
+            " they may do in the bucket, and the clocks of both",
             reason=reason,
         )
 

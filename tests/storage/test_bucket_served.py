@@ -14,6 +14,7 @@ import httpx
 import pytest
 from minio.credentials.providers import AssumeRoleProvider
 
+from lakehouse.cli.doctor import bucket
 from lakehouse.recovery import rebuild
 from tests import object_store
 from tests.object_store import PASSWORD, USER, Proxy
@@ -201,7 +202,8 @@ def test_a_write_is_acknowledged_or_refused_whatever_the_store_does(
     else:
         assert answer.status_code in (502, 503), answer.text
         assert re.search("object store", answer.json()["detail"]), answer.text
-        assert USER not in answer.text and PASSWORD not in answer.text
+        for told in (USER, PASSWORD, "s3://", lake.prefix):
+            assert told not in answer.text
     there = [[1], [2]] if answer.status_code == 200 else [[1]]
     assert rows(client, f"SELECT id FROM {name} ORDER BY id") == there
     assert load(client, name, "id\n3\n", mode="append").status_code == 200
@@ -250,6 +252,17 @@ def test_keys_are_replaced_while_it_runs(client: httpx.Client, lake: Lake) -> No
     assert refused.status_code == 502, refused.text
     assert taken.status_code == put.status_code == 200, taken.text
     assert rows(client, "SELECT id FROM rotated ORDER BY id") == [[1], [3]]
+
+
+def test_doctor_says_whether_the_bucket_answers(lake: Lake) -> None:
+    with object_store.proxy(object_store.shared().url) as proxy:
+        config = object_store.settings(lake.folder, proxy.url)
+        good = bucket(config)
+        proxy.fault = lambda asked: "reset"
+        bad = bucket(config)
+
+    assert good.ok and str(config.warehouse) in good.detail
+    assert not bad.ok and "broken off" in bad.detail and bad.mend == "see docs/storage.md"
 
 
 @pytest.mark.slow
