@@ -65,6 +65,10 @@ EVERYWHERE: Answers = {
         RateLimitedError("requests a minute", 60, 1),
     ),
     431: documented("The headers are too large.", HeadersTooLargeError(64 * 1024)),
+    502: documented(
+        "The object store that the warehouse lies in failed; see `docs/storage.md`.",
+        errors.UpstreamError("the object store of the warehouse failed: no answer in time"),
+    ),
     503: documented(
         "A limit of the server is in use, or it is stopping; see `Retry-After`.",
         OutOfMemoryError(),
