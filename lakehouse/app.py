@@ -52,6 +52,8 @@ from lakehouse.database import Database, DatabaseSettings, EngineMemoryError
 from lakehouse.disk import Disk
 from lakehouse.ingest import Ingest, LoadEnded
 from lakehouse.ingest.routes import IngestController
+from lakehouse.ingest.upload_routes import UploadsController
+from lakehouse.ingest.uploads import Uploads
 from lakehouse.jobs import Job, Jobs
 from lakehouse.jobs.routes import JobsController
 from lakehouse.lanes import Turns, on_thread
@@ -113,6 +115,7 @@ class Lakehouse:
     catalog: Catalog
     datasets: Datasets
     ingest: Ingest
+    uploads: Uploads
     maintenance: Maintenance
     queries: Query
     table_changes: TableChanges
@@ -193,6 +196,8 @@ async def open_lakehouse(
             taster=taster,
             listener=partial(count_load, metrics),
         )
+        uploads = Uploads(directory.path / "uploads", disk, ingest.limits)
+        await stack.enter_async_context(kept_up(stop, uploads.keep_expiring))
         maintenance = Maintenance(
             database, catalog, state, config.maintenance, listener=partial(count_run, metrics)
         )
@@ -212,6 +217,7 @@ async def open_lakehouse(
             catalog=catalog,
             datasets=Datasets(catalog, state, lookup_in(objects)),
             ingest=ingest,
+            uploads=uploads,
             maintenance=maintenance,
             queries=queries,
             table_changes=TableChanges(database, catalog, config.query, disk=disk, turns=turns),
@@ -405,6 +411,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             NamespacesController,
             DatasetsController,
             IngestController,
+            UploadsController,
             MaintenanceController,
             JobsController,
             SqlController,

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 
+from lakehouse.client import parts
 from lakehouse.client.answers import value_of
 from lakehouse.client.jobs import Jobs
 from lakehouse.client.maintenance import Maintenance
@@ -672,6 +673,15 @@ class Client:
         key: str | None,
         headers: Mapping[str, str] = {},
     ) -> httpx.Response:
+        if upload.key is not None and (upload.size_bytes or 0) >= parts.FROM_BYTES:
+            upload_id = parts.send_in_parts(self._transport, upload, progress)
+            return self._transport.send(
+                "POST",
+                "/v1/ingest",
+                params={**params, "upload": upload_id},
+                headers={**headers, **({"Idempotency-Key": key} if key else {})},
+                timeout_s=COMMIT_TIMEOUT_S,
+            )
         return self._transport.send(
             "POST",
             "/v1/ingest",

@@ -1,6 +1,8 @@
 """Files on their way to the server, in bounded memory."""
 
+import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +49,8 @@ class Upload:
     open: Callable[[], AbstractContextManager[BinaryIO]]
     again: bool
     """Whether it can be read a second time."""
+    key: str | None = None
+    """Says which file this is, the same after a restart; None where nothing does."""
 
     def media_type(self) -> str:
         """Return what the name says of the content; compression shows in the content itself."""
@@ -55,6 +59,23 @@ class Upload:
 
     def headers(self) -> Mapping[str, str]:
         return {} if self.size_bytes is None else {"Content-Length": str(self.size_bytes)}
+
+    def part(self, start: int, length: int, progress: Progress = silent) -> Iterator[bytes]:
+        """Yield `length` bytes from `start` on.
+
+        Raises:
+            InvalidInputError: the file shrank meanwhile.
+        """
+        with self.open() as file:
+            file.seek(start)
+            end = start + length
+            while start < end:
+                piece = file.read(min(PIECE_BYTES, end - start))
+                if not piece:
+                    raise InvalidInputError(f"{self.name or 'the file'} changed while it was read")
+                start += len(piece)
+                yield piece
+                progress(start, self.size_bytes)
 
     def pieces(self, progress: Progress = silent) -> Iterator[bytes]:
         """Yield the bytes.
@@ -96,10 +117,13 @@ def file_upload(path: Path) -> Upload:
         with path.open("rb") as file:
             regular = path.is_file()
             size = file.seek(0, io.SEEK_END) if regular else None
+            changed_at = os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no file {path}", path=str(path)) from error
     except OSError as error:
         raise InvalidInputError(
             f"{path} cannot be read: {error.strerror}", path=str(path)
         ) from error
-    return Upload(path.name, size, lambda: path.open("rb"), again=regular)
+    said = f"{path.resolve()}\0{size}\0{changed_at}".encode(errors="surrogateescape")
+    key = hashlib.sha256(said).hexdigest() if regular else None
+    return Upload(path.name, size, lambda: path.open("rb"), again=regular, key=key)

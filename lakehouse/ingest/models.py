@@ -1,5 +1,6 @@
 """Loads as they cross the wire."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -142,3 +143,32 @@ class RowsAnswer(msgspec.Struct, frozen=True):
     deleted_rows: int
     row_count: int
     snapshot_id: int | None
+
+
+class UploadBegin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that will be sent in parts."""
+
+    size_bytes: Annotated[int, msgspec.Meta(ge=1)]
+    """Of the whole file."""
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    """The same key and size, the same upload: so it is found again after a restart."""
+    filename: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    """Says the format where the content does not."""
+    content_type: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+
+
+class UploadState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a file is that is sent in parts."""
+
+    id: str
+    size_bytes: int
+    offset: int
+    """Bytes that are here, on the disk: where the next part begins."""
+    filename: str | None = None
+    content_type: str | None = None
+    expires_at: datetime
+    """When it is given up unless another part comes, or it is loaded."""
+
+
+class UploadList(msgspec.Struct, frozen=True):
+    items: list[UploadState]

@@ -33,6 +33,7 @@ from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, files_of
 from lakehouse.ingest.several import naming
 from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
+from lakehouse.ingest.uploads import Uploads
 from lakehouse.jobs import Jobs
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -42,7 +43,8 @@ DATE_LETTERS = "dmYybBjHIMSfpz%"
 LISTS = frozenset(["partition_by", "sort_by", "key", "widths"])
 
 DRY_RUN = "dry_run"
-PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN)
+UPLOAD = "upload"
+PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN, UPLOAD)
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
@@ -56,7 +58,12 @@ def parameters() -> list[Parameter]:
         "description": "Only say what would happen: the schema, what differs, a sample.",
         "examples": [True],
     }
-    fields = {**schema["properties"], DRY_RUN: dry}
+    sent = {
+        "type": "string",
+        "description": "Id of a file that was sent in parts (`/v1/uploads`); no body comes then.",
+        "examples": ["0f8fad5bd9cb469fa16570867728950e"],
+    }
+    fields = {**schema["properties"], DRY_RUN: dry, UPLOAD: sent}
     return [parameter(name, each, name in schema["required"]) for name, each in fields.items()]
 
 
@@ -143,6 +150,7 @@ class IngestController(Controller):
         self,
         request: AnyRequest,
         ingest: NamedDependency[Ingest],
+        uploads: NamedDependency[Uploads],
         jobs: NamedDependency[Jobs],
         key: IdempotencyKey = None,
     ) -> Response[bytes]:
@@ -153,7 +161,8 @@ class IngestController(Controller):
         The body is multipart with one file or several, or the file itself, or a zip of files: all
         of them are one load. `name` is the table; `mode` is create, append or overwrite (left out:
         a new name is created, an existing table's rows are replaced). Once this is answered, the
-        next SELECT reads the rows. `dry_run=true` says what would happen and writes nothing.
+        next SELECT reads the rows. `dry_run=true` says what would happen and writes nothing. With
+        `upload` it is a file that was sent in parts before.
         With `Prefer: respond-async` the load is a job, which begins once the body was received.
         """
         options, dry_run = read_options(request)
@@ -163,14 +172,28 @@ class IngestController(Controller):
         if as_job:
             jobs.check_room()
         check_length(request, ingest.config.max_bytes)
+        in_parts = request.query_params.get(UPLOAD)
+        if in_parts and key and (told := await uploads.answer(in_parts, key)) is not None:
+            return Response(told, media_type="application/json")
         with ingest.uploading() as path:
-            uploads = await received(request, path, options, ingest.limits)
+            if in_parts is None:
+                files = await received(request, path, options, ingest.limits)
+            else:
+                await no_body(request)
+                files = [await put_together(uploads, in_parts, path, options, ingest.limits)]
             if dry_run:
-                work = ingest.dry_run(uploads, options)
+                work = ingest.dry_run(files, options)
                 return Response(msgspec.json.encode(await unless_gone(request.receive, work)))
             if as_job:
-                return accepted(await start_load(jobs, ingest, uploads, options, key))
-            body = await unless_gone(request.receive, ingest.load(uploads, options, key))
+                job = await start_load(jobs, ingest, files, options, key)
+            else:
+                body = await unless_gone(request.receive, ingest.load(files, options, key))
+        if as_job:
+            if in_parts is not None:
+                await uploads.delete(in_parts)
+            return accepted(job)
+        if in_parts is not None:  # of one that failed it stays: load it again, with other options
+            await uploads.end(in_parts, key, body)
         return Response(body, media_type="application/json")
 
     @post(
@@ -246,6 +269,25 @@ def upload_of(file: SpoolFile, part: FilePart) -> Upload:
     )
 
 
+async def put_together(
+    uploads: Uploads, upload_id: str, path: Path, options: LoadOptions, limits: SpoolLimits
+) -> Upload:
+    """Return a file that was sent in parts, copied to `path`."""
+    sent = await uploads.find(upload_id)
+    named = Named(sent.filename, sent.content_type)
+    chunks = uploads.chunks(upload_id)
+    file = await spooled(chunks, path, limits, lambda head: room_for(head, options.format, named))
+    return Upload(
+        path, file.size_bytes, file.sha256, sent.filename, sent.content_type, file.room_bytes
+    )
+
+
+async def no_body(request: AnyRequest) -> None:
+    async for chunk in whole_body(request):
+        if chunk:
+            raise InvalidLoadError("the file was sent before, as `upload`: send no body with it")
+
+
 def label_of(number: int, part: FilePart | Upload) -> str:
     return PurePath(part.filename or "").name or f"file {number}"
 
@@ -294,6 +336,7 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
         InvalidLoadError, InvalidRequestError: a parameter is missing or wrong.
     """
     values: dict[str, Any] = dict(request.query_params.multi_items())
+    values.pop(UPLOAD, None)
     if not values.get("name"):
         raise InvalidLoadError("the parameter 'name' is missing: which table is it for?")
     flags = {name: read_flag(values, name) for name in (DRY_RUN, "evolve")}

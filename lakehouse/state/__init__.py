@@ -16,7 +16,7 @@ from lakehouse.state.errors import (
     UniqueViolationError,
 )
 from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
-from lakehouse.state.files import sync_directory
+from lakehouse.state.files import sync_directory, write_whole
 from lakehouse.state.lease import Lease, keep_lease
 from lakehouse.state.opening import catalog_server, move_catalog, open_state
 from lakehouse.state.sqlite import SqliteState, damage_in
@@ -47,4 +47,5 @@ __all__ = [
     "owner_id",
     "replace_catalog",
     "sync_directory",
+    "write_whole",
 ]

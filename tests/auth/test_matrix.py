@@ -39,8 +39,8 @@ class Row:
 
     kind: `read` and `write` are of a table or an object that is there, and 404 for who may not see
     it; `select` is that in SQL, where it is 400; `make` may make one, and is 403 for who may not,
-    whatever is there; `all` and `everything` are of everything, to write and to read; `mine` shows
-    to everybody what is theirs.
+    whatever is there; `somewhere` takes a role that writes, on anything; `all` and `everything` are
+    of everything, to write and to read; `mine` shows to everybody what is theirs.
     """
 
     kind: str
@@ -107,6 +107,11 @@ ROWS = [
     Row("mine", "GET", "/v1/queries"),
     Row("read", "DELETE", "/v1/queries/unknown-{ns}", ok=404),
     Row("mine", "GET", "/v1/tokens/self"),
+    Row("somewhere", "GET", "/v1/uploads"),
+    Row("somewhere", "POST", "/v1/uploads", {"size_bytes": 5, "key": "of {ns}"}, ok=201),
+    Row("somewhere", "GET", "/v1/uploads/{ns}", ok=404),
+    Row("somewhere", "PUT", "/v1/uploads/{ns}?offset=0", CSV, ok=404),
+    Row("somewhere", "DELETE", "/v1/uploads/{ns}", ok=404),
     Row("administer", "GET", "/v1/tokens"),
     Row(
         "administer",
@@ -179,6 +184,8 @@ def expected(name: str, row: Row, ns: str) -> int:
         case "write" if here < 1:
             return 403 if here == 0 or not writes_somewhere else 404
         case "make" if here < 1:
+            return 403
+        case "somewhere" if not writes_somewhere:
             return 403
         case "all" if of_all < 1:
             return 403

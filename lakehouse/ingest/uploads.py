@@ -1,0 +1,317 @@
+"""Files that are sent in parts: what came stays when a connection breaks, or either side restarts.
+
+Each lies in a folder of its own in `<data_dir>/uploads/`, outside of the spool, which every start
+empties. The length of the file is how far it is: nothing else could say otherwise after a crash.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from lakehouse.catalog import owner
+from lakehouse.disk import Disk, Quota
+from lakehouse.errors import ConflictError, NotFoundError, UnavailableError
+from lakehouse.ingest.errors import UploadTooLargeError
+from lakehouse.ingest.models import UploadBegin, UploadState
+from lakehouse.ingest.spool import BUFFER_BYTES, SpoolLimits, filling_the_disk
+from lakehouse.lanes import on_thread
+from lakehouse.state import sync_directory, write_whole
+
+log = logging.getLogger(__name__)
+
+DATA, ABOUT = "data", "about.json"
+KEPT_S = 24 * 3_600
+"""After the last byte of one that is not finished, or not loaded."""
+EXPIRE_EVERY_S = 3_600.0
+UPLOADS_MAX = 1_000
+READ_BYTES = 1024 * 1024
+
+
+class About(msgspec.Struct, frozen=True):
+    """What is known of an upload beside its bytes."""
+
+    owner: str
+    key: str | None
+    size_bytes: int
+    filename: str | None
+    content_type: str | None
+    loaded_by: str | None = None
+    """The idempotency key of the load that it ended in."""
+    answer: str | None = None
+    """Of that load: whoever lost it asks again, and the bytes are gone."""
+
+
+class UploadNotFoundError(NotFoundError):
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"there is no upload {upload_id[:80]!r}: it was loaded, given up, or a day went by"
+        )
+
+
+class OffsetError(ConflictError):
+    """Bytes for another place than the end: the answer says where that is."""
+
+    retryable = False
+
+    def __init__(self, offset: int, given: int) -> None:
+        super().__init__(
+            f"{offset:,} bytes are here, so the next part begins there, not at {given:,}",
+            offset=offset,
+        )
+
+
+class UploadBusyError(ConflictError):
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"another part of the upload {upload_id} is being received")
+
+
+class UploadIncompleteError(ConflictError):
+    retryable = False
+
+    def __init__(self, state: UploadState) -> None:
+        super().__init__(
+            f"{state.offset:,} of {state.size_bytes:,} bytes are here; send the rest, then load it",
+            offset=state.offset,
+        )
+
+
+class OtherUploadError(ConflictError):
+    retryable = False
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the upload with the key {key[:80]!r} is of another file")
+
+
+class TooManyUploadsError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__(
+            f"{UPLOADS_MAX:,} uploads are open; finish some, or delete them (DELETE /v1/uploads)"
+        )
+
+
+class Uploads:
+    """The uploads of all callers. Each sees their own alone."""
+
+    def __init__(self, folder: Path, disk: Disk, limits: SpoolLimits) -> None:
+        self._folder = folder
+        quota = Quota(folder, f"*/{DATA}", limits.quota.max_bytes)
+        self._limits = SpoolLimits(limits.file_max_bytes, disk, quota)
+        self._receiving: set[str] = set()
+        self._beginning = asyncio.Lock()
+
+    async def begin(self, asked: UploadBegin) -> UploadState:
+        """Return a new upload, or the one that was begun under the same key.
+
+        Raises:
+            UploadTooLargeError, DiskFullError: it would never fit.
+            OtherUploadError: that one is of a file of another size.
+            TooManyUploadsError: as many as there may be are open.
+        """
+        if asked.size_bytes > self._limits.file_max_bytes:
+            raise UploadTooLargeError("the file is too large", self._limits.file_max_bytes)
+        async with self._beginning:  # two with one key are one
+            return await on_thread(partial(self._begin, owner(), asked))
+
+    async def own(self) -> list[UploadState]:
+        """Return the caller's own, the oldest first."""
+        return await on_thread(partial(self._own, owner()))
+
+    async def find(self, upload_id: str) -> UploadState:
+        """Return one; `UploadNotFoundError` when the caller has none of that id."""
+        return await on_thread(partial(self._find, owner(), upload_id))
+
+    async def append(
+        self, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
+    ) -> UploadState:
+        """Write what comes to the end; on disk when this returns.
+
+        What came before an error stays: ask where the end is, and go on from there.
+
+        Args:
+            offset: where the part begins; the end, or nothing is written.
+
+        Raises:
+            OffsetError: the end is elsewhere.
+            UploadBusyError: another part is on its way.
+            UploadTooLargeError: more comes than was announced.
+            DiskFullError, QuotaUsedError: there is no room.
+        """
+        state = await self.find(upload_id)
+        if upload_id in self._receiving:
+            raise UploadBusyError(upload_id)
+        self._receiving.add(upload_id)
+        try:
+            state = await self.find(upload_id)  # as it is now that it is ours
+            if offset != state.offset:
+                raise OffsetError(state.offset, offset)
+            await self._receive(state, chunks)
+            return await self.find(upload_id)
+        finally:
+            self._receiving.discard(upload_id)
+
+    async def delete(self, upload_id: str) -> None:
+        await self.find(upload_id)
+        await on_thread(partial(shutil.rmtree, self._folder / upload_id, ignore_errors=True))
+
+    async def answer(self, upload_id: str, key: str) -> bytes | None:
+        """Return what the load of an upload under an idempotency key was answered, if it ended."""
+        about = await on_thread(partial(self._about, owner(), upload_id))
+        if about is None or about.answer is None or about.loaded_by != key:
+            return None
+        return about.answer.encode()
+
+    async def end(self, upload_id: str, key: str | None, answer: bytes) -> None:
+        """Let go of the bytes of an upload that was loaded; the answer stays for a day."""
+        if key is None:
+            await self.delete(upload_id)
+        else:
+            await on_thread(partial(self._end, owner(), upload_id, key, answer))
+
+    async def chunks(self, upload_id: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of an upload that is whole.
+
+        Raises:
+            UploadIncompleteError: it is not.
+        """
+        state = await self.find(upload_id)
+        if state.offset < state.size_bytes:
+            raise UploadIncompleteError(state)
+        file = await on_thread((self._folder / upload_id / DATA).open("rb").__enter__)
+        try:
+            while piece := await on_thread(partial(file.read, READ_BYTES)):
+                yield piece
+        finally:
+            file.close()
+
+    async def keep_expiring(self) -> None:
+        """Delete what nobody went on with for a day, now and every hour, until cancelled."""
+        while True:
+            try:
+                if count := await on_thread(self._expire):
+                    log.info("%d uploads that nobody went on with are given up", count)
+            except OSError:
+                log.exception("old uploads could not be deleted")
+            await anyio.sleep(EXPIRE_EVERY_S)
+
+    async def _receive(self, state: UploadState, chunks: AsyncIterator[bytes]) -> None:
+        path = self._folder / state.id / DATA
+        waiting, size, there = list[bytes](), 0, state.offset
+        try:
+            async for chunk in chunks:
+                if there + size + len(chunk) > state.size_bytes:
+                    raise UploadTooLargeError("more comes than was announced", state.size_bytes)
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= BUFFER_BYTES:
+                    pieces, waiting = waiting, []
+                    there, size = there + size, 0
+                    await on_thread(partial(self._write, path, pieces, there))
+        finally:
+            # What came of a connection that broke is worth keeping too.
+            await on_thread(partial(self._write, path, waiting, there + size, sync=True))
+
+    # Below: on a thread.
+
+    def _begin(self, who: str, asked: UploadBegin) -> UploadState:
+        self._limits.disk.check(asked.size_bytes)
+        about = About(who, asked.key, asked.size_bytes, asked.filename, asked.content_type)
+        upload_id = uuid.uuid4().hex
+        if asked.key is not None:
+            upload_id = hashlib.sha256(f"{who}\0{asked.key}".encode()).hexdigest()[:32]
+            with suppress(UploadNotFoundError):
+                found = self._find(who, upload_id)
+                if found.size_bytes != asked.size_bytes:
+                    raise OtherUploadError(asked.key)
+                return found
+        if self._folder.is_dir() and sum(1 for _ in self._folder.iterdir()) >= UPLOADS_MAX:
+            raise TooManyUploadsError
+        folder = self._folder / upload_id
+        shutil.rmtree(folder, ignore_errors=True)  # loaded, or killed before it was begun
+        with filling_the_disk():
+            folder.mkdir(mode=0o700, parents=True)
+            (folder / DATA).touch()
+            write_whole(folder / ABOUT, msgspec.json.encode(about).decode())
+        for each in (folder, self._folder, self._folder.parent):
+            sync_directory(each)
+        return self._find(who, upload_id)
+
+    def _about(self, who: str, upload_id: str) -> About | None:
+        """Return what is known of the caller's own upload; None without one."""
+        if not re.fullmatch("[0-9a-f]{32}", upload_id):
+            return None
+        try:
+            text = (self._folder / upload_id / ABOUT).read_bytes()
+        except FileNotFoundError:
+            return None
+        about = msgspec.json.decode(text, type=About)
+        return about if about.owner == who else None
+
+    def _find(self, who: str, upload_id: str) -> UploadState:
+        about = self._about(who, upload_id)
+        if about is None or about.answer is not None:
+            raise UploadNotFoundError(upload_id)
+        data = (self._folder / upload_id / DATA).stat()
+        return UploadState(
+            id=upload_id,
+            size_bytes=about.size_bytes,
+            offset=data.st_size,
+            filename=about.filename,
+            content_type=about.content_type,
+            expires_at=datetime.fromtimestamp(data.st_mtime + KEPT_S, UTC),
+        )
+
+    def _own(self, who: str) -> list[UploadState]:
+        found = []
+        for folder in self._all():
+            with suppress(UploadNotFoundError):
+                found.append(self._find(who, folder.name))
+        return sorted(found, key=lambda each: (each.expires_at, each.id))
+
+    def _end(self, who: str, upload_id: str, key: str, answer: bytes) -> None:
+        about = self._about(who, upload_id)
+        if about is None:
+            return
+        ended = msgspec.structs.replace(about, loaded_by=key, answer=answer.decode())
+        write_whole(self._folder / upload_id / ABOUT, msgspec.json.encode(ended).decode())
+        (self._folder / upload_id / DATA).write_bytes(b"")
+
+    def _write(self, path: Path, pieces: list[bytes], end: int, *, sync: bool = False) -> None:
+        size = sum(map(len, pieces))
+        self._limits.take(end, size)
+        with filling_the_disk(), path.open("ab") as file:
+            for piece in pieces:
+                file.write(piece)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _expire(self) -> int:
+        before, count = time.time() - KEPT_S, 0
+        for folder in self._all():
+            if folder.name not in self._receiving and changed_at(folder) < before:
+                shutil.rmtree(folder, ignore_errors=True)
+                count += 1
+        return count
+
+    def _all(self) -> Iterator[Path]:
+        return self._folder.iterdir() if self._folder.is_dir() else iter(())
+
+
+def changed_at(folder: Path) -> float:
+    try:
+        return (folder / DATA).stat().st_mtime
+    except FileNotFoundError:
+        return folder.stat().st_mtime
