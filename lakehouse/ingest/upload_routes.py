@@ -1,5 +1,6 @@
 """`/v1/uploads`: large files in parts, to be loaded by `/v1/ingest?upload=`."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from litestar import Controller, Request, delete, get, post, put
@@ -17,6 +18,7 @@ from lakehouse.ingest.uploads import Uploads
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
 
+@dataclass
 class PartOperation(Operation):
     """The operation with its body, which no signature lists."""
 

@@ -28,6 +28,7 @@ REVIEWED = {
     "addresses": "networks that a token may be used from; nothing is sent there",
     "directory": "one of `backup.directories`, or 403",
     "file": "the bytes of an upload",
+    "filename": "what an upload was called at home: its ending says the format, nothing is opened",
     "files": "prefix and metadata of an adoption: keys of the warehouse, or 400",
 }
 

@@ -206,6 +206,7 @@ def test_a_key_that_is_too_long_for_a_bucket_is_refused(tmp_path: Path) -> None:
 def test_an_object_above_the_size_of_one_request_goes_up_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    object_store.needed()
     monkeypatch.setattr("lakehouse.storage.bucket.SINGLE_MAX_BYTES", 5 * 1024 * 1024)
     monkeypatch.setattr("lakehouse.storage.bucket.PART_BYTES", 5 * 1024 * 1024)
     with object_store.proxy(object_store.shared().url) as proxy:

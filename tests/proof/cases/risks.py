@@ -52,8 +52,8 @@ def json_routes(document: Any) -> Iterator[tuple[str, str, list[str]]]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {})
-            if "application/json" in content:
-                schema = content["application/json"]["schema"]
+            schema = content.get("application/json", {}).get("schema")
+            if schema is not None and schema.get("format") != "binary":  # that is a file of JSON
                 (schema,) = schema.get("allOf", [schema])
                 named = schemas.get(schema.get("$ref", "").rpartition("/")[2], {})
                 yield method.upper(), path, named.get("required", [])
