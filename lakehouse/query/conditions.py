@@ -51,6 +51,8 @@ class Expressions:
         """
         if not text.strip():
             raise SqlSyntaxError(f"{what} is empty; `true` means every row")
+        if "\0" in text:  # the engine's parser ends there, and what comes after would be let go
+            raise SqlSyntaxError(f"{what} has a NUL character")
         if len(text.encode(errors="surrogatepass")) > self.limits.sql_max_bytes:
             raise StatementTooLongError("bytes", self.limits.sql_max_bytes)
         expression = self._parsed(text, what)

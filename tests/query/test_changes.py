@@ -98,6 +98,7 @@ def test_values_are_bound_by_place_and_by_name(shop: httpx.Client) -> None:
     "where",
     [
         "1=1) OR (SELECT 1",
+        "true\0 AND false",
         "1=1) OR (SELECT count(*) FROM other) > 0 OR (1=1",
         "id IN (SELECT id FROM other)",
         "EXISTS (SELECT 1 FROM other)",
@@ -146,6 +147,7 @@ def test_what_is_no_condition_of_the_table_is_refused(shop: httpx.Client, where:
     "value",
     [
         "(SELECT 1)",
+        "1\0 + id",
         "max(id)",
         "1 FROM other",
         "1, city",
