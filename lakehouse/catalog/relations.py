@@ -22,6 +22,7 @@ from lakehouse.catalog.metadata import (
     schema_of,
     snapshot_of,
 )
+from lakehouse.catalog.statistics import FLOATS
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type
 from lakehouse.database import Connection, drop_quietly, literal, quoted
@@ -221,7 +222,6 @@ def relation_sql(
     """
     fields = schema["fields"]
     listed = manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
-    names = ", ".join(quoted(each["name"]) for each in fields)
     holding = list(live(listed))
     if not holding or chosen == ():
         return empty_sql(fields), 0
@@ -236,7 +236,21 @@ def relation_sql(
     if count <= few and found_by is not None and not has_deletes(listed):
         files = sorted(each.location for each in manifests.live_files(holding))
         return files_sql(fields, files, found_by=found_by), len(files)
-    return f"SELECT {names} FROM {SCAN}{scanned(table, snapshot, schema)})", 1
+    columns = ", ".join(map(unpruned, fields))
+    return f"SELECT {columns} FROM {SCAN}{scanned(table, snapshot, schema)})", 1
+
+
+def unpruned(field: Field) -> str:
+    """Return a column of `iceberg_scan` so that it leaves out no file with a row of the answer.
+
+    Bounds leave NaN out (https://iceberg.apache.org/spec/#manifests), to the engine it is above all
+    numbers, and `iceberg_scan` drops a file of which the upper bound is below what is asked for.
+    Of a product it knows no bounds; this one keeps every value, -0.0 and NaN too.
+    """
+    name = quoted(field["name"])
+    if not isinstance(field["type"], str) or field["type"] not in FLOATS:
+        return name
+    return f"{name} * CAST(1 AS {duckdb_type(field['type'])}) AS {name}"
 
 
 def matching(metadata: Json, fields: Sequence[Field]) -> str | None:

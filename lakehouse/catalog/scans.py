@@ -9,7 +9,7 @@ from lakehouse.catalog.manifests import Manifests, has_deletes, holds_data, live
 from lakehouse.catalog.metadata import Json, schema_of, snapshot_of
 from lakehouse.catalog.models import Column
 from lakehouse.catalog.pruning import Pruning
-from lakehouse.catalog.relations import empty_sql, files_sql, matching, scanned
+from lakehouse.catalog.relations import empty_sql, files_sql, matching, scanned, unpruned
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, to_columns
 from lakehouse.database import Connection, quoted
@@ -95,7 +95,8 @@ class Scan:
             return files_sql(self.fields, chosen, found_by=found_by, file_column=column)
         # Rows are known of the whole table only.
         file = f", 0 AS {quoted(column)}" if with_file else ""
-        return f"SELECT {self.names}{file} FROM iceberg_scan({self._scanned()})"
+        columns = ", ".join(map(unpruned, self.fields))
+        return f"SELECT {columns}{file} FROM iceberg_scan({self._scanned()})"
 
     def _scanned(self) -> str:
         snapshot = snapshot_of(self.table.metadata)
