@@ -22,7 +22,7 @@ from lakehouse.catalog.foreign import Foreign, read_foreign
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import ADOPTED, schema_of, snapshot_of
+from lakehouse.catalog.metadata import ADOPTED, schema_of
 from lakehouse.catalog.models import Adopt, Column, Table, TableName
 from lakehouse.catalog.parquet import ParquetFooter, read_footer
 from lakehouse.catalog.places import (
@@ -35,6 +35,7 @@ from lakehouse.catalog.places import (
     check_there,
     places_of,
 )
+from lakehouse.catalog.rules import ancestors
 from lakehouse.catalog.table import TableState, table_model
 from lakehouse.catalog.tables import NAME, Change, Draft, LoadedTable, Tables
 from lakehouse.catalog.types import Field, make_fields, paths, to_columns
@@ -180,12 +181,20 @@ class Adopting:
         return answer[0]
 
     def _files_of(self, table: LoadedTable) -> set[str]:
-        snapshot = snapshot_of(table.metadata)
-        if snapshot is None:
-            return set()
+        """Return the files that the table has, or had before a change took rows out of them.
+
+        Adopted again, those would bring deleted rows back, and updated ones as they were.
+        """
+        by_id = {each["snapshot-id"]: each for each in table.metadata["snapshots"]}
+        current = table.metadata.get("current-snapshot-id")
         with naming_damage(table.name):
-            listed = self._manifests.read_list(snapshot["manifest-list"])
-            return {each.location for each in self._manifests.live_files(listed)}
+            return {
+                each.location
+                for snapshot in ancestors(by_id, current)
+                for each in self._manifests.live_files(
+                    self._manifests.read_list(snapshot["manifest-list"])
+                )
+            }
 
     # An Iceberg table.
 

@@ -85,6 +85,20 @@ def test_files_that_duckdb_wrote_become_a_table_where_they_lie(lake: Lake) -> No
     assert lake.rows("people") == [(1, "a"), (2, "b")]
 
 
+def test_rows_that_were_taken_out_do_not_come_back_with_their_folder(lake: Lake) -> None:
+    copy(lake, "landing/1.parquet", "SELECT 1::BIGINT AS id, 'a' AS name UNION ALL SELECT 2, 'b'")
+    copy(lake, "landing/2.parquet", "SELECT 3::BIGINT AS id, 'c' AS name")
+    adopt(lake, "people", prefix="landing")
+    lake.catalog.rows.delete(lake.cursor, main("people"), "id = 1")
+    lake.catalog.rows.update(lake.cursor, main("people"), {"name": "'z'"}, "id = 3")
+    copy(lake, "landing/3.parquet", "SELECT 4::BIGINT AS id, 'd' AS name")
+
+    for _ in range(2):
+        adopt(lake, "people", prefix="landing")
+
+    assert lake.rows("people") == [(2, "b"), (3, "z"), (4, "d")]
+
+
 def test_a_folder_is_adopted_again_for_what_is_new_in_it(lake: Lake) -> None:
     put(lake, "landing/2026/a.parquet")
     put(lake, "landing/2026/_temporary/x.parquet")
