@@ -21,9 +21,9 @@ from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.errors import InvalidFileError, InvalidLoadError
 from lakehouse.ingest.formats import head_of
-from lakehouse.ingest.forms import Form, TextColumn, select_checked, select_fitting
+from lakehouse.ingest.forms import TextColumn, select_checked, select_fitting
 from lakehouse.ingest.inference import Inferred, infer
-from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
+from lakehouse.ingest.json_forms import Shape, shapes_of
 from lakehouse.ingest.lines import (
     NOT_UTF_8,
     count_records,
@@ -34,7 +34,7 @@ from lakehouse.ingest.lines import (
     unreadable_lines,
 )
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown, struct
+from lakehouse.ingest.source import ReadOptions, path_literal, shown, struct, text_columns
 
 DELIMITERS = ",;\t|"
 DELIMITER_MAX_BYTES = 4
@@ -197,15 +197,7 @@ class CsvSource:
         return f"read_csv({path_literal(self.path)}, {', '.join(options)})"
 
     def _texts(self) -> list[TextColumn]:
-        return [
-            TextColumn(column, f"c{number}", self._form(column, found))
-            for number, (column, found) in enumerate(zip(self.columns, self.sample, strict=True))
-        ]
-
-    def _form(self, column: Column, found: Inferred) -> Form | None:
-        if is_nested(column.type):
-            return nested_form(column.type, self.shapes[column.type])
-        return inferred_or_declared(column, found, self.options)
+        return text_columns(self.columns, self.sample, self.shapes, self.options)
 
 
 def table_exists(cursor: Connection, name: str) -> bool:

@@ -17,12 +17,12 @@ from lakehouse.errors import LakehouseError
 from lakehouse.ingest.columns import matched
 from lakehouse.ingest.csv import explained, head_text
 from lakehouse.ingest.errors import InvalidFileError, InvalidLoadError
-from lakehouse.ingest.forms import Form, TextColumn, select_checked, select_fitting
+from lakehouse.ingest.forms import TextColumn, select_checked, select_fitting
 from lakehouse.ingest.inference import Inferred, infer
-from lakehouse.ingest.json_forms import Shape, is_nested, nested_form, shapes_of
+from lakehouse.ingest.json_forms import Shape, shapes_of
 from lakehouse.ingest.lines import record_number, unreadable_lines
 from lakehouse.ingest.models import BadRow
-from lakehouse.ingest.source import ReadOptions, inferred_or_declared, path_literal, shown
+from lakehouse.ingest.source import ReadOptions, path_literal, shown, text_columns
 
 WIDTH = re.compile(" *[1-9][0-9]{0,5} *")
 TOO_LONG = "it is longer than its columns are wide together"
@@ -121,15 +121,7 @@ class FixedWidthSource:
         )
 
     def _texts(self) -> list[TextColumn]:
-        return [
-            TextColumn(column, f"c{number}", self._form(column, found))
-            for number, (column, found) in enumerate(zip(self.columns, self.sample, strict=True))
-        ]
-
-    def _form(self, column: Column, found: Inferred) -> Form | None:
-        if is_nested(column.type):
-            return nested_form(column.type, self.shapes[column.type])
-        return inferred_or_declared(column, found, self.options)
+        return text_columns(self.columns, self.sample, self.shapes, self.options)
 
 
 def open_fixed_width(cursor: Connection, path: Path, options: ReadOptions) -> FixedWidthSource:

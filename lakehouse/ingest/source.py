@@ -7,8 +7,9 @@ from typing import Protocol
 
 from lakehouse.catalog import Column, Rows
 from lakehouse.database import Connection, literal
-from lakehouse.ingest.forms import Form, declared_form, inferred_form
+from lakehouse.ingest.forms import Form, TextColumn, declared_form, inferred_form
 from lakehouse.ingest.inference import Inferred
+from lakehouse.ingest.json_forms import Shape, is_nested, nested_form
 from lakehouse.ingest.models import BadRow, Unit
 
 
@@ -80,6 +81,30 @@ class Source(Protocol):
     def bad_rows(self, cursor: Connection) -> tuple[int, list[BadRow]]:
         """Return how many rows do not fit, and the first of them. One pass."""
         ...
+
+
+def text_columns(
+    columns: Sequence[Column],
+    sample: Sequence[Inferred],
+    shapes: Mapping[str, Shape],
+    options: ReadOptions,
+) -> list[TextColumn]:
+    """Return how each column is made of its text, which the reader names `c0`, `c1` and on.
+
+    Args:
+        sample: what the first rows say, for each column.
+        shapes: of nested types; their text is JSON.
+    """
+
+    def form(column: Column, found: Inferred) -> Form | None:
+        if is_nested(column.type):
+            return nested_form(column.type, shapes[column.type])
+        return inferred_or_declared(column, found, options)
+
+    return [
+        TextColumn(column, f"c{number}", form(column, found))
+        for number, (column, found) in enumerate(zip(columns, sample, strict=True))
+    ]
 
 
 def inferred_or_declared(column: Column, found: Inferred, options: ReadOptions) -> Form | None:
