@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from lakehouse.catalog.errors import TableDamagedError
 from lakehouse.catalog.expiry import OURS, Deleted
 from lakehouse.catalog.manifests import Manifests, live
 from lakehouse.catalog.metadata import Json, read_metadata
 from lakehouse.catalog.models import TableName
+from lakehouse.catalog.reachable import files_of, list_of
 from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import LoadedTable, Pointer, Tables
 from lakehouse.database import Connection
 from lakehouse.state import State, Transaction
-from lakehouse.storage import Store
+from lakehouse.storage import ObjectNotFoundError, Store
 
 FOUND_MAX = 100_000
 """Orphans removed in one go, about 20 MB of names; the next run finds the others."""
@@ -143,7 +145,7 @@ class Orphans:
             old = {e.key for e in self._store.stored(folder) if e.changed_at_s < before_s}
             for owner in owners:
                 if owner.folder == folder and old:
-                    for key in self._named(owner):
+                    for key in self._named_now(owner):
                         old.discard(key)
                         if not key.startswith(f"{folder}/"):
                             named_elsewhere.add(key)
@@ -151,7 +153,7 @@ class Orphans:
             found.extend(sorted(old)[: FOUND_MAX - len(found)])
         unnamed = set(found) - named_elsewhere
         for owner in set(owners) - known if unnamed else ():
-            unnamed.difference_update(self._named(owner))
+            unnamed.difference_update(self._named_now(owner))
         before = {owner.folder for owner in owners}
         taken = tuple(f"{e.folder}/" for e in self._owners() if e.folder not in before)
         orphans = sorted(key for key in unnamed if not key.startswith(taken))
@@ -168,6 +170,21 @@ class Orphans:
             found.append(Owner(Pointer(TableName(namespace, name), location), folder))
         return found
 
+    def _named_now(self, owner: Owner) -> Iterator[str]:
+        """Yield `_named` of a table that others change, expire and purge meanwhile.
+
+        Raises:
+            As `remove`: something is gone although the table is where it was.
+        """
+        try:
+            yield from self._named(owner)
+        except (TableDamagedError, ObjectNotFoundError):
+            there = [each for each in self._owners() if each.folder == owner.folder]
+            if owner in there:
+                raise
+            for moved_on in there:  # none when its purge has begun
+                yield from self._named_now(moved_on)
+
     def _named(self, owner: Owner) -> Iterator[str]:
         """Yield the keys that a table names, some more than once, and all that it may not lose."""
         table = self._tables.load(owner.pointer)
@@ -183,22 +200,27 @@ class Orphans:
         for each in (*metadata.get("statistics", ()), *metadata.get("partition-statistics", ())):
             yield each["statistics-path"]
         seen: set[str] = set()
-        for location in self._lists(table):
+        for snapshot in metadata["snapshots"]:
+            yield snapshot["manifest-list"]
+            for manifest in self._manifests.read_list(snapshot["manifest-list"]):
+                if manifest.manifest_path not in seen:
+                    seen.add(manifest.manifest_path)
+                    yield manifest.manifest_path
+                    yield from (f.location for f in self._manifests.live_files(live([manifest])))
+        for location in self._expired(table):  # a killed process may have deleted some of it
             yield location
-            for manifest in self._manifests.read_list(location):
-                if manifest.manifest_path in seen:
-                    continue
-                seen.add(manifest.manifest_path)
-                yield manifest.manifest_path
-                yield from (f.location for f in self._manifests.live_files(live([manifest])))
+            for manifest in list_of(self._manifests, location):
+                if manifest.manifest_path not in seen:
+                    seen.add(manifest.manifest_path)
+                    yield manifest.manifest_path
+                    yield from (f.location for f in files_of(self._manifests, manifest))
 
-    def _lists(self, table: LoadedTable) -> Iterable[str]:
-        """Return the manifest lists of a table, with those of expired snapshots still there."""
+    def _expired(self, table: LoadedTable) -> Sequence[str]:
+        """Return the manifest lists of the snapshots whose files are not all deleted yet."""
         sql = "SELECT manifest_list FROM expired_snapshot WHERE table_uuid = ?"
         uuid = table.metadata["table-uuid"]
-        expired = self._state.read(lambda tx: tx.execute(sql, (uuid,)).fetchall())
-        there = [row[0] for row in expired if self._store.exists(self._store.key(row[0]))]
-        return [*(each["manifest-list"] for each in table.metadata["snapshots"]), *there]
+        found = self._state.read(lambda tx: tx.execute(sql, (uuid,)).fetchall())
+        return [row[0] for row in found]
 
     def _is_ours(self, folder: str) -> bool:
         return self._store.key(folder).startswith(OURS)

@@ -69,7 +69,7 @@ def only_reached_by(
     seen: set[str] = set()
     batch = Batch()
     for snapshot in gone:
-        listed = list_of(manifests, snapshot)
+        listed = list_of(manifests, snapshot.manifest_list)
         batch.add(snapshot, (each.manifest_path for each in listed))
         for each in listed:
             if each.manifest_path not in staying and each.manifest_path not in seen:
@@ -95,14 +95,16 @@ def take_out_kept(manifests: Manifests, batch: Batch, staying: Mapping[str, Mani
                 batch.files.pop(file.location, None)
 
 
-def list_of(manifests: Manifests, snapshot: Expired) -> Sequence[ManifestFile]:
+def list_of(manifests: Manifests, location: str) -> Sequence[ManifestFile]:
+    """Return the manifests of an expired snapshot; none once its list is deleted."""
     try:
-        return manifests.read_list(snapshot.manifest_list)
+        return manifests.read_list(location)
     except ObjectNotFoundError:
         return ()
 
 
 def files_of(manifests: Manifests, manifest: ManifestFile) -> Sequence[LiveFile]:
+    """Return the files of a manifest; none once it is deleted, as they are gone too then."""
     try:
         return manifests.live_files([manifest])
     except ObjectNotFoundError:

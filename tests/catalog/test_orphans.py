@@ -5,10 +5,13 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from lakehouse.catalog import TableRef
 from lakehouse.catalog.expiry import Deleted
+from lakehouse.catalog.orphans import Owner
+from lakehouse.storage import ObjectNotFoundError
 from tests.catalog.lake import Lake, main
 from tests.catalog.test_layout import appends, edited_properties
 from tests.postgres import alchemy_uri
@@ -75,6 +78,53 @@ def test_files_that_an_expired_snapshot_still_shows_to_a_statement_stay(lake: La
     age_all(lake)
     assert remove(lake).file_count == 0
     assert lake.cursor.execute(f'SELECT id FROM "{pinned.relation}"').fetchall() == [(1,)]
+
+
+def test_an_expiry_that_was_cut_short_holds_up_nobody(lake: Lake) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    lake.write("t", "SELECT 2 AS id, 'b' AS name", mode="overwrite")
+    (first, _) = lake.metadata("t")["snapshots"]
+    (manifest,) = lake.catalog._manifests.read_list(first["manifest-list"])
+    (file,) = lake.catalog._manifests.live_files([manifest])
+    lake.catalog.expiry.expire(main("t"), [first["snapshot-id"]])
+    for gone in (file.location, manifest.manifest_path):  # killed before the list went
+        lake.store.delete(lake.store.key(gone))
+    plant(lake, "tables/main/gone-12345678/data/a.parquet")
+    later = lake.reopened()
+    assert later.orphans.remove(lake.cursor, 3 * DAY_S).file_count == 1
+    assert later.expiry.delete(main("t")).waiting == 0
+    assert lake.rows("t") == [(2, "b")]
+
+
+@pytest.mark.parametrize("others", ["purge it", "let a snapshot expire", "lose its files"])
+def test_a_table_that_changes_while_its_files_are_listed_holds_up_nobody(
+    lake: Lake, others: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    lake.write("t", "SELECT 2 AS id, 'b' AS name", mode="overwrite")
+    (first, _) = lake.metadata("t")["snapshots"]
+    plant(lake, "tables/main/gone-12345678/data/a.parquet")
+    orphans = lake.reopened().orphans
+    found = orphans._owners()
+
+    def found_before_others_came() -> list[Owner]:
+        monkeypatch.undo()
+        if others == "purge it":
+            lake.catalog.drop(main("t"))
+            lake.catalog.purge(main("t"))
+        elif others == "let a snapshot expire":
+            lake.catalog.expiry.expire(main("t"), [first["snapshot-id"]])
+            lake.catalog.expiry.delete(main("t"))
+        else:
+            lake.store.delete(lake.store.key(first["manifest-list"]))
+        return found
+
+    monkeypatch.setattr(orphans, "_owners", found_before_others_came)
+    if others == "lose its files":
+        with pytest.raises(ObjectNotFoundError):
+            orphans.remove(lake.cursor, 3 * DAY_S)
+    else:
+        assert orphans.remove(lake.cursor, 3 * DAY_S).file_count == 1
 
 
 def test_a_table_whose_files_must_stay_keeps_its_orphans_too(lake: Lake) -> None:
