@@ -143,13 +143,10 @@ class Erasing:
 
     def _refused_or_found(self, cursor: Connection, name: TableName, where: str) -> set[str]:
         """Return the files that hold such rows, if they can all be erased."""
-        table = self._load(name)
-        ids = [each["snapshot-id"] for each in table.metadata["snapshots"]]
-        lease = self._relations.lease(table.metadata["table-uuid"], ids)
+        table, _lease = self._leased(name)
         with naming_damage(table.name):
             reached = self._reached(table)
             found = self._holding(cursor, table, where, reached.all())
-        del lease
         self._check(table, reached, found)
         return found
 
@@ -157,12 +154,20 @@ class Erasing:
         self, cursor: Connection, name: TableName, where: str, found: set[str]
     ) -> set[str]:
         """Return the files that hold such rows in snapshots that are there now."""
-        table = self._load(name)
+        table, _lease = self._leased(name)
         with naming_damage(name):
             reached = self._reached(table)
             # What the table reads now was appended after the delete: those rows are new ones.
             past = reached.all() - reached.of(current_snapshot_id(table.metadata))
             return self._holding(cursor, table, where, past - found)
+
+    def _leased(self, name: TableName) -> tuple[LoadedTable, object]:
+        """Return a table, and what keeps the files of all its snapshots as long as it is held."""
+        while True:
+            table = self._load(name)
+            lease = self._relations.lease(table.metadata["table-uuid"], ids_of(table))
+            if ids_of(table) <= ids_of(self._load(name)):  # else some expired just before it
+                return table, lease
 
     def _load(self, name: TableName) -> LoadedTable:
         table = self._tables.find(name)
@@ -245,9 +250,10 @@ class Erasing:
 
     def _expire(self, name: TableName, found: set[str]) -> int:
         """Make the table forget every snapshot that reaches one of the files."""
-        table = self._load(name)
+        table, lease = self._leased(name)
         with naming_damage(name):
             dirty = self._reached(table).snapshots_with({*found, GONE})
+        del lease
         current = current_snapshot_id(table.metadata)
         named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
         gone = [each for each in dirty if each != current]
@@ -273,6 +279,10 @@ class Erasing:
             if time.monotonic() > deadline:
                 raise ErasureUnfinishedError(str(name), deleted.waiting)
             time.sleep(READERS_LOOK_S)
+
+
+def ids_of(table: LoadedTable) -> set[int]:
+    return {each["snapshot-id"] for each in table.metadata["snapshots"]}
 
 
 def batches(files: Sequence[str]) -> Iterator[Sequence[str]]:

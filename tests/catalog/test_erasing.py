@@ -226,3 +226,24 @@ def cut_short(store: LocalStore, key: str) -> None:
     folder = store.path(key).parent
     shutil.rmtree(folder / "metadata")
     raise OSError("cut short")
+
+
+def test_a_snapshot_that_expires_as_the_erasure_begins_holds_it_up_no_more(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    first = lake.metadata("t")["snapshots"][0]["snapshot-id"]
+    expiry, relations = lake.catalog.expiry, lake.catalog._relations
+    leased = relations.lease
+
+    def just_too_late(table_uuid: str, snapshot_ids: set[int]) -> object:
+        monkeypatch.undo()
+        expiry.expire(main("t"), [first])
+        expiry.delete(main("t"))
+        return leased(table_uuid, snapshot_ids)
+
+    monkeypatch.setattr(relations, "lease", just_too_late)
+    later = lake.reopened()  # with caches that have seen none of its files
+    monkeypatch.setattr(later.erasing, "_relations", relations)
+    assert later.erasing.erase(lake.cursor, main("t"), f"name LIKE '{SECRET}%'").rows.deleted == 1
+    assert holding(lake) == []
