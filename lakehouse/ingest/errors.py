@@ -90,4 +90,7 @@ class TooManyLoadsError(UnavailableError):
 
 class LoadMemoryError(UnavailableError):
     def __init__(self) -> None:
-        super().__init__("there is not enough memory for this load beside what else runs; retry")
+        super().__init__(
+            "there is not enough memory for this load beside what else runs; retry, and where that"
+            " is in vain, send it in smaller parts or give the server a larger `memory.max_bytes`"
+        )
