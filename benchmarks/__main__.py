@@ -24,6 +24,7 @@ ROWS = (
     "append-concurrent",
     "sql-overhead",
     "sql-rate",
+    "sql-auth",
     "sql-scan",
     "sql-prune",
     "start",

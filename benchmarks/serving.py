@@ -133,14 +133,22 @@ class KeptAlive:
     """
 
     def __init__(
-        self, port: int, method: str, path: str, body: bytes, content_type: str, status: int = 200
+        self,
+        port: int,
+        method: str,
+        path: str,
+        body: bytes,
+        content_type: str,
+        status: int = 200,
+        token: str | None = None,
     ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._status = f" {status} ".encode()
         kind = f"Content-Type: {content_type}\r\n" if content_type else ""
-        self._head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}"
+        bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+        self._head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}{bearer}"
         self._request = self._with(body)
 
     def close(self) -> None:

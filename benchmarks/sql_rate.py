@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -67,7 +68,7 @@ def rates(
     return found
 
 
-def rate(clients: list[KeptAlive], seconds: float) -> float:
+def rate(clients: Sequence[KeptAlive], seconds: float) -> float:
     counts = [0] * len(clients)
     failures: list[BaseException] = []
 

@@ -231,7 +231,7 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
         for each in error.exceptions:
             if isinstance(each, errors.LakehouseError):
                 return on_our_error(request, each)
-    if isinstance(error, MemoryError | EngineMemoryError):
+    if is_memory(error):
         log.warning("out of memory on %s %s", request.method, request.url.path, exc_info=error)
         return on_our_error(request, OutOfMemoryError())
     if isinstance(error, EngineFatalError):
@@ -240,6 +240,13 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
         return on_our_error(request, EngineBrokenError())
     log.error("unhandled error on %s %s", request.method, request.url.path, exc_info=error)
     return plain(500, BUG)
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether there was no memory. Python says it in another way where a call found no frame."""
+    return isinstance(error, MemoryError | EngineMemoryError) or (
+        isinstance(error, SystemError) and str(error) == "error return without exception set"
+    )
 
 
 def as_problem(error: Exception, stop: Callable[[], None]) -> bytes:
@@ -251,7 +258,7 @@ def as_problem(error: Exception, stop: Callable[[], None]) -> bytes:
     match error:
         case errors.LakehouseError():
             return problem_of(error)[2]
-        case MemoryError() | EngineMemoryError():
+        case _ if is_memory(error):
             return problem_of(OutOfMemoryError())[2]
         case EngineFatalError():
             log.critical("the engine broke under a job", exc_info=error)

@@ -5,7 +5,6 @@ takes 3.8 GB, two texts of 100 kB keep `levenshtein` busy for longer than anybod
 (`security.md`, The SQL gate). Each check is a tree of DuckDB's own, made once from a template.
 """
 
-import copy
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from lakehouse.database import Connection
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
 from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
-from lakehouse.trees import Tree, nodes_of
+from lakehouse.trees import Tree, copied, nodes_of
 
 TEXT_MAX = 1_000_000
 """Characters that one call may pad or repeat to."""
@@ -192,7 +191,7 @@ class Amplifiers:
         does = "search" if name in SEARCHES else "make"
         text = f"CASE WHEN {condition} THEN error('{name} would {does} more than one call may')"
         text += PATTERNS[name].instead if name in PATTERNS else ""
-        tree = copy.deepcopy(self._template(cursor, text + " END"))
+        tree = copied(self._template(cursor, text + " END"))
         fill(tree, arguments)
         tree["else_expr"] = dict(call)
         tree["alias"] = call["alias"]
@@ -218,6 +217,6 @@ def fill(tree: Any, arguments: Sequence[Tree]) -> None:
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         if isinstance(value, dict) and value.get("class") == "COLUMN_REF":
             position = LETTERS.index(value["column_names"][0])
-            tree[key] = {**copy.deepcopy(arguments[position]), "alias": ""}
+            tree[key] = {**copied(arguments[position]), "alias": ""}
         elif isinstance(value, dict | list):
             fill(value, arguments)

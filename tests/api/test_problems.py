@@ -146,8 +146,11 @@ async def test_an_error_in_a_task_group_is_still_that_error() -> None:
     assert problem_of(await raised(group))["type"] == "/problems/not-found"
 
 
-async def test_no_memory_is_the_servers_limit_and_may_be_tried_again() -> None:
-    answer = await raised(MemoryError())
+@pytest.mark.parametrize(
+    "error", [MemoryError(), SystemError("error return without exception set")]
+)
+async def test_no_memory_is_the_servers_limit_and_may_be_tried_again(error: Exception) -> None:
+    answer = await raised(error)
 
     assert problem_of(answer)["type"] == "/problems/out-of-memory"
     assert answer.status_code == 503
