@@ -91,10 +91,14 @@ def send(server: ServerProcess, names: Iterable[str]) -> Reader:
             Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak begins anew
             reader = Reader(other)
             began = time.monotonic()
-            with reader.reading():
-                answer = client.post("/v1/sql", json={"sql": ATTACKS[name]})
-                took_s = time.monotonic() - began
-                time.sleep(0.1)
+            try:
+                with reader.reading():
+                    answer = client.post("/v1/sql", json={"sql": ATTACKS[name]})
+                    took_s = time.monotonic() - began
+                    time.sleep(0.1)
+            except httpx.TransportError as error:  # faulthandler has written where it was
+                told = f"{name}: {error!r}, exit code {server.process.poll()}"
+                raise AssertionError(f"{told}\n{server.log()[-20_000:]}") from error
             every.took_s += reader.took_s
             every.failed += reader.failed
             peak_bytes = peak_of(server)
