@@ -50,7 +50,7 @@ from lakehouse.config import (
 )
 from lakehouse.database import Database, DatabaseSettings, EngineMemoryError
 from lakehouse.disk import Disk
-from lakehouse.ingest import Ingest, LoadEnded
+from lakehouse.ingest import Ingest, LoadEnded, SourceLoads, Sources
 from lakehouse.ingest.routes import IngestController
 from lakehouse.ingest.upload_routes import UploadsController
 from lakehouse.ingest.uploads import Uploads
@@ -116,6 +116,7 @@ class Lakehouse:
     datasets: Datasets
     ingest: Ingest
     uploads: Uploads
+    source_loads: SourceLoads
     maintenance: Maintenance
     queries: Query
     table_changes: TableChanges
@@ -203,7 +204,8 @@ async def open_lakehouse(
         )
         if config.maintenance.enabled:
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
-        objects = warehouse.objects
+        objects = Objects(warehouse.objects, state, config.storage)
+        source_loads = SourceLoads(ingest, Sources(objects, warehouse.outside), catalog, state)
         lakehouse = Lakehouse(
             config=config,
             health=health,
@@ -213,11 +215,12 @@ async def open_lakehouse(
             audit=audit,
             jobs=jobs,
             database=database,
-            objects=Objects(objects, state, config.storage),
+            objects=objects,
             catalog=catalog,
-            datasets=Datasets(catalog, state, lookup_in(objects)),
+            datasets=Datasets(catalog, state, lookup_in(warehouse.objects)),
             ingest=ingest,
             uploads=uploads,
+            source_loads=source_loads,
             maintenance=maintenance,
             queries=queries,
             table_changes=TableChanges(database, catalog, config.query, disk=disk, turns=turns),

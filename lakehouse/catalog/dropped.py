@@ -235,6 +235,7 @@ class DroppedTables:
             tx.execute("UPDATE dropped_table SET purging = 1 WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM registered_object WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM expired_snapshot WHERE table_uuid = ?", (table_uuid,))
+            tx.execute("DELETE FROM loaded_object WHERE table_uuid = ?", (table_uuid,))
             seal(tx)
             return self._own_folder(tx, dropped_of(row))
 

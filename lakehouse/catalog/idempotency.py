@@ -27,21 +27,30 @@ BETWEEN = "\x1f"
 
 @dataclass(frozen=True, slots=True)
 class Idempotency(Generic[T]):
-    key: str
+    """What a request leaves in the transaction of its effect, so that it has no second one."""
+
+    key: str | None
     request_hash: str
     answer: Callable[[T], bytes]
     """What is stored, and sent again when the request comes again."""
     owner: str = field(default_factory=lambda: owner())
     """Two callers may choose the same key, and are told nothing of each other's."""
+    also: Callable[[Transaction, T], None] = lambda tx, effect: None
+    """What else is stored; raises to undo the effect."""
 
     @property
     def stored(self) -> str:
+        assert self.key is not None, "only what has a key is stored by it"
         return stored_key(self.owner, self.key)
 
     def of(self, step: Callable[[S], T]) -> "Idempotency[S]":
         """Return this key for an effect that `step` makes the answer of."""
         return Idempotency(
-            self.key, self.request_hash, lambda effect: self.answer(step(effect)), self.owner
+            self.key,
+            self.request_hash,
+            lambda effect: self.answer(step(effect)),
+            self.owner,
+            lambda tx, effect: self.also(tx, step(effect)),
         )
 
 
@@ -92,6 +101,9 @@ class IdempotencyKeys:
                 self.record(tx, each, result)
             return
         if idempotency is None:
+            return
+        idempotency.also(tx, result)
+        if idempotency.key is None:
             return
         tx.execute(
             "DELETE FROM idempotency_key WHERE key = ? AND created_at <= ?",

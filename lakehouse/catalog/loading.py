@@ -238,15 +238,7 @@ class Loading:
             created, at = written.created, written.snapshot_id
             return Changed(written.table, at, counts, 0, written.objects, created)
 
-        sealed: Idempotency[Written] | None = (
-            Idempotency(
-                idempotency.key,
-                idempotency.request_hash,
-                lambda written: idempotency.answer(changed(written)),
-            )
-            if idempotency
-            else None
-        )
+        sealed = idempotency.of(changed) if idempotency else None
         with self._rows.last_of_each(cursor, rows, key) as single:
             return changed(
                 self.write(

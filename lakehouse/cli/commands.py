@@ -150,13 +150,15 @@ def demo(**options: Any) -> None:
         "lakehouse ingest orders today.csv --mode upsert --key id",
         "lakehouse ingest orders more-columns.csv --mode append --evolve",
         "lakehouse ingest orders.csv --dry-run",
+        "lakehouse ingest orders object:raw/orders.csv   what lies in the storage of the server",
+        "lakehouse ingest orders 's3://exports/orders/*.csv' --mode append   what is new there",
         'lakehouse ingest orders.csv --types zip=string --partition-by "day(ordered_at)"',
         "zcat dump.gz | lakehouse ingest events - --format ndjson",
         "lakehouse ingest --data ./lake orders.csv",
         closing=WHERE,
     ),
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="[TABLE] FILE...")
+@click.argument("arguments", nargs=-1, required=True, metavar="[TABLE] FILE|SOURCE...")
 @click.option(
     "--mode",
     type=click.Choice(["create", "append", "overwrite", "upsert", "delete"]),

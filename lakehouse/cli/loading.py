@@ -12,10 +12,11 @@ from rich.text import Text
 from lakehouse.cli import output
 from lakehouse.cli.jobs import check_background, tell_job
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected
+from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected, SourceReport
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
 
 STDIN = "-"
+OBJECT, BUCKET = "object:", "s3://"
 ENDINGS = re.compile(
     r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|zip|gz|gzip|zst|zstd))+$",
     re.I,
@@ -64,10 +65,15 @@ def ingest(
         for number, (table, file) in enumerate(loads):
             # Of several files into one table, the later ones add to what the first one made.
             later = number and table == loads[0][0] and not key
-            report = load(lake, table, file, mode="append" if later else mode, **options)
-            reports.append(report)
-            if not as_json:
-                tell(report)
+            mode_now = "append" if later else mode
+            there_is_more = True
+            while there_is_more:  # of a source that has too many objects for one load
+                report = load(lake, table, file, mode=mode_now, **options)
+                reports.append(report)
+                if not as_json:
+                    tell(report)
+                source = report.source if isinstance(report, IngestReport) else None
+                there_is_more = source is not None and source.more
 
     connected(work, **where, make=not dry_run)
     if as_json:
@@ -81,7 +87,7 @@ def loads_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
         NotFoundError: a file is not there.
     """
     first, rest = arguments[0], list(arguments[1:])
-    if rest and first != STDIN and not Path(first).is_file():
+    if rest and first != STDIN and not is_source(first) and not Path(first).is_file():
         if looks_like_file(first):
             raise NotFoundError(f"there is no file {first}")
         table, files = first, rest
@@ -90,9 +96,14 @@ def loads_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
     else:
         table, files = None, list(arguments)
     for file in files:
-        if file != STDIN and not Path(file).exists():
+        if file != STDIN and not is_source(file) and not Path(file).exists():
             raise NotFoundError(f"there is no file {file}")
     return [(table or table_named_after(file), file) for file in files]
+
+
+def is_source(text: str) -> bool:
+    """Whether the server reads it by itself."""
+    return text.startswith((OBJECT, BUCKET))
 
 
 def looks_like_file(text: str) -> bool:
@@ -103,7 +114,9 @@ def table_named_after(file: str) -> str:
     """Return a name that SQL takes without quotes: `Orders 2026.csv.gz` becomes orders_2026."""
     if file == STDIN:
         raise click.UsageError("of stdin the table must be named: lakehouse ingest TABLE -")
-    stem = ENDINGS.sub("", Path(file).name)
+    if is_source(file) and ("*" in file or "?" in file):
+        raise click.UsageError("of a pattern the table must be named: lakehouse ingest TABLE ..")
+    stem = ENDINGS.sub("", Path(file.removeprefix(OBJECT)).name)
     name = re.sub(r"\W+", "_", stem.lower()).strip("_")
     if not name:
         raise click.UsageError(f"{file} gives no name to the table: lakehouse ingest TABLE {file}")
@@ -133,6 +146,8 @@ def make_namespaces(lake: Client, tables: Sequence[str]) -> None:
 def load(
     lake: Client, table: str, file: str, dry_run: bool, background: bool, **options: Any
 ) -> IngestReport | DryRun | Job:
+    if is_source(file):
+        return load_source(lake, table, file, dry_run, background, options)
     source = sys.stdin.buffer if file == STDIN else Path(file)
     label = f"{'stdin' if file == STDIN else Path(file).name} → {table}"
     with output.transfer(label, then="the server commits") as progress:
@@ -144,6 +159,18 @@ def load(
         except LakehouseError as error:
             error.detail = f"{Path(file).name}: {error.detail}" if file != STDIN else error.detail
             raise
+
+
+def load_source(
+    lake: Client, table: str, source: str, dry_run: bool, background: bool, options: dict[str, Any]
+) -> IngestReport | DryRun | Job:
+    sources = lake.sources
+    with output.stderr().status(f"{output.visible(source)} → {output.visible(table)}"):
+        if dry_run:
+            return sources.try_load(source, table, **options)
+        if background:
+            return sources.load_later(source, table, **options)
+        return sources.load(source, table, **options)
 
 
 def tell(report: IngestReport | DryRun | Job) -> None:
@@ -163,9 +190,18 @@ def tell(report: IngestReport | DryRun | Job) -> None:
     line.append(f"; {output.plural(report.row_count, 'row')} in all")
     if report.snapshot_id is not None:
         line.append(f", snapshot {report.snapshot_id}", "dim")
+    if report.source is not None:
+        line.append(f"; {what_was_there(report.source)}", "dim")
     output.stdout().print(line, soft_wrap=True)
     if report.rejected.count:
         tell_rejected(report.rejected)
+
+
+def what_was_there(source: SourceReport) -> str:
+    words = output.plural(source.object_count, "object")
+    if source.skipped_count:
+        words += f", {source.skipped_count:,} loaded before"
+    return f"{words}, more to come" if source.more else words
 
 
 def what_happened(report: IngestReport) -> str:

@@ -14,6 +14,7 @@ import httpx
 from lakehouse.client import parts
 from lakehouse.client.answers import value_of
 from lakehouse.client.jobs import Jobs
+from lakehouse.client.loads import COMMIT_TIMEOUT_S, RESPOND_ASYNC, load_params
 from lakehouse.client.maintenance import Maintenance
 from lakehouse.client.models import (
     Difference,
@@ -49,6 +50,7 @@ from lakehouse.client.queries import Queries
 from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
 from lakehouse.client.schemas import Schemas
+from lakehouse.client.sources import Sources
 from lakehouse.client.tokens import Tokens
 from lakehouse.client.transport import UNIX, Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
@@ -64,8 +66,6 @@ AsOf: TypeAlias = Mapping[str, When]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
 TOKEN_VARIABLE = "LAKEHOUSE_TOKEN"
-RESPOND_ASYNC = {"Prefer": "respond-async"}
-COMMIT_TIMEOUT_S = 3600.0
 """Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 
 
@@ -107,6 +107,7 @@ class Client:
         self.refs = Refs(self._transport)
         self.schemas = Schemas(self._transport)
         self.jobs = Jobs(self._transport)
+        self.sources = Sources(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property
@@ -711,32 +712,6 @@ class Client:
 def text_of(when: When | None) -> str | None:
     """Return what a query string says: a snapshot id, a name, or an ISO 8601 time."""
     return when.isoformat() if isinstance(when, datetime) else None if when is None else str(when)
-
-
-def load_params(
-    table: str,
-    *,
-    evolve: bool = False,
-    types: Mapping[str, str] | None = None,
-    partition_by: Sequence[str] = (),
-    sort_by: Sequence[str] = (),
-    key: Sequence[str] = (),
-    widths: Sequence[str] = (),
-    **options: str | None,
-) -> dict[str, Any]:
-    """Return the query of a load; everything before the first dot of `table` is the namespace."""
-    namespace, dot, name = table.partition(".")
-    return {
-        "name": name if dot else table,
-        "namespace": namespace if dot else None,
-        "evolve": "true" if evolve else None,
-        "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
-        "partition_by": ",".join(partition_by) or None,
-        "sort_by": ",".join(sort_by) or None,
-        "key": ",".join(key) or None,
-        "widths": ",".join(widths) or None,
-        **options,
-    }
 
 
 def new_key() -> dict[str, str]:

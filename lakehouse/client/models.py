@@ -268,6 +268,17 @@ class Rejected(msgspec.Struct, frozen=True):
     """The first of them."""
 
 
+class SourceReport(msgspec.Struct, frozen=True):
+    """What a load took of its source."""
+
+    object_count: int
+    size_bytes: int
+    skipped_count: int
+    """Objects that the table has the rows of already."""
+    more: bool
+    """Whether there are others, which the next load takes."""
+
+
 class IngestReport(msgspec.Struct, frozen=True):
     """What became of a file."""
 
@@ -287,6 +298,8 @@ class IngestReport(msgspec.Struct, frozen=True):
     rejected: Rejected = Rejected()
     updated_rows: int = 0
     deleted_rows: int = 0
+    source: SourceReport | None = None
+    """Of a load that named one."""
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from lakehouse.config.config import (
     QueryConfig,
     ServerConfig,
     StorageConfig,
+    is_below,
     is_loopback,
 )
 from lakehouse.config.errors import BrokenRulesError, WrongSettingsError
@@ -73,6 +74,7 @@ __all__ = [
     "data_directory",
     "default_memory_bytes",
     "effective",
+    "is_below",
     "is_loopback",
     "load_config",
     "memory_bytes",

@@ -21,6 +21,7 @@ Rule = tuple[str, str]
 """A setting that does not go with another one, and why."""
 
 WAREHOUSE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+SOURCE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*")
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -44,6 +45,11 @@ def is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_below(uri: str, prefix: str) -> bool:
+    """Whether an object or a prefix lies at a prefix of a bucket, or below it."""
+    return f"{uri}/".startswith(f"{prefix}/")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +160,8 @@ class StorageConfig(Section, frozen=True):
     """Whether the bucket stands in the path of a request, or in its host name."""
     credentials_file: Path | None = None
     """File with the keys, read again when it changes. Unset: `AWS_*`, systemd's `s3`, the role."""
+    sources: tuple[str, ...] = ()
+    """`s3://bucket/prefix` at `endpoint` that loads may read from; without any, none is read."""
     put_max_bytes: Positive = 256 * MIB
     """Largest object that PUT takes, in bytes."""
     vectors_put_max_bytes: Positive = 4 * GIB
@@ -171,6 +179,16 @@ class StorageConfig(Section, frozen=True):
             yield "endpoint", f"{self.endpoint!r} is not `https://host`, with a port or without"
         if not re.fullmatch(r"[a-z0-9-]+", self.region):
             yield "region", f"{self.region!r} is not the name of a region"
+        for source in self.sources:
+            if not SOURCE.fullmatch(source):
+                yield "sources", f"{source!r} is not `s3://bucket/prefix` in plain letters"
+            elif self.warehouse is not None and (
+                is_below(source, self.warehouse) or is_below(self.warehouse, source)
+            ):
+                yield (
+                    "sources",
+                    f"{source!r} overlaps with storage.warehouse: loads would read all tables",
+                )
         if self.vectors_put_max_bytes < self.put_max_bytes:
             yield (
                 "vectors_put_max_bytes",

@@ -4,6 +4,8 @@ from lakehouse.ingest.appending import LoadEnded
 from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
 from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.models import IngestAnswer, LoadOptions
+from lakehouse.ingest.source_loads import SourceLoads
+from lakehouse.ingest.sources import Sources
 from lakehouse.ingest.spool import Upload
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "IngestAnswer",
     "LoadEnded",
     "LoadOptions",
+    "SourceLoads",
+    "Sources",
     "UnknownFormatError",
     "Upload",
 ]

@@ -15,7 +15,7 @@ from contextlib import (
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import anyio
 import msgspec
@@ -73,6 +73,7 @@ from lakehouse.ingest.faults import (
 from lakehouse.ingest.fixed_width import open_fixed_width
 from lakehouse.ingest.formats import Readable, readable
 from lakehouse.ingest.models import (
+    CONTENT,
     FILES_MAX,
     MERGES,
     DryRun,
@@ -86,14 +87,16 @@ from lakehouse.ingest.parquet import open_parquet
 from lakehouse.ingest.several import Part, naming, together
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
+from lakehouse.ingest.taken import Taken
 from lakehouse.ingest.zips import entries_of, is_zip
 from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
+from lakehouse.state import Transaction
 from lakehouse.taster import Taster
 
 log = logging.getLogger(__name__)
+E = TypeVar("E", Written, Changed)
 
-CONTENT = "lakehouse.content-sha256"
 SAMPLE_ROWS_SHOWN = 20
 SLOT_WAIT_S = 30.0
 IN_FLIGHT_WAIT_S = 0.5
@@ -163,18 +166,25 @@ class Ingest:
         finally:
             self._uploads -= 1
 
-    async def load(self, uploads: Sequence[Upload], options: LoadOptions, key: str | None) -> bytes:
+    async def load(
+        self,
+        uploads: Sequence[Upload],
+        options: LoadOptions,
+        key: str | None,
+        taken: Taken | None = None,
+    ) -> bytes:
         """Load files into a table and return the answer, as JSON.
 
         Args:
             key: an idempotency key; the same request under it has one effect and one answer.
+            taken: the objects that the files were, where they come from a source.
 
         Raises:
             InvalidFileError, BadRowsError, SchemaDriftError, UnknownFormatError
             TooManyLoadsError: no slot was free for 30 s.
             TableBusyError: as `Appending.merge`, of a load that merges.
         """
-        work = partial(self._load, uploads=uploads, options=options, key=key)
+        work = partial(self._load, uploads=uploads, options=options, key=key, taken=taken)
         async with self._turn(options), self._slot():
             with suppress(LoadMemoryError):  # its neighbours had it
                 return await self._database.run(work, Lane.LONG)
@@ -182,14 +192,20 @@ class Ingest:
                 return await self._database.run(work, Lane.LONG)
 
     async def load_in_background(
-        self, job: JobHandle, *, uploads: Sequence[Upload], options: LoadOptions, key: str | None
+        self,
+        job: JobHandle,
+        *,
+        uploads: Sequence[Upload],
+        options: LoadOptions,
+        key: str | None,
+        taken: Taken | None = None,
     ) -> bytes:
         """Do what `load` does as the work of a job: nobody waits, so it may for its slot.
 
         It waits for another load under the same key too, and returns that one's answer.
         """
         job.progress(0, size_of(uploads), "waiting for other loads")
-        work = partial(self._load, uploads=uploads, options=options, key=key, job=job)
+        work = partial(self._load, uploads=uploads, options=options, key=key, taken=taken, job=job)
         while True:
             async with self._turn(options, patient=True), self._background_slots, self._slots:
                 with (
@@ -248,6 +264,7 @@ class Ingest:
         uploads: Sequence[Upload],
         options: LoadOptions,
         key: str | None,
+        taken: Taken | None = None,
         job: JobHandle | None = None,
     ) -> bytes:
         name = check_table_name(options.namespace, options.name)
@@ -257,8 +274,9 @@ class Ingest:
             if job is not None:
                 job.progress(phase="reading the file")
             files = self._readable(stack, cursor, uploads, options)
-            content = identity([each.file for each in files], options)
-            if key is not None and (answer := self._catalog.keys.find(key, content)) is not None:
+            content = taken.content if taken else identity([each.file for each in files], options)
+            request = taken.request if taken else content
+            if key is not None and (answer := self._catalog.keys.find(key, request)) is not None:
                 return answer
             # The table's files take about as much again, and stay within the warehouse.
             self.limits.disk.check(size_of(uploads))
@@ -267,7 +285,7 @@ class Ingest:
                 job.progress(phase=LOADING)
             for attempt in range(1, ATTEMPTS_MAX + 1):
                 try:
-                    given, load = self._into(cursor, name, files, options, content, key)
+                    given, load = self._into(cursor, name, files, options, content, key, taken)
                     break
                 except (TableExistsError, TableNotFoundError):
                     # Made or dropped by somebody else meanwhile: these two alone ask which it is.
@@ -289,6 +307,7 @@ class Ingest:
         options: LoadOptions,
         content: str,
         key: str | None,
+        taken: Taken | None,
     ) -> "tuple[bytes, Loading | None]":
         """Load the files into the table as it is now; no `Loading` when its rows are there."""
         check_key_columns(options.mode, options.key)
@@ -300,10 +319,10 @@ class Ingest:
         current = self._catalog.find(name)
         mode = chosen_mode(options.mode, current)
         if key is None and current and current.summary.get(CONTENT) == content:
-            return msgspec.json.encode(self._answer_existing(current)), None
+            return msgspec.json.encode(self.answer_existing(current, taken)), None
         table = current if current and current.columns else None
         columns = table.columns if table else ()
-        loading = Loading(self._catalog, cursor, name, mode, options, content, key, columns)
+        loading = Loading(self._catalog, cursor, name, mode, options, content, key, columns, taken)
         with in_our_words():
             source = self._open(cursor, files, options, table)
             return loading.run(source, is_new=table is None), loading
@@ -421,7 +440,8 @@ class Ingest:
             return open_ndjson(cursor, file, laid.spare, reading)
         return open_csv(cursor, file.path, reading, tabs=file.format == "tsv")
 
-    def _answer_existing(self, table: TableState) -> IngestAnswer:
+    def answer_existing(self, table: TableState, taken: Taken | None = None) -> IngestAnswer:
+        """Return the answer of a load that had nothing to do."""
         return IngestAnswer(
             dataset_id=dataset_id_of(table.name),
             name=table.name.name,
@@ -436,6 +456,7 @@ class Ingest:
             snapshot_id=table.snapshot_id,
             columns=list(table.columns),
             rejected=NONE_REJECTED,
+            source=taken.report if taken else msgspec.UNSET,
         )
 
 
@@ -452,6 +473,7 @@ class Loading:
     key: str | None
     table: tuple[Column, ...] = ()
     """The columns of the table that is there."""
+    taken: Taken | None = None
     rejected: Rejected = NONE_REJECTED
     added_rows: int = 0
 
@@ -523,7 +545,7 @@ class Loading:
             self.name,
             rows,
             mode=cast(WriteMode, self.mode),
-            idempotency=Idempotency(self.key, self.content, self._answer) if self.key else None,
+            idempotency=self._sealed(self._answer),
             summary={CONTENT: self.content},
             partition_by=self.options.partition_by,
             sort_by=self.options.sort_by,
@@ -534,9 +556,7 @@ class Loading:
 
     def _change(self, rows: Rows) -> bytes:
         """Merge the rows by key, or delete those that have their keys."""
-        sealed: Idempotency[Changed] | None = (
-            Idempotency(self.key, self.content, self._changed) if self.key else None
-        )
+        sealed = self._sealed(self._changed)
         by, summary = self.options.key, {CONTENT: self.content}
         if self.mode == "delete":
             changed = self.catalog.rows.merge(
@@ -555,6 +575,19 @@ class Loading:
             )
         self.added_rows = changed.rows.inserted + changed.rows.updated
         return self._changed(changed)
+
+    def _sealed(self, answer: Callable[[E], bytes]) -> Idempotency[E] | None:
+        """Return what the transaction of the effect stores besides."""
+        if self.key is None and self.taken is None:
+            return None
+        taken = self.taken
+
+        def take(tx: Transaction, effect: E) -> None:
+            if taken is not None:
+                taken.record(tx, effect.table.uuid)
+
+        request = taken.request if taken else self.content
+        return Idempotency(self.key, request, answer, also=take)
 
     def _changed(self, changed: Changed) -> bytes:
         written = Written(
@@ -583,6 +616,7 @@ class Loading:
                 snapshot_id=written.snapshot_id,
                 columns=list(table.columns),
                 rejected=self.rejected,
+                source=self.taken.report if self.taken else msgspec.UNSET,
             )
         )
 

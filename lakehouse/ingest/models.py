@@ -9,6 +9,8 @@ from lakehouse.catalog import Column, DatasetObject
 
 Mode: TypeAlias = Literal["create", "append", "overwrite", "upsert", "delete"]
 RowsMode: TypeAlias = Literal["append", "upsert", "delete"]
+CONTENT = "lakehouse.content-sha256"
+"""What a snapshot's summary calls what identifies the load that made it."""
 FILES_MAX = 100
 """Files of one load."""
 MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
@@ -99,6 +101,17 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     sort_by: Annotated[list[str], said("Of a new table.", "at desc,city")] = []
 
 
+class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load took of its source."""
+
+    object_count: int
+    size_bytes: int
+    skipped_count: int
+    """Objects that the table has the rows of already."""
+    more: bool
+    """Whether there are others, which the next load takes."""
+
+
 class IngestAnswer(msgspec.Struct, frozen=True):
     dataset_id: str
     name: str
@@ -115,6 +128,8 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     snapshot_id: int | None
     columns: list[Column]
     rejected: Rejected
+    source: SourceReport | msgspec.UnsetType = msgspec.UNSET
+    """Of a load that named one."""
 
 
 class ColumnDifference(msgspec.Struct, frozen=True):

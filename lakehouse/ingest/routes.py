@@ -32,6 +32,7 @@ from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, files_of
 from lakehouse.ingest.several import naming
+from lakehouse.ingest.source_loads import SourceLoads
 from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
 from lakehouse.ingest.uploads import Uploads
 from lakehouse.jobs import Jobs
@@ -43,8 +44,8 @@ DATE_LETTERS = "dmYybBjHIMSfpz%"
 LISTS = frozenset(["partition_by", "sort_by", "key", "widths"])
 
 DRY_RUN = "dry_run"
-UPLOAD = "upload"
-PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN, UPLOAD)
+UPLOAD, SOURCE = "upload", "source"
+PARAMETERS = (*LoadOptions.__struct_fields__, DRY_RUN, UPLOAD, SOURCE)
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 
@@ -63,7 +64,14 @@ def parameters() -> list[Parameter]:
         "description": "Id of a file that was sent in parts (`/v1/uploads`); no body comes then.",
         "examples": ["0f8fad5bd9cb469fa16570867728950e"],
     }
-    fields = {**schema["properties"], DRY_RUN: dry, UPLOAD: sent}
+    elsewhere = {
+        "type": "string",
+        "description": "What lies there already: `object:` and a key of `/v1/storage`, or the "
+        "beginning of keys up to a slash; or `s3://bucket/prefix` below one of `storage.sources`, "
+        "with `*`, `?` and `**`. All of it is one load; no body comes then.",
+        "examples": ["object:raw/people.csv"],
+    }
+    fields = {**schema["properties"], DRY_RUN: dry, UPLOAD: sent, SOURCE: elsewhere}
     return [parameter(name, each, name in schema["required"]) for name, each in fields.items()]
 
 
@@ -151,6 +159,7 @@ class IngestController(Controller):
         request: AnyRequest,
         ingest: NamedDependency[Ingest],
         uploads: NamedDependency[Uploads],
+        source_loads: NamedDependency[SourceLoads],
         jobs: NamedDependency[Jobs],
         key: IdempotencyKey = None,
     ) -> Response[bytes]:
@@ -162,7 +171,8 @@ class IngestController(Controller):
         of them are one load. `name` is the table; `mode` is create, append or overwrite (left out:
         a new name is created, an existing table's rows are replaced). Once this is answered, the
         next SELECT reads the rows. `dry_run=true` says what would happen and writes nothing. With
-        `upload` it is a file that was sent in parts before.
+        `upload` it is a file that was sent in parts before; with `source` it is what lies in
+        `/v1/storage` or in a bucket, and of what the table has rows of already nothing is added.
         With `Prefer: respond-async` the load is a job, which begins once the body was received.
         """
         options, dry_run = read_options(request)
@@ -172,6 +182,17 @@ class IngestController(Controller):
         if as_job:
             jobs.check_room()
         check_length(request, ingest.config.max_bytes)
+        if (source := request.query_params.get(SOURCE)) is not None:
+            await no_body(request)
+            if UPLOAD in request.query_params:
+                raise InvalidLoadError("source and upload exclude each other")
+            if as_job:
+                return accepted(await source_loads.start(jobs, source, options, key))
+            if dry_run:
+                found = await unless_gone(request.receive, source_loads.dry_run(source, options))
+                return Response(msgspec.json.encode(found))
+            body = await unless_gone(request.receive, source_loads.load(source, options, key))
+            return Response(body, media_type="application/json")
         in_parts = request.query_params.get(UPLOAD)
         if in_parts and key and (told := await uploads.answer(in_parts, key)) is not None:
             return Response(told, media_type="application/json")
@@ -285,7 +306,7 @@ async def put_together(
 async def no_body(request: AnyRequest) -> None:
     async for chunk in whole_body(request):
         if chunk:
-            raise InvalidLoadError("the file was sent before, as `upload`: send no body with it")
+            raise InvalidLoadError("`upload` and `source` name what is loaded: send no body")
 
 
 def label_of(number: int, part: FilePart | Upload) -> str:
@@ -337,6 +358,7 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     """
     values: dict[str, Any] = dict(request.query_params.multi_items())
     values.pop(UPLOAD, None)
+    values.pop(SOURCE, None)
     if not values.get("name"):
         raise InvalidLoadError("the parameter 'name' is missing: which table is it for?")
     flags = {name: read_flag(values, name) for name in (DRY_RUN, "evolve")}

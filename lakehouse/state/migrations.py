@@ -175,6 +175,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        # What loads took into a table: no load takes the same content of it again.
+        """
+        CREATE TABLE loaded_object (
+            table_uuid TEXT NOT NULL,
+            uri TEXT NOT NULL,
+            etag TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            loaded_at REAL NOT NULL,
+            PRIMARY KEY (table_uuid, uri, etag)
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -8,6 +8,7 @@ from typing import BinaryIO, TypeAlias
 from urllib.parse import urlsplit
 
 from minio import Minio
+from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
@@ -123,9 +124,16 @@ class Bucket:
         with self.open(name) as file:
             return file.read()
 
-    def open(self, name: str) -> "ObjectFile":
-        """Return an object as a file; `ObjectNotFoundError` when there is none."""
-        return ObjectFile(self, name)
+    def open(self, name: str, etag: str | None = None) -> "ObjectFile":
+        """Return an object as a file; `ObjectNotFoundError` when there is none.
+
+        Args:
+            etag: of what it must still be.
+
+        Raises:
+            ObjectExistsError: it is another one by now.
+        """
+        return ObjectFile(self, name, etag)
 
     def response(self, name: str, start: int, etag: str | None) -> BaseHTTPResponse:
         """Return the answer with an object's bytes from `start` on, to be read and closed.
@@ -143,8 +151,7 @@ class Bucket:
                 found = self._client.stat_object(self.name, name)
         except ObjectNotFoundError:
             return None
-        assert found.size is not None and found.last_modified is not None
-        return Stored(name, found.size, found.last_modified.timestamp())
+        return stored(name, found)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """Yield the objects whose names begin with `prefix`, in the order of their names."""
@@ -156,8 +163,8 @@ class Bucket:
                 found = next(listing, None)
             if found is None:
                 return
-            assert found.object_name and found.last_modified and found.size is not None
-            yield Stored(found.object_name, found.size, found.last_modified.timestamp())
+            assert found.object_name
+            yield stored(found.object_name, found)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the next parts of names after `prefix`, up to a slash and with it."""
@@ -223,6 +230,12 @@ class Bucket:
         return StoreDownError(f"{code}, status {status}")
 
 
+def stored(name: str, found: Object) -> Stored:
+    assert found.size is not None and found.last_modified is not None
+    etag = (found.etag or "").strip('"')
+    return Stored(name, found.size, found.last_modified.timestamp(), etag)
+
+
 def words(error: BaseException) -> str:
     """Return why a request failed, without what the library knows of it."""
     while isinstance(error, MaxRetryError) and error.reason is not None:
@@ -237,12 +250,12 @@ def words(error: BaseException) -> str:
 class ObjectFile(io.RawIOBase, BinaryIO):
     """An object that is read as one stream; it begins anew after a seek, or a broken answer."""
 
-    def __init__(self, bucket: Bucket, name: str) -> None:
+    def __init__(self, bucket: Bucket, name: str, etag: str | None = None) -> None:
         super().__init__()
         self._bucket = bucket
         self._name = name
         self._at = self._stream_at = 0
-        self._etag: str | None = None
+        self._etag = f'"{etag}"' if etag else None
         self._stream: BaseHTTPResponse | None = None
         stream = self._begin()
         self._etag = stream.headers.get("etag")

@@ -4,6 +4,7 @@ from lakehouse.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    PermissionDeniedError,
     TooLargeError,
     UnavailableError,
     UpstreamError,
@@ -147,3 +148,27 @@ class NoBucketError(UpstreamError):
 
     def __init__(self, place: str) -> None:
         super().__init__(f"there is no bucket for {place}: make it, then start again", place=place)
+
+
+class InvalidSourceError(InvalidInputError):
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(
+            f"the source {source[:200]!r} is refused: {reason}; it is `object:KEY` or"
+            " `s3://bucket/prefix`"
+        )
+
+
+class SourceNotAllowedError(PermissionDeniedError):
+    """The operator says what is read from outside of the warehouse, and by default nothing is."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            f"nothing is read from {source[:200]!r}: no prefix of storage.sources has it"
+        )
+
+
+class ObjectChangedError(ConflictError):
+    """It was replaced or deleted while it was read."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri[:200]} changed while it was read; send the request again")

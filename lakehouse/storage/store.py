@@ -12,6 +12,8 @@ class Stored(NamedTuple):
     size_bytes: int
     changed_at_s: float
     """When it was written, Unix time by the store's own clock."""
+    etag: str = ""
+    """Another one when the content is another, where the store has them. Without quotes."""
 
 
 class Store(Protocol):

@@ -1,6 +1,6 @@
 """The warehouse, opened where the settings say that it lies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from lakehouse.storage.errors import ObjectExistsError, WarehouseOwnedError
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects
 from lakehouse.storage.object_store import ObjectStore
+from lakehouse.storage.outside import Outside
 from lakehouse.storage.s3 import S3Store
 from lakehouse.storage.s3_objects import S3Objects
 from lakehouse.storage.store import Store
@@ -30,6 +31,8 @@ class Warehouse:
     """What it lies in; None for a directory."""
     remote: Remote | None = None
     """How the engine reaches it there."""
+    outside: Outside = field(default_factory=lambda: Outside(StorageConfig(), None))
+    """What else loads may read."""
 
     @property
     def has_copy(self) -> bool:
@@ -72,7 +75,8 @@ def open_warehouse(
     """
     if config.warehouse is None:
         store = LocalStore(directory, disk)
-        return Warehouse(store, LocalObjects(store))
+        keys = KeySource.of(config) if config.sources else None
+        return Warehouse(store, LocalObjects(store), outside=Outside(config, keys))
     source = KeySource.of(config)
     bucket = Bucket(urlsplit(config.warehouse).netloc, config.warehouse, config, source)
     remote_store = S3Store(config.warehouse, bucket, spool)
@@ -86,7 +90,7 @@ def open_warehouse(
         keys=partial(keys_of, source),
     )
     objects = S3Objects(remote_store, spool, disk or Disk(spool))
-    return Warehouse(remote_store, objects, bucket, remote)
+    return Warehouse(remote_store, objects, bucket, remote, Outside(config, source))
 
 
 def keys_of(source: KeySource) -> tuple[str, str, str]:

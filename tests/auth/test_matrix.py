@@ -93,6 +93,7 @@ ROWS = [
     Row("make", "POST", "/v1/tables", {"name": "{ns}.n", "columns": COLUMNS}, ok=201),
     Row("make", "POST", "/v1/ingest?name=m&namespace={ns}&mode=append", CSV, "text/csv"),
     Row("make", "POST", "/v1/ingest?name=m&namespace={ns}&dry_run=true", CSV, "text/csv"),
+    Row("make", "POST", "/v1/ingest?name=o&namespace={ns}&source=object:{ns}/raw.csv"),
     Row("make", "POST", "/v1/tables/{ns}.q/from-query", {"sql": "SELECT 1 AS a", "mode": "create"}),
     Row("make", "PUT", "/v1/storage/put/{ns}/raw.csv", CSV, "text/csv"),
     Row("make", "DELETE", "/v1/storage/delete/{ns}/raw.csv", ok=204),

@@ -66,3 +66,11 @@ def test_a_type_may_hold_commas_and_a_column_equals_signs() -> None:
     assert type_of("a=b=long") == ("a=b", "long")
     with pytest.raises(click.UsageError, match="COLUMN=TYPE"):
         type_of("price")
+
+
+def test_what_the_server_reads_by_itself_is_no_file() -> None:
+    assert loads_of(["t", "object:raw/a.csv"]) == [("t", "object:raw/a.csv")]
+    assert loads_of(["s3://exports/orders/"]) == [("orders", "s3://exports/orders/")]
+    assert loads_of(["object:raw/2026.csv"]) == [("t_2026", "object:raw/2026.csv")]
+    with pytest.raises(click.UsageError, match="must be named"):
+        loads_of(["s3://exports/*.csv"])

@@ -21,7 +21,7 @@ ROWS = Path(__file__).with_name("requirements.toml")
 UNIT = ROOT / "deploy" / "lakehouse.service"
 ADDRESS = re.compile(
     "address|bucket|callback|directory|endpoint|file|folder|hook|host|href|link|location|path"
-    "|proxy|server|uri|url"
+    "|proxy|server|source|uri|url"
 )
 """What a field may be called that holds where to go."""
 REVIEWED = {
@@ -29,6 +29,7 @@ REVIEWED = {
     "directory": "one of `backup.directories`, or 403",
     "file": "the bytes of an upload",
     "filename": "what an upload was called at home: its ending says the format, nothing is opened",
+    "source": "a key, or a bucket and prefix that `storage.sources` lists, at `storage.endpoint`",
     "files": "prefix and metadata of an adoption: keys of the warehouse, or 400",
 }
 

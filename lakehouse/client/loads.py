@@ -1,0 +1,33 @@
+"""What every request for a load says, wherever its rows come from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COMMIT_TIMEOUT_S = 3600.0
+RESPOND_ASYNC = {"Prefer": "respond-async"}
+
+
+def load_params(
+    table: str,
+    *,
+    evolve: bool = False,
+    types: Mapping[str, str] | None = None,
+    partition_by: Sequence[str] = (),
+    sort_by: Sequence[str] = (),
+    key: Sequence[str] = (),
+    widths: Sequence[str] = (),
+    **options: str | None,
+) -> dict[str, Any]:
+    """Return the query of a load; everything before the first dot of `table` is the namespace."""
+    namespace, dot, name = table.partition(".")
+    return {
+        "name": name if dot else table,
+        "namespace": namespace if dot else None,
+        "evolve": "true" if evolve else None,
+        "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
+        "partition_by": ",".join(partition_by) or None,
+        "sort_by": ",".join(sort_by) or None,
+        "key": ",".join(key) or None,
+        "widths": ",".join(widths) or None,
+        **options,
+    }

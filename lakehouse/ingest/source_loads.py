@@ -1,0 +1,217 @@
+"""Loads of a source: its objects are fetched into the spool, and then are files like any others."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from lakehouse.catalog import Catalog, TableState, check_may_write, check_table_name
+from lakehouse.errors import NotFoundError
+from lakehouse.ingest.errors import InvalidLoadError, UploadTooLargeError
+from lakehouse.ingest.formats import Named, room_for
+from lakehouse.ingest.ingest import Ingest, chosen_mode
+from lakehouse.ingest.models import CONTENT, FILES_MAX, DryRun, LoadOptions
+from lakehouse.ingest.several import naming
+from lakehouse.ingest.sources import SourceObject, Sources
+from lakehouse.ingest.spool import Upload, spooled
+from lakehouse.ingest.taken import ObjectsTakenError, Taken, content_of, not_taken, request_of
+from lakehouse.jobs import Job, JobHandle, Jobs
+from lakehouse.lanes import on_thread
+from lakehouse.state import State
+from lakehouse.storage import ObjectChangedError
+
+LISTED_MAX = 100_000
+"""Objects of one source that are looked at."""
+ATTEMPTS_MAX = 3
+ADDING = ("append", "upsert", "delete")
+
+
+class NothingThereError(NotFoundError):
+    def __init__(self, source: str) -> None:
+        super().__init__(f"there is no object at {source[:200]!r}")
+
+
+class SourceLoads:
+    """The same load as of files in a request, but for where the files come from."""
+
+    def __init__(self, ingest: Ingest, sources: Sources, catalog: Catalog, state: State) -> None:
+        self._ingest = ingest
+        self._sources = sources
+        self._catalog = catalog
+        self._state = state
+
+    async def load(
+        self, source: str, options: LoadOptions, key: str | None, job: JobHandle | None = None
+    ) -> bytes:
+        """Load what a source means into a table and return the answer, as JSON.
+
+        The modes that add take what the table has no rows of yet, at most `FILES_MAX` objects and
+        `ingest.max_bytes`, and say whether there is more. The others take all of it.
+
+        Args:
+            key: an idempotency key; a later request under it is answered as the first was,
+                whatever came to the source meanwhile.
+            job: what nobody waits for tells how far it is.
+
+        Raises:
+            As `Sources.batches` and `Ingest.load`.
+            NothingThereError: there is nothing.
+            InvalidLoadError: there is too much.
+            ObjectChangedError, ObjectsTakenError: it changed meanwhile, again and again.
+        """
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                return await self._load(source, options, key, job)
+            except (ObjectsTakenError, ObjectChangedError):
+                if attempt == ATTEMPTS_MAX:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _load(
+        self, source: str, options: LoadOptions, key: str | None, job: JobHandle | None
+    ) -> bytes:
+        if job is not None:
+            job.progress(phase="looking at the source")
+        taken = await self._taken(source, options, key)
+        if isinstance(taken, bytes):
+            return taken
+        if job is not None:
+            job.progress(0, taken.size_bytes, "fetching")
+        with self._ingest.uploading() as path:
+            files = await self._fetched(taken.objects, path, options)
+            if job is None:
+                return await self._ingest.load(files, options, key, taken)
+            return await self._ingest.load_in_background(
+                job, uploads=files, options=options, key=key, taken=taken
+            )
+
+    async def start(self, jobs: Jobs, source: str, options: LoadOptions, key: str | None) -> Job:
+        """Queue `load` and return its job; what is wrong with the source is said at once."""
+        subject = str(check_table_name(options.namespace, options.name))
+        async with aclosing(self._sources.batches(source)) as batches:
+            await anext(batches, None)
+
+        async def work(job: JobHandle) -> bytes:
+            return await self.load(source, options, key, job)
+
+        return await jobs.start("ingest", work, subject=subject, unit="bytes")
+
+    async def dry_run(self, source: str, options: LoadOptions) -> DryRun:
+        """Return what `load` would do with the first `FILES_MAX` objects, loaded or not."""
+        found: list[SourceObject] = []
+        async with aclosing(self._sources.batches(source)) as batches:
+            async for batch in batches:
+                found += batch
+                if len(found) >= FILES_MAX:
+                    break
+        if not found:
+            raise NothingThereError(source)
+        with self._ingest.uploading() as path:
+            files = await self._fetched(found[:FILES_MAX], path, options)
+            return await self._ingest.dry_run(files, options)
+
+    async def _taken(self, source: str, options: LoadOptions, key: str | None) -> Taken | bytes:
+        """Return what to load, or the answer where nothing is."""
+        name = check_table_name(options.namespace, options.name)
+        check_may_write(name)
+        request = request_of(source, options)
+        if key is not None:
+            answer = await on_thread(partial(self._catalog.keys.find, key, request))
+            if answer is not None:
+                return answer
+        table = await on_thread(partial(self._catalog.find, name))
+        chosen_mode(options.mode, table)  # refuses to create what is there, before it is fetched
+        adds = options.mode in ADDING
+        found, seen_count, more = await self._found(source, table if adds else None)
+        if not seen_count:
+            raise NothingThereError(source)
+        if (len(found) > FILES_MAX or more) and not adds:
+            raise InvalidLoadError(
+                f"there are more than {FILES_MAX} objects at {source[:200]!r}, the most of one "
+                "load; mode=append takes them a hundred at a time"
+            )
+        objects = self._fitting(found[:FILES_MAX], adds)
+        taken = Taken(
+            objects=objects,
+            request=request,
+            content=content_of(objects, options),
+            adds=adds,
+            skipped_count=seen_count - len(found),
+            more=more or len(objects) < len(found),
+        )
+        is_there = table is not None and table.summary.get(CONTENT) == taken.content
+        if table is not None and (not objects or (is_there and not adds)):
+            return msgspec.json.encode(self._ingest.answer_existing(table, taken))
+        return taken
+
+    async def _found(
+        self, source: str, table: TableState | None
+    ) -> tuple[list[SourceObject], int, bool]:
+        """Return the objects that `table` lacks, how many were looked at, and if that was not all.
+
+        It ends once there are more than a load may have.
+        """
+        found, seen_count = list[SourceObject](), 0
+        async with aclosing(self._sources.batches(source)) as batches:
+            async for batch in batches:
+                seen_count += len(batch)
+                new = batch
+                if table is not None:
+                    new = await on_thread(partial(not_taken, self._state, table.uuid, batch))
+                found += new
+                if len(found) > FILES_MAX:
+                    return found, seen_count, True
+                if seen_count >= LISTED_MAX:
+                    raise InvalidLoadError(
+                        f"there are {LISTED_MAX:,} objects or more at {source[:200]!r}; "
+                        "name a narrower prefix"
+                    )
+        return found, seen_count, False
+
+    def _fitting(self, found: Sequence[SourceObject], adds: bool) -> tuple[SourceObject, ...]:
+        """Return as many as may be loaded at once: all of them, or the first of a load that adds.
+
+        Raises:
+            UploadTooLargeError: they are too large.
+        """
+        max_bytes, size = self._ingest.config.max_bytes, 0
+        for number, each in enumerate(found):
+            size += each.size_bytes
+            if size > max_bytes:
+                if adds and number:
+                    return tuple(found[:number])
+                raise UploadTooLargeError(f"the objects have {size} bytes or more", max_bytes)
+        return tuple(found)
+
+    async def _fetched(
+        self, objects: Sequence[SourceObject], path: Path, options: LoadOptions
+    ) -> list[Upload]:
+        """Return the objects as files in the spool, beside `path`."""
+        files: list[Upload] = []
+        size = 0
+        for number, each in enumerate(objects):
+            label = each.filename if len(objects) > 1 else None
+            named = Named(each.filename, None)
+            with naming(label):
+                async with aclosing(self._sources.chunks(each)) as chunks:
+                    file = await spooled(
+                        chunks,
+                        path.with_name(f"{path.name}-{number}"),
+                        self._ingest.limits.after(size),
+                        partial(room_for, declared=options.format, named=named),
+                    )
+            size += file.size_bytes
+            files.append(
+                Upload(
+                    path=file.path,
+                    size_bytes=file.size_bytes,
+                    sha256=file.sha256,
+                    filename=each.filename,
+                    content_type=None,
+                    room_bytes=file.room_bytes,
+                    label=label,
+                )
+            )
+        return files
