@@ -36,6 +36,7 @@ click.rich_click.COMMAND_GROUPS = {
             "name": "Use it",
             "commands": [
                 "ingest",
+                "watch",
                 "adopt",
                 "sql",
                 "tables",
