@@ -275,6 +275,18 @@ class UnsupportedTypeError(InvalidInputError):
         super().__init__(f"the type {type_[:200]!r}{where} cannot be stored: {reason}")
 
 
+class UnwritableTypeError(UnprocessableError):
+    """Other engines' tables have such columns, which are read. A file of ours never could."""
+
+    def __init__(self, column: str, type_: str) -> None:
+        super().__init__(
+            f"column {column!r} is of type {type_}, which is read but never written here; a column "
+            "of type binary holds such values, so change the type, put the rows into a new table, "
+            "or drop the column",
+            column=column,
+        )
+
+
 class EmptyTableError(InvalidInputError):
     def __init__(self, name: str) -> None:
         super().__init__(f"the table {name!r} has no columns yet; its first load sets them")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
-from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError
+from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError, UnwritableTypeError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, schema_of, sort_order_of
 from lakehouse.catalog.names import check_new_column_names
@@ -20,6 +20,7 @@ from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, 
 from lakehouse.catalog.types import (
     Field,
     Type,
+    check_writable,
     children,
     field_name,
     numbered,
@@ -80,7 +81,7 @@ class Evolution:
         for number, change in enumerate(changes):
             try:
                 STEPS[type(change)](self, change)
-            except (RefusedError, InvalidInputError) as error:
+            except (RefusedError, InvalidInputError, UnwritableTypeError) as error:
                 refused.append((number, change.name, str(error)))
         if refused:
             raise SchemaChangeError(refused)
@@ -96,6 +97,7 @@ class Evolution:
                 raise RefusedError(f'{reason}; a name with a dot is written in quotes, "a.b"')
             siblings = holder["fields"]
         (field,) = numbered([{"name": name, "type": parse_type(change.type)}], self._ids)
+        check_writable([field])
         self._check_name(siblings, field, name)
         is_last = not change.first and change.after is None
         siblings.insert(len(siblings) if is_last else position(siblings, change), field)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lakehouse.catalog.edits import Edit, Sheets, new_snapshot_id, snapshot_draft
-from lakehouse.catalog.errors import CommitStateUnknownError, InputsGoneError
+from lakehouse.catalog.errors import CommitStateUnknownError, InputsGoneError, UnwritableTypeError
 from lakehouse.catalog.manifests import (
     LiveFile,
     ManifestFile,
@@ -29,7 +29,7 @@ from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import files_sql, matching
 from lakehouse.catalog.rules import Rules
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
-from lakehouse.catalog.types import to_columns
+from lakehouse.catalog.types import check_writable, to_columns
 from lakehouse.catalog.writing import Rows, copy_rows, new_load_id, remove_load
 from lakehouse.database import Connection
 from lakehouse.errors import ConflictError
@@ -152,7 +152,8 @@ class Layout:
                 by then.
 
         Raises:
-            NotRewritableError: the table has deletes of another engine.
+            NotRewritableError: the table has deletes of another engine, or a type that only those
+                write.
             DiskFullError: there is no room for it above the disk's reserve; nothing more was done.
             InputsGoneError: somebody changed the files meanwhile; nothing more was done.
         """
@@ -164,6 +165,10 @@ class Layout:
             raise NotRewritableError(
                 str(name), "it has files of deletes, which the engine that wrote them compacts"
             )
+        try:
+            check_writable(schema_of(table.metadata)["fields"])
+        except UnwritableTypeError as error:
+            raise NotRewritableError(str(name), error.detail) from error
         done = Done()
         for chosen in rounds(planned):
             added: list[NewFile] = []

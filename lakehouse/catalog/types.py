@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
-from lakehouse.catalog.errors import UnsupportedTypeError
+from lakehouse.catalog.errors import UnsupportedTypeError, UnwritableTypeError
 from lakehouse.catalog.models import Column
 from lakehouse.catalog.names import check_column_names
 from lakehouse.database import literal, quoted
@@ -278,12 +278,28 @@ def make_fields(columns: Iterable[Column]) -> tuple[list[Field], int]:
 
     All fields of a struct are numbered first, then what is inside them: the order in which Java's
     reference code numbers a create.
+
+    Raises:
+        UnsupportedTypeError: Iceberg has no such type.
+        UnwritableTypeError: it has, and we cannot write it.
     """
     columns = list(columns)
     check_column_names(column.name for column in columns)
     ids = count(1)
     fields = numbered([{"name": each.name, "type": parse_type(each.type)} for each in columns], ids)
+    check_writable(fields)
     return fields, next(ids) - 1
+
+
+def check_writable(fields: Iterable[Field]) -> None:
+    """Refuse `fixed`: DuckDB writes bytes of any length only, which readers take for damage.
+
+    Raises:
+        UnwritableTypeError: names the column.
+    """
+    for path, each in paths(fields):
+        if isinstance(each["type"], str) and each["type"].startswith("fixed"):
+            raise UnwritableTypeError(path, type_text(each["type"]))
 
 
 def numbered(fields: Sequence[Field], ids: Iterator[int]) -> list[Field]:

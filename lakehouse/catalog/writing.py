@@ -15,7 +15,7 @@ from lakehouse.catalog.models import Column
 from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
-from lakehouse.catalog.types import Field, duckdb_type, field_ids, make_fields
+from lakehouse.catalog.types import Field, check_writable, duckdb_type, field_ids, make_fields
 from lakehouse.database import (
     ARROW_ROWS,
     Connection,
@@ -75,8 +75,10 @@ def copy_rows(
 
     Raises:
         TooManyPartitionsError: there are more than `partitions_max`, if that is given.
+        UnwritableTypeError: the table of another engine has a column that we cannot write.
     """
     fields = schema_of(metadata)["fields"]
+    check_writable(fields)
     partition = spec_of(metadata)["fields"]
     directory = store.key(metadata["location"]) + "/data"
     store.prepare(directory)

@@ -15,7 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table as PyIcebergTable
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import LongType, NestedField, StringType
+from pyiceberg.types import FixedType, LongType, NestedField, StringType
 
 from lakehouse.catalog import SchemaDriftError, TableExistsError
 from lakehouse.catalog.avro import Fields, rewritten
@@ -25,6 +25,7 @@ from lakehouse.catalog.errors import (
     NothingToAdoptError,
     PlaceTakenError,
     TableKnownError,
+    UnwritableTypeError,
 )
 from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.manifests import Manifests, NewFile
@@ -32,7 +33,7 @@ from lakehouse.catalog.metadata import NAME_MAPPING
 from lakehouse.catalog.models import Adopt, Table
 from lakehouse.catalog.parquet import NotParquetError
 from lakehouse.catalog.rules import rules_of
-from lakehouse.catalog.schema_models import Rename
+from lakehouse.catalog.schema_models import Drop, Rename
 from lakehouse.config import MaintenanceConfig
 from lakehouse.errors import InvalidInputError
 from tests.catalog.evolved import evolve, read
@@ -397,6 +398,38 @@ def test_a_table_with_deletes_of_another_engine_is_not_compacted(
     with pytest.raises(NotRewritableError, match="files of deletes"):
         lake.catalog.layout.compact(lake.cursor, main("people"), rules, 2)
     assert lake.rows("people") == before
+
+
+def test_a_column_of_fixed_size_is_read_and_nothing_is_written_beside_it(
+    lake: Lake, theirs: SqlCatalog
+) -> None:
+    schema = Schema(NestedField(1, "id", LongType()), NestedField(2, "code", FixedType(4)))
+    table = theirs.create_table("sales.codes", schema)
+    for id_ in (1, 2):
+        rows = {"id": pa.array([id_], pa.int64()), "code": pa.array([b"abcd"], pa.binary(4))}
+        table.append(pa.table(rows))
+    adopt(lake, "codes", metadata=key_of(lake, table))
+    assert lake.rows("codes") == [(1, b"abcd"), (2, b"abcd")]
+
+    name, types = main("codes"), {"id": "long", "code": "binary"}
+    changes: list[Callable[[], Any]] = [
+        lambda: lake.write("codes", "SELECT 3 AS id, 'efgh'::BLOB AS code", types, mode="append"),
+        lambda: lake.catalog.rows.delete(lake.cursor, name, "id = 1"),
+        lambda: lake.catalog.rows.update(lake.cursor, name, {"id": "id + 10"}, "id = 1"),
+    ]
+    before = lake.tree()
+    for each in changes:
+        with pytest.raises(UnwritableTypeError, match=r"'code' .* type binary"):
+            each()
+    rules = rules_of(lake.metadata("codes"), MaintenanceConfig())
+    with pytest.raises(NotRewritableError, match="'code'"):
+        lake.catalog.layout.compact(lake.cursor, name, rules, 2)
+    assert lake.tree() == before
+    assert [row["id"] for row in read(lake, "codes")] == [1, 2]
+
+    evolve(lake, "codes", Drop("code"))
+    lake.write("codes", "SELECT 3 AS id", {"id": "long"}, mode="append")
+    assert [row["id"] for row in read(lake, "codes")] == [1, 2, 3]
 
 
 # Refusals.

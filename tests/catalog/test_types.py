@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from pyiceberg.schema import Schema
 
 from lakehouse.catalog import Column, TableRef, UnsupportedTypeError, duckdb_type, iceberg_type
-from lakehouse.catalog.errors import InvalidNameError
+from lakehouse.catalog.errors import InvalidNameError, SchemaChangeError, UnwritableTypeError
 from lakehouse.catalog.metadata import schema_of
+from lakehouse.catalog.schema_models import Add
 from lakehouse.catalog.types import make_fields, parse_type, to_columns, type_text
 from lakehouse.database import EngineError, EngineInvalidInputError, quoted
+from tests.catalog.evolved import evolve
 from tests.catalog.lake import Lake, main
 
 # An expression of DuckDB, the type in which it is stored, and the text of what is read back.
@@ -156,6 +158,25 @@ def test_infinity_is_refused_at_the_door(lake: Lake, infinite: str) -> None:
 def test_text_that_is_no_type_is_refused(text: str) -> None:
     with pytest.raises(UnsupportedTypeError):
         parse_type(text)
+
+
+@pytest.mark.parametrize(
+    ("type_", "path"),
+    [
+        ("fixed[4]", "a"),
+        ("list<fixed[4]>", "a.element"),
+        ("struct<b: map<string, fixed[4]>>", "a.b.value"),
+    ],
+)
+def test_a_type_that_no_file_of_ours_could_hold_is_given_to_no_column(
+    lake: Lake, type_: str, path: str
+) -> None:
+    with pytest.raises(UnwritableTypeError, match=rf"'{path}' .* type binary"):
+        lake.write("t", "SELECT NULL AS a", {"a": type_})
+    lake.write("t", "SELECT 1 AS id", {"id": "long"})
+    with pytest.raises(SchemaChangeError, match=rf"'{path}' .* type binary"):
+        evolve(lake, "t", Add("a", type_))
+    assert [column.name for column in lake.catalog.get(main("t")).columns] == ["id"]
 
 
 def test_two_fields_of_a_struct_that_differ_by_case_are_refused() -> None:
