@@ -61,13 +61,14 @@ from lakehouse.maintenance import Maintenance, MaintenanceRun
 from lakehouse.maintenance.routes import MaintenanceController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
-from lakehouse.query import Allowance, Query, Spool, StatementEnded
+from lakehouse.query import Allowance, Query, Spool, StatementEnded, TableChanges
 from lakehouse.query.change_routes import ChangesController
-from lakehouse.query.changes import TableChanges
 from lakehouse.query.routes import QueriesController, SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
+from lakehouse.schedules import Schedules, Work, runs_table
+from lakehouse.schedules.routes import SchedulesController
 from lakehouse.state import (
     CatalogLostError,
     DataDirectory,
@@ -121,6 +122,7 @@ class Lakehouse:
     queries: Query
     table_changes: TableChanges
     backups: Backups
+    schedules: Schedules
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -178,7 +180,10 @@ async def open_lakehouse(
             allowance=Allowance(shares.uploads_and_results),
             listener=partial(count_statement, metrics),
             on_fatal=stop,
-            logs={"lakehouse.audit": audit.table},
+            logs={
+                "lakehouse.audit": audit.table,
+                "lakehouse.schedule_runs": partial(runs_table, state),
+            },
         )
         await stack.enter_async_context(queries.open())
         jobs = Jobs(
@@ -206,6 +211,10 @@ async def open_lakehouse(
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
         objects = Objects(warehouse.objects, state, config.storage)
         source_loads = SourceLoads(ingest, Sources(objects, warehouse.outside), catalog, state)
+        table_changes = TableChanges(database, catalog, config.query, disk=disk, turns=turns)
+        work = Work(source_loads, table_changes, catalog, sql_max_bytes=config.query.sql_max_bytes)
+        schedules = Schedules(state, jobs, work, tokens, limiter, audit)
+        await stack.enter_async_context(kept_up(stop, schedules.keep))
         lakehouse = Lakehouse(
             config=config,
             health=health,
@@ -223,8 +232,9 @@ async def open_lakehouse(
             source_loads=source_loads,
             maintenance=maintenance,
             queries=queries,
-            table_changes=TableChanges(database, catalog, config.query, disk=disk, turns=turns),
+            table_changes=table_changes,
             backups=Backups(state, store, config.backup),
+            schedules=schedules,
             stop=stop,
         )
         add_checks(lakehouse, directory, state, warehouse)
@@ -423,6 +433,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             ChangesController,
             StorageController,
             BackupsController,
+            SchedulesController,
             TokensController,
         ],
         dependencies={

@@ -125,6 +125,17 @@ class Tokens:
             raise WrongTokenError
         return valid[0].caller_from(address)
 
+    def still(self, name: str) -> Caller:
+        """Return whom a token stands for that asked for something before, wherever it was then.
+
+        Raises:
+            WrongTokenError: it has ended, and so have those that it was rotated to.
+        """
+        valid = [each for each in self._known.values() if each.is_valid and each.token.name == name]
+        if not valid:
+            raise WrongTokenError
+        return valid[0].caller
+
     def names_ended(self, token_ids: Collection[str]) -> set[str]:
         """Return whose tokens these were who have no valid one now: a rotation goes on."""
         known = list(self._known.values())

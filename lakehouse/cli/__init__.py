@@ -6,6 +6,7 @@ from lakehouse.cli import jobs_commands as jobs_commands
 from lakehouse.cli import maintenance_commands as maintenance_commands
 from lakehouse.cli import past_commands as past_commands
 from lakehouse.cli import queries_commands as queries_commands
+from lakehouse.cli import schedule_commands as schedule_commands
 from lakehouse.cli import schema_commands as schema_commands
 from lakehouse.cli import tokens_commands as tokens_commands
 from lakehouse.cli import watch_commands as watch_commands

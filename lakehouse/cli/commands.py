@@ -30,7 +30,15 @@ click.rich_click.COMMAND_GROUPS = {
     "*lakehouse": [
         {
             "name": "Run it",
-            "commands": ["serve", "demo", "doctor", "config", "token", "maintenance"],
+            "commands": [
+                "serve",
+                "demo",
+                "doctor",
+                "config",
+                "token",
+                "maintenance",
+                "schedule",
+            ],
         },
         {
             "name": "Use it",

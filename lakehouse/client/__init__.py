@@ -29,6 +29,7 @@ from lakehouse.client.models import (
     WhoAmI,
 )
 from lakehouse.client.results import Result
+from lakehouse.client.schedules import Schedule, ScheduleRun
 from lakehouse.client.schemas import SchemaField, TableSchema
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "RolledBack",
     "RowsChanged",
     "RowsReport",
+    "Schedule",
+    "ScheduleRun",
     "SchemaField",
     "Snapshot",
     "SourceReport",

@@ -49,6 +49,7 @@ from lakehouse.client.objects import Datasets, Storage
 from lakehouse.client.queries import Queries
 from lakehouse.client.refs import Refs, table_path
 from lakehouse.client.results import Result
+from lakehouse.client.schedules import Schedules
 from lakehouse.client.schemas import Schemas
 from lakehouse.client.sources import Sources
 from lakehouse.client.tokens import Tokens
@@ -108,6 +109,7 @@ class Client:
         self.schemas = Schemas(self._transport)
         self.jobs = Jobs(self._transport)
         self.sources = Sources(self._transport)
+        self.schedules = Schedules(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property

@@ -90,13 +90,17 @@ class SourceLoads:
     async def start(self, jobs: Jobs, source: str, options: LoadOptions, key: str | None) -> Job:
         """Queue `load` and return its job; what is wrong with the source is said at once."""
         subject = str(check_table_name(options.namespace, options.name))
-        async with aclosing(self._sources.batches(source)) as batches:
-            await anext(batches, None)
+        await self.check(source)
 
         async def work(job: JobHandle) -> bytes:
             return await self.load(source, options, key, job)
 
         return await jobs.start("ingest", work, subject=subject, unit="bytes")
+
+    async def check(self, source: str) -> None:
+        """Raise what `Sources.batches` has against a source; that there is nothing is fine."""
+        async with aclosing(self._sources.batches(source)) as batches:
+            await anext(batches, None)
 
     async def dry_run(self, source: str, options: LoadOptions) -> DryRun:
         """Return what `load` would do with the first `FILES_MAX` objects, loaded or not."""

@@ -31,6 +31,7 @@ from lakehouse.jobs.errors import (
     JobCancelledError,
     JobInterruptedError,
     JobNotFoundError,
+    JobsStoppingError,
     TooManyJobsError,
 )
 from lakehouse.jobs.handle import JobHandle
@@ -46,5 +47,6 @@ __all__ = [
     "JobPage",
     "JobState",
     "Jobs",
+    "JobsStoppingError",
     "TooManyJobsError",
 ]

@@ -68,10 +68,14 @@ class Jobs:
         self._slots = anyio.Semaphore(config.concurrency_max)
         self._threads = anyio.CapacityLimiter(config.concurrency_max)
         self._ledger_threads = anyio.CapacityLimiter(LEDGER_THREADS)
-        self._listener = listener
+        self._listeners = [listener]
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._watchers = 0
+
+    def on_end(self, listener: Callable[[Job], None]) -> None:
+        """Call `listener` with each job that has ended, once that is on disk; on the loop."""
+        self._listeners.append(listener)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -327,7 +331,8 @@ class Jobs:
         handle.change(**ended)
         del self._live[handle.id]
         handle.over.set()
-        self._listener(job)
+        for listener in self._listeners:
+            listener(job)
         log.info("a job ended: %s", job.kind, extra={"job_id": job.id, "state": job.state})
 
     async def _stored(self, job: Job) -> bool:

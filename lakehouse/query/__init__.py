@@ -1,5 +1,7 @@
 """SQL in, rows out: one gate that every statement passes, and the results it gives."""
 
+from lakehouse.query.change_models import RowsFromQuery
+from lakehouse.query.changes import TableChanges
 from lakehouse.query.models import SqlRequest
 from lakehouse.query.pages import Allowance, Spool
 from lakehouse.query.query import Answer, NotModified, Query, ResultStream
@@ -11,7 +13,9 @@ __all__ = [
     "NotModified",
     "Query",
     "ResultStream",
+    "RowsFromQuery",
     "Spool",
     "SqlRequest",
     "StatementEnded",
+    "TableChanges",
 ]

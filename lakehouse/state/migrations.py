@@ -188,6 +188,36 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        """
+        CREATE TABLE schedule (
+            schedule_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            asked TEXT NOT NULL,
+            caller TEXT NOT NULL,
+            token_id TEXT,
+            created_at REAL NOT NULL,
+            paused INTEGER NOT NULL,
+            reason TEXT,
+            next_at REAL NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE schedule_run (
+            run_id INTEGER PRIMARY KEY AUTOINCREMENT,
+            schedule_id INTEGER NOT NULL,
+            begun_by TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            due_at REAL NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            job_id TEXT,
+            row_count INTEGER NOT NULL,
+            detail TEXT
+        ) STRICT
+        """,
+        "CREATE INDEX schedule_run_schedule_id ON schedule_run (schedule_id, run_id)",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -1,0 +1,35 @@
+"""The runs of all schedules as a table, `lakehouse.schedule_runs` in SQL."""
+
+import pyarrow as pa
+
+from lakehouse.schedules.ledger import Ledger
+from lakehouse.state import State
+
+FIELDS: list[tuple[str, pa.DataType]] = [
+    ("run_id", pa.int64()),
+    ("schedule", pa.string()),
+    ("owner", pa.string()),
+    ("trigger", pa.string()),
+    ("outcome", pa.string()),
+    ("due_at", pa.timestamp("us", "UTC")),
+    ("started_at", pa.timestamp("us", "UTC")),
+    ("ended_at", pa.timestamp("us", "UTC")),
+    ("job_id", pa.string()),
+    ("row_count", pa.int64()),
+    ("detail", pa.string()),
+]
+SCHEMA = pa.schema(FIELDS)
+
+
+def runs_table(state: State) -> pa.Table:
+    """Return the runs of all schedules, the oldest first. On a worker thread."""
+    rows = []
+    for row in Ledger(state).all_runs():
+        run_id, _, trigger, outcome, *times, job_id, row_count, detail, name, owner = row
+        told = [None if at is None else int(at * 1_000_000) for at in times]
+        rows.append([run_id, name, owner, trigger, outcome, *told, job_id, row_count, detail])
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(SCHEMA)
+    arrays = [
+        pa.array(values, type=each.type) for values, each in zip(columns, SCHEMA, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)

@@ -1,0 +1,323 @@
+"""Schedules: when each is due, one run of each at a time, and a row of how it went."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from lakehouse.audit import Audit, AuditRow, Record, recording
+from lakehouse.auth import (
+    EVERYTHING,
+    LOCAL_OPERATOR,
+    OPEN_TO_ALL,
+    Caller,
+    Limiter,
+    Tokens,
+    WrongTokenError,
+    acting,
+    caller,
+    check_may,
+    may,
+)
+from lakehouse.errors import LakehouseError
+from lakehouse.jobs import Job, JobHandle, Jobs, JobsStoppingError, JobState
+from lakehouse.lanes import on_thread
+from lakehouse.observability import trace_id
+from lakehouse.schedules.cron import next_after
+from lakehouse.schedules.errors import ScheduleNotFoundError, ScheduleRunningError
+from lakehouse.schedules.ledger import Kept, Ledger, mode_of
+from lakehouse.schedules.models import RunOutcome, Schedule, ScheduleCreate, ScheduleRun, Trigger
+from lakehouse.schedules.work import Work
+from lakehouse.state import State
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 20.0
+"""At most: the clock of a machine may be set while nobody looks."""
+FIRST_LOOK_S = 5.0
+"""After the start: a command that opens the directory for a moment begins no run."""
+LATE_S = 90.0
+"""A run that begins later than this after its time was missed."""
+KIND = "schedule"
+OUTCOMES: dict[JobState, RunOutcome] = {
+    "succeeded": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+ENDED = "its token ended"
+
+
+class Schedules:
+    """Runs are jobs, as the token that made the schedule, with what it may do by then."""
+
+    def __init__(
+        self,
+        state: State,
+        jobs: Jobs,
+        work: Work,
+        tokens: Tokens,
+        limiter: Limiter,
+        audit: Audit,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ledger = Ledger(state)
+        self._jobs = jobs
+        self._work = work
+        self._tokens = tokens
+        self._limiter = limiter
+        self._audit = audit
+        self._now = now
+        self._running: dict[int, ScheduleRun] = {}
+        """By the schedule's id."""
+        self._rows: dict[int, int] = {}
+        """Rows that a run has touched, by its id."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        jobs.on_end(self._job_ended)
+
+    async def create(self, asked: ScheduleCreate) -> Schedule:
+        """Keep a schedule of the caller's.
+
+        Raises:
+            InvalidScheduleError: its words, or another part of it, make no sense.
+            ScheduleExistsError, TooManySchedulesError
+            ForbiddenError: the caller may not do what it asks for.
+        """
+        next_at = next_after(asked.cron, self._now()).timestamp()
+        asked = msgspec.structs.replace(asked, mode=mode_of(asked))
+        await self._work.check(asked)
+        who = caller()
+        kept = await on_thread(partial(self._ledger.add, asked, who.name, who.token_id, next_at))
+        self._woken.set()
+        return kept.shown(None)
+
+    async def list(self) -> Sequence[Schedule]:
+        """Return the caller's own by name; of all for who operates everything."""
+        found = await on_thread(self._ledger.all)
+        last = await on_thread(self._ledger.last_runs)
+        return [each.shown(last.get(each.id)) for each in found if sees(each)]
+
+    async def get(self, name: str) -> Schedule:
+        kept = await self._find(name)
+        runs = await on_thread(partial(self._ledger.runs, kept, 1))
+        return kept.shown(runs[0] if runs else None)
+
+    async def runs(self, name: str, limit: int, before: int | None) -> Sequence[ScheduleRun]:
+        """Return the newest runs of a schedule, those before the run `before`."""
+        return await on_thread(partial(self._ledger.runs, await self._find(name), limit, before))
+
+    async def delete(self, name: str) -> None:
+        """Forget a schedule and its runs. A run that is on its way goes on, as its job."""
+        kept = await self._own(name)
+        await on_thread(partial(self._ledger.delete, kept.id))
+
+    async def pause(self, name: str) -> Schedule:
+        kept = await self._own(name)
+        await on_thread(partial(self._ledger.pause, kept.id, None))
+        return await self.get(name)
+
+    async def resume(self, name: str) -> Schedule:
+        """Let it run again, from its next time on."""
+        kept = await self._own(name)
+        next_at = next_after(kept.asked.cron, self._now()).timestamp()
+        await on_thread(partial(self._ledger.set_next, kept.id, next_at))
+        self._woken.set()
+        return await self.get(name)
+
+    async def run(self, name: str) -> Job:
+        """Begin a run now, paused or not, and return its job.
+
+        Raises:
+            ScheduleRunningError: one runs already.
+            WrongTokenError: the token that made it has ended.
+            TooManyJobsError: too many wait already.
+        """
+        kept = await self._own(name)
+        if (running := self._running.get(kept.id)) is not None:
+            raise ScheduleRunningError(name, running.job_id)
+        self._jobs.check_room()
+        return await self._begin(kept, "asked", self._now().timestamp())
+
+    async def keep(self) -> None:
+        """Begin what is due for as long as the server lives.
+
+        What was due while it was away runs once. What ran when it ended begins once more, under
+        the same idempotency key: what that run had done has no second effect.
+        """
+        await asyncio.sleep(FIRST_LOOK_S)
+        unended: list[tuple[Kept, ScheduleRun]] | None = None
+        while True:
+            self._woken.clear()
+            pause_s = LOOK_EVERY_S
+            try:
+                if unended is None:
+                    unended = await on_thread(self._ledger.interrupt_unended)
+                while unended:
+                    kept, run = unended.pop()
+                    if run.trigger != "missed":  # one that ends the process does so once more
+                        await self._try(kept, "missed", run.due_at.timestamp())
+                await self._look()
+                pause_s = await self._pause_s()
+            except (LakehouseError, OSError):
+                log.exception("schedules could not be looked at; it is tried again")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause_s)
+
+    async def _pause_s(self) -> float:
+        active = [each.next_at for each in await on_thread(self._ledger.all) if not each.paused]
+        until = min(active, default=float("inf")) - self._now().timestamp()
+        return min(max(until, 0.0), LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        now = self._now()
+        for kept in await on_thread(self._ledger.all):
+            if kept.paused or kept.next_at > now.timestamp():
+                continue
+            next_at = next_after(kept.asked.cron, now).timestamp()
+            if kept.id in self._running:  # the one that runs takes what came meanwhile, or the next
+                await on_thread(partial(self._ledger.set_next, kept.id, next_at))
+                continue
+            trigger: Trigger = "missed" if now.timestamp() - kept.next_at > LATE_S else "cron"
+            await self._try(kept, trigger, kept.next_at, next_at)
+
+    async def _try(
+        self, kept: Kept, trigger: Trigger, due_at: float, next_at: float | None = None
+    ) -> None:
+        """Begin a run; one that cannot begin has its row and does not keep others from it."""
+        try:
+            await self._begin(kept, trigger, due_at, next_at)
+        except LakehouseError as error:
+            log.warning("the schedule %s could not run: %s", kept.name, error)
+
+    async def _begin(
+        self, kept: Kept, trigger: Trigger, due_at: float, next_at: float | None = None
+    ) -> Job:
+        run = await on_thread(partial(self._ledger.begin, kept, trigger, due_at, next_at))
+        self._running[kept.id] = run
+        try:
+            who = self._caller_of(kept)
+            with acting(who), tracing():
+                work = partial(self._do, kept, run, who)
+                job = await self._jobs.start(KIND, work, subject=kept.name)
+        except JobsStoppingError:
+            self._running.pop(kept.id, None)
+            raise  # its row says that it runs, so the next start begins it
+        except Exception as error:
+            self._running.pop(kept.id, None)
+            await self._refused(kept, run, error)
+            raise
+        run = msgspec.structs.replace(run, job_id=job.id)
+        if kept.id in self._running:  # it may have ended already
+            self._running[kept.id] = run
+        await on_thread(partial(self._ledger.is_job, run.run_id, job.id))
+        return job
+
+    async def _refused(self, kept: Kept, run: ScheduleRun, error: Exception) -> None:
+        detail = error.detail if isinstance(error, LakehouseError) else type(error).__name__
+        if isinstance(error, WrongTokenError):
+            detail = ENDED
+            await on_thread(partial(self._ledger.pause, kept.id, ENDED))
+        ended: dict[str, Any] = {"outcome": "refused", "ended_at": self._now(), "detail": detail}
+        await on_thread(partial(self._ledger.end, msgspec.structs.replace(run, **ended)))
+
+    def _caller_of(self, kept: Kept) -> Caller:
+        """Return whom a run acts as: who made the schedule, with the grants of now.
+
+        Raises:
+            WrongTokenError: the token has ended, or anybody may no longer ask without one.
+        """
+        if kept.token_id is not None:
+            return self._tokens.still(kept.caller)
+        if kept.caller == OPEN_TO_ALL.name:
+            if self._tokens.are_needed:
+                raise WrongTokenError
+            return OPEN_TO_ALL
+        return LOCAL_OPERATOR
+
+    async def _do(self, kept: Kept, run: ScheduleRun, who: Caller, job: JobHandle) -> Any:
+        began_at, status, noted = time.time(), 500, Record()
+        key = f"schedule-{kept.id}-{run.due_at.timestamp():.3f}"
+        try:
+            with self._limiter.enter(who) as usage, recording(noted):
+                rows = await self._work.run(kept.asked, key, job)
+                if usage is not None:
+                    self._limiter.count_rows(usage, max(rows, noted.row_count))
+            self._rows[run.run_id], status = rows, 200
+            return {"schedule": kept.name, "row_count": rows}
+        finally:
+            self._audit.later(
+                AuditRow(
+                    began_at=began_at,
+                    caller=who.name,
+                    token_id=who.token_id,
+                    address="",
+                    trace_id=trace_id.get() or "",
+                    method="RUN",
+                    path=f"/v1/schedules/{kept.name}",
+                    status=status,
+                    sql_sha256=noted.sql_sha256,
+                    tables=sorted(noted.tables),
+                    row_count=noted.row_count,
+                    received_bytes=0,
+                    sent_bytes=0,
+                    duration_s=time.time() - began_at,
+                )
+            )
+
+    def _job_ended(self, job: Job) -> None:
+        """Take note of how a run ended. On the loop."""
+        if job.kind != KIND:
+            return
+        for schedule_id, run in list(self._running.items()):
+            if run.job_id in (None, job.id) and run.schedule == job.subject:
+                del self._running[schedule_id]
+                rows = self._rows.pop(run.run_id, 0)
+                if (outcome := OUTCOMES.get(job.state)) is None:
+                    return  # interrupted: the next start sees that it did not end, and begins it
+                detail = (job.error or {}).get("detail")
+                ended = {"outcome": outcome, "ended_at": self._now(), "job_id": job.id}
+                done = msgspec.structs.replace(run, **ended, row_count=rows, detail=detail)
+                task = asyncio.create_task(self._end(done))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, run: ScheduleRun) -> None:
+        try:
+            await on_thread(partial(self._ledger.end, run))
+        except Exception:
+            log.exception("the end of a run of the schedule %s could not be stored", run.schedule)
+
+    async def _find(self, name: str) -> Kept:
+        kept = await on_thread(partial(self._ledger.find, name))
+        if kept is None or not sees(kept):
+            raise ScheduleNotFoundError(name)
+        return kept
+
+    async def _own(self, name: str) -> Kept:
+        """Return one that the caller may change: their own, or any for who administers all."""
+        kept = await self._find(name)
+        if kept.caller != caller().name:
+            check_may("administer", EVERYTHING, "schedules of others")
+        return kept
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Give what is begun in the block an id of its own, unless a request begins it."""
+    token = trace_id.set(trace_id.get() or uuid4().hex)
+    try:
+        yield
+    finally:
+        trace_id.reset(token)
+
+
+def sees(kept: Kept) -> bool:
+    return kept.caller == caller().name or may("operate", EVERYTHING)

@@ -1,0 +1,110 @@
+"""What a run does: a load of a source, or of the rows of a statement."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from lakehouse.catalog import Catalog, Once, check_may_write, parse_table_name
+from lakehouse.ingest import LoadOptions, SourceLoads
+from lakehouse.jobs import JobHandle
+from lakehouse.query import RowsFromQuery, TableChanges
+from lakehouse.schedules.errors import InvalidScheduleError
+from lakehouse.schedules.ledger import mode_of
+from lakehouse.schedules.models import ScheduleCreate
+
+OWN = ("name", "namespace", "mode", "key")
+"""Of the options of a load, what a schedule says by itself."""
+
+
+class Work:
+    """Does what schedules ask for, as whoever is the caller."""
+
+    def __init__(
+        self,
+        source_loads: SourceLoads,
+        table_changes: TableChanges,
+        catalog: Catalog,
+        *,
+        sql_max_bytes: int,
+    ) -> None:
+        self._source_loads = source_loads
+        self._table_changes = table_changes
+        self._catalog = catalog
+        self._sql_max_bytes = sql_max_bytes
+
+    async def check(self, asked: ScheduleCreate) -> None:
+        """Refuse now what no run could do.
+
+        Raises:
+            InvalidScheduleError: a part of it makes no sense.
+            ForbiddenError: the caller may not write the table.
+            What `SourceLoads.check` raises of the source.
+        """
+        check_may_write(parse_table_name(asked.table))
+        if (asked.source is None) == (asked.sql is None):
+            raise InvalidScheduleError("a schedule has one of `source` and `sql`")
+        if (asked.mode in ("upsert", "delete")) != bool(asked.key):
+            raise InvalidScheduleError("`key` names columns for the modes upsert and delete")
+        if asked.source is not None:
+            load_options(asked)
+            await self._source_loads.check(asked.source)
+            return
+        statement(asked)
+        if len(str(asked.sql).encode(errors="replace")) > self._sql_max_bytes:
+            raise InvalidScheduleError(f"the statement has over {self._sql_max_bytes:,} bytes")
+
+    async def run(self, asked: ScheduleCreate, key: str, job: JobHandle) -> int:
+        """Do it once for each `key`, and return how many rows were touched.
+
+        Raises:
+            What the load or the statement raises.
+        """
+        if asked.sql is not None:
+            said = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
+            once = Once(self._catalog.keys, key, said)
+            name = parse_table_name(asked.table)
+            done = await self._table_changes.from_query(name, statement(asked), once)(job)
+            return done.added_rows + done.updated_rows
+        assert asked.source is not None, "`check` let it pass"
+        total, more, number = 0, True, 0
+        while more:  # a source may have too many objects for one load
+            job.check_cancelled()
+            answer = await self._source_loads.load(
+                asked.source, load_options(asked), f"{key}-{number}", job
+            )
+            told: dict[str, Any] = msgspec.json.decode(answer)
+            if not told["existing"]:
+                total += told["added_rows"] + told["updated_rows"] + told["deleted_rows"]
+            more, number = told["source"]["more"], number + 1
+        return total
+
+
+def load_options(asked: ScheduleCreate) -> LoadOptions:
+    """Return the options of a load.
+
+    Raises:
+        InvalidScheduleError: one is none.
+    """
+    strange = asked.options.keys() - set(LoadOptions.__struct_fields__) | asked.options.keys() & {
+        *OWN
+    }
+    if strange:
+        raise InvalidScheduleError(f"options.{min(strange)[:80]} is no option of a scheduled load")
+    name = parse_table_name(asked.table)
+    own = {"name": name.name, "namespace": name.namespace, "key": asked.key}
+    try:
+        mode = mode_of(asked)
+        return msgspec.convert({**asked.options, **own, "mode": mode}, LoadOptions)
+    except msgspec.ValidationError as error:
+        raise InvalidScheduleError(f"options: {error}") from error
+
+
+def statement(asked: ScheduleCreate) -> RowsFromQuery:
+    """Return the statement that a run writes the rows of."""
+    if asked.options:
+        raise InvalidScheduleError("`options` says how a source is read; a statement has none")
+    mode = mode_of(asked)
+    if mode == "delete":
+        raise InvalidScheduleError("the mode `delete` goes with a source")
+    return RowsFromQuery(sql=asked.sql or "", mode=mode, key=asked.key)
