@@ -23,6 +23,7 @@ from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
+from lakehouse.query.pressure import watched
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
     EngineDownError,
@@ -130,7 +131,8 @@ class Query:
             tasks.start_soon(self._expire)
             tasks.start_soon(self.stuck.watch, self._on_fatal)
             try:
-                yield self
+                with watched(self._statements.give_way):
+                    yield self
             finally:
                 tasks.cancel_scope.cancel()
                 self.cancel_all()
@@ -165,6 +167,7 @@ class Query:
             self._statements.admit(request.timeout_s, query_id, "json") as running,
             self._database.session(name=running.name) as session,
         ):
+            running.interrupt = session.interrupt
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._answer_json, running, session, request, etag_wanted, known_etags)
             return await self._hop(running, session, work)
@@ -188,6 +191,7 @@ class Query:
                 self._statements.admit(request.timeout_s, query_id, format_name)
             )
             session = stack.enter_context(self._database.session(name=running.name))
+            running.interrupt = session.interrupt
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._start_stream, running, session, request, etag_wanted, known_etags)
             started = await self._hop(running, session, work)
@@ -253,7 +257,8 @@ class Query:
         begun = time.monotonic()
         try:
             async with running.cancellable(running.timeout_s - running.engine_s):
-                return await session.run(work)
+                with running.unless_short():
+                    return await session.run(work)
         except EngineDownError:
             self._on_fatal()
             raise
@@ -323,7 +328,7 @@ class Query:
             body = page.body(result.columns, link, running.query_id)
             return Answer(body, running.query_id, None if link else etag, page.release)
 
-        answer = twice(build)
+        answer = twice(running, build)
         if not statement.registers:  # all rows were read
             session.keep()
         return answer
@@ -362,7 +367,7 @@ class Query:
             pieces = encoded(result, running)
             return next(pieces), pieces  # what fails up to here still gets its status
 
-        first, pieces = twice(build)
+        first, pieces = twice(running, build)
         if running.finished and not statement.registers:
             session.keep()
         return etag, first, pieces
@@ -442,13 +447,15 @@ def encoded(result: Result, running: Running) -> Iterator[bytes]:
     yield b"".join(waiting)
 
 
-def twice(build: Callable[[], T]) -> T:
+def twice(running: Running, build: Callable[[], T]) -> T:
     """Return `build()`, tried again once: a neighbour's memory may have been what was missing."""
     try:
-        return build()
+        with running.unless_short():
+            return build()
     except MemoryPressureError:
         time.sleep(MEMORY_RETRY_AFTER_S)
-        return build()
+        with running.unless_short():
+            return build()
 
 
 def etag_of(

@@ -18,6 +18,7 @@ from lakehouse.query.models import Format, RunningQuery, StatementState
 from lakehouse.query.run_errors import (
     BadRequestFieldError,
     InterruptedStatementError,
+    MemoryPressureError,
     QueryIdInUseError,
     StatementCancelledError,
     StatementNotFoundError,
@@ -30,6 +31,8 @@ T = TypeVar("T")
 SQL_SHOWN_MAX = 500
 ENDED_MAX = 1_000
 """Statements of which it is remembered how they ended."""
+GRACE_S = 0.05
+"""A statement that has run for less has no share in it that memory is short."""
 QUERY_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -75,6 +78,10 @@ class Running:
     engine_s: float = 0.0
     finished: bool = False
     """The last piece of a stream has been made."""
+    interrupt: Callable[[], None] = lambda: None
+    """Stops what the engine does for it right now."""
+    gives_way: bool = False
+    """It was interrupted because memory was short, and by nobody."""
 
     def ended(self, outcome: str) -> StatementEnded:
         return StatementEnded(
@@ -113,6 +120,25 @@ class Running:
         for scope in self.scopes:
             if not scope.expired():
                 scope.reschedule(0)
+
+    def give_way(self) -> bool:
+        """Have the engine stop, from any thread; not if it has only just begun."""
+        is_due = time.monotonic() - self.started_at > GRACE_S
+        if is_due:
+            self.gives_way = True
+            self.interrupt()
+        return is_due
+
+    @contextmanager
+    def unless_short(self) -> Iterator[None]:
+        """Raise `MemoryPressureError` when what is inside had to give way."""
+        self.gives_way = False
+        try:
+            yield
+        except InterruptedStatementError as error:
+            if self.gives_way and not self.stop.is_set():
+                raise MemoryPressureError from error
+            raise
 
     @asynccontextmanager
     async def cancellable(self, timeout_s: float | None = None) -> AsyncIterator[None]:
@@ -233,6 +259,10 @@ class Statements:
 
     def ids(self) -> set[str]:
         return {query_id for _, query_id in self._running}
+
+    def give_way(self) -> int:
+        """Interrupt what runs, from any thread, and return how many statements that were."""
+        return sum(running.give_way() for running in list(self._running.values()))
 
     def cancel_all(self) -> None:
         for running in list(self._running.values()):

@@ -255,10 +255,11 @@ def test_who_lacked_memory_is_tried_once_more() -> None:
             raise MemoryPressureError
         return "built"
 
-    assert twice(lambda: build(1)) == "built"
+    running = Running("q", "q", "json", 10)
+    assert twice(running, lambda: build(1)) == "built"
     tries.clear()
     with pytest.raises(MemoryPressureError):
-        twice(lambda: build(2))
+        twice(running, lambda: build(2))
     assert len(tries) == 2
 
 

@@ -1,0 +1,69 @@
+"""Statements give way when memory is short; what they get for it is no cancellation."""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lakehouse.config import QueryConfig
+from lakehouse.query import Query, Spool, SqlRequest
+from lakehouse.query.pressure import watch
+from lakehouse.query.run_errors import MemoryPressureError, StatementCancelledError
+from tests.query.lake import open_lake
+
+ENDLESS = "SELECT count(*) FROM range(10000000) a(i), range(10000000) b(j) WHERE i * j % 7 = 8"
+
+
+def test_who_watches_calls_while_memory_is_short_and_not_before() -> None:
+    called = threading.Event()
+
+    def give_way() -> int:
+        called.set()
+        return 1
+
+    with watch(1 << 50, give_way):
+        assert not called.wait(0.2)
+    with watch(0, give_way):
+        assert called.wait(10)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_statement_that_gives_way_is_tried_again_and_told_why(
+    tmp_path: Path, stream: bool
+) -> None:
+    with open_lake(tmp_path) as (database, catalog):
+        spool = Spool(tmp_path / "results")
+        async with Query(database, catalog, QueryConfig(), spool).open() as query:
+            ways: list[float] = []
+
+            def give_way() -> int:
+                count = query._statements.give_way()
+                ways.extend([time.monotonic()] * count)
+                return count
+
+            with watch(0, give_way), pytest.raises(MemoryPressureError):
+                if stream:
+                    await query.stream(SqlRequest(sql=ENDLESS), "ndjson")
+                else:
+                    await query.answer(SqlRequest(sql=ENDLESS))
+            assert len(ways) >= 2
+            with watch(1 << 50, give_way):
+                answer = await query.answer(SqlRequest(sql="SELECT 1"))
+    assert answer.body  # type: ignore[union-attr]
+
+
+async def test_a_statement_that_was_cancelled_as_well_is_cancelled(tmp_path: Path) -> None:
+    with open_lake(tmp_path) as (database, catalog):
+        spool = Spool(tmp_path / "results")
+        async with Query(database, catalog, QueryConfig(), spool).open() as query:
+            loop = asyncio.get_running_loop()
+
+            def cancelled_first() -> int:
+                loop.call_soon_threadsafe(query.cancel_all)
+                time.sleep(0.1)
+                return query._statements.give_way()
+
+            with watch(0, cancelled_first), pytest.raises(StatementCancelledError):
+                await query.answer(SqlRequest(sql=ENDLESS))
