@@ -18,6 +18,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from lakehouse.errors import UnavailableError
+from lakehouse.frames import with_frames
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ class Worker:
         self.has_begun = False
         self.has_ended = threading.Event()
         self._threads = threads
-        _thread.start_new_thread(self._run, ())
+        _thread.start_new_thread(with_frames, (self._run,))
 
     def _run(self) -> None:
         self.has_begun = True

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from lakehouse.cli.exits import INTERRUPTED
 from lakehouse.client import Client
 from lakehouse.config import Config
 from lakehouse.errors import UnavailableError
+from lakehouse.frames import with_frames
 from lakehouse.observability import configure_logs
 from lakehouse.server import serve
 
@@ -99,7 +101,7 @@ def beside_server(
     """
     configure_logs("ERROR")  # lines about our own requests and our own stop would hide the answers
     beside = Beside(work, then_stop=then_stop)
-    asyncio.run(serve(config, data_dir, beside.start, secrets=secrets))
+    with_frames(partial(asyncio.run, serve(config, data_dir, beside.start, secrets=secrets)))
     return beside.result()
 
 

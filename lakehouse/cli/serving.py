@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.text import Text
@@ -11,6 +12,7 @@ from lakehouse.cli import output
 from lakehouse.cli import settings as them
 from lakehouse.cli.settings import settings
 from lakehouse.config import data_directory, take_tokens
+from lakehouse.frames import with_frames
 
 
 def serve(
@@ -45,4 +47,5 @@ def serve(
         output.stderr().print(said, soft_wrap=True)
 
     secrets = take_tokens()
-    asyncio.run(serve_until_stopped(config, directory, started, secrets=secrets))
+    serving = serve_until_stopped(config, directory, started, secrets=secrets)
+    with_frames(partial(asyncio.run, serving))

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lakehouse.frames import with_frames
+
 log = logging.getLogger(__name__)
 
 ROOM_BYTES = 256 * 1024 * 1024
@@ -56,7 +58,7 @@ def watch(most_bytes: int, give_way: Callable[[], int]) -> Iterator[None]:
                         log.warning("memory is short: %s statements give way", count)
                     time.sleep(PAUSE_S)
 
-    thread = threading.Thread(target=look, name="memory", daemon=True)
+    thread = threading.Thread(target=with_frames, args=(look,), name="memory", daemon=True)
     thread.start()
     try:
         yield
