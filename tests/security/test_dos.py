@@ -6,9 +6,11 @@ each took: the figures of docs/security.md.
 """
 
 import os
+import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ MEMORY_BYTES = 1024**3
 TIMEOUT_S = 1.0
 GRACE_S = 5.0
 PAUSE_S = 0.01
+MANY, MANY_S = 4, 30.0
 P95_MAX_S = 1.0
 """For a machine that does other things too; docs/security.md has what was measured."""
 ENDS = {200, 400, 413, 422, 503, 507}
@@ -136,3 +139,29 @@ def test_every_one_of_the_list_ends_and_others_are_served(server: ServerProcess)
     assert len(reader.failed) < len(reader.took_s) / 100, reader.failed[:3]
     ready = httpx.get(f"{server.url}/ready", timeout=30).json()
     assert ready["warnings"] == [], "every thread has come back"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="half a minute")
+def test_many_at_once_end_and_the_server_lives(server: ServerProcess) -> None:
+    """Four clients that send nothing else: together they take all the memory there is."""
+    until = time.monotonic() + MANY_S
+    odd: list[str] = []
+
+    def attack(number: int) -> None:
+        chance = random.Random(number)
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while time.monotonic() < until:
+                name = chance.choice(list(ATTACKS))
+                answer = client.post("/v1/sql", json={"sql": ATTACKS[name]})
+                if answer.status_code not in ENDS:
+                    odd.append(f"{name}: {answer.text}")
+
+    with ThreadPoolExecutor(MANY) as clients:
+        sent = [clients.submit(attack, number) for number in range(MANY)]
+    for each in sent:
+        if isinstance(error := each.exception(), httpx.TransportError):
+            raise AssertionError(f"{error!r}\n{server.log()[-20_000:]}") from error
+    assert not odd
+    time.sleep(GRACE_S)
+    assert send(server, FEW).failed == []
