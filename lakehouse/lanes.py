@@ -18,7 +18,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from lakehouse.errors import UnavailableError
-from lakehouse.frames import with_frames
+from lakehouse.reserve import with_frames
 
 T = TypeVar("T")
 

@@ -32,6 +32,7 @@ from lakehouse.config import (
 )
 from lakehouse.errors import LakehouseError
 from lakehouse.local_socket import listening_for_operator
+from lakehouse.reserve import keep_room
 from lakehouse.state import DataDirectory
 from lakehouse.systemd import keep_patting, notify
 
@@ -107,6 +108,7 @@ async def serve(
         DataDirectoryInUseError, CatalogInUseError: another process has the data.
         BrokenOffError: the engine broke, or the lease was lost; it stopped in good order.
     """
+    keep_room()
     limit_memory(memory_bytes(config.memory.max_bytes), available_memory_bytes())
     allow_files()
     host, port = config.server.host, config.server.port

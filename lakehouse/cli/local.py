@@ -16,8 +16,8 @@ from lakehouse.cli.exits import INTERRUPTED
 from lakehouse.client import Client
 from lakehouse.config import Config
 from lakehouse.errors import UnavailableError
-from lakehouse.frames import with_frames
 from lakehouse.observability import configure_logs
+from lakehouse.reserve import with_frames
 from lakehouse.server import serve
 
 T = TypeVar("T")

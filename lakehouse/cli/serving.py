@@ -12,7 +12,7 @@ from lakehouse.cli import output
 from lakehouse.cli import settings as them
 from lakehouse.cli.settings import settings
 from lakehouse.config import data_directory, take_tokens
-from lakehouse.frames import with_frames
+from lakehouse.reserve import with_frames
 
 
 def serve(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lakehouse.frames import with_frames
+from lakehouse.reserve import with_frames
 
 log = logging.getLogger(__name__)
 
