@@ -1,9 +1,9 @@
-"""Statements give way before the last of the memory is gone, because not all survive that.
+"""Statements give way before the last of the memory is gone: not all survive that.
 
-The engine lives when the kernel refuses it memory (`RLIMIT_DATA`), and so does Python as a rule.
-What the HTTP server is written in does not: four hostile statements at once took the last byte,
-and it crashed as it gave back an object (`tests/security/test_dos.py`, many at once). So those
-that run are interrupted while there is some left, are tried once more, and get 503 then.
+The engine lives when the kernel refuses it memory (`RLIMIT_DATA`). Python does as a rule, and has
+some in hand (`reserve.py`); what it calls in C may not. Four hostile statements at once took the
+last byte, and the process crashed (`tests/security/test_dos.py`, many at once). So those that run
+are interrupted while there is some left, are tried once more, and get 503 then.
 """
 
 import logging
