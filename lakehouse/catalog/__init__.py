@@ -29,6 +29,7 @@ from lakehouse.catalog.fingerprint import dataset_id, fingerprint
 from lakehouse.catalog.idempotency import Idempotency, Once, owner
 from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
+from lakehouse.catalog.lossless import DATE_TEXT, NOT_FINITE, TIME_TEXT, ZONE_TEXT, text_pattern
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
 from lakehouse.catalog.names import (
     check_column_names,
@@ -57,6 +58,10 @@ from lakehouse.catalog.writing import Rows
 
 __all__ = [
     "ADDED_COLUMNS",
+    "DATE_TEXT",
+    "NOT_FINITE",
+    "TIME_TEXT",
+    "ZONE_TEXT",
     "AsOf",
     "Catalog",
     "Changed",
@@ -118,4 +123,5 @@ __all__ = [
     "read_as_of",
     "relocate",
     "rules_of",
+    "text_pattern",
 ]

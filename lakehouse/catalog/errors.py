@@ -287,6 +287,13 @@ class UnwritableTypeError(UnprocessableError):
         )
 
 
+class ValueLostError(UnprocessableError):
+    """A value does not fit the type of its column without a loss. Nothing was written."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
 class EmptyTableError(InvalidInputError):
     def __init__(self, name: str) -> None:
         super().__init__(f"the table {name!r} has no columns yet; its first load sets them")

@@ -7,16 +7,18 @@ and makes temporary tables; it writes no file.
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from lakehouse.catalog.errors import CommitFailedError, InvalidKeyError, NullKeyError
+from lakehouse.catalog.lossless import stored_sql, telling_losses
 from lakehouse.catalog.metadata import Json, schema_of
 from lakehouse.catalog.partitioning import find_field
+from lakehouse.catalog.relations import empty_sql
 from lakehouse.catalog.scans import Scan, free_name
 from lakehouse.catalog.table import DELETED, INSERTED, UPDATED
-from lakehouse.catalog.types import Field, duckdb_type
-from lakehouse.catalog.writing import Rows, stored_select
+from lakehouse.catalog.types import Field
+from lakehouse.catalog.writing import Rows, given_types, stored_select
 from lakehouse.database import Connection, EngineError, quoted
 
 NO_KEY_TYPES = frozenset(["float", "double"])
@@ -73,11 +75,15 @@ class Matching:
     matched: int
 
 
-def matching(cursor: Connection, scan: Scan, where: str) -> Matching:
-    """Return the files with rows of which `where` is true, and how many those are."""
+def matching(cursor: Connection, scan: Scan, where: str, rows: str | None = None) -> Matching:
+    """Return the files with rows of which `where` is true, and how many those are.
+
+    Args:
+        rows: a SELECT of all rows of the scan with `file_column`, if not of the table's columns.
+    """
     found = cursor.execute(
         f"SELECT {quoted(scan.file_column)}, count(*), count(*) FILTER ({where})"
-        f" FROM ({scan.rows(with_file=True)}) AS {scan.alias} GROUP BY 1"
+        f" FROM ({rows or scan.rows(with_file=True)}) AS {scan.alias} GROUP BY 1"
     ).fetchall()
     hits = [row for row in found if row[2]]
     files = scan.touched(number for number, _, _ in hits)
@@ -123,25 +129,74 @@ def erasure(where: str, holding: frozenset[str]) -> Plan:
 
 
 def updating(values: Mapping[str, str], where: str) -> Plan:
+    """Return the plan of an update; a row that has the new values already is none of it."""
+
     def plan(cursor: Connection, scan: Scan) -> Replacement:
-        new = {known_field(scan.fields, name)["name"]: sql for name, sql in values.items()}
-        found = matching(cursor, scan.holding(cursor, where), where)
-        selected = ", ".join(
-            updated_sql(each, new[each["name"]], where)
-            if each["name"] in new
-            else quoted(each["name"])
-            for each in scan.fields
-        )
-        sql = f"SELECT {selected} FROM ({scan.rows(found.files)}) AS {scan.alias}"
+        update = Update.of(cursor, scan, values, where)
+        held = scan.holding(cursor, where)
+        with telling_losses():
+            rows = update.valued(held.rows(with_file=True), scan)
+            found = matching(cursor, held, update.differs(scan.fields), rows)
+        selected = ", ".join(update.column(each) for each in scan.fields)
+        sql = f"SELECT {selected} FROM ({update.valued(scan.rows(found.files), scan)})"
         return Replacement(found.files, sql, RowCounts(updated=found.matched), found.row_count)
 
     return plan
 
 
-def updated_sql(field: Field, expression: str, where: str) -> str:
-    column = quoted(field["name"])
-    value = f"CAST(({expression}) AS {duckdb_type(field['type'])})"
-    return f"CASE WHEN ({where}) THEN {value} ELSE {column} END AS {column}"
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update sets, each value computed once a row, and only where its condition holds."""
+
+    where: str
+    hit: str
+    """The column that says whether it holds."""
+    set: Mapping[str, str]
+    """By column, the expression of its value."""
+    value: Mapping[str, str]
+    """By column, the column of that value."""
+    given: Mapping[str, str]
+    """By that one, its type as DuckDB spells it."""
+
+    @classmethod
+    def of(cls, cursor: Connection, scan: Scan, values: Mapping[str, str], where: str) -> "Update":
+        exprs = {known_field(scan.fields, name)["name"]: sql for name, sql in values.items()}
+        unique = secrets.token_hex(8)  # no expression names it
+        value = {name: f"value_{number}_{unique}" for number, name in enumerate(exprs)}
+        empty = cls(where, f"hit_{unique}", exprs, value, {})
+        given = given_types(cursor, empty.valued(empty_sql(scan.fields), scan))
+        return replace(empty, given=given)
+
+    def valued(self, rows: str, scan: Scan) -> str:
+        """Return the SELECT of `rows` with the values beside them."""
+        values = "".join(
+            f", CASE WHEN ({self.where}) THEN ({sql}) END AS {quoted(self.value[name])}"
+            for name, sql in self.set.items()
+        )
+        hit = f"({self.where}) IS TRUE AS {quoted(self.hit)}"
+        return f"SELECT *{values}, {hit} FROM ({rows}) AS {scan.alias}"
+
+    def stored(self, field: Field) -> str:
+        value = self.value[field["name"]]
+        return stored_sql(field, quoted(value), self.given[value], is_checked=False)
+
+    def column(self, field: Field) -> str:
+        """Return the new value of a column, set or not."""
+        column = quoted(field["name"])
+        if field["name"] not in self.set:
+            return column
+        return (
+            f"CASE WHEN {quoted(self.hit)} THEN {self.stored(field)} ELSE {column} END AS {column}"
+        )
+
+    def differs(self, fields: Sequence[Field]) -> str:
+        """Return what is true of a row that becomes another one."""
+        changes = " OR ".join(
+            f"{quoted(each['name'])} IS DISTINCT FROM ({self.stored(each)})"
+            for each in fields
+            if each["name"] in self.set
+        )
+        return f"{quoted(self.hit)} AND ({changes})"
 
 
 # Merges.
@@ -174,15 +229,17 @@ def staged(
 
     Raises:
         NullKeyError: a row has no value in a column of the key.
+        ValueLostError: a value does not fit the type of its column.
     """
     number = quoted(free_name(schema["fields"], "row_number"))
     given = Given(f"staged_{secrets.token_hex(8)}", number, key, schema)
     stored = stored_select(cursor, key if only_key else schema["fields"], rows)
     # The window is computed as rows stream by, so the numbers are those of the load.
-    cursor.execute(
-        f"CREATE TEMP TABLE {given.table} AS"
-        f" SELECT *, row_number() OVER () AS {number} FROM ({stored})"
-    )
+    with telling_losses():
+        cursor.execute(
+            f"CREATE TEMP TABLE {given.table} AS"
+            f" SELECT *, row_number() OVER () AS {number} FROM ({stored})"
+        )
     try:
         refuse_null_keys(cursor, given)
         keep_last(cursor, given)

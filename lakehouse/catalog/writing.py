@@ -5,10 +5,11 @@ Parquet writer calls no fsync (duckdb #12371).
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lakehouse.catalog.errors import TooManyPartitionsError
+from lakehouse.catalog.lossless import stored_sql, telling_losses
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of, whole_number
 from lakehouse.catalog.models import Column
@@ -52,6 +53,9 @@ class Rows:
     read_at: int | None = None
     """The snapshot of the very table that they were read from: they replace its rows only while it
     is the current one."""
+    given: Mapping[str, str] | None = None
+    """Of a statement: the types of its columns as DuckDB spells them, which may not be those of
+    the table. None where whoever made the rows made them for its columns."""
 
 
 def copy_rows(
@@ -76,6 +80,7 @@ def copy_rows(
     Raises:
         TooManyPartitionsError: there are more than `partitions_max`, if that is given.
         UnwritableTypeError: the table of another engine has a column that we cannot write.
+        ValueLostError: a value does not fit the type of its column.
     """
     fields = schema_of(metadata)["fields"]
     check_writable(fields)
@@ -111,7 +116,8 @@ def copy_rows(
     target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
     copy = f"COPY ({select}) TO {target} ({', '.join(options)})"
     try:
-        written = cursor.execute(copy).fetchall()
+        with telling_losses():
+            written = cursor.execute(copy).fetchall()
     except EngineError as error:
         if is_of_remote(error):
             raise StoreDownError("a file could not be written") from error
@@ -139,10 +145,12 @@ def check_partition_count(
 
 def stored_select(cursor: Connection, fields: Sequence[Field], rows: Rows) -> str:
     """Return the SELECT of these columns of `rows`, as the table stores them; NULL for none."""
-    given = given_types(cursor, rows) if any(each["type"] in ASKED for each in fields) else {}
+    given = rows.given or {}
+    if rows.given is None and any(each["type"] in ASKED for each in fields):
+        given = given_types(cursor, rows.sql)
     there = {column.name for column in rows.columns}
     selected = ", ".join(
-        f"{stored_sql(each, given.get(each['name'], ''))} AS {quoted(each['name'])}"
+        f"{stored_column(each, rows, given)} AS {quoted(each['name'])}"
         if each["name"] in there
         else f"CAST(NULL AS {duckdb_type(each['type'])}) AS {quoted(each['name'])}"
         for each in fields
@@ -150,36 +158,15 @@ def stored_select(cursor: Connection, fields: Sequence[Field], rows: Rows) -> st
     return f"SELECT {selected} FROM ({rows.sql})"
 
 
-def given_types(cursor: Connection, rows: Rows) -> dict[str, str]:
-    """Return the types of `rows` as DuckDB spells them, by column."""
-    described = cursor.execute(f"DESCRIBE SELECT * FROM ({rows.sql})").fetchall()
+def stored_column(field: Field, rows: Rows, given: Mapping[str, str]) -> str:
+    name = field["name"]
+    return stored_sql(field, quoted(name), given.get(name, ""), is_checked=rows.given is None)
+
+
+def given_types(cursor: Connection, sql: str) -> dict[str, str]:
+    """Return the types of a SELECT's columns as DuckDB spells them, by name."""
+    described = cursor.execute(f"DESCRIBE SELECT * FROM ({sql})").fetchall()
     return {name: type_ for name, type_, *_ in described}
-
-
-def stored_sql(field: Field, given: str) -> str:
-    """Return the expression that makes of a column what its table stores.
-
-    Refused here, by DuckDB's `error`: infinity, because no other engine can read a date that has
-    no end, and nanoseconds that microseconds would lose.
-    """
-    column, type_ = quoted(field["name"]), field["type"]
-    cast = f"CAST({column} AS {duckdb_type(type_)})"
-    if type_ == "binary" and given.startswith("GEOMETRY"):
-        return f"ST_AsWKB({column})"  # there is no such cast
-    if type_ not in ("date", "timestamp", "timestamptz"):
-        return cast
-    refused = {"an infinite value": f"isinf({cast})"}
-    if given == "TIMESTAMP_NS":
-        refused["nanoseconds"] = f"CAST({cast} AS TIMESTAMP_NS) <> {column}"
-    cases = " ".join(
-        f"WHEN {condition} THEN error({literal(refusal(field, what))})"
-        for what, condition in refused.items()
-    )
-    return f"CASE {cases} ELSE {cast} END"
-
-
-def refusal(field: Field, what: str) -> str:
-    return f"column {field['name']!r} has {what}, which the type {field['type']} cannot hold"
 
 
 def new_file(

@@ -14,28 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lakehouse.catalog import Column, duckdb_type
+from lakehouse.catalog import (
+    DATE_TEXT,
+    NOT_FINITE,
+    TIME_TEXT,
+    ZONE_TEXT,
+    Column,
+    duckdb_type,
+    text_pattern,
+)
 from lakehouse.database import literal, quoted
 
 Test: TypeAlias = Callable[[str, str], str]
 """SQL about a text and its value, given the SQL of both."""
 
-DATE_TEXT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-TIME_TEXT = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
 MOMENT_TEXT = rf"{DATE_TEXT}[ T]{TIME_TEXT}"
-ZONE_TEXT = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
-UTC_TEXT = r"(Z|[+-]00(:?00)?)"
 SLASHED_TEXT = "[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}"
-INTEGER_TEXT = r"\s*[+-]?[0-9]+(\.0*)?\s*"
 DOUBLE_TEXT = r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
-DECLARED_TIMES = {
-    "date": rf"{DATE_TEXT}([ T]00:00(:00(\.0+)?)?)?",
-    "time": TIME_TEXT,
-    "timestamp": rf"{DATE_TEXT}([ T]{TIME_TEXT}{UTC_TEXT}?)?",
-    "timestamptz": rf"{DATE_TEXT}([ T]{TIME_TEXT}{ZONE_TEXT}?)?",
-}
-"""A zone only where one is kept, and nothing finer than a microsecond."""
-NOT_FINITE = ("NaN", "nan", "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity")
 EXACT_DIGITS_MAX = 15
 """Digits of an integer that a double surely keeps."""
 
@@ -120,25 +115,21 @@ def declared_form(
         date_format: how dates and times are written, in the letters of strptime; None: ISO 8601.
         layout: how most of its times are written, a pattern of LIKE.
     """
-    target = duckdb_type(type_)
+    target, written = duckdb_type(type_), text_pattern(type_) or ""
     if type_ == "string":
         return None
-    if type_ in ("long", "int"):
-        return Form(cast_to(target), prints_the_same, looks_like(INTEGER_TEXT), True)
+    if type_ in ("long", "int") or type_.startswith("decimal"):
+        return Form(cast_to(target), prints_the_same, looks_like(written), True)
     if type_ in ("double", "float"):
         finite = f"({{v}} IS NOT NULL AND (isfinite({{v}}) OR {{x}} IN {NOT_FINITE}))"
         return Form(cast_to(target), never, lambda x, v: finite.format(x=x, v=v), True)
-    if type_.startswith("decimal"):
-        scale = type_.rstrip(")").split(",")[1].strip()
-        written = looks_like(rf"\s*[+-]?[0-9]*(\.[0-9]{{0,{scale}}}0*)?\s*")
-        return Form(cast_to(target), prints_the_same, written, True)
     if date_format is not None and type_ in ("date", "timestamp", "timestamptz"):
         return Form(strptime(target, date_format), has_value, never, True)
     if type_ == "date":
-        return Form(cast_to(target), iso_date, looks_like(DECLARED_TIMES[type_]), True)
-    if type_ in DECLARED_TIMES:
+        return Form(cast_to(target), iso_date, looks_like(written), True)
+    if type_ in ("time", "timestamp", "timestamptz"):
         usual = never if layout is None else laid_out(layout)
-        return Form(cast_to(target), usual, looks_like(DECLARED_TIMES[type_]), True)
+        return Form(cast_to(target), usual, looks_like(written), True)
     if type_ == "binary":
         return Form(lambda x: f"TRY(from_base64({x}))", has_value)
     return Form(cast_to(target), has_value, never, True)

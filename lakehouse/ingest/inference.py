@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from lakehouse.ingest.forms import EXACT_DIGITS_MAX, NOT_FINITE, spellings
+from lakehouse.catalog import NOT_FINITE
+from lakehouse.ingest.forms import EXACT_DIGITS_MAX, spellings
 
 INT64 = range(-(2**63), 2**63)
 INT64_DIGITS = 19

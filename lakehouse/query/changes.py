@@ -110,6 +110,7 @@ class TableChanges:
             SqlError: the statement is refused; as `Query.answer`.
             TableExistsError, TableNotFoundError, SchemaDriftError: as `Catalog.write`.
             UnsupportedTypeError: a column is of a type that no table holds.
+            ValueLostError: the table's column would change a value.
             DiskFullError: the disk has no room above its reserve.
         """
         if (request.mode == "upsert") != bool(request.key):
@@ -252,8 +253,9 @@ class TableChanges:
             # The same snapshot again: the statement names it, whatever the table is at.
             held = None if read_at in seen else read_at
             seen.append(read_at)
-            columns = result_columns(cursor, statement.sql)
-            rows = Rows(statement.sql, columns, read_at=held)
+            given = result_types(cursor, statement.sql)
+            columns = tuple(Column(name, iceberg_type(each, name)) for name, each in given.items())
+            rows = Rows(statement.sql, columns, read_at=held, given=given)
             if request.mode == "upsert":
                 return self._upsert(name, request, cursor, rows, key)
             return self._write(name, request, cursor, rows, key)
@@ -327,16 +329,15 @@ def in_our_words(tables: Sequence[PinnedTable] = ()) -> Iterator[None]:
         raise translated(error, tables) from error
 
 
-def result_columns(cursor: Connection, sql: str) -> tuple[Column, ...]:
-    """Return the columns of a statement, with the types that a table stores them as.
+def result_types(cursor: Connection, sql: str) -> dict[str, str]:
+    """Return the types of a statement's columns as DuckDB spells them, by name.
 
     Raises:
         InvalidNameError: a name is no column's, or is there twice.
-        UnsupportedTypeError: no table holds such values.
     """
     described = cursor.execute(f"DESCRIBE {sql}").fetchall()
     check_column_names([name for name, *_ in described])
-    return tuple(Column(name, iceberg_type(type_, name)) for name, type_, *_ in described)
+    return {name: type_ for name, type_, *_ in described}
 
 
 def changed_answer(changed: Changed) -> RowsChanged:

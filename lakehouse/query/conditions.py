@@ -15,10 +15,13 @@ from lakehouse.database import Connection, literal, quoted
 from lakehouse.query.amplifiers import RANDOM
 from lakehouse.query.clock import Moment, Times
 from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongError
+from lakehouse.query.functions import aggregates
 from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
 from lakehouse.trees import Tree, nodes_of
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+MAKES_ROWS = frozenset(["unnest", "generate_subscripts"])
+NAMED = {"count_star": "count(*)"}
 ONE_TABLE = "it reads the columns of its own table and nothing else"
 
 
@@ -57,6 +60,7 @@ class Expressions:
             raise StatementTooLongError("bytes", self.limits.sql_max_bytes)
         expression = self._parsed(text, what)
         self._bind(expression, what)
+        self._list_any(expression)
         walk = Walk(self.limits.nodes_max)
         walk.run(expression)
         for node in nodes_of(expression):
@@ -64,7 +68,15 @@ class Expressions:
                 raise SqlError(f"{what} has a {str(node['class']).lower()}: {ONE_TABLE}")
             if node.get("class") == "COLUMN_REF" and self._is_table(node["column_names"]):
                 raise SqlError(f"{what} names the table itself; it takes columns")
-            if str(node.get("function_name")).lower() in RANDOM:
+            name = str(node.get("function_name")).lower()
+            if name in aggregates():
+                raise SqlError(
+                    f"{what} has {NAMED.get(name, name)}, which is of many rows: {ONE_TABLE}, one "
+                    "row at a time; ask for the value in a SELECT first, and give it as a parameter"
+                )
+            if name in MAKES_ROWS:
+                raise SqlError(f"{what} has {name}, which makes rows: it takes one value a row")
+            if name in RANDOM:
                 raise SqlError(f"{what} is random: it would not choose the same rows twice")
         self.volatile |= walk.volatile
         if walk.volatile:
@@ -74,6 +86,20 @@ class Expressions:
         for call in reversed(walk.capped):
             AMPLIFIERS.check(self.cursor, call, self.limits.nodes_max)
         return self._text(expression)
+
+    def _list_any(self, expression: Tree) -> None:
+        """Make `id IN (1, 2)` of `id = ANY([1, 2])`, which the parser takes for a subquery."""
+        for node in list(nodes_of(expression)):
+            if node.get("subquery_type") != "ANY" or node.get("comparison_type") != "COMPARE_EQUAL":
+                continue
+            values = listed_values(node["subquery"]["node"])
+            if not values:
+                continue
+            tree = parse(self.cursor, "SELECT 1 IN (2, 3)")["statements"][0]["node"]
+            (is_in,) = tree["select_list"]
+            is_in.update(alias=node.get("alias", ""), children=[node["child"], *values])
+            node.clear()
+            node.update(is_in)
 
     def check_used(self) -> None:
         """Refuse values that no expression has a place for."""
@@ -129,6 +155,18 @@ class Expressions:
         tree = parse(self.cursor, "SELECT 1")
         tree["statements"][0]["node"]["select_list"] = [expression]
         return written(self.cursor, tree).removeprefix("SELECT ")
+
+
+def listed_values(select: Tree) -> list[Tree]:
+    """Return what is written out in `ANY([1, 2])`, of which the parser makes a SELECT."""
+    columns = select.get("select_list") or [{}]
+    (unnest, *others) = columns
+    is_list = unnest.get("function_name") == "unnest" and not others
+    if not is_list or (select.get("from_table") or {}).get("type") != "EMPTY":
+        return []
+    (values,) = unnest["children"]
+    found: list[Tree] = values["children"] if values.get("function_name") == "list_value" else []
+    return found
 
 
 def names_of(parameters: Parameters) -> set[str]:

@@ -29,6 +29,13 @@ def verdicts() -> dict[tuple[Kind, str], Judged]:
     }
 
 
+@cache
+def aggregates() -> frozenset[str]:
+    """Return the functions that make one value of many rows: aggregates and window functions."""
+    begins = "aggregates and window functions"
+    return frozenset(name for (_, name), each in verdicts().items() if each[1].startswith(begins))
+
+
 def judge(kind: Kind, name: str) -> Judged:
     return verdicts().get((kind, name.lower())) or Judged("refused", unknown(kind, name.lower()))
 

@@ -153,6 +153,7 @@ def test_what_is_no_condition_of_the_table_is_refused(shop: httpx.Client, where:
         "1, city",
         "random()",
         "unnest([1, 2])",
+        "generate_subscripts([1, 2], 1)",
         "COLUMNS(*) + 1",
     ],
 )
@@ -171,6 +172,37 @@ def test_parameters_that_do_not_fit_are_refused(
     problem = change(shop, "delete", expect=400, where="id = ?", parameters=parameters)
     assert words in problem["detail"]
     assert len(rows(shop)) == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "deleted"),
+    [
+        ("id = ANY([1, 3, 4])", 2),
+        ("NOT (id = ANY([1, 3, 4]))", 1),
+        ("NOT (id = ANY([1, NULL]))", 0),
+        ("id = ANY([$a, $b])", 2),
+    ],
+)
+def test_a_value_is_looked_for_in_a_list(shop: httpx.Client, where: str, deleted: int) -> None:
+    parameters = {"a": 1, "b": 2} if "$" in where else {}
+    done = change(shop, "delete", where=where, parameters=parameters)
+    assert done["deleted_rows"] == deleted
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("max(id) = 3", "max, which is of many rows"),
+        ("count(*) > 1", "count(*), which is of many rows"),
+        ("id = ANY(SELECT id FROM other)", "subquery"),
+        ("id > ANY([1, 2])", "subquery"),
+        ("unnest([true])", "unnest, which makes rows"),
+    ],
+)
+def test_why_a_condition_is_none_of_one_row_is_said(
+    shop: httpx.Client, where: str, words: str
+) -> None:
+    assert words in change(shop, "delete", expect=400, where=where)["detail"]
 
 
 def test_a_mistake_is_placed_in_the_condition_alone(shop: httpx.Client) -> None:
