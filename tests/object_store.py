@@ -29,6 +29,8 @@ REQUIRED = "LAKEHOUSE_TEST_SERVICES"
 """Set where every real server must be there: a test that finds none fails instead of skipping."""
 IN_BUCKET = "LAKEHOUSE_TEST_S3"
 """Set where tests of the catalog have their warehouse in a bucket."""
+OF_PARENT = "MINIO_OF_TESTS"
+"""The server that this process has started, and its prefix, for processes that it starts."""
 USER = "lakehouse-test"
 PASSWORD = "planted-s3-secret-" + "k" * 24
 BUCKET = "lake"
@@ -94,9 +96,13 @@ def running(port: int | None = None, folder: Path | None = None) -> Iterator[Min
 
 @cache
 def shared() -> MinioServer:
+    if OF_PARENT in os.environ:  # a process that a test started
+        return MinioServer(os.environ[OF_PARENT].rpartition(" ")[0])
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(running())
+    server = stack.enter_context(running())
+    os.environ[OF_PARENT] = f"{server.url} {secrets.token_hex(6)}"
+    return server
 
 
 def key_file(folder: Path, user: str = USER, password: str = PASSWORD, token: str = "") -> Path:
@@ -131,14 +137,19 @@ def variables(config: StorageConfig) -> dict[str, str]:
 
 @cache
 def of_this_run() -> StorageConfig:
-    """Return the settings of a prefix for all tests of this process."""
-    return settings(Path(tempfile.mkdtemp(prefix="lakehouse-keys-")))
+    """Return the settings of a prefix for all tests of this process, and for those it starts."""
+    needed()
+    shared()
+    prefix = os.environ[OF_PARENT].rpartition(" ")[2]
+    return settings(Path(tempfile.mkdtemp(prefix="lakehouse-keys-")), prefix=prefix)
 
 
 def for_pyiceberg() -> dict[str, str]:
     """Return how PyIceberg reaches the bucket, where tests have their warehouse in one."""
-    if IN_BUCKET not in os.environ:
-        return {}
+    return pyiceberg_properties() if IN_BUCKET in os.environ else {}
+
+
+def pyiceberg_properties() -> dict[str, str]:
     server = {"s3.endpoint": shared().url, "s3.region": "us-east-1"}
     return {**server, "s3.access-key-id": USER, "s3.secret-access-key": PASSWORD}
 

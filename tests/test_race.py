@@ -12,7 +12,7 @@ from queue import Queue
 import httpx
 import pytest
 
-from tests import postgres
+from tests import object_store, postgres
 from tests.crash.harness import Server
 from tests.crash.rounds import free_port
 
@@ -22,11 +22,14 @@ ROUNDS = 12
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server, with its catalog in a file and in PostgreSQL."""
+    """A server, its catalog in a file and in PostgreSQL, its tables in a directory or a bucket."""
+    folder = tmp_path_factory.mktemp("race")
     with ExitStack() as stack:
         on_postgres = request.param == "postgres"
         uri = stack.enter_context(postgres.schema()).uri if on_postgres else None
-        server = Server(tmp_path_factory.mktemp("race") / "data", free_port(), uri)
+        in_bucket = object_store.IN_BUCKET in os.environ
+        storage = object_store.settings(folder) if in_bucket else None
+        server = Server(folder / "data", free_port(), uri, storage)
         server.start()
         stack.callback(server.kill)
         yield server.url

@@ -1,11 +1,11 @@
 """A whole catalog over real files, and what tests ask of it."""
 
 import os
-import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,7 +165,8 @@ def store_in(root: Path) -> Any:
     """Return a warehouse in `root`, or in a bucket where `object_store.IN_BUCKET` is set."""
     if object_store.IN_BUCKET not in os.environ:
         return LocalStore(root / "warehouse")
-    config = object_store.below(object_store.of_this_run(), secrets.token_hex(6))
+    name = sha256(str(root).encode()).hexdigest()[:12]  # the same in another process
+    config = object_store.below(object_store.of_this_run(), name)
     bucket = open_warehouse(config, root, root).bucket
     assert bucket and config.warehouse
     return InBucket(config.warehouse, bucket, root)

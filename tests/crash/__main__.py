@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lakehouse.failpoints import POINTS
-from tests import postgres
+from tests import object_store, postgres
 from tests.crash.rounds import Crash
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=100, help="kills at random moments")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--postgres", action="store_true", help="the catalog in a real PostgreSQL")
+    parser.add_argument("--s3", action="store_true", help="the warehouse in a real MinIO")
     options = parser.parse_args()
     started = time.monotonic()
     print(f"seed {options.seed}", flush=True)
@@ -25,7 +26,8 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place = stack.enter_context(postgres.schema()) if options.postgres else None
         uri = place.uri if place else None
-        crash = stack.enter_context(Crash(folder, options.seed, uri))
+        storage = object_store.settings(folder) if options.s3 else None
+        crash = stack.enter_context(Crash(folder, options.seed, uri, storage))
         for name in POINTS:
             for number in range(options.each):
                 crash.at_failpoint(name, nth=1 + number % 5)

@@ -22,8 +22,11 @@ from typing import Any
 import httpx
 import psycopg
 
+from lakehouse.config import StorageConfig
 from lakehouse.failpoints import VARIABLE
+from tests import object_store
 from tests.crash.changes import SHARED, Asking, Change, Owned
+from tests.crash.places import Directory, InMinio, Place
 
 CLIENTS = 4
 START_TIMEOUT_S = 30.0
@@ -59,10 +62,18 @@ class Account:
 class Server:
     """`lakehouse serve` on a data directory, as a user would start it."""
 
-    def __init__(self, data_dir: Path, port: int, catalog_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int,
+        catalog_uri: str | None = None,
+        storage: StorageConfig | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.catalog_uri = catalog_uri
         """Of a PostgreSQL; None for `catalog.db`."""
+        self.place: Place = InMinio(storage) if storage else Directory(data_dir)
+        self._settings = object_store.variables(storage) if storage else {}
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
         self._failpoint = data_dir.parent / "failpoint"
@@ -72,7 +83,8 @@ class Server:
         """Start it as a user would, without a hand; ready when this returns."""
         self._failpoint.unlink(missing_ok=True)
         command = [sys.executable, "-m", "lakehouse", "serve", "--data", str(self.data_dir)]
-        environment = {**os.environ, **RESTLESS, VARIABLE: str(self._failpoint)}
+        told = {**RESTLESS, **self._settings, VARIABLE: str(self._failpoint)}
+        environment = {**os.environ, **told}
         if self.catalog_uri is not None:
             environment["LAKEHOUSE_CATALOG__URI"] = self.catalog_uri
         with (self.data_dir.parent / "server.log").open("ab") as log:

@@ -14,25 +14,25 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from os import utime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import read_manifest_list
 from pyiceberg.table import StaticTable
 
 from tests.catalog.lake import unpacked
 from tests.crash.changes import SHARED, Change, Owned, Rows, mark
-from tests.crash.harness import DONE, Account, Server
+from tests.crash.harness import DONE, REFUSED, Account, Server
+from tests.crash.places import Reader, plain
 
 RESENT_SHARE = 0.5
 MARK = re.compile(rb"m\d{10}\.")
-LONG_AGO_S = 10 * 86_400
 SPOOL_WAIT_S = 3.0
+ERASE_WAIT_S = 60.0
 LOOKS_MAX, LOOK_AGAIN_S = 5, 0.5
 
 
@@ -40,7 +40,7 @@ def reckon(server: Server, accounts: list[Account], chance: random.Random) -> No
     """Compare what is there with what the clients were told, and have them go on from there."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         check_ready(client)
-        check_nothing_half_written(server.data_dir)
+        check_nothing_half_written(server)
         for account in accounts:
             if account.in_flight and chance.random() < RESENT_SHARE:
                 resend(client, account)
@@ -50,13 +50,6 @@ def reckon(server: Server, accounts: list[Account], chance: random.Random) -> No
     check_leftovers(server)
 
 
-def backdate(data_dir: Path) -> None:
-    """Make every file of the tables old enough to be an orphan, while nobody runs."""
-    then = time.time() - LONG_AGO_S
-    for path in files_below(data_dir):
-        utime(path, (then, then))
-
-
 def check_ready(client: httpx.Client) -> None:
     answer = client.get("/ready")
     assert answer.status_code == 200, answer.text
@@ -64,29 +57,36 @@ def check_ready(client: httpx.Client) -> None:
     assert not damaged, damaged
 
 
-def check_nothing_half_written(data_dir: Path) -> None:
+def check_nothing_half_written(server: Server) -> None:
     """No upload of a killed process is left, nor a file that was to become an object."""
     deadline = time.monotonic() + SPOOL_WAIT_S
-    while left := [
-        each
-        for folder in (data_dir / "spool", data_dir / "warehouse" / "_tmp")
-        if folder.is_dir()
-        for each in folder.rglob("*")
-        if each.is_file()
-    ]:
+    while left := [*in_spool(server.data_dir), *server.place.half_written()]:
         assert time.monotonic() < deadline, f"left from before the start: {left}"
         time.sleep(0.05)  # the copy of the catalog, perhaps, which is made now and then
+
+
+def in_spool(data_dir: Path) -> list[str]:
+    return [str(each) for each in (data_dir / "spool").rglob("*") if each.is_file()]
 
 
 def resend(client: httpx.Client, account: Account) -> None:
     """Send what is in flight again, twice: one effect, and one answer."""
     change = account.in_flight
     assert change is not None, "who calls this has looked"
-    first, second = change.send(client), change.send(client)
+    first, second = sent(change, client), sent(change, client)
     assert first.status_code in DONE, (change, first.text)
     if change.kind != "maintain":
         assert (first.status_code, first.content) == (second.status_code, second.content), change
     account.acknowledge(change)
+
+
+def sent(change: Change, client: httpx.Client) -> httpx.Response:
+    """Send a change, an erasure until maintenance no longer reads what it erases."""
+    deadline = time.monotonic() + ERASE_WAIT_S
+    answer = change.send(client)
+    while answer.status_code == REFUSED and change.kind == "erase" and time.monotonic() < deadline:
+        answer = change.send(client)
+    return answer
 
 
 # What the clients own.
@@ -170,9 +170,10 @@ def listed(client: httpx.Client, *, dropped: bool) -> Counter[str]:
 
 def check_erased(server: Server, accounts: list[Account]) -> None:
     erased = set().union(*(account.erased for account in accounts))
+    reader = Reader(server.place)
     for attempt in range(LOOKS_MAX):
         try:
-            holding = {each: marks_in(path_of(each)) & erased for each in reached(server)}
+            holding = {each: marks_in(reader, each) & erased for each in reached(server, reader)}
             break
         except FileNotFoundError:  # maintenance is at work on what was sent again
             if attempt == LOOKS_MAX - 1:
@@ -182,11 +183,12 @@ def check_erased(server: Server, accounts: list[Account]) -> None:
         assert not found, f"{location} holds rows that were erased: {sorted(found)[:5]}"
 
 
-def marks_in(path: Path) -> set[str]:
-    if path.suffix == ".parquet":
-        table = pq.ParquetFile(path).read(columns=["mark"])
+def marks_in(reader: Reader, location: str) -> set[str]:
+    data = reader.read(location)
+    if location.endswith(".parquet"):
+        table = pq.ParquetFile(BytesIO(data)).read(columns=["mark"])
         return {str(each) for each in table["mark"].to_pylist()}
-    return {each.decode() for each in MARK.findall(unpacked(path.read_bytes()))}
+    return {each.decode() for each in MARK.findall(unpacked(data))}
 
 
 def sweep(client: httpx.Client) -> None:
@@ -198,15 +200,15 @@ def sweep(client: httpx.Client) -> None:
 
 def check_leftovers(server: Server) -> None:
     """After the sweep every file below `tables/` is one that a table names, and all are there."""
-    named = {path_of(location) for location in reached(server)}
-    there = set(files_below(server.data_dir))
+    named = {plain(location) for location in reached(server, Reader(server.place))}
+    there = server.place.there()
     assert named <= there, f"files that are gone: {sorted(named - there)[:5]}"
     assert there <= named, f"files that no table names: {sorted(there - named)[:5]}"
     unfinished = server.catalog_rows("SELECT table_name FROM dropped_table WHERE purging <> 0")
     assert not unfinished, f"purges that never ended: {unfinished}"
 
 
-def reached(server: Server) -> set[str]:
+def reached(server: Server, reader: Reader) -> set[str]:
     """Return every file that a table names, there or dropped, as PyIceberg reads it."""
     pointers = server.catalog_rows(
         "SELECT metadata_location FROM iceberg_tables"
@@ -218,34 +220,26 @@ def reached(server: Server) -> set[str]:
         " WHERE table_uuid IN (SELECT table_uuid FROM dropped_table WHERE purging = 0)"
     )
     found: set[str] = set()
-    lists = {location for (location,) in waiting if path_of(location).exists()}
+    there = server.place.there() if waiting else set()
+    lists = {location for (location,) in waiting if plain(location) in there}
     for (location,) in pointers:
-        table = StaticTable.from_metadata(location)
+        table = StaticTable.from_metadata(location, server.place.properties)
         found |= {location, *(each.metadata_file for each in table.metadata.metadata_log)}
         lists |= {each.manifest_list for each in table.metadata.snapshots}
-    return found | set(files_of(lists))
+    return found | set(files_of(reader, lists))
 
 
-def files_of(lists: set[str]) -> Iterator[str]:
+def files_of(reader: Reader, lists: set[str]) -> Iterator[str]:
     """Yield manifest lists, their manifests, and the data files that are live in those."""
-    io = PyArrowFileIO()
     seen: set[str] = set()
     for location in lists:
         yield location
-        for manifest in read_manifest_list(io.new_input(location)):
+        for manifest in read_manifest_list(reader.io.new_input(location)):
             if manifest.manifest_path not in seen:
                 seen.add(manifest.manifest_path)
                 yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
+                for entry in manifest.fetch_manifest_entry(reader.io, discard_deleted=True):
                     yield entry.data_file.file_path
-
-
-def path_of(location: str) -> Path:
-    return Path(location.removeprefix("file://"))
-
-
-def files_below(data_dir: Path) -> Iterator[Path]:
-    return (each for each in (data_dir / "warehouse" / "tables").rglob("*") if each.is_file())
 
 
 def check_with_pyiceberg(server: Server, accounts: list[Account]) -> None:
@@ -260,7 +254,7 @@ def check_with_pyiceberg(server: Server, accounts: list[Account]) -> None:
     uri = f"sqlite:///{server.data_dir / 'catalog.db'}"
     if server.catalog_uri is not None:
         uri = server.catalog_uri.replace("postgresql:", "postgresql+psycopg:")
-    catalog = SqlCatalog("lakehouse", uri=uri)
+    catalog = SqlCatalog("lakehouse", uri=uri, **server.place.properties)
     try:
         shared = {id_: n for account in accounts for id_, n in account.owned.rows.items()}
         expected = {SHARED: shared} | {

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lakehouse.config import StorageConfig
 from tests.crash.changes import LEADING_TO
 from tests.crash.harness import Server, create_table, load, new_accounts
-from tests.crash.reckoning import backdate, check_with_pyiceberg, reckon
+from tests.crash.reckoning import check_with_pyiceberg, reckon
 
 FAILPOINT_WAIT_S = 120.0
 LONGEST_LOAD_S = 1.5
@@ -19,9 +20,15 @@ LONGEST_LOAD_S = 1.5
 class Crash:
     """A server, its data directory and its clients over many deaths. It runs between rounds."""
 
-    def __init__(self, folder: Path, seed: int, catalog_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        catalog_uri: str | None = None,
+        storage: StorageConfig | None = None,
+    ) -> None:
         self._chance = random.Random(seed)
-        self._server = Server(folder / "data", free_port(), catalog_uri)
+        self._server = Server(folder / "data", free_port(), catalog_uri, storage)
         self._accounts = new_accounts(self._chance)
         self._kills = 0
 
@@ -55,7 +62,7 @@ class Crash:
 
     def _reckon(self) -> None:
         self._kills += 1
-        backdate(self._server.data_dir)
+        self._server.place.backdate()
         self._server.start()
         reckon(self._server, self._accounts, self._chance)
 
