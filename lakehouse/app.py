@@ -34,7 +34,7 @@ from lakehouse.auth import (
 )
 from lakehouse.auth.addresses import networks
 from lakehouse.auth.routes import TokensController
-from lakehouse.catalog import Catalog, check_root
+from lakehouse.catalog import Catalog, TableName, check_root, folded
 from lakehouse.catalog.adopting_routes import AdoptingController
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
@@ -86,6 +86,7 @@ from lakehouse.storage import (
     ObjectStore,
     Store,
     Warehouse,
+    copy_catalog,
     keep_copies,
     open_warehouse,
 )
@@ -190,6 +191,7 @@ async def open_lakehouse(
             state, config.jobs, partial(as_problem, stop=stop), listener=partial(count_job, metrics)
         )
         await stack.enter_async_context(jobs.open())
+        catalog.erasing.forget = partial(forget, jobs, state, store, directory.spool)
         await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
         taster = stack.enter_context(Taster.open(memory_max_bytes))
         ingest = Ingest(
@@ -289,6 +291,13 @@ def chores_of(
         partial(keep_expiring, state, settings.idempotency_keys_days),
         partial(keep_copies, state, store, directory.spool, interval_s=settings.backup_interval_s),
     )
+
+
+def forget(jobs: Jobs, state: State, store: Store, spool: Path, table: TableName) -> None:
+    """Leave no byte of what jobs said of a table in the catalog, nor in its copy."""
+    jobs.forget(lambda subject: folded(subject) == folded(str(table)))
+    state.merge_log()
+    copy_catalog(state, store, spool)
 
 
 @asynccontextmanager

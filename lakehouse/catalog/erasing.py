@@ -98,6 +98,8 @@ class Erasing:
         self._orphans = orphans
         self._state = state
         self._keys = keys
+        self.forget: Callable[[TableName], None] = lambda name: None
+        """Forgets, before an erasure is answered, what others keep of the rows of a table."""
 
     def erase(
         self,
@@ -135,6 +137,7 @@ class Erasing:
             deleted = self._delete(name)
             table = self._load(name)
             deleted += self._orphans.remove_left(cursor, table).file_count
+        self.forget(name)
         erased = Erased(table_state(table), changed.rows, changed.rewritten_files, expired, deleted)
         reach("before-erase-key")
         # Last, and not with the delete: who asks again after a crash must not be told it is done.

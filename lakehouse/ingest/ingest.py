@@ -105,6 +105,7 @@ UPLOADS_PER_SLOT = 8
 """Uploads at once, for each load at once: a slow client holds no slot while it sends."""
 ATTEMPTS_MAX = 3
 NONE_REJECTED = Rejected(0, [])
+NOT_KEPT = "it does not fit; what it holds was said in the first answer alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,8 +587,11 @@ class Loading:
             if taken is not None:
                 taken.record(tx, effect.table.uuid)
 
+        def kept(effect: E) -> bytes:
+            return quoting_nothing(answer(effect))
+
         request = taken.request if taken else self.content
-        return Idempotency(self.key, request, answer, also=take)
+        return Idempotency(self.key, request, kept, also=take)
 
     def _changed(self, changed: Changed) -> bytes:
         written = Written(
@@ -619,6 +623,19 @@ class Loading:
                 source=self.taken.report if self.taken else msgspec.UNSET,
             )
         )
+
+
+def quoting_nothing(answer: bytes) -> bytes:
+    """Return what is kept of an answer: where its bad cells are, not what they hold.
+
+    It is kept for days, out of reach of who erases the rows of the table.
+    """
+    kept = msgspec.json.decode(answer, type=IngestAnswer)
+    if not kept.rejected.count:
+        return answer
+    rows = [msgspec.structs.replace(each, reason=NOT_KEPT) for each in kept.rejected.rows]
+    rejected = Rejected(kept.rejected.count, rows)
+    return msgspec.json.encode(msgspec.structs.replace(kept, rejected=rejected))
 
 
 def dataset_id_of(name: TableName) -> str:

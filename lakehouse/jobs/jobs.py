@@ -94,6 +94,13 @@ class Jobs:
                     await asyncio.wait(self._tasks)
                 await asyncio.wait([keeping])
 
+    def forget(self, is_about: Callable[[str], bool]) -> int:
+        """Delete the jobs that have ended with such a subject, and return how many. Blocks.
+
+        What they answered may quote the rows that they were about.
+        """
+        return self._ledger.forget(is_about)
+
     async def start(
         self,
         kind: str,

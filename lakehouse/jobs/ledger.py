@@ -1,7 +1,7 @@
 """The rows of jobs in `catalog.db`. Everything here blocks and belongs on a worker thread."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,6 +79,19 @@ class Ledger:
             ),
             notable=False,
         )
+
+    def forget(self, is_about: Callable[[str], bool]) -> int:
+        """Delete what has ended with such a subject."""
+
+        def work(tx: Transaction) -> int:
+            ended = tx.execute(
+                "SELECT id, subject FROM job WHERE ended_at IS NOT NULL AND subject IS NOT NULL"
+            ).fetchall()
+            ids = [(id_,) for id_, subject in ended if is_about(subject)]
+            tx.executemany("DELETE FROM job WHERE id = ?", ids)
+            return len(ids)
+
+        return self._state.write(work, notable=False)
 
     def expire(self, keep_days: int) -> int:
         """Delete what ended more than `keep_days` ago, a thousand a transaction."""

@@ -108,6 +108,14 @@ class SqliteState(State):
             copy_database(source, path)
         mark_copy(path, began_at)
 
+    def merge_log(self) -> None:
+        with self._writing, translated():
+            if self._closed:
+                raise StateClosedError
+            busy, *_ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StateBusyError
+
     def close(self) -> None:
         """Close every connection, with the write-ahead log merged into the file.
 
@@ -161,6 +169,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA secure_delete = ON")  # what an erasure took out is in no free page
     return connection
 
 

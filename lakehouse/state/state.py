@@ -88,6 +88,16 @@ class State(ABC):
         nobody holds the lease in it.
         """
 
+    def merge_log(self) -> None:
+        """Have the database's own file say all, so that nothing deleted is in a log beside it.
+
+        A database server has logs of its own, and its own rules for them.
+
+        Raises:
+            StateBusyError: a read went on too long.
+        """
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Close every connection. A write that runs is waited for."""

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import uuid
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from lakehouse.storage.store import Store
 log = logging.getLogger(__name__)
 
 COPY_KEY = "_catalog/catalog.db"
+COPYING = threading.Lock()
 
 
 def copy_catalog(state: State, store: Store, spool: Path) -> None:
@@ -23,14 +25,16 @@ def copy_catalog(state: State, store: Store, spool: Path) -> None:
     Args:
         spool: a folder on this machine for the copy on its way.
     """
-    # A name of its own: a stop starts the last copy while the one before may still be under way.
-    path = spool / f"catalog-{uuid.uuid4().hex}.db"
-    try:
-        state.copy_to(path)
-        with path.open("rb") as source, store.writing(COPY_KEY) as target:
-            shutil.copyfileobj(source, target, 1024 * 1024)
-    finally:
-        path.unlink(missing_ok=True)
+    # A stop starts the last copy, and an erasure its own, while one may be under way: the last that
+    # was begun is the one that stays.
+    with COPYING:
+        path = spool / f"catalog-{uuid.uuid4().hex}.db"
+        try:
+            state.copy_to(path)
+            with path.open("rb") as source, store.writing(COPY_KEY) as target:
+                shutil.copyfileobj(source, target, 1024 * 1024)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 async def keep_copies(state: State, store: Store, spool: Path, *, interval_s: float) -> None:

@@ -1,6 +1,7 @@
 """Rows changed by SQL over HTTP, and what is no condition of one table."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +78,45 @@ def test_an_erasure_leaves_no_file_with_the_rows(shop: httpx.Client, lake: Serve
     assert done["deleted_files"] >= 4
     assert [each for each in folder.rglob("*.*") if b"Xanadu-0815" in each.read_bytes()] == []
     assert len(rows(shop)) == 3
+
+
+def test_an_erasure_leaves_nothing_of_what_loads_said_of_bad_cells(
+    shop: httpx.Client, lake: ServerProcess
+) -> None:
+    secret = "Xanadu-4711"
+
+    def load(on_error: str, price: int, **headers: str) -> httpx.Response:
+        params = {"name": "shop", "mode": "append", "on_error": on_error}
+        rows = f"id,city,price\n{secret},Bern,1\n7,{secret},{price}\n"
+        files = {"file": ("bad.csv", rows.encode())}
+        return shop.post("/v1/ingest", params=params, files=files, headers=headers)
+
+    def ended(started: httpx.Response) -> str:
+        while (job := shop.get(started.headers["Location"]).json())["ended_at"] is None:
+            time.sleep(0.02)
+        return str([job["result"], job["error"]])
+
+    first = load("reject", 1, **{"Idempotency-Key": "quoting"}).json()
+    (bad,) = first["rejected"]["rows"]
+    assert secret in bad["reason"]
+    jobs = [load(on_error, 2, Prefer="respond-async") for on_error in ("reject", "fail")]
+    assert all(secret in ended(each) for each in jobs)
+
+    change(shop, "delete", where=f"city = '{secret}'", erase=True)
+
+    found = [
+        each.relative_to(lake.data_dir)
+        for each in lake.data_dir.rglob("*")
+        if each.is_file() and secret.encode() in each.read_bytes()
+    ]
+    assert found == []
+    assert (lake.data_dir / "warehouse/_catalog/catalog.db").exists()
+    assert [shop.get(each.headers["Location"]).status_code for each in jobs] == [404, 404]
+    again = load("reject", 1, **{"Idempotency-Key": "quoting"}).json()
+    (kept,) = again["rejected"]["rows"]
+    assert {**again, "rejected": None} == {**first, "rejected": None}
+    assert {**kept, "reason": bad["reason"]} == bad
+    assert "first answer" in kept["reason"]
 
 
 def test_values_are_bound_by_place_and_by_name(shop: httpx.Client) -> None:
