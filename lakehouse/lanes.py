@@ -116,6 +116,11 @@ class Worker:
                     return None
 
 
+def heard(answer: "asyncio.Future[Any]") -> None:
+    if not answer.cancelled():
+        answer.exception()
+
+
 def tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> bool:
     """Have the loop call something; False when it is closed: nobody waits, or gives out work."""
     while True:
@@ -181,8 +186,12 @@ class Threads:
             patient: False for one that leaves then; the work goes on.
         """
         job = self._begin(work)
-        with anyio.CancelScope(shield=patient):
-            await asyncio.wait([job.answer])
+        try:
+            with anyio.CancelScope(shield=patient):
+                await asyncio.wait([job.answer])
+        except asyncio.CancelledError:
+            job.answer.add_done_callback(heard)  # else the loop tells of an error nobody asked for
+            raise
         return job.answer.result()
 
     def given_up(self) -> list[GivenUp]:

@@ -2,6 +2,7 @@
 
 import _thread
 import asyncio
+import gc
 import threading
 import time
 from contextvars import ContextVar
@@ -182,6 +183,26 @@ async def test_who_is_not_patient_leaves_work_behind() -> None:
         await on_thread(lambda: gate.wait(10), patient=False)
     assert not gate.is_set()
     gate.set()
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() -> None:
+    gate = threading.Event()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    def fail() -> None:
+        gate.wait(10)
+        raise ValueError
+
+    task = asyncio.create_task(on_thread(fail))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    del task  # it holds what it was cancelled in
+    gate.set()
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert told == []
 
 
 async def test_turns_at_a_table_come_in_order_and_another_table_does_not_wait() -> None:
