@@ -18,8 +18,9 @@ from lakehouse.reserve import with_frames
 
 log = logging.getLogger(__name__)
 
-ROOM_BYTES = 256 * 1024 * 1024
-"""What stays free. Statements take up to 1 GB a second, and hear of it within some 50 ms."""
+ROOM_SHARE, ROOM_MAX_BYTES = 0.25, 512 * 1024 * 1024
+"""What stays free. A statement takes up to 1 GB a second, and some look at an interrupt once in
+2,048 rows."""
 LOOK_EVERY_S = 0.01
 PAUSE_S = 0.1
 """What was interrupted needs a moment to give its memory back."""
@@ -30,7 +31,7 @@ DATA = 5
 
 @contextmanager
 def watched(give_way: Callable[[], int]) -> Iterator[None]:
-    """Call `give_way` while the process has less than `ROOM_BYTES` left, in the block.
+    """Call `give_way` while the process has less left than the room, in the block.
 
     Args:
         give_way: called on a thread of its own; interrupts what runs, and returns how many.
@@ -39,7 +40,8 @@ def watched(give_way: Callable[[], int]) -> Iterator[None]:
     if limit_bytes == resource.RLIM_INFINITY:  # embedded: the memory is somebody else's
         yield
         return
-    with watch(limit_bytes - ROOM_BYTES, give_way):
+    room_bytes = min(int(limit_bytes * ROOM_SHARE), ROOM_MAX_BYTES)
+    with watch(limit_bytes - room_bytes, give_way):
         yield
 
 
