@@ -208,7 +208,7 @@ def demo(**options: Any) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]),
+    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"]),
     help="Of the file, where its name does not say.",
 )
 @click.option(
@@ -220,6 +220,13 @@ def demo(**options: Any) -> None:
     metavar="NAME:N,..",
     help="Of a text without a delimiter: the characters of each column, as id:8,city:20; without "
     "names where the first line has them.",
+)
+@click.option("--sheet", metavar="NAME", help="Of a workbook: its name or number, else the first.")
+@click.option(
+    "--header-row",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of a workbook: the row of the names, else the first that is not empty.",
 )
 @click.option("--encoding", help="Of text that is not UTF-8: latin-1, cp1252, utf-16.")
 @click.option(
@@ -237,8 +244,8 @@ def demo(**options: Any) -> None:
 def ingest(**options: Any) -> None:
     """Load files as tables.
 
-    CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd. Each file
-    commits whole or not at all.
+    CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd, or a workbook of
+    Excel. Each file commits whole or not at all.
 
     TABLE is `name` or `namespace.name`; left out, each FILE becomes the table that it is named
     after. `-` is stdin. A loaded table is readable the moment this returns.

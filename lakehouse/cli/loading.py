@@ -18,7 +18,7 @@ from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
 STDIN = "-"
 OBJECT, BUCKET = "object:", "s3://"
 ENDINGS = re.compile(
-    r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|zip|gz|gzip|zst|zstd))+$",
+    r"(\.(csv|tsv|txt|tab|ndjson|jsonl|json|parquet|arrows?|feather|ipc|orc|avro|xlsx|xlsm|zip|gz|gzip|zst|zstd))+$",
     re.I,
 )
 
@@ -34,6 +34,8 @@ def ingest(
     format_: str | None,
     delimiter: str | None,
     widths: str | None,
+    sheet: str | None,
+    header_row: int | None,
     encoding: str | None,
     dry_run: bool,
     background: bool,
@@ -53,6 +55,8 @@ def ingest(
         "format": format_,
         "delimiter": delimiter,
         "widths": widths.split(",") if widths else [],
+        "sheet": sheet,
+        "header_row": header_row,
         "encoding": encoding,
         "dry_run": dry_run,
         "background": background,

@@ -99,7 +99,7 @@ def show(name: str, limit: int, as_json: bool, **where: Any) -> None:
                 output.moment(each.due_at),
                 each.trigger,
                 each.outcome,
-                each.duration_s,
+                None if each.duration_s is None else round(each.duration_s, 1),
                 each.row_count,
                 each.job_id or "",
                 each.detail or "",

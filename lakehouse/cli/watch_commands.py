@@ -63,7 +63,7 @@ from lakehouse.cli.options import DIRECTORY, WHERE, after, json_option, somewher
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]),
+    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"]),
     help="Of the files, where their names do not say.",
 )
 @click.option("--delimiter", help="Of CSV: 1 to 4 bytes.")

@@ -155,6 +155,8 @@ class Client:
         format: FileFormat | None = None,
         delimiter: str | None = None,
         widths: Sequence[str] = (),
+        sheet: str | None = None,
+        header_row: int | None = None,
         encoding: str | None = None,
         idempotency_key: str | None = None,
         progress: Progress = silent,
@@ -179,6 +181,9 @@ class Client:
             format: where neither name nor content says it.
             delimiter: of CSV, where it is neither comma, semicolon, tab nor bar; 1 to 4 bytes.
             widths: of the columns of a text without a delimiter, in characters: `id:8`, `city:20`.
+            sheet: of a workbook, its name or its number; the first one when None.
+            header_row: of a workbook, the row of the names, from 1; the first that is not empty
+                when None.
             encoding: of text that is not UTF-8 and has no byte order mark.
             idempotency_key: the same key never loads twice; one is made when None.
             progress: called with the bytes sent and the bytes there are, the last time when all
@@ -203,6 +208,8 @@ class Client:
             format=format,
             delimiter=delimiter,
             widths=widths,
+            sheet=sheet,
+            header_row=header_row,
             encoding=encoding,
         )
         response = self._send_file(upload, params, progress, idempotency_key or uuid4().hex)

@@ -16,6 +16,7 @@ def load_params(
     sort_by: Sequence[str] = (),
     key: Sequence[str] = (),
     widths: Sequence[str] = (),
+    header_row: int | None = None,
     **options: str | None,
 ) -> dict[str, Any]:
     """Return the query of a load; everything before the first dot of `table` is the namespace."""
@@ -29,5 +30,6 @@ def load_params(
         "sort_by": ",".join(sort_by) or None,
         "key": ",".join(key) or None,
         "widths": ",".join(widths) or None,
+        "header_row": None if header_row is None else str(header_row),
         **options,
     }

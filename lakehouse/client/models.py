@@ -13,7 +13,9 @@ Role: TypeAlias = Literal["reader", "writer", "admin"]
 JobState: TypeAlias = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "interrupted"
 ]
-FileFormat: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]
+FileFormat: TypeAlias = Literal[
+    "csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"
+]
 FileExportFormat: TypeAlias = Literal["ndjson", "json", "csv", "arrow", "parquet", "orc"]
 ExportFormat: TypeAlias = FileExportFormat
 

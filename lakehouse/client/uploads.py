@@ -31,6 +31,7 @@ MEDIA_TYPES = {
     ".feather": "application/vnd.apache.arrow.file",
     ".orc": "application/vnd.apache.orc",
     ".avro": "application/vnd.apache.avro",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".zip": "application/zip",
 }
 

@@ -21,6 +21,8 @@ def converted(
     limits: SpoolLimits,
     element_max_bytes: int,
     taster: Taster,
+    sheet: str | None = None,
+    header_row: int | None = None,
 ) -> Readable:
     """Return the file as the engine can read it, written to `target` where it is another.
 
@@ -33,12 +35,13 @@ def converted(
         # Its lines are about as large as it is.
         limits.take(0, file.path.stat().st_size)
         return as_lines(cursor, file, target, element_max_bytes)
-    if file.format not in ("arrow", "orc", "avro"):
+    if file.format not in ("arrow", "orc", "avro", "xlsx"):
         return file
+    how = {"sheet": sheet, "header_row": header_row} if file.format == "xlsx" else {}
     room_bytes = max(limits.disk.usage().room_bytes, 0)
     most = min(limits.file_max_bytes, room_bytes)
     try:
-        taster.convert(file.path, target, file.format, most, interruptible)
+        taster.convert(file.path, target, file.format, most, interruptible, **how)
     except FileSizeError:
         limits.disk.check(most + 1)  # it was the disk
         raise

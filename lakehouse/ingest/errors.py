@@ -31,7 +31,7 @@ class UnknownFormatError(UnsupportedError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what}; we read CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC and Avro, plain, "
-            "gzip or zstd"
+            "gzip or zstd, and workbooks of Excel (.xlsx)"
         )
 
 

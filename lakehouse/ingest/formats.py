@@ -49,6 +49,8 @@ SUFFIXES: dict[str, Format] = {
     ".ipc": "arrow",
     ".orc": "orc",
     ".avro": "avro",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
 MEDIA_TYPES: dict[str, Format] = {
     "text/csv": "csv",
@@ -69,6 +71,8 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/vnd.apache.avro": "avro",
     "application/avro": "avro",
     "avro/binary": "avro",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.ms-excel.sheet.macroenabled.12": "xlsx",
 }
 # What clients send when nobody told them a type; then the content alone speaks.
 SAYS_NOTHING = frozenset(
@@ -90,12 +94,13 @@ MAGICS: dict[bytes, Format] = {
     b"Obj\x01": "avro",
 }
 TITLES = {"parquet": "Parquet", "arrow": "Arrow IPC", "orc": "ORC", "avro": "Avro"}
+WORKBOOK = "a workbook of Excel (.xlsx)"
 ENCRYPTED_PARQUET_MAGIC = b"PARE"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 # What people send by mistake, and what to tell them.
 STRANGERS = {
     b"PK\x03\x04": "a zip archive inside of another file; unpack it once",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind (export its sheet as CSV)",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind, or with a password (save it as .xlsx)",
     b"%PDF": "a PDF",
     b"FEA1": "a Feather file of version 1 (write it again: pyarrow.feather writes version 2)",
     b"SQLite format 3": "a SQLite database",
@@ -168,6 +173,8 @@ def format_of(head: bytes, declared: Format | None, named: Named) -> Format:
     if found in TITLES:
         marks = " or ".join(repr(magic)[2:-1] for magic, name in MAGICS.items() if name == found)
         raise InvalidFileError(f"the file is not {TITLES[found]}: it does not begin with {marks}")
+    if found == "xlsx":
+        raise InvalidFileError(f"the file is not {WORKBOOK}")
     if found == "json" and declared is None and JSON_LINE.match(decoded_head(head)):
         return "ndjson"  # which many programs write under that name
     if found is not None:
@@ -216,6 +223,10 @@ def readable(
     """
     named = Named(upload.filename, upload.content_type)
     path, room, sha256 = upload.path, upload.room_bytes, upload.sha256
+    if upload.is_workbook:
+        if declared not in (None, "xlsx"):
+            raise InvalidFileError(f"the file is {WORKBOOK}, not {declared}, as it should be")
+        return Readable(path, "xlsx", sha256, room)
     head = head_of(path, HEAD_BYTES, room)
     if compression := compression_of(head):
         pieces = unpacked(path, compression)

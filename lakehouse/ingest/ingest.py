@@ -88,7 +88,7 @@ from lakehouse.ingest.several import Part, naming, together
 from lakehouse.ingest.source import Limits, ReadOptions, Source
 from lakehouse.ingest.spool import Upload, new_file, spool_limits
 from lakehouse.ingest.taken import Taken
-from lakehouse.ingest.zips import entries_of, is_zip
+from lakehouse.ingest.zips import entries_of, is_workbook, is_zip
 from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
 from lakehouse.state import Transaction
@@ -362,18 +362,22 @@ class Ingest:
         def new_path() -> Path:
             return stack.enter_context(new_file(self.spool))
 
-        files = []
+        files: list[Upload] = []
         for upload in uploads:
             with naming(upload.label):
-                inside = (
-                    entries_of(upload, new_path, options.format, self.limits)
-                    if is_zip(upload)
-                    else [upload]
-                )
-            files += inside
+                files += self._inside(upload, new_path, options)
         if len(files) > FILES_MAX:
             raise InvalidLoadError(f"there are {len(files)} files; {FILES_MAX} are the most")
         return [self._laid(cursor, each, new_path, options) for each in files]
+
+    def _inside(
+        self, upload: Upload, new_path: Callable[[], Path], options: LoadOptions
+    ) -> Sequence[Upload]:
+        if not is_zip(upload):
+            return [upload]
+        if is_workbook(upload):
+            return [replace(upload, is_workbook=True)]
+        return entries_of(upload, new_path, options.format, self.limits)
 
     def _laid(
         self, cursor: Connection, upload: Upload, new_path: Callable[[], Path], options: LoadOptions
@@ -387,6 +391,8 @@ class Ingest:
                 encoding=options.encoding,
                 limits=self.limits,
             )
+            if file.format != "xlsx" and (options.sheet or options.header_row):
+                raise InvalidLoadError("sheet and header_row are of workbooks (.xlsx)")
             file = converted(
                 cursor,
                 file,
@@ -394,6 +400,8 @@ class Ingest:
                 limits=self.limits,
                 element_max_bytes=self.config.line_max_bytes,
                 taster=self._taster,
+                sheet=options.sheet,
+                header_row=options.header_row,
             )
         return Laid(file, new_path(), upload.label)
 

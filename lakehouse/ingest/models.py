@@ -16,7 +16,9 @@ FILES_MAX = 100
 MERGES: tuple[Literal["upsert", "delete"], ...] = ("upsert", "delete")
 """Modes that go by a key."""
 OnError: TypeAlias = Literal["fail", "reject", "string"]
-Format: TypeAlias = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro"]
+Format: TypeAlias = Literal[
+    "csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"
+]
 Unit: TypeAlias = Literal["line", "element"]
 """What rows are counted in, from 1: lines of a text, elements of a JSON array."""
 
@@ -73,6 +75,14 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
             "id:8,city:20,amount:10",
         ),
     ] = []
+    sheet: Annotated[
+        str | None,
+        said("Of a workbook: the name of the sheet, or its number; the first one without.", "2026"),
+    ] = None
+    header_row: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] | None,
+        said("Of a workbook: the row of the names; the first that is not empty without.", "3"),
+    ] = None
     encoding: Annotated[
         str | None, said("Of a text file, instead of what is detected.", "latin-1")
     ] = None

@@ -165,7 +165,8 @@ class IngestController(Controller):
     ) -> Response[bytes]:
         """Load a file into a table.
 
-        It is CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd.
+        It is CSV, TSV, NDJSON, JSON, Parquet, Arrow IPC, ORC or Avro, plain, gzip or zstd, or a
+        workbook of Excel.
 
         The body is multipart with one file or several, or the file itself, or a zip of files: all
         of them are one load. `name` is the table; `mode` is create, append or overwrite (left out:
@@ -366,6 +367,8 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
     values |= flags
     for name in LISTS & values.keys():
         values[name] = split_outside(values[name])
+    if "header_row" in values:
+        values["header_row"] = read_number(values["header_row"])
     if "date_format" in values:
         check_date_format(values["date_format"])
     if "types" in values:
@@ -381,6 +384,12 @@ def read_flag(values: dict[str, Any], name: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidLoadError(f"{name} is true or false")
     return bool(text == "true")
+
+
+def read_number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidLoadError("header_row is the number of a row, from 1")
+    return int(text)
 
 
 def check_date_format(text: str) -> None:

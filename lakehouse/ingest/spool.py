@@ -38,6 +38,8 @@ class Upload:
     """Line feeds before the first byte that was sent: `ndjson.py` writes there."""
     label: str | None = None
     """What errors call it, where it is one of several."""
+    is_workbook: bool = False
+    """Whether it is a zip of a workbook's parts."""
 
 
 @dataclass(frozen=True, slots=True)

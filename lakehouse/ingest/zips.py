@@ -36,8 +36,9 @@ DAMAGE = (
     *(ValueError, OverflowError, RuntimeError),  # of zipfile, by what the archive says of itself
 )
 IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
-WORKBOOKS = {
-    "[Content_Types].xml": "an Excel workbook (export its sheet as CSV)",
+WORKBOOK = {"[Content_Types].xml", "xl/workbook.xml"}
+OTHERS = {
+    "[Content_Types].xml": "an Office document, and no workbook of Excel 2007 or later",
     "content.xml": "an OpenDocument file (export its sheet as CSV)",
 }
 
@@ -54,6 +55,16 @@ class Directory(io.FileIO):
 
 def is_zip(upload: Upload) -> bool:
     return head_of(upload.path, 4, upload.room_bytes) in ZIP_MAGICS
+
+
+def is_workbook(upload: Upload) -> bool:
+    """Whether a zip is a workbook of Excel, which is read whole; by the names of its entries."""
+    with Directory(upload.path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return set(archive.namelist()) >= WORKBOOK
+        except (*DAMAGE, OSError):
+            return False  # `entries_of` says what is wrong with it
 
 
 def entries_of(
@@ -88,7 +99,7 @@ def is_wanted(entry: zipfile.ZipInfo) -> bool:
 
 
 def check(entries: list[zipfile.ZipInfo], names: list[str]) -> None:
-    for mark, what in WORKBOOKS.items():
+    for mark, what in OTHERS.items():
         if mark in names:
             raise UnknownFormatError(f"the file is {what}")
     if not entries:
@@ -120,7 +131,7 @@ def unpacked(
         with naming(entry.filename), archive.open(entry) as source:
             head = source.read(HEAD_BYTES)
             if head.startswith(ZIP_MAGICS):
-                raise InvalidFileError("it is a zip in a zip, or a workbook")
+                raise InvalidFileError("it is a zip in a zip, or a workbook: send that by itself")
             path, room = new_path(), room_for(head, declared, named)
             target = SpoolFile(path, limits.after(written), room)
             try:

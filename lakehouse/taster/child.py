@@ -9,8 +9,11 @@ import io
 import json
 import re
 import resource
+import runpy
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,7 +80,7 @@ def outcome(asked: dict[str, Any], memory_max_bytes: int) -> str:
         return NO_MEMORY
     except RefusedError as error:
         return f"{REFUSED}: {error}"[:500]
-    except (duckdb.Error, pa.ArrowException, ValueError, OSError) as error:
+    except (duckdb.Error, pa.ArrowException, ValueError, OSError, zipfile.BadZipFile) as error:
         return what_failed(error)
     finally:
         write_at_most(0)
@@ -131,14 +134,26 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def convert(path: str, target: str, format: str, max_bytes: int, memory_max_bytes: int) -> None:
+def convert(
+    path: str,
+    target: str,
+    format: str,
+    max_bytes: int,
+    memory_max_bytes: int,
+    sheet: str | None = None,
+    header_row: int | None = None,
+) -> None:
     if format == "avro":
         write_avro(path, target, memory_max_bytes)
-    else:
-        with pa.OSFile(path, "rb") as file:
-            schema, batches = orc(file) if format == "orc" else arrow(file)
-            most = max(RATIO_APPLIES_FROM_BYTES, Path(path).stat().st_size * RATIO_MAX)
-            write_batches(schema, batches, target, min(max_bytes, most))
+        return
+    most = max(RATIO_APPLIES_FROM_BYTES, Path(path).stat().st_size * RATIO_MAX)
+    if format == "xlsx":
+        schema, batches = workbooks()["read"](path, sheet, header_row, most, RefusedError)
+        write_batches(schema, batches, target, min(max_bytes, most))
+        return
+    with pa.OSFile(path, "rb") as file:
+        schema, batches = orc(file) if format == "orc" else arrow(file)
+        write_batches(schema, batches, target, min(max_bytes, most))
 
 
 def arrow(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -150,6 +165,12 @@ def arrow(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
     stream = pa.ipc.open_stream(file)
     return stream.schema, iter(stream)
+
+
+@cache
+def workbooks() -> dict[str, Any]:
+    """Return what reads workbooks: of all files, these alone need it."""
+    return runpy.run_path(str(Path(__file__).with_name("workbook.py")))
 
 
 def orc(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

@@ -152,19 +152,21 @@ class Taster:
         format_: str,
         max_bytes: int,
         interruptible: Interruptible = never,
+        **how: str | int | None,
     ) -> None:
         """Write what a file of another format holds as Parquet, in a child process.
 
         Args:
             target: a new file, of at most `max_bytes`.
-            format_: `arrow`, `orc` or `avro`.
+            format_: `arrow`, `orc`, `avro` or `xlsx`.
+            how: `sheet` and `header_row` of a workbook.
 
         Raises:
             As `taste`.
             RefusedFileError: the file is sound, and Parquet cannot hold what it does.
             FileSizeError, DiskFullError: there is no room for it.
         """
-        asked = {"target": str(target), "format": format_, "max_bytes": max_bytes}
+        asked = {"target": str(target), "format": format_, "max_bytes": max_bytes, **how}
         said = self._ask({"path": str(path), **asked}, path, interruptible)
         if said == TOO_LARGE:
             raise FileSizeError(max_bytes)
@@ -190,6 +192,8 @@ class Taster:
             log.warning("a process that read a file ended: %s", code)
             if code == -signal.SIGXCPU:
                 raise FileTimeError(time_max_s)
+            if code == -signal.SIGABRT and what.get("format") == "xlsx":
+                raise FileMemoryError(self.memory_max_bytes)  # so its reader ends without memory
             raise PoisonedFileError
         self._give_back(child)
         if said == NO_MEMORY:

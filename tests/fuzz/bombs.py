@@ -26,6 +26,7 @@ from tests.fuzz.parquet import (
     with_footer,
 )
 from tests.fuzz.thrift import Record
+from tests.workbooks import CORNERS, workbook
 
 MIB = 1024 * 1024
 FILE_ROWS = 3
@@ -61,6 +62,8 @@ def packed() -> list[Case]:
             archive.writestr(zipfile.ZipInfo(f"{number}.csv"), b"")
     return [
         Case("bomb-zip-lines", "bomb", "file.zip", full.getvalue(), {}),
+        Case("bomb-xlsx-corners", "bomb", "file.xlsx", workbook({"S": CORNERS}), {}),
+        Case("bomb-xlsx-zeros", "bomb", "file.xlsx", workbook({"S": b"0" * (256 * MIB)}), {}),
         Case("bomb-zip-files", "bomb", "file.zip", many.getvalue(), {}),
         Case("bomb-gzip-line", "bomb", "file.csv.gz", zeros, {}),
         Case("bomb-gzip-rows", "bomb", "file.csv.gz", lines, {}),

@@ -21,12 +21,28 @@ from tests.fuzz.seeds import (
     ndjson_seeds,
     orc_seeds,
     parquet_seeds,
+    sheet_seeds,
+    xlsx_seeds,
 )
+from tests.workbooks import workbook
 
 ZIPPED = ("csv", "tsv", "ndjson", "json", "parquet", "arrow")
 CORPUS = Path(__file__).parent / "corpus"
-FORMATS = ("csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "gzip", "zstd", "zip")
-BINARY = {"arrow": arrow_seeds, "orc": orc_seeds, "avro": avro_seeds}
+FORMATS = (
+    "csv",
+    "tsv",
+    "ndjson",
+    "json",
+    "parquet",
+    "arrow",
+    "orc",
+    "avro",
+    "xlsx",
+    "gzip",
+    "zstd",
+    "zip",
+)
+BINARY = {"arrow": arrow_seeds, "orc": orc_seeds, "avro": avro_seeds, "xlsx": xlsx_seeds}
 ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 INTO = "into"
 """Not sent: which of `tables()` the file goes into, instead of a new one."""
@@ -101,6 +117,9 @@ def seeds_of(format_: str) -> tuple[bytes, ...]:
 def broken(chance: random.Random, format_: str, body: bytes) -> bytes:
     if chance.random() < 0.05:
         return splice(chance, body, chance.choice(seeds_of(format_)))
+    if format_ == "xlsx" and chance.random() < 0.8:  # else what breaks is the zip around it
+        ways = JSON if chance.random() < 0.3 else BYTES
+        return workbook({"S": several(chance, chance.choice(sheet_seeds()), ways)})
     if format_ in BINARY:
         return several(chance, body, BYTES)
     if format_ != "parquet":

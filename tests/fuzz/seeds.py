@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lakehouse.database import extension_file
 from tests.avro import container, logical, text
 from tests.fuzz.thrift import zigzag
+from tests.workbooks import sheet_xml, workbook
 
 ROWS = 60
 from_runs: Any = pa.RunEndEncodedArray.from_arrays
@@ -265,3 +266,22 @@ def avro_seeds() -> tuple[bytes, ...]:
         for n in range(ROWS)
     ]
     return nested, container(fields, records), container(fields, records, "deflate")
+
+
+@cache
+def sheet_seeds() -> tuple[bytes, ...]:
+    """Return the XML of sheets."""
+    at = MOMENT.replace(tzinfo=None)
+    typed: list[list[Any]] = [["id", "city", "score", "at", "day", "ok"]]
+    typed += [[n, WORDS[n % 8], n / 7, at, at.date(), n % 2 == 0] for n in range(ROWS)]
+    mixed: list[list[Any]] = [[None, "name", "long"], [None, None, None]]
+    mixed += [[None, n if n % 2 else "x", timedelta(hours=n)] for n in range(ROWS)]
+    wide: list[list[Any]] = [[f"c{n}" for n in range(200)], [None] * 150 + [1] * 50]
+    return tuple(
+        sheet_xml(dict(enumerate(each, start=1))).encode() for each in (typed, mixed, wide)
+    )
+
+
+@cache
+def xlsx_seeds() -> tuple[bytes, ...]:
+    return tuple(workbook({"S": each, "T": [["id"], [1]]}) for each in sheet_seeds())

@@ -203,7 +203,7 @@ def damaged() -> bytes:
         (zipped(*((f"{n}.csv", ONE) for n in range(101))), 400, "100 are the most"),
         (zipped(("a.csv", b"a\n" + b"1\n" * 2**26)), 413, "grows more than 200 times"),
         (zipped(("a.pdf", b"%PDF-1.7")), 415, "a.pdf: the file is a PDF"),
-        (zipped(("[Content_Types].xml", b"x"), ("xl/workbook.xml", b"x")), 415, "export its sheet"),
+        (zipped(("[Content_Types].xml", b"x"), ("ppt/slide.xml", b"x")), 415, "an Office document"),
         (zipped(("a.csv", ONE), ("b.csv", b"")), 400, "b.csv: the file is empty"),
         (lying_directory(), 400, "damaged or cut off"),
     ],
