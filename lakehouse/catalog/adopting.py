@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lakehouse.auth import EVERYTHING, check_may
+from lakehouse.catalog.adopted_files import NOT_ALL_KNOWN, remember, remembered
 from lakehouse.catalog.errors import (
     NotAdoptableError,
     NothingToAdoptError,
@@ -22,7 +23,7 @@ from lakehouse.catalog.foreign import Foreign, read_foreign
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import ADOPTED, schema_of
+from lakehouse.catalog.metadata import ADOPTED, current_snapshot_id, schema_of
 from lakehouse.catalog.models import Adopt, Column, Table, TableName
 from lakehouse.catalog.parquet import ParquetFooter, read_footer
 from lakehouse.catalog.places import (
@@ -100,7 +101,9 @@ class Adopting:
             if request.metadata is not None:
                 return self._adopt_table(name, request.metadata, idempotency)
             files = request.files if request.prefix is None else self._below(request.prefix)
-            return self._adopt_files(name, list(dict.fromkeys(files)), idempotency)
+            return self._adopt_files(
+                name, list(dict.fromkeys(files)), idempotency, prefix=request.prefix
+            )
 
     # Parquet.
 
@@ -123,7 +126,12 @@ class Adopting:
         return sorted(found)
 
     def _adopt_files(
-        self, name: TableName, keys: Sequence[str], idempotency: Idempotency[Table] | None
+        self,
+        name: TableName,
+        keys: Sequence[str],
+        idempotency: Idempotency[Table] | None,
+        *,
+        prefix: str | None,
     ) -> Table:
         places = self._state.read(self._places)
         for key in keys:
@@ -133,7 +141,13 @@ class Adopting:
             check_no_partition_folder(key)
         table = self._tables.find(name)
         there = self._files_of(table) if table else set()
-        found = [self._read(key) for key in keys if self._store.uri(key) not in there]
+        if NOT_ALL_KNOWN in there and prefix is not None:
+            raise NotAdoptableError(
+                prefix,
+                f"which of its files {name} had before is not known since the catalog was rebuilt "
+                "without its copy, and rows deleted from one would be back; name the new `files`",
+            )
+        found = [self._read(key) for key in keys if key not in there]
         fields = schema_of(table.metadata)["fields"] if table else []
         columns = agreed_columns(name, to_columns(fields), found)
         expected = fields or make_fields(columns)[0]
@@ -170,6 +184,10 @@ class Adopting:
             for each in found:
                 if self._store.size(each.key) != each.size_bytes:
                     raise NotAdoptableError(each.key, "it was changed meanwhile")
+            snapshot_id = current_snapshot_id(now.metadata)
+            assert snapshot_id is not None, "it was just made"
+            keys = [each.key for each in found]
+            remember(tx, now.metadata["table-uuid"], snapshot_id, keys)
             answer[:] = [table_model(now, self._store)]
             self._keys.record(tx, idempotency, answer[0])
 
@@ -181,15 +199,16 @@ class Adopting:
         return answer[0]
 
     def _files_of(self, table: LoadedTable) -> set[str]:
-        """Return the files that the table has, or had before a change took rows out of them.
+        """Return the keys of the files that the table has, or had before a change of their rows.
 
         Adopted again, those would bring deleted rows back, and updated ones as they were.
         """
+        known = self._state.read(lambda tx: remembered(tx, table.metadata))
         by_id = {each["snapshot-id"]: each for each in table.metadata["snapshots"]}
         current = table.metadata.get("current-snapshot-id")
         with naming_damage(table.name):
-            return {
-                each.location
+            return known | {
+                self._store.key(each.location)
                 for snapshot in ancestors(by_id, current)
                 for each in self._manifests.live_files(
                     self._manifests.read_list(snapshot["manifest-list"])

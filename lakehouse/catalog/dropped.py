@@ -236,6 +236,7 @@ class DroppedTables:
             tx.execute("DELETE FROM registered_object WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM expired_snapshot WHERE table_uuid = ?", (table_uuid,))
             tx.execute("DELETE FROM loaded_object WHERE table_uuid = ?", (table_uuid,))
+            tx.execute("DELETE FROM adopted_file WHERE table_uuid = ?", (table_uuid,))
             seal(tx)
             return self._own_folder(tx, dropped_of(row))
 

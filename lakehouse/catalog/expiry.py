@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lakehouse.catalog.adopted_files import forget, strays
 from lakehouse.catalog.errors import TableNotFoundError
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json
@@ -78,6 +79,7 @@ class Expiry:
         """
         asked = frozenset(snapshot_ids)
         gone: list[Json] = []
+        rolled_back: set[int] = set()
 
         def build(now: LoadedTable | None) -> Draft:
             if now is None:
@@ -90,11 +92,14 @@ class Expiry:
                 each for each in now.metadata["snapshots"] if each["snapshot-id"] in asked - named
             ]
             ids = [each["snapshot-id"] for each in gone]
+            rolled_back.clear()
+            rolled_back.update(strays(now.metadata).intersection(ids))
             leave = [{"action": "remove-snapshot-ref", "ref-name": each} for each in leaving]
             return Draft([*leave, {"action": "remove-snapshots", "snapshot-ids": ids}])
 
         def note(tx: Transaction, tables: list[LoadedTable]) -> None:
             table_uuid = tables[0].metadata["table-uuid"]
+            forget(tx, table_uuid, rolled_back)
             tx.executemany(
                 "INSERT INTO expired_snapshot (table_uuid, snapshot_id, manifest_list, expired_at)"
                 " VALUES (?, ?, ?, ?) ON CONFLICT (table_uuid, snapshot_id) DO UPDATE SET"

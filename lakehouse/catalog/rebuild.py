@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from lakehouse.catalog.adopted_files import NOT_ALL_KNOWN, remember
 from lakehouse.catalog.chains import Fork, MetadataFile, follow, metadata_file, time
 from lakehouse.catalog.dropped import OURS_DEPTH
 from lakehouse.catalog.errors import InvalidNameError
@@ -229,6 +230,12 @@ class Rebuild:
             if plan.table and plan.action in ("forward", "add")
             for key in sorted(self._objects(plan.table))
         ]
+        adopted = [
+            (plan.table.metadata["table-uuid"], snapshot_id, keys)
+            for plan in self._tables
+            if plan.table and plan.action in ("forward", "add")
+            for snapshot_id, keys in self._adopted(plan, plan.table).items()
+        ]
 
         def work(tx: Transaction) -> None:
             tx.execute("DELETE FROM lease")
@@ -240,6 +247,8 @@ class Rebuild:
             for plan in changed:
                 assert plan.table
                 insert(tx, plan.name, plan.table.location)
+            for table_uuid, snapshot_id, keys in adopted:
+                remember(tx, table_uuid, snapshot_id, keys)
             for values in registered:
                 tx.execute(
                     "INSERT INTO registered_object (object_key, table_uuid, dataset)"
@@ -276,6 +285,27 @@ class Rebuild:
                 if key := object_key(self._store.key(file.location)):
                     keys.add(key)
         return keys
+
+    def _adopted(self, plan: Plan, table: LoadedTable) -> dict[int, set[str]]:
+        """Return the files of others that each snapshot of a table reads.
+
+        The copy of the catalog remembers those of older snapshots too; a table that is not in it
+        may have had some.
+        """
+        snapshots = table.metadata["snapshots"]
+        own, found = f"{table.metadata['location']}/", dict[int, set[str]]()
+        for snapshot in snapshots:
+            if damage_of(table, snapshot, self._manifests, self._store):
+                continue
+            files = self._manifests.live_files(self._manifests.read_list(snapshot["manifest-list"]))
+            keys = {self._store.key(f.location) for f in files if not f.location.startswith(own)}
+            if keys := {key for key in keys if not object_key(key)}:
+                found[snapshot["snapshot-id"]] = keys
+        ids = {each["snapshot-id"] for each in snapshots}
+        has_older = any(each.get("parent-snapshot-id") not in {None, *ids} for each in snapshots)
+        if plan.action == "add" and has_older:
+            found.setdefault(0, set()).add(NOT_ALL_KNOWN)
+        return found
 
 
 def known(tx: Transaction) -> Known:

@@ -218,6 +218,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX schedule_run_schedule_id ON schedule_run (schedule_id, run_id)",
     ),
+    (
+        # The files of others that a table took in, and the snapshot that did: longer than that is
+        # kept, so that rows deleted from such a file do not come back with its folder.
+        """
+        CREATE TABLE adopted_file (
+            table_uuid TEXT NOT NULL,
+            file_key TEXT NOT NULL,
+            snapshot_id INTEGER NOT NULL,
+            PRIMARY KEY (table_uuid, file_key, snapshot_id)
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

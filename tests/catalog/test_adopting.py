@@ -100,6 +100,48 @@ def test_rows_that_were_taken_out_do_not_come_back_with_their_folder(lake: Lake)
     assert lake.rows("people") == [(2, "b"), (3, "z"), (4, "d")]
 
 
+def forget_past(lake: Lake, table: str) -> None:
+    """Expire every snapshot but the current one, and delete what only those reach."""
+    past = lake.snapshot_ids(table) - {lake.metadata(table)["current-snapshot-id"]}
+    assert lake.catalog.expiry.expire(main(table), past) == len(past) > 0
+    lake.catalog.expiry.delete(main(table))
+
+
+def test_rows_that_were_taken_out_stay_out_when_no_snapshot_knows_them_any_more(
+    lake: Lake,
+) -> None:
+    for number in (1, 2, 3):
+        copy(lake, f"landing/{number}.parquet", f"SELECT {number}::BIGINT AS id, 'a' AS name")
+    adopt(lake, "people", "landing/1.parquet", "landing/2.parquet")
+    lake.catalog.rows.delete(lake.cursor, main("people"), "id = 1")
+    forget_past(lake, "people")
+    lake.catalog = lake.reopened()
+
+    for _ in range(2):
+        adopt(lake, "people", prefix="landing")
+    adopt(lake, "people", "landing/1.parquet")
+    assert lake.rows("people") == [(2, "a"), (3, "a")]
+
+    lake.catalog.drop(main("people"))
+    adopt(lake, "people", prefix="landing")  # another table, which never had them
+    assert lake.rows("people") == [(1, "a"), (2, "a"), (3, "a")]
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_an_adoption_that_was_rolled_back_can_be_made_again(lake: Lake, expires: bool) -> None:
+    copy(lake, "landing/1.parquet", "SELECT 1::BIGINT AS id, 'a' AS name")
+    adopt(lake, "people", prefix="landing")
+    before = lake.metadata("people")["current-snapshot-id"]
+    copy(lake, "landing/2.parquet", "SELECT 2::BIGINT AS id, 'b' AS name")
+    adopt(lake, "people", prefix="landing")
+    lake.catalog.refs.rollback(main("people"), before)
+    if expires:
+        forget_past(lake, "people")
+    assert lake.rows("people") == [(1, "a")]
+    adopt(lake, "people", prefix="landing")
+    assert lake.rows("people") == [(1, "a"), (2, "b")]
+
+
 def test_a_folder_is_adopted_again_for_what_is_new_in_it(lake: Lake) -> None:
     put(lake, "landing/2026/a.parquet")
     put(lake, "landing/2026/_temporary/x.parquet")

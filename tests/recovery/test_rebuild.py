@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
 from lakehouse.catalog import RebuildReport
+from lakehouse.catalog.errors import NotAdoptableError
 from lakehouse.catalog.metadata import with_log_entry
 from lakehouse.catalog.models import Adopt
 from lakehouse.database import Database
@@ -82,6 +84,43 @@ def test_pointers_move_forward_over_what_was_committed_after_the_copy(
         assert lake.rows("still") == [(0, "x")]
         assert lake.rows("néw [1]") == [(7, "x")]
         add(lake, "busy", 4)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_deleted_rows_do_not_come_back_with_their_folder(
+    tmp_path: Path, database: Database, copied: bool
+) -> None:
+    def land(lake: Lake, number: int) -> str:
+        with lake.store.writing(f"landing/{number}.parquet") as file:
+            rows = pa.table({"id": pa.array([number], pa.int64()), "name": ["x"]})
+            pq.write_table(rows, file)
+        return f"landing/{number}.parquet"
+
+    again = Adopt(prefix="landing")
+    with open_lake(tmp_path, database) as lake:
+        land(lake, 1), land(lake, 2)
+        lake.catalog.adopting.adopt(main("people"), again)
+        lake.catalog.rows.delete(lake.cursor, main("people"), "id = 1")
+        past = lake.snapshot_ids("people") - {lake.metadata("people")["current-snapshot-id"]}
+        lake.catalog.expiry.expire(main("people"), past)
+        lake.catalog.expiry.delete(main("people"))
+        if copied:
+            copy(lake)
+        land(lake, 3)
+        lake.catalog.adopting.adopt(main("people"), again)
+    forget_catalog(tmp_path)
+
+    rebuild(tmp_path, apply=True)
+
+    with open_lake(tmp_path, database) as lake:
+        new = land(lake, 4)
+        if copied:
+            lake.catalog.adopting.adopt(main("people"), again)
+        else:
+            with pytest.raises(NotAdoptableError, match="rebuilt without its copy"):
+                lake.catalog.adopting.adopt(main("people"), again)
+            lake.catalog.adopting.adopt(main("people"), Adopt([new]))
+        assert [row[0] for row in lake.rows("people")] == [2, 3, 4]
 
 
 def test_without_a_copy_every_table_comes_from_its_files(
