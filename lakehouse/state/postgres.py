@@ -59,6 +59,10 @@ BEGIN_WRITE = "BEGIN; SELECT pg_advisory_xact_lock(3110, hashtext(current_schema
 was committed meanwhile."""
 LEASE = "SELECT token FROM lease WHERE name = 'writer'"
 STEPS = "lakehouse_step"
+NUMBERED = (
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+    " AND table_name = ? AND is_identity = 'YES'"
+)
 PASSING = re.compile("starting up|shutting down|recovery|too many|remaining connection slots")
 """Why a server refuses a connection now, and not another time."""
 # From SQLite's words to PostgreSQL's. Text is ordered and folded by bytes, as SQLite does.
@@ -419,11 +423,11 @@ def insert_all(
     rows = source.execute(f"SELECT {', '.join(columns)} FROM {name}")
     while some := rows.fetchmany(COPIED_AT_ONCE):
         tx.executemany(insert, some)
-    for key in set(columns) & {"audit_id", "run_id"}:
-        if key == columns[0]:  # numbered by the database: it goes on after the last
-            tx.execute(
-                f"SELECT setval(pg_get_serial_sequence('{name}', '{key}'), max({key})) FROM {name}"
-            )
+    # Those that the database numbers itself go on after the last.
+    for (key,) in tx.execute(NUMBERED, (name,)).fetchall():
+        tx.execute(
+            f"SELECT setval(pg_get_serial_sequence('{name}', '{key}'), max({key})) FROM {name}"
+        )
 
 
 def places(columns: Sequence[str]) -> str:

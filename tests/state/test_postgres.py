@@ -273,6 +273,10 @@ def test_a_catalog_file_is_moved_once_and_numbers_go_on(
         " size_bytes, started_at, duration_s) VALUES ('u', 't', 'sweep', 'done', 1, 1, 1, 1)"
         " RETURNING run_id"
     )
+    schedule = (
+        "INSERT INTO schedule (name, asked, caller, created_at, paused, next_at)"
+        " VALUES (?, '{}', 'c', 1, 0, 1) RETURNING schedule_id"
+    )
     with DataDirectory.open(data) as directory, SqliteState.open(directory.catalog_file) as before:
         for key in ("a", "b"):
             before.write(add(key))
@@ -282,6 +286,7 @@ def test_a_catalog_file_is_moved_once_and_numbers_go_on(
         before.write(lambda tx: tx.execute(insert))
         for _ in range(3):
             before.write(lambda tx: tx.execute(run).fetchone())
+        before.write(lambda tx: tx.execute(schedule, ("first",)).fetchone())
     not_moved = pytest.raises(CatalogNotMovedError, match="catalog move")
     with DataDirectory.open(data, has_catalog=False) as directory, not_moved:
         open_state(directory, config).__enter__()
@@ -294,6 +299,7 @@ def test_a_catalog_file_is_moved_once_and_numbers_go_on(
         assert isinstance(state, PostgresState)
         assert keys(state) == ["a", "b"]
         assert state.write(lambda tx: tx.execute(run).fetchone()) == (4,)
+        assert state.write(lambda tx: tx.execute(schedule, ("second",)).fetchone()) == (2,)
     (kept,) = data.glob("catalog.db.moved-*")
     kept.rename(data / "catalog.db")
     with pytest.raises(CatalogNotEmptyError):
