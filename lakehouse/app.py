@@ -34,7 +34,7 @@ from lakehouse.auth import (
 )
 from lakehouse.auth.addresses import networks
 from lakehouse.auth.routes import TokensController
-from lakehouse.catalog import Catalog, TableName, check_root, folded
+from lakehouse.catalog import Catalog, TableName, check_root, folded, parse_table_name
 from lakehouse.catalog.adopting_routes import AdoptingController
 from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
 from lakehouse.catalog.past_routes import PastController
@@ -67,7 +67,7 @@ from lakehouse.query.routes import QueriesController, SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
-from lakehouse.schedules import Schedules, Work, runs_table
+from lakehouse.schedules import Schedules, Work, forget_runs, runs_table
 from lakehouse.schedules.routes import SchedulesController
 from lakehouse.state import (
     CatalogLostError,
@@ -294,8 +294,13 @@ def chores_of(
 
 
 def forget(jobs: Jobs, state: State, store: Store, spool: Path, table: TableName) -> None:
-    """Leave no byte of what jobs said of a table in the catalog, nor in its copy."""
+    """Leave no byte of what jobs and runs said of a table in the catalog, nor in its copy."""
+
+    def is_about(name: str) -> bool:
+        return folded(str(parse_table_name(name))) == folded(str(table))
+
     jobs.forget(lambda subject: folded(subject) == folded(str(table)))
+    forget_runs(state, is_about)
     state.merge_log()
     copy_catalog(state, store, spool)
 

@@ -11,7 +11,8 @@ from lakehouse.catalog import Catalog, TableState, check_may_write, check_table_
 from lakehouse.errors import NotFoundError
 from lakehouse.ingest.errors import InvalidLoadError, UploadTooLargeError
 from lakehouse.ingest.formats import Named, room_for
-from lakehouse.ingest.ingest import Ingest, chosen_mode
+from lakehouse.ingest.ingest import Ingest
+from lakehouse.ingest.loading import chosen_mode
 from lakehouse.ingest.models import CONTENT, FILES_MAX, DryRun, LoadOptions
 from lakehouse.ingest.several import naming
 from lakehouse.ingest.sources import SourceObject, Sources

@@ -1,6 +1,6 @@
 """Schedules and runs in `catalog.db`. Everything here blocks and belongs on a worker thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ SCHEDULES_MAX = 500
 KEPT_RUNS = 500
 """Of each schedule, the newest."""
 COLUMNS = "schedule_id, name, asked, caller, token_id, created_at, paused, reason, next_at"
+FORGOTTEN = "rows of the table were erased, and what this said with them"
 RUN_COLUMNS = (
     "run_id, schedule_run.schedule_id, begun_by, outcome, due_at, started_at, ended_at, job_id,"
     " row_count, detail"
@@ -212,6 +213,25 @@ class Ledger:
             " ON schedule.schedule_id = schedule_run.schedule_id ORDER BY run_id"
         )
         return self._state.read(lambda tx: tx.execute(sql).fetchall())
+
+
+def forget_runs(state: State, is_about: Callable[[str], bool]) -> int:
+    """Forget why runs into such a table failed, which may quote its rows; return how many. Blocks.
+
+    Args:
+        is_about: told the table as a schedule names it.
+    """
+
+    def work(tx: Transaction) -> int:
+        asked = tx.execute("SELECT schedule_id, asked FROM schedule").fetchall()
+        tables = [
+            (key, msgspec.json.decode(text, type=ScheduleCreate).table) for key, text in asked
+        ]
+        told = "UPDATE schedule_run SET detail = ? WHERE schedule_id = ? AND detail IS NOT NULL"
+        ids = [key for key, table in tables if is_about(table)]
+        return sum(tx.execute(told, (FORGOTTEN, key)).rowcount for key in ids)
+
+    return state.write(work, notable=False)
 
 
 def mode_of(asked: ScheduleCreate) -> ScheduleMode:

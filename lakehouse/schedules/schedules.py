@@ -26,6 +26,7 @@ from lakehouse.auth import (
     check_may,
     may,
 )
+from lakehouse.catalog import parse_table_name
 from lakehouse.errors import LakehouseError
 from lakehouse.jobs import Job, JobHandle, Jobs, JobsStoppingError, JobState
 from lakehouse.lanes import on_thread
@@ -206,7 +207,9 @@ class Schedules:
             who = self._caller_of(kept)
             with acting(who), tracing():
                 work = partial(self._do, kept, run, who)
-                job = await self._jobs.start(KIND, work, subject=kept.name)
+                job = await self._jobs.start(
+                    KIND, work, subject=str(parse_table_name(kept.asked.table))
+                )
         except JobsStoppingError:
             self._running.pop(kept.id, None)
             raise  # its row says that it runs, so the next start begins it
@@ -214,9 +217,8 @@ class Schedules:
             self._running.pop(kept.id, None)
             await self._refused(kept, run, error)
             raise
-        run = msgspec.structs.replace(run, job_id=job.id)
-        if kept.id in self._running:  # it may have ended already
-            self._running[kept.id] = run
+        # Nothing was awaited since the job was begun, so it has not ended yet.
+        self._running[kept.id] = msgspec.structs.replace(run, job_id=job.id)
         await on_thread(partial(self._ledger.is_job, run.run_id, job.id))
         return job
 
@@ -274,16 +276,14 @@ class Schedules:
 
     def _job_ended(self, job: Job) -> None:
         """Take note of how a run ended. On the loop."""
-        if job.kind != KIND:
-            return
         for schedule_id, run in list(self._running.items()):
-            if run.job_id in (None, job.id) and run.schedule == job.subject:
+            if run.job_id == job.id:
                 del self._running[schedule_id]
                 rows = self._rows.pop(run.run_id, 0)
                 if (outcome := OUTCOMES.get(job.state)) is None:
                     return  # interrupted: the next start sees that it did not end, and begins it
                 detail = (job.error or {}).get("detail")
-                ended = {"outcome": outcome, "ended_at": self._now(), "job_id": job.id}
+                ended = {"outcome": outcome, "ended_at": self._now()}
                 done = msgspec.structs.replace(run, **ended, row_count=rows, detail=detail)
                 task = asyncio.create_task(self._end(done))
                 self._tasks.add(task)

@@ -108,7 +108,7 @@ def test_a_source_is_loaded_each_time_and_each_object_once(lake: Served) -> None
     assert [each["row_count"] for each in (first, second, third)] == [1, 1, 0]
     assert {each["trigger"] for each in (first, second, third)} == {"asked"}
     job = lake.send("GET", f"/v1/jobs/{second['job_id']}").json()
-    assert (job["state"], job["subject"]) == ("succeeded", "arrivals")
+    assert (job["state"], job["subject"]) == ("succeeded", "main.arrivals")
 
 
 def test_a_run_takes_all_of_a_source_however_much_there_is(lake: Served) -> None:
@@ -207,6 +207,22 @@ def test_a_run_that_fails_says_why_and_the_next_one_comes(lake: Served) -> None:
     assert first["outcome"] == "failed"
     assert "not_there" in first["detail"]
     assert second["outcome"] == "done"
+
+
+def test_an_erasure_forgets_what_runs_quoted(lake: Served) -> None:
+    lake.ingest("quoted", "id,name\n1,Ada\n")
+    put(lake, "bad/a.csv", "id,name\nAgnes-Secret,Bo\n")
+    created(lake, "quoting", table="quoted", source="object:bad/")
+    failed = run(lake, "quoting")
+    assert "Agnes-Secret" in failed["detail"]
+
+    erased = {"where": "id = 1", "erase": True}
+    assert lake.send("POST", "/v1/tables/quoted/delete", json=erased).status_code == 200
+
+    assert "Agnes" not in str(runs(lake, "quoting"))
+    assert lake.send("GET", f"/v1/jobs/{failed['job_id']}").status_code == 404
+    for path in (lake.data_dir / "catalog.db", lake.data_dir / "warehouse/_catalog/catalog.db"):
+        assert b"Agnes-Secret" not in path.read_bytes(), path
 
 
 def test_a_paused_schedule_runs_only_when_it_is_asked_to(lake: Served) -> None:

@@ -1,0 +1,107 @@
+"""The rows of schedules, of runs and of what loads took, in both databases."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from lakehouse.ingest.models import LoadOptions
+from lakehouse.ingest.sources import SourceObject
+from lakehouse.ingest.taken import ObjectsTakenError, Taken, content_of, not_taken, request_of
+from lakehouse.schedules import ScheduleCreate, ledger, runs_table
+from lakehouse.schedules.errors import ScheduleExistsError, TooManySchedulesError
+from lakehouse.schedules.ledger import Ledger
+from lakehouse.state import State
+
+ASKED = ScheduleCreate(name="a", cron="* * * * *", table="t", sql="SELECT 1", options={"x": [1]})
+
+
+def named(name: str) -> ScheduleCreate:
+    return msgspec.structs.replace(ASKED, name=name)
+
+
+def test_a_schedule_comes_back_as_it_went_in(state: State) -> None:
+    rows = Ledger(state)
+    made = rows.add(ASKED, "ada", "t1", 100.5)
+    rows.add(named("b"), "local", None, 200.0)
+
+    assert rows.find("a") == made
+    assert [each.name for each in rows.all()] == ["a", "b"]
+    with pytest.raises(ScheduleExistsError):
+        rows.add(ASKED, "bo", "t2", 1.0)
+    rows.pause(made.id, "why")
+    paused = rows.find("a")
+    assert paused is not None
+    assert (paused.paused, paused.reason) == (True, "why")
+    rows.set_next(made.id, 300.0)
+    resumed = rows.find("a")
+    assert resumed is not None
+    assert (resumed.paused, resumed.reason, resumed.next_at) == (False, None, 300.0)
+    rows.delete(made.id)
+    assert rows.find("a") is None
+
+
+def test_runs_are_kept_by_schedule_and_the_oldest_go(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "KEPT_RUNS", 3)
+    rows = Ledger(state)
+    one, two = rows.add(ASKED, "ada", None, 1.0), rows.add(named("b"), "bo", None, 1.0)
+    only = rows.begin(two, "asked", 7.0)
+    runs = [rows.begin(one, "cron", float(n), next_at=n + 60.0) for n in range(5)]
+    ended = msgspec.structs.replace(
+        runs[4], outcome="done", ended_at=datetime.now(UTC), row_count=3, job_id="j"
+    )
+    rows.end(ended)
+
+    assert [each.run_id for each in rows.runs(one, 10)] == [each.run_id for each in runs[:1:-1]]
+    assert [each.run_id for each in rows.runs(one, 1, runs[4].run_id)] == [runs[3].run_id]
+    last = rows.last_runs()
+    assert (last[one.id].outcome, last[one.id].row_count) == ("done", 3)
+    assert last[two.id].run_id == only.run_id
+    found = rows.find("a")
+    assert found is not None
+    assert found.next_at == 64.0
+    assert runs_table(state).column("schedule").to_pylist() == ["b", "a", "a", "a"]
+
+
+def test_runs_that_did_not_end_are_interrupted_once(state: State) -> None:
+    rows = Ledger(state)
+    one = rows.add(ASKED, "ada", None, 1.0)
+    run = rows.begin(one, "cron", 5.0)
+
+    assert [(kept.id, each.run_id) for kept, each in rows.interrupt_unended()] == [
+        (one.id, run.run_id)
+    ]
+    assert rows.interrupt_unended() == []
+    assert rows.runs(one, 1)[0].outcome == "interrupted"
+
+
+def test_there_are_not_too_many(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SCHEDULES_MAX", 1)
+    rows = Ledger(state)
+    rows.add(ASKED, "ada", None, 1.0)
+
+    with pytest.raises(TooManySchedulesError):
+        rows.add(named("b"), "ada", None, 1.0)
+
+
+def taken(*objects: SourceObject, adds: bool = True) -> Taken:
+    options = LoadOptions(name="t")
+    return Taken(objects, request_of("object:x/", options), content_of(objects, options), adds=adds)
+
+
+def test_an_object_is_taken_once_until_it_is_another_one(state: State) -> None:
+    one, two = SourceObject("object:x/1", 5, "e1"), SourceObject("object:x/2", 5, "e1")
+    other = SourceObject("object:x/1", 5, "e2")
+    state.write(lambda tx: taken(one).record(tx, "uuid"))
+
+    assert not_taken(state, "uuid", [one, two, other]) == [two, other]
+    assert not_taken(state, "another", [one]) == [one]
+    with pytest.raises(ObjectsTakenError):
+        state.write(lambda tx: taken(two, one).record(tx, "uuid"))
+    assert not_taken(state, "uuid", [two]) == [two], "nothing of it was stored"
+    state.write(lambda tx: taken(other).record(tx, "uuid"))
+    assert not_taken(state, "uuid", [one, other]) == [one]
+    state.write(lambda tx: taken(two, adds=False).record(tx, "uuid"))
+    assert not_taken(state, "uuid", [one, two, other]) == [one, other]
