@@ -337,10 +337,12 @@ def key_fields(fields: Sequence[Field], key: Sequence[str]) -> list[Field]:
     """Return the fields of a key.
 
     Raises:
-        InvalidKeyError: a column is not there, or cannot be compared for equality.
+        InvalidKeyError: a column is not there, is there twice, or has no exact equality.
     """
     chosen = [known_field(fields, name) for name in key]
-    for field in chosen:
+    for number, field in enumerate(chosen):
+        if field in chosen[:number]:
+            raise InvalidKeyError(field["name"], "the key names it twice")
         if not isinstance(field["type"], str) or field["type"] in NO_KEY_TYPES:
             raise InvalidKeyError(field["name"], "a key is of a type with exact equality")
     return chosen

@@ -190,7 +190,7 @@ def demo(**options: Any) -> None:
     "--evolve",
     is_flag=True,
     help="Add columns that the table lacks, leave null what the file lacks, and widen types where "
-    "Iceberg allows it.",
+    "Iceberg allows it. Not with --mode upsert and delete.",
 )
 @click.option(
     "--types",

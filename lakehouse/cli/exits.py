@@ -45,7 +45,8 @@ NEXT_STEPS = {
     "nothing-to-recover": "--data DIR says which one is meant",
     "table-not-found": "`lakehouse tables` lists what is there",
     "table-exists": "--mode append adds to it, --mode overwrite replaces its rows",
-    "schema-drift": "`lakehouse describe TABLE` shows columns; --evolve brings new ones along",
+    "schema-drift": "`lakehouse describe TABLE` shows columns; --evolve brings new ones along, "
+    "`lakehouse schema` does before an upsert",
     "job-not-found": "`lakehouse jobs list` lists them",
     "too-many-jobs": "`lakehouse jobs list --state queued` shows what waits",
     "statement-timeout": "--timeout asks for more time",

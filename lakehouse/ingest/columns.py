@@ -24,8 +24,7 @@ def matched(file: Sequence[Column], options: ReadOptions) -> tuple[Column, ...]:
     if not options.some_columns:
         found += [f"column {c.name!r} is missing" for key, c in by_name.items() if key not in given]
     if found:
-        advice = "" if options.some_columns else "evolve=true takes the columns as they come"
-        raise SchemaDriftError(options.table_name, found, advice)
+        raise SchemaDriftError(options.table_name, found, options.columns_advice)
     return tuple(by_name[folded(column.name)] for column in file)
 
 

@@ -60,7 +60,9 @@ def drift_of(
     names = dict.fromkeys(row.column for row in rows)
     shown = [f"column {name!r}: {firsts[name].reason}{in_line(firsts[name])}" for name in names]
     advice = "mend the file, or load the good rows alone with on_error=reject"
-    if not options.evolve:
+    if options.key:
+        advice += f", or widen the columns first where they can be (POST /v1/tables/{table}/schema)"
+    elif not options.evolve:
         advice += ", or widen the columns with evolve=true where they can be"
     if options.on_error == "string":
         advice += "; on_error=string widens columns of a new table only"

@@ -406,6 +406,7 @@ class Ingest:
             table_name=str(table.name) if table else "",
             some_columns=options.mode == "delete",
             evolve=options.evolve,
+            by_key=options.mode in MERGES,
             may_be_empty=options.mode is not None and table is not None,
         )
         parts = []

@@ -103,7 +103,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         said(
             "Make the table's columns fit the file: new ones are added, those that the file lacks "
-            "are null, and a value that does not fit widens its column where Iceberg allows it.",
+            "are null, and a value that does not fit widens its column where Iceberg allows it. "
+            "Not with `upsert` and `delete`: change the columns first.",
             "true",
         ),
     ] = False

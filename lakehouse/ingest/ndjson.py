@@ -300,9 +300,10 @@ def check_may_be_null(options: ReadOptions) -> None:
     if options.table is None:
         raise InvalidFileError(f"no {options.unit} has a key, so there are no columns")
     if not options.evolve:
-        advice = "evolve=true takes the columns as they come"
         raise SchemaDriftError(
-            options.table_name, [f"no {options.unit} has one of its columns"], advice
+            options.table_name,
+            [f"no {options.unit} has one of its columns"],
+            options.columns_advice,
         )
 
 

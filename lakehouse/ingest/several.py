@@ -100,7 +100,7 @@ def together(parts: Sequence[Part], options: ReadOptions) -> Several:
             if known.type != column.type:
                 columns[key] = Column(known.name, common_type(known, column, part.label))
     if not options.evolve:
-        check_same(parts, columns)
+        check_same(parts, columns, options)
     types = {column.name: column.type for column in columns.values()}
     typed = [
         Part(part.label, part.source.typed(wanted) if wanted else part.source)
@@ -123,7 +123,8 @@ def common_type(one: Column, other: Column, label: str) -> str:
     return "string"
 
 
-def check_same(parts: Sequence[Part], columns: Mapping[str, Column]) -> None:
+def check_same(parts: Sequence[Part], columns: Mapping[str, Column], options: ReadOptions) -> None:
+    advice = "" if options.by_key else "; evolve=true takes the columns as they come"
     first = {folded(column.name) for column in parts[0].source.columns}
     for part in parts:
         own = {folded(column.name) for column in part.source.columns}
@@ -132,5 +133,5 @@ def check_same(parts: Sequence[Part], columns: Mapping[str, Column]) -> None:
                 has = "has no" if key in first else "has a"
                 raise InvalidFileError(
                     f"{part.label}: it {has} column {columns[key].name!r}, unlike "
-                    f"{parts[0].label}; evolve=true takes the columns as they come"
+                    f"{parts[0].label}{advice}"
                 )

@@ -39,10 +39,21 @@ class ReadOptions:
     """Whether the file may lack columns of the table: it names rows to delete."""
     evolve: bool = False
     """Whether the file may have other columns than the table."""
+    by_key: bool = False
+    """Whether the mode goes by key, which no `evolve` goes with."""
     may_be_empty: bool = False
     """Whether a file without rows means something: the table is there and `mode` was said."""
     unit: Unit = "line"
     """What rows are counted in."""
+
+    @property
+    def columns_advice(self) -> str:
+        """What helps where the file has other columns than the table."""
+        if self.some_columns:
+            return ""
+        if self.by_key:
+            return f"change them first (POST /v1/tables/{self.table_name}/schema), then upsert"
+        return "evolve=true takes the columns as they come"
 
     def infers(self, column: str) -> bool:
         """Whether the type of a column comes from what the file holds, and from nowhere else."""

@@ -380,7 +380,7 @@ def test_bad_lines_for_a_table_that_is_there_are_named_with_the_way_to_load_the_
     assert [(row["line"], row["column"]) for row in rows] == [(3, "id"), (4, "n"), (5, "id")]
     assert problem["context"]["count"] == 3
     assert "on_error=reject" in problem["detail"]
-    assert "evolve=true" in problem["detail"]
+    assert ("schema" if key else "evolve=true") in problem["detail"]
     assert lake.rows(name) == [[1, 1]]
     assert lake.loaded(name, bad, on_error="reject", mode=mode, key=key)["rejected"]["count"] == 3
 
@@ -400,6 +400,30 @@ def test_a_file_with_other_columns_is_told_of_evolve(lake: Served, name: str) ->
     answer = lake.ingest(name, "id,more\n1,2\n", mode="append")
 
     assert "evolve=true" in answer.json()["detail"]
+
+
+def test_an_upsert_of_other_columns_is_told_of_the_schema(lake: Served, name: str) -> None:
+    lake.loaded(name, "id,n\n1,1\n")
+    for rows in ("id,n,more\n1,2,3\n", "id,n\n1,x\n"):
+        answer = lake.ingest(name, rows, mode="upsert", key="id")
+        assert answer.status_code == 409
+        assert "evolve" not in answer.json()["detail"]
+        assert f"POST /v1/tables/main.{name}/schema" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("key", ["id,id", "id,ID"])
+def test_a_key_names_a_column_once(lake: Served, name: str, key: str) -> None:
+    lake.loaded(name, "id,n\n1,1\n")
+    for mode in ("upsert", "delete"):
+        answer = lake.ingest(name, "id,n\n1,2\n", mode=mode, key=key)
+        assert answer.status_code == 400
+        assert "names it twice" in answer.json()["detail"]
+    assert lake.rows(name) == [[1, 1]]
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_a_key_of_a_mode_that_has_none_is_refused(lake: Served, name: str, mode: str) -> None:
+    assert lake.ingest(name, "id\n1\n", mode=mode, key="id").status_code == 400
 
 
 @pytest.mark.parametrize("mode", ["append", "overwrite", "upsert"])
