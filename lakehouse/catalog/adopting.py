@@ -19,7 +19,7 @@ from lakehouse.catalog.errors import (
     TableKnownError,
     UnsupportedTypeError,
 )
-from lakehouse.catalog.foreign import Foreign, read_foreign
+from lakehouse.catalog.foreign import Foreign, check_newest, read_foreign
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests, NewFile
@@ -224,6 +224,7 @@ class Adopting:
             raise TableExistsError(str(name))
         found = read_foreign(self._store, check_there(self._store, key))
         self._check_unknown(found, self._state.read(self._places))
+        check_newest(self._store, found)
         self._store.sync(found.keys)
         answer: list[Table] = []
 

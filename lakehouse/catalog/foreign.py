@@ -5,7 +5,9 @@ are added up, transforms are computed. So everything is read once here, down to 
 Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
@@ -34,6 +36,10 @@ from lakehouse.errors import LakehouseError
 from lakehouse.storage import Store
 
 SUFFIX = ".metadata.json"
+VERSION = re.compile(r"v?([0-9]{1,9})[-.]")
+LOG = "metadata-log"
+NEWER_MAX = 20
+"""Metadata files with higher numbers that are looked into: one that follows is among the last."""
 STATISTICS = ("statistics", "partition-statistics")
 COUNTS = ("total-", "added-", "deleted-", "removed-")
 NUMBERS = (CREATED_AT, "lakehouse.registered-row-count")
@@ -79,6 +85,33 @@ def read_foreign(store: Store, key: str) -> Foreign:
     except ForeignTableError as error:
         raise NotAdoptableError(key, str(error)) from error
     return Foreign(key, store.uri(key), folder, metadata, keys)
+
+
+def check_newest(store: Store, found: Foreign) -> None:
+    """Refuse a metadata file when the log of a newer one says that the table was once there.
+
+    Raises:
+        NotAdoptableError: names the newer one.
+    """
+    own, folder = version(found.key), f"{found.folder}/metadata"
+    files = (each for each in store.keys(folder) if each.endswith(SUFFIX))
+    newer = sorted((each for each in files if version(each) > own), key=version, reverse=True)
+    for each in newer[:NEWER_MAX]:
+        log = []
+        with suppress(ValueError, TypeError, KeyError, LakehouseError, OSError):
+            log = [entry["metadata-file"] for entry in orjson.loads(store.read(each))[LOG]]
+        if found.location in log:
+            raise NotAdoptableError(
+                found.key,
+                f"{each} follows it, and has what was committed since; adopt that one, or move it "
+                "out of the folder if it was never committed",
+            )
+
+
+def version(key: str) -> int:
+    """Return the number in the name of a metadata file, `00007-1f3a..` or `v7..`; -1 for none."""
+    found = VERSION.match(key.rpartition("/")[2])
+    return int(found[1]) if found else -1
 
 
 class ForeignTableError(Exception):

@@ -40,7 +40,6 @@ HELP = (
 
 NEXT_STEPS = {
     "server-not-running": "start it with `lakehouse serve`, or give --url or --data DIR",
-    "data-directory-in-use": "give its --url, or stop it first",
     "no-data-directory": "`lakehouse ingest --data DIR FILE` makes one",
     "nothing-to-recover": "--data DIR says which one is meant",
     "table-not-found": "`lakehouse tables` lists what is there",
@@ -106,12 +105,18 @@ def detail_of(error: LakehouseError) -> str:
 def next_step(error: LakehouseError) -> str | None:
     """Return what to do about the error, where there is something to say."""
     address = re.search(r"https?://[^\s,;]+", error.detail)
-    if slug_of(error) == "data-directory-in-use" and address:
-        return f"use that server: --url {address[0]}"
+    if slug_of(error) == "data-directory-in-use":
+        return f"use that server: --url {address[0]}" if address and takes_url() else None
     known = NEXT_STEPS.get(slug_of(error))
     if known:
         return known
     return next((step for kind, step in KIND_STEPS if isinstance(error, kind)), None)
+
+
+def takes_url() -> bool:
+    """Whether the command that runs could ask a server instead."""
+    context = click.get_current_context(silent=True)
+    return context is not None and any(each.name == "url" for each in context.command.params)
 
 
 def document(error: LakehouseError) -> dict[str, Any]:

@@ -399,6 +399,20 @@ def test_our_own_table_that_the_catalog_lost_is_adopted(lake: Lake) -> None:
     assert read(lake, "back") == [{"id": 1, "name": "a"}]
 
 
+def test_a_state_that_the_table_is_past_is_not_adopted(lake: Lake, theirs: SqlCatalog) -> None:
+    table = made(theirs)
+    stale = key_of(lake, table)
+    table.append(
+        pa.table({"id": pa.array([4], pa.int64()), "the name": ["n4"]}).cast(SCHEMA.as_arrow())
+    )
+    newest = key_of(lake, table)
+    with pytest.raises(NotAdoptableError, match=f"{newest} follows it"):
+        adopt(lake, "people", metadata=stale)
+    lake.store.write(newest.replace("/00003-", "/00009-other-"), b"no metadata at all")
+    adopt(lake, "people", metadata=newest)
+    assert len(lake.rows("people")) == 4
+
+
 def test_files_of_an_adopted_table_stay_where_it_lies(lake: Lake, theirs: SqlCatalog) -> None:
     table = made(theirs)
     before = lake.tree()
