@@ -212,7 +212,7 @@ class IngestController(Controller):
                 body = await unless_gone(request.receive, ingest.load(files, options, key))
         if as_job:
             if in_parts is not None:
-                await uploads.delete(in_parts)
+                await uploads.end(in_parts)
             return accepted(job)
         if in_parts is not None:  # of one that failed it stays: load it again, with other options
             await uploads.end(in_parts, key, body)

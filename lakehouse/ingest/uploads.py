@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,7 @@ class Uploads:
         Raises:
             OffsetError: the end is elsewhere.
             UploadBusyError: another part is on its way.
+            UploadNotFoundError: there is none, or it was deleted meanwhile.
             UploadTooLargeError: more comes than was announced.
             DiskFullError, QuotaUsedError: there is no room.
         """
@@ -173,12 +174,17 @@ class Uploads:
             return None
         return about.answer.encode()
 
-    async def end(self, upload_id: str, key: str | None, answer: bytes) -> None:
-        """Let go of the bytes of an upload that was loaded; the answer stays for a day."""
-        if key is None:
-            await self.delete(upload_id)
-        else:
+    async def end(self, upload_id: str, key: str | None = None, answer: bytes = b"") -> None:
+        """Let go of the bytes of an upload that was loaded; one that is deleted was all the same.
+
+        Args:
+            key: under which the answer stays for a day.
+        """
+        if key is not None:
             await on_thread(partial(self._end, owner(), upload_id, key, answer))
+            return
+        with suppress(UploadNotFoundError):
+            await self.delete(upload_id)
 
     async def chunks(self, upload_id: str) -> AsyncIterator[bytes]:
         """Yield the bytes of an upload that is whole.
@@ -189,7 +195,8 @@ class Uploads:
         state = await self.find(upload_id)
         if state.offset < state.size_bytes:
             raise UploadIncompleteError(state)
-        file = await on_thread((self._folder / upload_id / DATA).open("rb").__enter__)
+        with none_without(upload_id):
+            file = await on_thread(lambda: (self._folder / upload_id / DATA).open("rb"))
         try:
             while piece := await on_thread(partial(file.read, READ_BYTES)):
                 yield piece
@@ -263,7 +270,8 @@ class Uploads:
         about = self._about(who, upload_id)
         if about is None or about.answer is not None:
             raise UploadNotFoundError(upload_id)
-        data = (self._folder / upload_id / DATA).stat()
+        with none_without(upload_id):
+            data = (self._folder / upload_id / DATA).stat()
         return UploadState(
             id=upload_id,
             size_bytes=about.size_bytes,
@@ -291,7 +299,9 @@ class Uploads:
     def _write(self, path: Path, pieces: list[bytes], end: int, *, sync: bool = False) -> None:
         size = sum(map(len, pieces))
         self._limits.take(end, size)
-        with filling_the_disk(), path.open("ab") as file:
+        # Not made anew: it was begun, and may have been deleted since.
+        with filling_the_disk(), none_without(path.parent.name), path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
             for piece in pieces:
                 file.write(piece)
             if sync:
@@ -308,6 +318,15 @@ class Uploads:
 
     def _all(self) -> Iterator[Path]:
         return self._folder.iterdir() if self._folder.is_dir() else iter(())
+
+
+@contextmanager
+def none_without(upload_id: str) -> Iterator[None]:
+    """Say that there is no upload where its bytes are not there: it is deleted, or half of it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UploadNotFoundError(upload_id) from error
 
 
 def changed_at(folder: Path) -> float:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from lakehouse.config import Config, IngestConfig
+from lakehouse.ingest import ingest
 from lakehouse.ingest import uploads as module
 from tests.ingest.served import Served, serving
 from tests.services import lakehouse_server
@@ -39,6 +41,12 @@ def offset_of(lake: Served, upload: str) -> int:
 def load(lake: Served, upload: str, name: str, **more: Any) -> httpx.Response:
     params = {"upload": upload, "name": name, **more.pop("params", {})}
     return lake.send("POST", "/v1/ingest", params=params, **more)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 def test_parts_become_a_table_once_all_are_there(lake: Served, name: str) -> None:
@@ -153,8 +161,9 @@ def test_a_load_as_a_job_takes_the_file_along(lake: Served, name: str) -> None:
     assert lake.send("GET", f"/v1/uploads/{upload}").status_code == 404
 
 
-def test_of_two_parts_at_once_one_is_told_to_wait(lake: Served) -> None:
-    upload = begin(lake)
+@contextmanager
+def a_slow_part(lake: Served, upload: str) -> Iterator[list[httpx.Response]]:
+    """Ten bytes come before the block and ten after it; the answer is in the list then."""
     sending, release = threading.Event(), threading.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -168,12 +177,60 @@ def test_of_two_parts_at_once_one_is_told_to_wait(lake: Served) -> None:
     slow = threading.Thread(target=lambda: answers.append(lake.send("PUT", path, content=slowly())))
     slow.start()
     sending.wait(20)
-    deadline = time.monotonic() + 20
-    while put(lake, upload, 0, b"").status_code != 409:
-        assert time.monotonic() < deadline
+    yield answers
     release.set()
     slow.join()
+
+
+def test_of_two_parts_at_once_one_is_told_to_wait(lake: Served) -> None:
+    upload = begin(lake)
+    with a_slow_part(lake, upload) as answers:
+        wait_until(lambda: put(lake, upload, 0, b"").status_code == 409)
     assert answers[0].json()["offset"] == 20
+
+
+def test_an_upload_that_is_deleted_while_a_part_comes_is_gone_whole(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", Config()) as lake:
+        upload = begin(lake)
+        with a_slow_part(lake, upload) as answers:
+            wait_until(lambda: put(lake, upload, 0, b"").status_code == 409)
+            assert lake.send("DELETE", f"/v1/uploads/{upload}").status_code == 204
+        assert answers[0].status_code == 404, answers[0].text
+        assert list((tmp_path / "data" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", ["data", "about.json"])
+def test_an_upload_of_which_a_kill_left_half_is_none(tmp_path: Path, left: str) -> None:
+    with serving(tmp_path / "data", Config()) as lake:
+        upload, other = begin(lake, key="k"), begin(lake)
+        for each in (tmp_path / "data" / "uploads" / upload).iterdir():
+            if each.name != left:
+                each.unlink()
+
+        assert lake.send("GET", f"/v1/uploads/{upload}").status_code == 404
+        listed = lake.send("GET", "/v1/uploads")
+        assert listed.status_code == 200, listed.text
+        assert [each["id"] for each in listed.json()["items"]] == [other]
+        assert begin(lake, key="k") == upload
+        assert put(lake, upload, 0, CSV).json()["offset"] == len(CSV)
+
+
+def test_a_load_whose_upload_is_deleted_meanwhile_is_answered(
+    lake: Served, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = begin(lake)
+    put(lake, upload, 0, CSV)
+    deleted = list[int]()
+
+    def delete_it(point: str) -> None:
+        if point == "before-answer":
+            deleted.append(lake.send("DELETE", f"/v1/uploads/{upload}").status_code)
+
+    monkeypatch.setattr(ingest, "reach", delete_it)
+    done = load(lake, upload, name)
+
+    assert deleted == [204]
+    assert (done.status_code, done.json()["added_rows"]) == (200, 5_000)
 
 
 def test_what_nobody_goes_on_with_is_given_up(
