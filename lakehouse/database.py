@@ -45,6 +45,8 @@ EngineFatalError: TypeAlias = duckdb.FatalException
 
 EXTENSIONS = ("avro", "iceberg", "httpfs")
 SPILL_SETTING = "max_temp_directory_size"
+PROGRESS_SETTINGS = ("enable_progress_bar", "enable_progress_bar_print")
+FILES_SETTING = "enable_external_file_cache"
 SPILL_STEP_BYTES = 16 * 1024 * 1024
 SPILL_LOOK_S = 0.5
 KEYS_LOOK_S = 5.0
@@ -53,6 +55,8 @@ ARROW_ROWS = 2_048
 """Of a batch where few rows are asked for. The engine reserves room for all of them, and by default
 for a million: 10 MiB for each column, so that one CSV of 300 columns had no memory in 1.5 GiB."""
 REMOTE_FAILURE = re.compile(r"HTTP Error: |for HTTP [A-Z]+ to '|\(HTTP code \d+")
+MISREAD = re.compile(r"(No magic bytes|too small to be a Parquet|[Ff]ooter length).*'s3://")
+FORGET_EVERY_S = 5.0
 REMOTE_SETTINGS: Mapping[str, object] = {
     # Each file that is written holds a part in memory, of a ten thousandth of the largest file.
     "s3_uploader_max_filesize": "50GB",
@@ -167,6 +171,19 @@ class Cursors:
         self._renew = renew
         self._idle: list[Connection] = []
         self._closed = False
+        self._forgot_at_s = float("-inf")
+
+    def forget_files(self, error: BaseException) -> None:
+        """Have the engine read all files anew when `error` says that it knows one wrongly.
+
+        It keeps a file's size as it keeps its parts: wrong once, it would be until the next start.
+        """
+        misread = any(is_misread(each) for each in (error, error.__cause__) if each)
+        if misread and time.monotonic() - self._forgot_at_s > FORGET_EVERY_S:
+            self._forgot_at_s = time.monotonic()
+            with suppress(duckdb.Error), self._connection.cursor() as cursor:
+                cursor.execute(f"SET GLOBAL {FILES_SETTING} = false")
+                cursor.execute(f"SET GLOBAL {FILES_SETTING} = true")
 
     def take(self, *, measured: bool = False) -> Connection:
         """Return a cursor that nobody else has. Blocks for milliseconds under load."""
@@ -233,8 +250,9 @@ class Session:
                     self._cursors.new(measured=True) if measured else self._cursors.take()
                 )
             return work(self._cursor)
-        except BaseException:
+        except BaseException as error:
             self._let_go()
+            self._cursors.forget_files(error)
             wait_for_room()
             raise
         finally:
@@ -401,7 +419,12 @@ def is_of_remote(error: BaseException) -> bool:
     That a file is not there is the store's answer, and no failure.
     """
     text = str(error)
-    return bool(REMOTE_FAILURE.search(text)) and "404" not in text
+    return (bool(REMOTE_FAILURE.search(text)) and "404" not in text) or is_misread(error)
+
+
+def is_misread(error: BaseException) -> bool:
+    """Whether it says that an object is no Parquet file, as when its size was told wrong."""
+    return bool(MISREAD.search(str(error)))
 
 
 def wait_for_room() -> None:
@@ -437,8 +460,9 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
-        # Names of data files are never reused, so nothing cached about one goes stale.
-        "enable_http_metadata_cache": True,
+        # Names of data files are never reused, so nothing cached about one goes stale. A size that
+        # the store said wrong goes with the parts; the cache of HTTP answers would keep it.
+        "enable_http_metadata_cache": False,
         "validate_external_file_cache": "NO_VALIDATION",
         "TimeZone": "UTC",
         "memory_limit": f"{settings.memory_max_bytes}B",
@@ -447,8 +471,8 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         SPILL_SETTING: f"{settings.temp_max_bytes}B",
         **(REMOTE_SETTINGS if settings.remote else {}),
         # They belong to a cursor, and nothing else can be set for one before it is there.
-        # The last one follows the room that the disk has.
-        "allowed_configs": ["enable_progress_bar", "enable_progress_bar_print", SPILL_SETTING],
+        # The last one follows the room that the disk has, the one before is `forget_files`'.
+        "allowed_configs": [*PROGRESS_SETTINGS, FILES_SETTING, SPILL_SETTING],
         "allowed_directories": [f"{path}/" for path in settings.directories],
         "enable_external_access": False,
         "lock_configuration": True,

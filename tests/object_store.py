@@ -173,7 +173,9 @@ class Proxy:
     asked: list[Asked] = field(default_factory=list)
     fault: Callable[[Asked], str | None] = lambda asked: None
     """Returns what becomes of a request: `500`, `503`, `SlowDown`, `delay`, `reset`, `truncate`,
-    `reset-after` (it was done, and nobody is told), or None."""
+    `reset-after` (it was done, and nobody is told), `half` (half of the bytes, and the size says
+    so), `less` and `more` (a HEAD or a list says another size, a GET has that in its head), or
+    None."""
 
     def kinds(self) -> list[str]:
         return [each.method for each in self.asked]
@@ -221,8 +223,14 @@ def proxy(target: str) -> Iterator[Proxy]:
                 for name, value in found.headers.items()
                 if name.lower() not in ("transfer-encoding", "connection")
             }
+            if fault == "half":
+                data = data[: len(data) // 2]
             if self.command != "HEAD":
                 headers["Content-Length"] = str(len(data))
+            if fault in ("less", "more"):
+                lie = (lambda size: size // 2) if fault == "less" else (lambda size: size + 7)
+                self.lie(headers, data, found.status, lie)
+                return
             if fault == "truncate" and data:
                 self.answer(found.status, headers, data[: len(data) // 2])
                 self.cut()
@@ -239,6 +247,23 @@ def proxy(target: str) -> Iterator[Proxy]:
             with suppress(OSError):
                 self.wfile.write(data if self.command != "HEAD" else b"")
                 self.wfile.flush()
+
+        def lie(
+            self, headers: dict[str, str], data: bytes, status: int, lie: Callable[[int], int]
+        ) -> None:
+            """Answer with another size, of the body or in a list."""
+            if b"<ListBucketResult" in data[:200]:
+                data = re.sub(
+                    rb"<Size>(\d+)</Size>",
+                    lambda found: b"<Size>%d</Size>" % lie(int(found[1])),
+                    data,
+                )
+                self.answer(status, headers | {"Content-Length": str(len(data))}, data)
+                return
+            size = int(headers.get("Content-Length") or 0)
+            self.answer(status, headers | {"Content-Length": str(lie(size))}, data)
+            if self.command != "HEAD":
+                self.cut()
 
         def cut(self) -> None:
             self.close_connection = True

@@ -66,6 +66,7 @@ from lakehouse.database import (
     Connection,
     EngineInvalidInputError,
     EngineIOError,
+    is_misread,
     is_of_remote,
 )
 from lakehouse.errors import LakehouseError
@@ -263,11 +264,13 @@ class Catalog:
             files = self._pruning.choose(cursor, table, snapshot, schema, where)
             relation = self._relations.get(cursor, table, snapshot, schema, files)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
-            if is_of_remote(error):
+            if is_of_remote(error) and not is_misread(error):
                 raise StoreDownError("a file could not be read") from error
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):
                 raise
+            if reason is None and is_of_remote(error):  # the store told the engine otherwise
+                raise StoreDownError("a whole file could not be read") from error
             # Whole to the byte, and yet unreadable: the first file is what DuckDB looked at.
             reason = reason or "a data file is not the Parquet file that was written"
             if as_of is None:

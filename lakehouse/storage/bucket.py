@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TypeAlias
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.datatypes import Object
@@ -102,7 +103,10 @@ class Bucket:
                 # The public method takes no such header in this version.
                 self._client._put_object(self.name, name, data, headers)
         except ObjectExistsError:
-            if self.get(name) != data:  # ours, if the answer to the first try was lost
+            found = self.get(name)  # ours, if the answer to the first try was lost
+            if found != data and data.startswith(found):
+                raise StoreDownError("it gave a part of an object for the whole") from None
+            if found != data:
                 raise
 
     def put_file(self, name: str, file: BinaryIO, size_bytes: int) -> None:
@@ -211,7 +215,7 @@ class Bucket:
             raise
         except S3Error as error:
             raise self._meaning(name, error) from error
-        except (MinioException, HTTPError, OSError, ValueError) as error:
+        except (MinioException, HTTPError, OSError, ValueError, ParseError) as error:
             log.warning("the object store failed: %s", type(error).__name__)
             raise StoreDownError(words(error)) from error
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lakehouse.disk import Disk
-from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError
+from lakehouse.storage.errors import InvalidKeyError, ObjectNotFoundError, StoreDownError
 from lakehouse.storage.keys import check_key
 from lakehouse.storage.object_store import OBJECTS, Guard, ObjectInfo, Upload
 from lakehouse.storage.s3 import S3Store
@@ -62,9 +62,13 @@ class S3Objects:
         for _ in range(FIND_ATTEMPTS_MAX):
             info = self.find(key)
             try:
-                return info, self._store.open(self._store.key(info.location))
+                file = self._bucket.open(self._store.name(self._store.key(info.location)))
             except ObjectNotFoundError:
                 continue  # replaced between the two looks
+            if file.size_bytes != info.size_bytes:  # an object of that name is never another
+                file.close()
+                raise StoreDownError("it says two sizes of one object")
+            return info, file
         raise ObjectNotFoundError(key)
 
     def list(self, prefix: str, after: str, limit: int) -> tuple[list[ObjectInfo], bool]:
@@ -100,13 +104,14 @@ class S3Objects:
             self._hidden.discard(target)
         for each in older:
             self._store.delete(each.key)
-        return self.find_version(key, target)
+        return self._stored(key, target, size_bytes)
 
-    def find_version(self, key: str, target: str) -> ObjectInfo:
+    def _stored(self, key: str, target: str, size_bytes: int) -> ObjectInfo:
+        """Return what was just put, of the size that went up whatever is said of it."""
         found = self._bucket.find(self._store.name(target))
         if found is None:  # replaced or deleted since
             raise ObjectNotFoundError(key)
-        return self._info(key, found._replace(key=target))
+        return self._info(key, found._replace(key=target, size_bytes=size_bytes))
 
     def delete(self, key: str, guard: Guard) -> None:
         check_key(key)
