@@ -4,7 +4,7 @@ from lakehouse.ingest.appending import LoadEnded
 from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
 from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.models import IngestAnswer, LoadOptions
-from lakehouse.ingest.source_loads import SourceLoads
+from lakehouse.ingest.source_loads import NothingThereError, SourceLoads
 from lakehouse.ingest.sources import Sources
 from lakehouse.ingest.spool import Upload
 
@@ -14,6 +14,7 @@ __all__ = [
     "IngestAnswer",
     "LoadEnded",
     "LoadOptions",
+    "NothingThereError",
     "SourceLoads",
     "Sources",
     "UnknownFormatError",

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lakehouse.catalog import Catalog, Once, check_may_write, parse_table_name
-from lakehouse.ingest import LoadOptions, SourceLoads
+from lakehouse.ingest import LoadOptions, NothingThereError, SourceLoads
 from lakehouse.jobs import JobHandle
 from lakehouse.query import RowsFromQuery, TableChanges
 from lakehouse.schedules.errors import InvalidScheduleError
@@ -70,9 +70,12 @@ class Work:
         total, more, number = 0, True, 0
         while more:  # a source may have too many objects for one load
             job.check_cancelled()
-            answer = await self._source_loads.load(
-                asked.source, load_options(asked), f"{key}-{number}", job
-            )
+            try:
+                answer = await self._source_loads.load(
+                    asked.source, load_options(asked), f"{key}-{number}", job
+                )
+            except NothingThereError:
+                return total  # nothing has come yet, or somebody cleared it away
             told: dict[str, Any] = msgspec.json.decode(answer)
             if not told["existing"]:
                 total += told["added_rows"] + told["updated_rows"] + told["deleted_rows"]

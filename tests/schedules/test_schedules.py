@@ -111,6 +111,15 @@ def test_a_source_is_loaded_each_time_and_each_object_once(lake: Served) -> None
     assert (job["state"], job["subject"]) == ("succeeded", "main.arrivals")
 
 
+def test_a_source_where_nothing_lies_yet_is_done_with_no_rows(lake: Served) -> None:
+    created(lake, "empty", source="object:empty/")
+
+    told = run(lake, "empty")
+
+    assert (told["outcome"], told["row_count"]) == ("done", 0)
+    assert lake.send("GET", "/v1/tables/empty").status_code == 404
+
+
 def test_a_run_takes_all_of_a_source_however_much_there_is(lake: Served) -> None:
     for number in range(120):
         put(lake, f"many/{number:03}.csv", f"id\n{number}\n")
