@@ -96,11 +96,10 @@ def kept(x: str, v: str, given: str, type_: str) -> str | None:
 
 
 def changed(field: Field, x: str) -> str:
-    before = (
-        f"{REFUSED}column {field['name']!r} is a {type_text(field['type'])}, which would change "
-    )
-    advice = "; round or cast it where that is meant"
-    return f"{literal(before)} || left(CAST({x} AS VARCHAR), {SHOWN_CHARS}) || {literal(advice)}"
+    type_ = type_text(field["type"])
+    before = f"{REFUSED}column {field['name']!r} is of type {type_}, which cannot hold "
+    after = " unchanged; round or cast it where that is meant"
+    return f"{literal(before)} || left(CAST({x} AS VARCHAR), {SHOWN_CHARS}) || {literal(after)}"
 
 
 def unstorable(field: Field, what: str) -> str:

@@ -45,7 +45,7 @@ def delete(**options: Any) -> None:
 @lakehouse.command(
     epilog=after(
         "lakehouse update orders --set \"state = 'sent'\" --where 'id = 7'",
-        "lakehouse update items --set 'price = price * 1.1' --where 'city = $city' -p city=Bern",
+        "lakehouse update items --set 'price = price * 2' --where 'city = $city' -p city=Bern",
         closing=WHERE,
     ),
 )

@@ -97,7 +97,7 @@ def tell(changed: RowsChanged, as_json: bool) -> None:
     counts = {"deleted": changed.deleted_rows, "updated": changed.updated_rows}
     done = [f"{output.plural(n, 'row')} {what}" for what, n in counts.items() if n]
     line = Text(f"{changed.namespace}.{changed.name}", style="bold green")
-    line.append(f": {', '.join(done) or 'no row matches; nothing was written'}", "default")
+    line.append(f": {', '.join(done) or 'no row changes; nothing was written'}", "default")
     line.append(f"; {output.plural(changed.row_count, 'row')} in all", "default")
     if changed.deleted_files:
         snapshots = output.plural(changed.expired_snapshots, "older snapshot")

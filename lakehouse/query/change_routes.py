@@ -60,7 +60,7 @@ class ChangesController(Controller):
         table: FromPath[str],
         data: JSONBody[RowsUpdate],
     ) -> Response[bytes]:
-        """Set columns of rows: `{"set": {"price": "price * 1.1"}, "where": "city = 'Bern'"}`.
+        """Set columns of rows: `{"set": {"price": "price * 2"}, "where": "city = 'Bern'"}`.
 
         The values are SQL expressions over the row as it was; a text is written in quotes.
         """

@@ -253,12 +253,28 @@ class TableChanges:
             # The same snapshot again: the statement names it, whatever the table is at.
             held = None if read_at in seen else read_at
             seen.append(read_at)
-            given = result_types(cursor, statement.sql)
-            columns = tuple(Column(name, iceberg_type(each, name)) for name, each in given.items())
-            rows = Rows(statement.sql, columns, read_at=held, given=given)
+            sql, given = self._named_as(name, statement.sql, result_types(cursor, statement.sql))
+            columns = tuple(
+                Column(each, iceberg_type(type_, each)) for each, type_ in given.items()
+            )
+            rows = Rows(sql, columns, read_at=held, given=given)
             if request.mode == "upsert":
                 return self._upsert(name, request, cursor, rows, key)
             return self._write(name, request, cursor, rows, key)
+
+    def _named_as(
+        self, name: TableName, sql: str, given: dict[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """Return the statement and its types under the names of the table: SQL ignores case."""
+        table = self._catalog.find(name)
+        own = {folded(each.name): each.name for each in table.columns} if table else {}
+        names = {each: own.get(folded(each), each) for each in given}
+        if all(each == named for each, named in names.items()):
+            return sql, given
+        renamed = ", ".join(f"{quoted(each)} AS {quoted(named)}" for each, named in names.items())
+        return f"SELECT {renamed} FROM ({sql})", {
+            names[each]: type_ for each, type_ in given.items()
+        }
 
     def _upsert(
         self,

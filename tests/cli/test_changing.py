@@ -21,7 +21,7 @@ def test_rows_are_updated_and_deleted_by_a_condition(quick: Shell) -> None:
     report = quick.ok("delete", "shop", "--where", "price > 10", "--json").json()
     assert (report["deleted_rows"], report["row_count"]) == (1, 1)
     nothing = quick.ok("delete", "shop", "--where", "id > 100")
-    assert "no row matches; nothing was written" in nothing.stdout
+    assert "no row changes; nothing was written" in nothing.stdout
 
 
 def test_what_is_no_condition_says_so(quick: Shell) -> None:

@@ -326,6 +326,16 @@ def test_a_table_is_made_from_a_query_and_merged_into_by_another(shop: httpx.Cli
     assert found == [["Basel", 20.0, 1], ["Bern", 1.0, 7], ["Chur", 2.0, 1], [None, 30.0, 1]]
 
 
+@pytest.mark.parametrize("more", [{"mode": "append"}, {"mode": "upsert", "key": ["ID"]}])
+def test_columns_of_a_query_are_the_tables_whatever_their_case(
+    shop: httpx.Client, more: dict[str, Any]
+) -> None:
+    sql = "SELECT 9 AS ID, 'Uri' AS City, 1.5 AS PRICE UNION ALL SELECT 8, 'Zug', 2 ORDER BY 1"
+    done = shop.post("/v1/tables/shop/from-query", json={"sql": sql, **more})
+    assert done.status_code == 200, done.text
+    assert rows(shop)[3:] == [[8, "Zug", 2.0], [9, "Uri", 1.5]]
+
+
 def test_a_table_replaced_by_a_query_over_itself_loses_no_append(shop: httpx.Client) -> None:
     body = {"sql": "SELECT * FROM shop", "mode": "overwrite"}
     answers: list[httpx.Response] = []
