@@ -7,7 +7,11 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.schedules.errors import ScheduleExistsError, TooManySchedulesError
+from lakehouse.schedules.errors import (
+    ScheduleExistsError,
+    ScheduleNotFoundError,
+    TooManySchedulesError,
+)
 from lakehouse.schedules.models import (
     Schedule,
     ScheduleCreate,
@@ -26,6 +30,9 @@ RUN_COLUMNS = (
     "run_id, schedule_run.schedule_id, begun_by, outcome, due_at, started_at, ended_at, job_id,"
     " row_count, detail"
 )
+
+
+MOVED = "UPDATE schedule SET next_at = ? WHERE schedule_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,10 @@ class Ledger:
         sql = "UPDATE schedule SET paused = 0, reason = NULL, next_at = ? WHERE schedule_id = ?"
         self._state.write(lambda tx: tx.execute(sql, (next_at, schedule_id)).rowcount)
 
+    def put_off(self, schedule_id: int, next_at: float) -> None:
+        """Say when it is due next; a paused one stays so."""
+        self._state.write(lambda tx: tx.execute(MOVED, (next_at, schedule_id)).rowcount)
+
     def delete(self, schedule_id: int) -> None:
         def work(tx: Transaction) -> None:
             for table in ("schedule_run", "schedule"):
@@ -124,10 +135,17 @@ class Ledger:
     def begin(
         self, of: Kept, trigger: Trigger, due_at: float, next_at: float | None = None
     ) -> ScheduleRun:
-        """Store that a run begins and when the next one does, and forget the oldest ones."""
+        """Store that a run begins and when the next one does, and forget the oldest ones.
+
+        Raises:
+            ScheduleNotFoundError: it was deleted meanwhile.
+        """
         now = datetime.now(UTC)
 
         def work(tx: Transaction) -> int:
+            is_there = "SELECT 1 FROM schedule WHERE schedule_id = ?"
+            if tx.execute(is_there, (of.id,)).fetchone() is None:
+                raise ScheduleNotFoundError(of.name)
             (run_id,) = tx.execute(
                 "INSERT INTO schedule_run"
                 " (schedule_id, begun_by, outcome, due_at, started_at, row_count)"
@@ -135,8 +153,7 @@ class Ledger:
                 (of.id, trigger, due_at, now.timestamp()),
             ).fetchone()
             if next_at is not None:
-                moved = "UPDATE schedule SET next_at = ? WHERE schedule_id = ?"
-                tx.execute(moved, (next_at, of.id))
+                tx.execute(MOVED, (next_at, of.id))
             tx.execute(
                 "DELETE FROM schedule_run WHERE schedule_id = ? AND run_id <= (SELECT run_id"
                 " FROM schedule_run WHERE schedule_id = ? ORDER BY run_id DESC LIMIT 1 OFFSET ?)",

@@ -76,8 +76,8 @@ class Schedules:
         self._limiter = limiter
         self._audit = audit
         self._now = now
-        self._running: dict[int, ScheduleRun] = {}
-        """By the schedule's id."""
+        self._running: dict[int, ScheduleRun | None] = {}
+        """By the schedule's id; None of one that is being stored."""
         self._rows: dict[int, int] = {}
         """Rows that a run has touched, by its id."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,8 +142,7 @@ class Schedules:
             TooManyJobsError: too many wait already.
         """
         kept = await self._own(name)
-        if (running := self._running.get(kept.id)) is not None:
-            raise ScheduleRunningError(name, running.job_id)
+        self._check_idle(kept)
         self._jobs.check_room()
         return await self._begin(kept, "asked", self._now().timestamp())
 
@@ -184,7 +183,7 @@ class Schedules:
                 continue
             next_at = next_after(kept.asked.cron, now).timestamp()
             if kept.id in self._running:  # the one that runs takes what came meanwhile, or the next
-                await on_thread(partial(self._ledger.set_next, kept.id, next_at))
+                await on_thread(partial(self._ledger.put_off, kept.id, next_at))
                 continue
             trigger: Trigger = "missed" if now.timestamp() - kept.next_at > LATE_S else "cron"
             await self._try(kept, trigger, kept.next_at, next_at)
@@ -201,28 +200,33 @@ class Schedules:
     async def _begin(
         self, kept: Kept, trigger: Trigger, due_at: float, next_at: float | None = None
     ) -> Job:
-        run = await on_thread(partial(self._ledger.begin, kept, trigger, due_at, next_at))
-        self._running[kept.id] = run
+        self._check_idle(kept)
+        run = self._running[kept.id] = None  # now: two who ask at once begin one run
         try:
+            run = await on_thread(partial(self._ledger.begin, kept, trigger, due_at, next_at))
             who = self._caller_of(kept)
             with acting(who), tracing():
                 work = partial(self._do, kept, run, who)
                 job = await self._jobs.start(
                     KIND, work, subject=str(parse_table_name(kept.asked.table))
                 )
-        except JobsStoppingError:
+        except BaseException as error:
             self._running.pop(kept.id, None)
-            raise  # its row says that it runs, so the next start begins it
-        except Exception as error:
-            self._running.pop(kept.id, None)
-            await self._refused(kept, run, error)
+            is_cut_off = isinstance(error, JobsStoppingError | asyncio.CancelledError)
+            if run is not None and not is_cut_off:  # that one's row says that it runs: see `keep`
+                await self._refused(kept, run, error)
             raise
         # Nothing was awaited since the job was begun, so it has not ended yet.
         self._running[kept.id] = msgspec.structs.replace(run, job_id=job.id)
         await on_thread(partial(self._ledger.is_job, run.run_id, job.id))
         return job
 
-    async def _refused(self, kept: Kept, run: ScheduleRun, error: Exception) -> None:
+    def _check_idle(self, kept: Kept) -> None:
+        if kept.id in self._running:
+            running = self._running[kept.id]
+            raise ScheduleRunningError(kept.name, running.job_id if running else None)
+
+    async def _refused(self, kept: Kept, run: ScheduleRun, error: BaseException) -> None:
         detail = error.detail if isinstance(error, LakehouseError) else type(error).__name__
         if isinstance(error, WrongTokenError):
             detail = ENDED
@@ -277,7 +281,7 @@ class Schedules:
     def _job_ended(self, job: Job) -> None:
         """Take note of how a run ended. On the loop."""
         for schedule_id, run in list(self._running.items()):
-            if run.job_id == job.id:
+            if run is not None and run.job_id == job.id:
                 del self._running[schedule_id]
                 rows = self._rows.pop(run.run_id, 0)
                 if (outcome := OUTCOMES.get(job.state)) is None:

@@ -1,5 +1,6 @@
 """Schedules over REST: made, run, missed, paused, ended; and a row for each run."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import pytest
 from lakehouse.auth import Grant, TokenCreate
 from lakehouse.config import Config
 from lakehouse.schedules import ledger, schedules
+from lakehouse.schedules.errors import ScheduleNotFoundError
 from lakehouse.state import SqliteState
 from tests.ingest.served import Served, serving
 from tests.services import lakehouse_server
@@ -204,6 +206,39 @@ def test_there_are_never_two_runs_of_one_schedule(lake: Served) -> None:
 
     assert (again.status_code, again.json()["type"]) == (409, "/problems/schedule-running")
     assert only["outcome"] == "cancelled"
+
+
+def test_of_many_who_ask_at_once_one_begins_a_run(lake: Served) -> None:
+    created(lake, "slow", sql=SLOW)
+
+    async def ask() -> list[httpx.Response]:
+        asking = (lake.client.post("/v1/schedules/slow/run") for _ in range(5))
+        return await asyncio.gather(*asking)
+
+    answers = lake.run(ask())
+    (job,) = [each.json()["id"] for each in answers if each.status_code == 202]
+    lake.send("POST", f"/v1/jobs/{job}/cancel")
+
+    assert sorted(each.status_code for each in answers) == [202, 409, 409, 409, 409]
+    assert len(ended(lake, "slow", 1)) == 1
+
+
+def test_what_happens_to_a_schedule_while_others_look_at_it_counts(lake: Served) -> None:
+    """The loop and a request may have read it a moment before it is deleted or paused."""
+    gone = "deleted"
+    created(lake, gone, cron="0 * * * *", sql="SELECT 1 AS a")
+    created(lake, "resting", cron="0 * * * *", sql="SELECT 1 AS a")
+    schedules_, rows = lake.lakehouse.schedules, lake.lakehouse.schedules._ledger
+    before = {each.name: each for each in rows.all()}
+    lake.send("DELETE", f"/v1/schedules/{gone}")
+    lake.send("POST", "/v1/schedules/resting/pause")
+
+    with pytest.raises(ScheduleNotFoundError):
+        lake.run(schedules_._begin(before[gone], "cron", 1.0, 2.0))
+    rows.put_off(before["resting"].id, 3.0)
+
+    assert rows.interrupt_unended() == []
+    assert lake.send("GET", "/v1/schedules/resting").json()["paused"]
 
 
 def test_a_run_that_fails_says_why_and_the_next_one_comes(lake: Served) -> None:
