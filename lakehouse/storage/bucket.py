@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 from typing import BinaryIO, TypeAlias
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -214,8 +215,10 @@ class Bucket:
         except LakehouseError:
             raise
         except S3Error as error:
+            let_go(error)
             raise self._meaning(name, error) from error
         except (MinioException, HTTPError, OSError, ValueError, ParseError) as error:
+            let_go(error)
             log.warning("the object store failed: %s", type(error).__name__)
             raise StoreDownError(words(error)) from error
 
@@ -238,6 +241,22 @@ def stored(name: str, found: Object) -> Stored:
     assert found.size is not None and found.last_modified is not None
     etag = (found.etag or "").strip('"')
     return Stored(name, found.size, found.last_modified.timestamp(), etag)
+
+
+def let_go(error: BaseException) -> None:
+    """Let go of what the frames of the library hold.
+
+    One of them holds the very error that it raised: until a collection of garbage it would be
+    there, with all that its callers hold, a lease on the files of a table among it.
+    """
+    seen: set[int] = set()
+    left: list[object] = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            clear_frames(each.__traceback__)
+            left += [each.__context__, each.__cause__, getattr(each, "reason", None)]
 
 
 def words(error: BaseException) -> str:

@@ -1,6 +1,10 @@
 """A warehouse is the same to the rest of the program, be it a directory or a bucket."""
 
+import gc
+import logging
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,12 @@ from lakehouse.storage import (
     Store,
     open_warehouse,
 )
-from lakehouse.storage.errors import InvalidKeyError, ObjectExistsError, StoreDownError
+from lakehouse.storage.errors import (
+    InvalidKeyError,
+    ObjectExistsError,
+    StoreBusyError,
+    StoreDownError,
+)
 from lakehouse.storage.object_store import Guard
 from lakehouse.storage.places import object_key
 from lakehouse.storage.s3_objects import key_of, name_of
@@ -225,6 +234,30 @@ def proxied(tmp_path: Path) -> Iterator[tuple[object_store.Proxy, Store]]:
     with object_store.proxy(object_store.shared().url) as proxy:
         config = object_store.settings(tmp_path, proxy.url)
         yield proxy, open_warehouse(config, tmp_path, tmp_path).store
+
+
+@pytest.mark.parametrize("fault", [None, "SlowDown", "reset", "half"])
+def test_an_error_keeps_nothing_that_its_callers_had(
+    fault: str | None, proxied: tuple[object_store.Proxy, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a table are kept by what a function holds, until it has ended."""
+    proxy, store = proxied
+    # pytest keeps what is logged, and the errors with it.
+    monkeypatch.setattr(logging.getLogger("urllib3.connectionpool"), "disabled", True)
+
+    def ask() -> "weakref.ReferenceType[set[int]]":
+        held = {1}
+        with suppress(StoreDownError, StoreBusyError):
+            assert not store.exists("missing")
+            list(store.keys("missing"))
+        return weakref.ref(held)
+
+    proxy.fault = lambda asked: fault
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "SlowDown", "delay", "reset", "reset-after"])
