@@ -33,6 +33,7 @@ from lakehouse.state.errors import (
     StateBusyError,
     StateRefusedError,
     StateUnknownError,
+    StateUnreachableError,
 )
 from lakehouse.state.migrations import FORMAT
 from lakehouse.state.postgres import PostgresPlace, PostgresState
@@ -261,6 +262,42 @@ def test_a_copy_is_a_catalog_file_that_says_when_and_that_nobody_holds_it(
         )
     assert found[:2] == [[("a", "u", "d")], []]
     assert found[2][0][0] >= began - 1
+
+
+def test_a_database_that_takes_no_tables_is_refused_with_what_to_do(
+    own_server: postgres.PostgresServer,
+) -> None:
+    own_server.execute("CREATE ROLE app LOGIN")
+    app = own_server.uri.replace(f"{postgres.USER}@", "app@")
+    for uri, words in (
+        (app, "GRANT CREATE"),
+        (f"{app}?options=-csearch_path%3Dgone", "CREATE SCHEMA"),
+        (f"{own_server.uri}?options=-cdefault_transaction_read_only%3Don", "takes writes"),
+    ):
+        with pytest.raises(StateRefusedError, match=words):
+            PostgresState.open(PostgresPlace(uri)).__enter__()
+
+
+def test_while_the_database_only_reads_writes_are_refused_and_come_through_later(
+    own_server: postgres.PostgresServer,
+) -> None:
+    read_only = "ALTER DATABASE postgres SET default_transaction_read_only = {}"
+    with PostgresState.open(PostgresPlace(own_server.uri)) as state:
+        state.write(add("a"))
+        own_server.execute(read_only.format("on"))
+        own_server.stop()
+        own_server.start()
+        with pytest.raises(StateUnreachableError):
+            state.write(add("b"))
+        assert keys(state) == ["a"]
+        with psycopg.connect(
+            f"{own_server.uri}?options=-cdefault_transaction_read_only%3Doff"
+        ) as c:
+            c.execute(read_only.format("off"))
+        own_server.stop()
+        own_server.start()
+        state.write(add("c"))
+        assert keys(state) == ["a", "c"]
 
 
 def test_a_catalog_file_is_moved_once_and_numbers_go_on(
