@@ -50,6 +50,8 @@ from lakehouse.config import (
 )
 from lakehouse.database import Database, DatabaseSettings, EngineMemoryError
 from lakehouse.disk import Disk
+from lakehouse.embedding import Embedding
+from lakehouse.embedding.routes import EmbedController
 from lakehouse.ingest import Ingest, LoadEnded, SourceLoads, Sources
 from lakehouse.ingest.routes import IngestController
 from lakehouse.ingest.upload_routes import UploadsController
@@ -124,6 +126,7 @@ class Lakehouse:
     table_changes: TableChanges
     backups: Backups
     schedules: Schedules
+    embedding: Embedding
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -217,6 +220,7 @@ async def open_lakehouse(
         work = Work(source_loads, table_changes, catalog, sql_max_bytes=config.query.sql_max_bytes)
         schedules = Schedules(state, jobs, work, tokens, limiter, audit)
         await stack.enter_async_context(kept_up(stop, schedules.keep))
+        embedding = await stack.enter_async_context(Embedding(config.embedding).open())
         lakehouse = Lakehouse(
             config=config,
             health=health,
@@ -237,6 +241,7 @@ async def open_lakehouse(
             table_changes=table_changes,
             backups=Backups(state, store, config.backup),
             schedules=schedules,
+            embedding=embedding,
             stop=stop,
         )
         add_checks(lakehouse, directory, state, warehouse)
@@ -448,6 +453,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             StorageController,
             BackupsController,
             SchedulesController,
+            EmbedController,
             TokensController,
         ],
         dependencies={

@@ -50,6 +50,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "tables",
                 "describe",
                 "export",
+                "embed",
                 "jobs",
                 "queries",
             ],

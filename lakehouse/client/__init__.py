@@ -2,6 +2,7 @@
 
 from lakehouse.client.answers import RemoteError
 from lakehouse.client.client import DEFAULT_URL, Client
+from lakehouse.client.embedding import Embedded, EmbeddingModel
 from lakehouse.client.models import (
     Difference,
     DroppedTable,
@@ -38,6 +39,8 @@ __all__ = [
     "Difference",
     "DroppedTable",
     "DryRun",
+    "Embedded",
+    "EmbeddingModel",
     "Grant",
     "IngestReport",
     "Job",

@@ -13,6 +13,7 @@ import httpx
 
 from lakehouse.client import parts
 from lakehouse.client.answers import value_of
+from lakehouse.client.embedding import Embedding
 from lakehouse.client.jobs import Jobs
 from lakehouse.client.loads import COMMIT_TIMEOUT_S, RESPOND_ASYNC, load_params
 from lakehouse.client.maintenance import Maintenance
@@ -110,6 +111,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.sources = Sources(self._transport)
         self.schedules = Schedules(self._transport)
+        self.embedding = Embedding(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property

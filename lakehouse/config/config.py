@@ -281,6 +281,29 @@ class QueryConfig(Section, frozen=True):
             )
 
 
+class EmbeddingConfig(Section, frozen=True):
+    """Vectors of texts: `/v1/embed`, and by the model that ships with us unless more is said."""
+
+    provider: Literal["auto", "static", "ollama"] = "auto"
+    """Whose model is the default. `auto`: Ollama's if `ollama_url` is set, else our own."""
+    ollama_url: str | None = None
+    """Where Ollama answers: `http://127.0.0.1:11434`. Unset: it is not used."""
+    ollama_model: str = "nomic-embed-text"
+    """The model that Ollama is asked for."""
+    deadline_s: Positive = 60
+    """Seconds that the texts of one request may take."""
+    cache_texts: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    """Texts whose vectors are kept in memory."""
+    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 32 * MIB
+    """Bytes that those texts and vectors may take."""
+
+    def broken_rules(self) -> Iterator[Rule]:
+        if self.provider == "ollama" and self.ollama_url is None:
+            yield "provider", "says ollama: say embedding.ollama_url as well"
+        if self.ollama_url is not None and not re.fullmatch(r"https?://[^/@]+/?", self.ollama_url):
+            yield "ollama_url", f"{self.ollama_url!r} is no address: http://127.0.0.1:11434"
+
+
 class JobsConfig(Section, frozen=True):
     """Long work that was asked for with `Prefer: respond-async`: `/v1/jobs`."""
 
@@ -354,6 +377,7 @@ class Config(Section, frozen=True):
     catalog: CatalogConfig = CatalogConfig()
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     jobs: JobsConfig = JobsConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
     backup: BackupConfig = BackupConfig()
