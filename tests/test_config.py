@@ -71,6 +71,7 @@ def test_every_setting_can_come_from_a_variable(name: str, tmp_path: Path) -> No
     }
     values |= {"backup.directories": "/a b, /c", "auth.open_routes": "/ready, /metrics"}
     values |= {"server.cors_origins": "https://a.example", "server.trusted_proxies": "10.0.0.0/8"}
+    values["embedding.ollama_url"] = "http://127.0.0.1:11434"
     values["storage.sources"] = "s3://exports/daily, s3://exports/weekly"
     together = {"auth.proxy_user_header": "X-User", "auth.proxy_users": "ada=analysts"}
     together |= {"server.trusted_proxies": values["server.trusted_proxies"]}
