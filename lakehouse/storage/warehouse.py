@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lakehouse.config import StorageConfig
+from lakehouse.config import StorageConfig, take_s3_keys
 from lakehouse.database import Remote
 from lakehouse.disk import Disk
 from lakehouse.storage.bucket import Bucket
@@ -76,6 +76,7 @@ def open_warehouse(
     if config.warehouse is None:
         store = LocalStore(directory, disk)
         keys = KeySource.of(config) if config.sources else None
+        take_s3_keys()  # no child inherits what nobody here needs
         return Warehouse(store, LocalObjects(store), outside=Outside(config, keys))
     source = KeySource.of(config)
     bucket = Bucket(urlsplit(config.warehouse).netloc, config.warehouse, config, source)

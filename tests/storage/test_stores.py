@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.config import StorageConfig
 from lakehouse.disk import Disk
 from lakehouse.storage import (
     LocalObjects,
@@ -295,3 +297,15 @@ def test_a_store_that_is_down_is_said_and_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(StoreDownError, match=r"nobody listens there.*storage\.endpoint"):
         store.read("a")
+
+
+@pytest.mark.parametrize("warehouse", [None, "s3://lake/prefix"])
+def test_no_child_inherits_the_keys_of_the_environment(
+    warehouse: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "planted")
+
+    open_warehouse(StorageConfig(warehouse=warehouse), tmp_path, tmp_path)
+
+    assert "planted" not in os.environ.values()
