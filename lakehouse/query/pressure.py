@@ -11,7 +11,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lakehouse.reserve import with_frames
@@ -54,11 +54,12 @@ def watch(most_bytes: int, give_way: Callable[[], int]) -> Iterator[None]:
         with Path("/proc/self/statm").open("rb", buffering=0) as file:
             while not ended:
                 time.sleep(LOOK_EVERY_S)  # and no event: to wait for one takes memory
-                file.seek(0)
-                if int(file.read().split()[DATA]) * PAGE_BYTES > most_bytes:
-                    if count := give_way():
-                        log.warning("memory is short: %s statements give way", count)
-                    time.sleep(PAUSE_S)
+                with suppress(MemoryError):  # now of all times: the next look may have some
+                    file.seek(0)
+                    if int(file.read().split()[DATA]) * PAGE_BYTES > most_bytes:
+                        if count := give_way():
+                            log.warning("memory is short: %s statements give way", count)
+                        time.sleep(PAUSE_S)
 
     thread = threading.Thread(target=with_frames, args=(look,), name="memory", daemon=True)
     thread.start()

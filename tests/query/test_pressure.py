@@ -1,6 +1,7 @@
 """Statements give way when memory is short; what they get for it is no cancellation."""
 
 import asyncio
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_who_watches_calls_while_memory_is_short_and_not_before() -> None:
         assert not called.wait(0.2)
     with watch(0, give_way):
         assert called.wait(10)
+
+
+def test_who_watches_goes_on_when_there_was_no_memory_for_that() -> None:
+    again = threading.Event()
+    calls = itertools.count()
+
+    def give_way() -> int:
+        if next(calls) == 0:
+            raise MemoryError
+        again.set()
+        return 0
+
+    with watch(0, give_way):
+        assert again.wait(10)
 
 
 @pytest.mark.parametrize("stream", [False, True])
