@@ -262,7 +262,7 @@ class Edge:
             with acting(NOBODY):  # nothing asked who it is
                 await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = joined(scope["headers"])
         exchange = Exchange(scope, headers, receive, send, self._audit, self._address(scope))
         exchange.added.extend(self._cors.allowing(headers))
         token = trace_id.set(exchange.trace)
@@ -372,7 +372,7 @@ class Edge:
         if AUTHORIZATION not in headers:  # a proxy may vouch for whatever its user's browser sends
             for refusal in of_foreign_page(headers, self._origins(headers)):
                 raise refusal
-        return self._entrance.caller(joined(scope["headers"]), peer_of(scope))
+        return self._entrance.caller(headers, peer_of(scope))
 
 
 def peer_of(scope: HTTPScope) -> str:
@@ -381,8 +381,15 @@ def peer_of(scope: HTTPScope) -> str:
 
 
 def joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return header fields by name; the values of one that is there twice are a list."""
-    found: dict[bytes, bytes] = {}
+    """Return header fields by name; the values of one that is there twice are a list.
+
+    So two of Host or Origin are none of ours: nobody chooses which of them is looked at.
+    """
+    pairs = list(pairs)
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found.clear()
     for name, value in pairs:
         found[name] = found[name] + b"," + value if name in found else value
     return found

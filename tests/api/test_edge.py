@@ -103,6 +103,18 @@ async def test_a_name_that_somebody_points_here_is_refused(host: str) -> None:
     assert answer.json()["trace_id"] == answer.headers["X-Lakehouse-Trace-Id"]
 
 
+@pytest.mark.parametrize("names", [("evil.example", "localhost"), ("localhost", "evil.example")])
+@pytest.mark.parametrize("field", ["Host", "Origin"])
+async def test_of_two_names_none_is_chosen(field: str, names: tuple[str, str]) -> None:
+    prefix = "http://" if field == "Origin" else ""
+    known = [("Host", "localhost")] if field == "Origin" else []
+    async with client_of(app()) as client:
+        headers = [*known, *((field, prefix + name) for name in names)]
+        answer = await client.get("/hello", headers=headers)
+
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize(
     "headers",
     [
