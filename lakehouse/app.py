@@ -20,7 +20,8 @@ from lakehouse.api.bodies import JsonRequest
 from lakehouse.api.documented import answers_of
 from lakehouse.api.edge import Edge
 from lakehouse.api.idempotency import once_of
-from lakehouse.api.problems import EXCEPTION_HANDLERS, as_problem, get_problem
+from lakehouse.api.later import tell_rows
+from lakehouse.api.problems import EXCEPTION_HANDLERS, as_problem, get_problem, status_of_work
 from lakehouse.api.requests import check_request, read_signatures
 from lakehouse.audit import Audit, record
 from lakehouse.auth import (
@@ -193,6 +194,7 @@ async def open_lakehouse(
         jobs = Jobs(
             state, config.jobs, partial(as_problem, stop=stop), listener=partial(count_job, metrics)
         )
+        jobs.on_end(partial(tell_rows, limiter, audit))
         await stack.enter_async_context(jobs.open())
         catalog.erasing.forget = partial(forget, jobs, state, store, directory.spool)
         await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
@@ -217,8 +219,8 @@ async def open_lakehouse(
         objects = Objects(warehouse.objects, state, config.storage)
         source_loads = SourceLoads(ingest, Sources(objects, warehouse.outside), catalog, state)
         table_changes = TableChanges(database, catalog, config.query, disk=disk, turns=turns)
-        work = Work(source_loads, table_changes, catalog, sql_max_bytes=config.query.sql_max_bytes)
-        schedules = Schedules(state, jobs, work, tokens, limiter, audit)
+        work = Work(source_loads, table_changes, catalog)
+        schedules = Schedules(state, jobs, work, tokens, limiter, audit, status_of=status_of_work)
         await stack.enter_async_context(kept_up(stop, schedules.keep))
         embedding = await stack.enter_async_context(Embedding(config.embedding).open())
         lakehouse = Lakehouse(

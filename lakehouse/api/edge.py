@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from lakehouse.api.cors import Cors
-from lakehouse.api.problems import MEDIA_TYPE, HeadersTooLargeError, problem_of
+from lakehouse.api.problems import CLIENT_LEFT, MEDIA_TYPE, HeadersTooLargeError, problem_of
 from lakehouse.api.streams import BodyTooSlowError
 from lakehouse.audit import Audit, AuditRow, Record, recording
 from lakehouse.auth import (
@@ -64,8 +64,6 @@ READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 STATEMENTS = "/v1/sql"
 """What is sent there is a SELECT: its row is a statement's, whatever the method."""
 REFUSALS = frozenset([401, 403])
-CLIENT_LEFT = 499
-"""In log and metrics: nobody was there to answer. The code is nginx's."""
 
 
 class ForeignHostError(PermissionDeniedError):
@@ -306,7 +304,7 @@ class Edge:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
             finally:
                 if usage is not None:
-                    self._limiter.count_rows(usage, exchange.noted.row_count)
+                    self._limiter.count_rows(usage, exchange.noted.uncounted())
 
     @contextmanager
     def _of_token(self, caller: Caller) -> Iterator[None]:

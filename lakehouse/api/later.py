@@ -6,6 +6,8 @@ import msgspec
 from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 
+from lakehouse.audit import Audit, record
+from lakehouse.auth import Limiter, caller
 from lakehouse.jobs import Job
 
 RESPOND_ASYNC = "respond-async"
@@ -32,3 +34,14 @@ def accepted(job: Job) -> Response[bytes]:
     return Response(
         msgspec.json.encode(job), status_code=202, headers=headers, media_type="application/json"
     )
+
+
+def tell_rows(limiter: Limiter, audit: Audit, ended: Job) -> None:
+    """Count the rows that a job has touched since its request was answered, and audit them.
+
+    Called on the loop when a job has ended, in its context: that of the request which began it.
+    """
+    noted = record()
+    limiter.count_later(caller(), noted.uncounted())
+    if noted.audit_id is not None and noted.row is not None:
+        audit.answered(noted.audit_id, noted.row())

@@ -1,5 +1,6 @@
 """Every error leaves as `application/problem+json` (RFC 9457), in one shape."""
 
+import asyncio
 import difflib
 import inspect
 import logging
@@ -30,6 +31,8 @@ from lakehouse.redaction import redacted
 
 log = logging.getLogger(__name__)
 
+CLIENT_LEFT = 499
+"""In log, metrics and audit: nobody was there to answer. The code is nginx's."""
 MEDIA_TYPE = "application/problem+json"
 IN_BODY = "`$.data"
 """How msgspec begins the path of a field, when the framework asks it."""
@@ -242,7 +245,7 @@ def on_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
     return plain(500, BUG)
 
 
-def is_memory(error: Exception) -> bool:
+def is_memory(error: BaseException) -> bool:
     """Whether there was no memory. Python says it in another way where a call found no frame."""
     return isinstance(error, MemoryError | EngineMemoryError) or (
         isinstance(error, SystemError) and str(error) == "error return without exception set"
@@ -266,6 +269,18 @@ def as_problem(error: Exception, stop: Callable[[], None]) -> bytes:
             return problem_of(EngineBrokenError())[2]
     log.error("unhandled error in a job", exc_info=error)
     return encoded(unnamed(500, BUG))
+
+
+def status_of_work(error: BaseException) -> int:
+    """Return the status that `error` would have left with, of work that nobody waits for."""
+    match error:
+        case errors.LakehouseError():
+            return status_of(type(error))
+        case asyncio.CancelledError():
+            return CLIENT_LEFT
+        case _ if is_memory(error):
+            return status_of(OutOfMemoryError)
+    return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def plain(status: int, detail: str, headers: Headers | None = None) -> Response[bytes]:

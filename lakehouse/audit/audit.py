@@ -16,6 +16,7 @@ from lakehouse.audit.models import AuditRow
 from lakehouse.audit.record import Record, record
 from lakehouse.config import AuditConfig
 from lakehouse.lanes import on_thread
+from lakehouse.redaction import redacted
 from lakehouse.state import State, Transaction
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Audit:
         self._answers.append(
             (
                 row.status,
-                msgspec.json.encode(row.tables).decode(),
+                told_tables(row),
                 row.row_count,
                 row.received_bytes,
                 row.sent_bytes,
@@ -190,5 +191,10 @@ class Audit:
 
 def values_of(row: AuditRow) -> tuple[object, ...]:
     values = {name: getattr(row, name) for name in COLUMNS}
-    values["tables"] = msgspec.json.encode(values["tables"]).decode()
+    values |= {"path": redacted(row.path), "tables": told_tables(row)}
     return tuple(values.values())
+
+
+def told_tables(row: AuditRow) -> str:
+    """Return the tables of a row as JSON; where somebody took a token for a name, without it."""
+    return redacted(msgspec.json.encode(row.tables).decode())

@@ -22,6 +22,8 @@ class Record:
     tables: set[str] = field(default_factory=set)
     row_count: int = 0
     sql_sha256: str | None = None
+    counted_rows: int = 0
+    """Of `row_count`, those that `uncounted` has told of."""
 
     def note(self, tables: tuple[str, ...] = (), rows: int = 0, sql: str | None = None) -> None:
         for each in self.together:
@@ -30,6 +32,12 @@ class Record:
         self.row_count += rows
         if sql is not None:
             self.sql_sha256 = hashlib.sha256(sql.encode(errors="replace")).hexdigest()
+
+    def uncounted(self) -> int:
+        """Return the rows noted since this was asked before: a job goes on after its request."""
+        rows = self.row_count - self.counted_rows
+        self.counted_rows += rows
+        return rows
 
 
 _record: ContextVar[Record | None] = ContextVar("record", default=None)

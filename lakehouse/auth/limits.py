@@ -107,6 +107,11 @@ class Limiter:
         usage.rows += rows
         usage.is_saved = False
 
+    def count_later(self, caller: Caller, rows: int) -> None:
+        """Count what a job has answered or changed whose request was counted before."""
+        if rows and (usage := self._usages.get(caller.token_id or "")) is not None:
+            self.count_rows(usage, rows)
+
     def headers(self, caller: Caller) -> Pairs:
         """Return what is left of the limit that ends first, and of the day, to go by.
 

@@ -2,6 +2,7 @@
 
 from lakehouse.ingest.appending import LoadEnded
 from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
+from lakehouse.ingest.inference import check_date_format
 from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.models import IngestAnswer, LoadOptions
 from lakehouse.ingest.source_loads import NothingThereError, SourceLoads
@@ -19,4 +20,5 @@ __all__ = [
     "Sources",
     "UnknownFormatError",
     "Upload",
+    "check_date_format",
 ]

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from lakehouse.catalog import NOT_FINITE
+from lakehouse.ingest.errors import InvalidLoadError
 from lakehouse.ingest.forms import EXACT_DIGITS_MAX, spellings
 
+DATE_LETTERS = "dmYybBjHIMSfpz%"
+"""Of strptime, those that Python and DuckDB read alike."""
 INT64 = range(-(2**63), 2**63)
 INT64_DIGITS = 19
 
@@ -106,6 +109,16 @@ FORMS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("timestamp", is_timestamp),
     ("timestamptz", is_zoned),
 )
+
+
+def check_date_format(text: str) -> None:
+    """Refuse letters that Python and the engine do not read alike: `InvalidLoadError`."""
+    letters = re.findall(r"%(.?)", text, re.DOTALL)
+    wrong = [f"%{letter}" for letter in letters if letter not in DATE_LETTERS or not letter]
+    if wrong or not letters:
+        what = f"{wrong[0]} is none of its letters" if wrong else "it has no letters"
+        known = ", ".join(f"%{letter}" for letter in DATE_LETTERS)
+        raise InvalidLoadError(f"date_format: {what}; they are {known}, as in %d.%m.%Y")
 
 
 def type_of_format(date_format: str) -> str:

@@ -1,6 +1,5 @@
 """`/v1/ingest` and `/v1/tables/{table}/rows`: files and rows in over HTTP."""
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
+from lakehouse.ingest.inference import check_date_format
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, files_of
 from lakehouse.ingest.several import naming
@@ -39,8 +39,6 @@ from lakehouse.jobs import Jobs
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
 MULTIPART_ROOM_BYTES = 16 * 1024
-DATE_LETTERS = "dmYybBjHIMSfpz%"
-"""Of strptime, those that Python and DuckDB read alike."""
 LISTS = frozenset(["partition_by", "sort_by", "key", "widths"])
 
 DRY_RUN = "dry_run"
@@ -390,15 +388,6 @@ def read_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidLoadError("header_row is the number of a row, from 1")
     return int(text)
-
-
-def check_date_format(text: str) -> None:
-    letters = re.findall(r"%(.?)", text, re.DOTALL)
-    wrong = [f"%{letter}" for letter in letters if letter not in DATE_LETTERS or not letter]
-    if wrong or not letters:
-        what = f"{wrong[0]} is none of its letters" if wrong else "it has no letters"
-        known = ", ".join(f"%{letter}" for letter in DATE_LETTERS)
-        raise InvalidLoadError(f"date_format: {what}; they are {known}, as in %d.%m.%Y")
 
 
 def read_types(text: str) -> dict[str, str]:

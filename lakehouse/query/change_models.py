@@ -55,6 +55,10 @@ class RowsChanged(msgspec.Struct, frozen=True):
     deleted_files: int = 0
     """What an erasure has deleted, manifests and lists included."""
 
+    @property
+    def touched_rows(self) -> int:
+        return self.inserted_rows + self.updated_rows + self.deleted_rows
+
 
 class TableFromQuery(msgspec.Struct, frozen=True):
     name: str
@@ -65,3 +69,7 @@ class TableFromQuery(msgspec.Struct, frozen=True):
     row_count: int
     snapshot_id: int | None
     columns: list[Column]
+
+    @property
+    def touched_rows(self) -> int:
+        return self.added_rows + self.updated_rows

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from lakehouse.audit import record
 from lakehouse.catalog import (
     Catalog,
     Changed,
@@ -160,7 +161,7 @@ class TableChanges:
         with in_our_words():
             where = self._only_where(self._expressions(cursor, name, request.parameters), request)
             rows, seal = self._catalog.rows, sealed(key, changed_answer)
-            return changed_answer(rows.delete(cursor, name, where, idempotency=seal))
+            return noted(changed_answer(rows.delete(cursor, name, where, idempotency=seal)))
 
     def _erase(
         self,
@@ -177,7 +178,7 @@ class TableChanges:
                 raise SqlError("where has a value of this moment; an erasure takes it written out")
             erasing, seal = self._catalog.erasing, sealed(key, erased_answer)
             done = erasing.erase(cursor, name, where, idempotency=seal, begun=begun)
-            return erased_answer(done)
+            return noted(erased_answer(done))
 
     def _update(
         self, name: TableName, request: RowsUpdate, cursor: Connection, key: Key[RowsChanged]
@@ -192,7 +193,8 @@ class TableChanges:
             }
             where = self._only_where(expressions, request)
             rows, seal = self._catalog.rows, sealed(key, changed_answer)
-            return changed_answer(rows.update(cursor, name, values, where, idempotency=seal))
+            changed = rows.update(cursor, name, values, where, idempotency=seal)
+            return noted(changed_answer(changed))
 
     def _expressions(
         self, cursor: Connection, name: TableName, parameters: Parameters
@@ -224,10 +226,11 @@ class TableChanges:
     ) -> TableFromQuery:
         """Run the statement, again when it replaces rows that it read and others came meanwhile."""
         self._disk.check()
+        record().note(sql=request.sql)
         seen: list[int | None] = []
         for _ in range(ATTEMPTS_MAX):
             with suppress(InputsGoneError):
-                return self._from_query_once(name, request, cursor, key, seen)
+                return noted(self._from_query_once(name, request, cursor, key, seen))
         raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
 
     def _from_query_once(
@@ -246,6 +249,7 @@ class TableChanges:
             as_of={table: read_as_of(asked) for table, asked in request.as_of.items()},
             limits=self._config,
         )
+        record().note(tuple(str(each.table) for each in statement.tables))
         with in_our_words(statement.tables):
             read_at = next(
                 (each.snapshot_id for each in statement.tables if is_same(each.table, name)), None
@@ -317,6 +321,12 @@ class TableChanges:
                 sort_by=request.sort_by,
             )
         )
+
+
+def noted(answer: K) -> K:
+    """Note the rows that a change has touched: for the audit log, and the limits of its token."""
+    record().note(rows=answer.touched_rows)
+    return answer
 
 
 def sealed(key: Key[K], answer: Callable[[S], K]) -> Idempotency[S] | None:

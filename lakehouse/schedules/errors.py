@@ -1,6 +1,12 @@
 """What can go wrong with a schedule."""
 
-from lakehouse.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from lakehouse.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
 
 
 class ScheduleNotFoundError(NotFoundError):
@@ -20,8 +26,22 @@ class ScheduleRunningError(ConflictError):
         super().__init__(f"{name!r} runs already; wait for it", job_id=job_id)
 
 
+class OwnerEndedError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the token that made {name!r} has ended; delete the schedule, and make it anew"
+        )
+
+
 class InvalidScheduleError(InvalidInputError):
     """A part of it makes no sense."""
+
+
+class ScheduleTooLargeError(TooLargeError):
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"the schedule has {size_bytes:,} bytes; {max_bytes:,} are the most")
 
 
 class TooManySchedulesError(UnavailableError):

@@ -32,7 +32,11 @@ from lakehouse.jobs import Job, JobHandle, Jobs, JobsStoppingError, JobState
 from lakehouse.lanes import on_thread
 from lakehouse.observability import trace_id
 from lakehouse.schedules.cron import next_after
-from lakehouse.schedules.errors import ScheduleNotFoundError, ScheduleRunningError
+from lakehouse.schedules.errors import (
+    OwnerEndedError,
+    ScheduleNotFoundError,
+    ScheduleRunningError,
+)
 from lakehouse.schedules.ledger import Kept, Ledger, mode_of
 from lakehouse.schedules.models import RunOutcome, Schedule, ScheduleCreate, ScheduleRun, Trigger
 from lakehouse.schedules.work import Work
@@ -67,6 +71,7 @@ class Schedules:
         limiter: Limiter,
         audit: Audit,
         *,
+        status_of: Callable[[BaseException], int],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger = Ledger(state)
@@ -75,6 +80,7 @@ class Schedules:
         self._tokens = tokens
         self._limiter = limiter
         self._audit = audit
+        self._status_of = status_of
         self._now = now
         self._running: dict[int, ScheduleRun | None] = {}
         """By the schedule's id; None of one that is being stored."""
@@ -138,13 +144,16 @@ class Schedules:
 
         Raises:
             ScheduleRunningError: one runs already.
-            WrongTokenError: the token that made it has ended.
+            OwnerEndedError: the token that made it has ended.
             TooManyJobsError: too many wait already.
         """
         kept = await self._own(name)
         self._check_idle(kept)
         self._jobs.check_room()
-        return await self._begin(kept, "asked", self._now().timestamp())
+        try:
+            return await self._begin(kept, "asked", self._now().timestamp())
+        except WrongTokenError as error:  # not that of who asks: 401 would send them for another
+            raise OwnerEndedError(name) from error
 
     async def keep(self) -> None:
         """Begin what is due for as long as the server lives.
@@ -227,6 +236,8 @@ class Schedules:
             raise ScheduleRunningError(kept.name, running.job_id if running else None)
 
     async def _refused(self, kept: Kept, run: ScheduleRun, error: BaseException) -> None:
+        status = self._status_of(error)
+        self._audit.later(row_of(kept, kept.token_id, time.time(), status, Record()))
         detail = error.detail if isinstance(error, LakehouseError) else type(error).__name__
         if isinstance(error, WrongTokenError):
             detail = ENDED
@@ -249,34 +260,37 @@ class Schedules:
         return LOCAL_OPERATOR
 
     async def _do(self, kept: Kept, run: ScheduleRun, who: Caller, job: JobHandle) -> Any:
-        began_at, status, noted = time.time(), 500, Record()
         key = f"schedule-{kept.id}-{run.due_at.timestamp():.3f}"
-        try:
-            with self._limiter.enter(who) as usage, recording(noted):
+        with self._audited(kept, who) as noted, self._limiter.enter(who) as usage:
+            try:
                 rows = await self._work.run(kept.asked, key, job)
+            finally:
                 if usage is not None:
-                    self._limiter.count_rows(usage, max(rows, noted.row_count))
-            self._rows[run.run_id], status = rows, 200
-            return {"schedule": kept.name, "row_count": rows}
+                    self._limiter.count_rows(usage, noted.uncounted())
+        self._rows[run.run_id] = rows
+        return {"schedule": kept.name, "row_count": rows}
+
+    @contextmanager
+    def _audited(self, kept: Kept, who: Caller) -> Iterator[Record]:
+        """Leave the row of a run: with the change that it makes, else soon after its end."""
+        noted, status, began_at = Record(), 0, time.time()
+
+        def row() -> AuditRow:
+            return row_of(kept, who.token_id, began_at, status, noted)
+
+        noted.row = row
+        try:
+            with recording(noted):
+                yield noted
+            status = 200
+        except BaseException as error:
+            status = self._status_of(error)
+            raise
         finally:
-            self._audit.later(
-                AuditRow(
-                    began_at=began_at,
-                    caller=who.name,
-                    token_id=who.token_id,
-                    address="",
-                    trace_id=trace_id.get() or "",
-                    method="RUN",
-                    path=f"/v1/schedules/{kept.name}",
-                    status=status,
-                    sql_sha256=noted.sql_sha256,
-                    tables=sorted(noted.tables),
-                    row_count=noted.row_count,
-                    received_bytes=0,
-                    sent_bytes=0,
-                    duration_s=time.time() - began_at,
-                )
-            )
+            if noted.audit_id is not None:
+                self._audit.answered(noted.audit_id, row())
+            else:
+                self._audit.later(row())
 
     def _job_ended(self, job: Job) -> None:
         """Take note of how a run ended. On the loop."""
@@ -321,6 +335,28 @@ def tracing() -> Iterator[None]:
         yield
     finally:
         trace_id.reset(token)
+
+
+def row_of(
+    kept: Kept, token_id: str | None, began_at: float, status: int, noted: Record
+) -> AuditRow:
+    """Return a run as the audit log has it by now."""
+    return AuditRow(
+        began_at=began_at,
+        caller=kept.caller,
+        token_id=token_id,
+        address="",
+        trace_id=trace_id.get() or "",
+        method="RUN",
+        path=f"/v1/schedules/{kept.name}",
+        status=status,
+        sql_sha256=noted.sql_sha256,
+        tables=sorted(noted.tables),
+        row_count=noted.row_count,
+        received_bytes=0,
+        sent_bytes=0,
+        duration_s=time.time() - began_at,
+    )
 
 
 def sees(kept: Kept) -> bool:

@@ -6,13 +6,20 @@ from typing import Any
 import msgspec
 
 from lakehouse.catalog import Catalog, Once, check_may_write, parse_table_name
-from lakehouse.ingest import LoadOptions, NothingThereError, SourceLoads
+from lakehouse.ingest import (
+    LoadOptions,
+    NothingThereError,
+    SourceLoads,
+    check_date_format,
+)
 from lakehouse.jobs import JobHandle
 from lakehouse.query import RowsFromQuery, TableChanges
-from lakehouse.schedules.errors import InvalidScheduleError
+from lakehouse.schedules.errors import InvalidScheduleError, ScheduleTooLargeError
 from lakehouse.schedules.ledger import mode_of
 from lakehouse.schedules.models import ScheduleCreate
 
+ASKED_MAX_BYTES = 64 * 1024
+"""Of one as JSON: all of them are read at once, each time one may be due."""
 OWN = ("name", "namespace", "mode", "key")
 """Of the options of a load, what a schedule says by itself."""
 
@@ -25,23 +32,23 @@ class Work:
         source_loads: SourceLoads,
         table_changes: TableChanges,
         catalog: Catalog,
-        *,
-        sql_max_bytes: int,
     ) -> None:
         self._source_loads = source_loads
         self._table_changes = table_changes
         self._catalog = catalog
-        self._sql_max_bytes = sql_max_bytes
 
     async def check(self, asked: ScheduleCreate) -> None:
         """Refuse now what no run could do.
 
         Raises:
             InvalidScheduleError: a part of it makes no sense.
+            ScheduleTooLargeError: it has over `ASKED_MAX_BYTES`.
             ForbiddenError: the caller may not write the table.
             What `SourceLoads.check` raises of the source.
         """
         check_may_write(parse_table_name(asked.table))
+        if (size := len(msgspec.json.encode(asked))) > ASKED_MAX_BYTES:
+            raise ScheduleTooLargeError(size, ASKED_MAX_BYTES)
         if (asked.source is None) == (asked.sql is None):
             raise InvalidScheduleError("a schedule has one of `source` and `sql`")
         if (asked.mode in ("upsert", "delete")) != bool(asked.key):
@@ -51,8 +58,6 @@ class Work:
             await self._source_loads.check(asked.source)
             return
         statement(asked)
-        if len(str(asked.sql).encode(errors="replace")) > self._sql_max_bytes:
-            raise InvalidScheduleError(f"the statement has over {self._sql_max_bytes:,} bytes")
 
     async def run(self, asked: ScheduleCreate, key: str, job: JobHandle) -> int:
         """Do it once for each `key`, and return how many rows were touched.
@@ -65,7 +70,7 @@ class Work:
             once = Once(self._catalog.keys, key, said)
             name = parse_table_name(asked.table)
             done = await self._table_changes.from_query(name, statement(asked), once)(job)
-            return done.added_rows + done.updated_rows
+            return done.touched_rows
         assert asked.source is not None, "`check` let it pass"
         total, more, number = 0, True, 0
         while more:  # a source may have too many objects for one load
@@ -98,9 +103,12 @@ def load_options(asked: ScheduleCreate) -> LoadOptions:
     own = {"name": name.name, "namespace": name.namespace, "key": asked.key}
     try:
         mode = mode_of(asked)
-        return msgspec.convert({**asked.options, **own, "mode": mode}, LoadOptions)
+        options = msgspec.convert({**asked.options, **own, "mode": mode}, LoadOptions)
     except msgspec.ValidationError as error:
         raise InvalidScheduleError(f"options: {error}") from error
+    if options.date_format is not None:
+        check_date_format(options.date_format)
+    return options
 
 
 def statement(asked: ScheduleCreate) -> RowsFromQuery:

@@ -127,6 +127,29 @@ async def test_requests_that_share_a_commit_have_a_row_each(
     assert all(each["caller"] == "writer" for each in found)
 
 
+async def test_a_token_that_names_a_table_or_a_schedule_is_not_in_the_log(
+    audited: Lakehouse, secret: str
+) -> None:
+    body = {"name": f"sales.{secret}", "columns": [{"name": "id", "type": "long"}]}
+    made = await asked(audited, secret, "POST", "/v1/tables", json=body)
+    plan = {"name": secret, "cron": "0 0 29 2 *", "table": f"sales.{secret}"}
+    plan |= {"sql": "SELECT 1 AS id", "mode": "append"}
+    planned = await asked(audited, secret, "POST", "/v1/schedules", json=plan)
+    begun = await asked(audited, secret, "POST", f"/v1/schedules/{secret}/run")
+    assert (made.status_code, planned.status_code, begun.status_code) == (201, 201, 202)
+    async for _ in audited.jobs.follow(begun.headers["Location"].rpartition("/")[2]):
+        """To its end."""
+    deadline = time.monotonic() + 10
+    ended = "method = 'RUN' AND status = 200 AND len(tables) = 1"
+    while not await rows(audited, ended):
+        assert time.monotonic() < deadline, "how it ended is there within a second"
+        await asyncio.sleep(0.1)
+    whole = str(audited.audit.table().to_pylist())
+    assert secret not in whole
+    assert "/v1/schedules/lh_***" in whole
+    assert "sales.lh_***" in whole
+
+
 async def test_a_refusal_is_in_the_log(audited: Lakehouse, secret: str) -> None:
     assert (await asked(audited, "", "GET", "/v1/tables")).status_code == 401
     wrong = "lh_" + "0" * 49
@@ -164,15 +187,53 @@ async def test_a_statement_is_in_the_log_by_its_hash_and_its_tables(
     await asked(audited, secret, "GET", "/v1/sql", params={"sql": "SELECT * FROM nowhere"})
     digest = hashlib.sha256(sql.encode()).hexdigest()
     deadline = time.monotonic() + 10
-    while not (found := await rows(audited, f"sql_sha256 = '{digest}'")):
+    refused = "status = 400 AND sql_sha256 IS NOT NULL"
+    while not (await rows(audited, refused) and await rows(audited, f"sql_sha256 = '{digest}'")):
         assert time.monotonic() < deadline, "a statement is written within a second"
         await asyncio.sleep(0.1)
-    (statement,) = found
+    (statement,) = await rows(audited, f"sql_sha256 = '{digest}'")
     assert (statement["caller"], statement["tables"]) == ("writer", ["sales.orders"])
     assert statement["status"] == 200
-    whole = audited.audit.table().to_pylist()
-    assert "a literal of somebody" not in str(whole)
-    assert any(each["status"] == 400 and each["sql_sha256"] for each in whole)
+    assert "a literal of somebody" not in str(audited.audit.table().to_pylist())
+
+
+@pytest.mark.parametrize("prefer", ["wait=60", "respond-async"])
+async def test_what_a_change_read_is_in_the_log_too(
+    audited: Lakehouse, secret: str, prefer: str
+) -> None:
+    source, to = f"sales.read_{prefer[:4]}", f"sales.copied_{prefer[:4]}"
+    made = {"name": source, "columns": [{"name": "id", "type": "long"}]}
+    await asked(audited, secret, "POST", "/v1/tables", json=made)
+    added = {"rows": [{"id": 1}, {"id": 2}, {"id": 3}]}
+    await asked(audited, secret, "POST", f"/v1/tables/{source}/rows", json=added)
+    sql = f"SELECT id FROM {source}"
+    async with client_of(create_app(audited)) as client:
+        headers = {"Authorization": f"Bearer {secret}", "Prefer": prefer}
+        for path, body in (
+            ("from-query", {"sql": sql}),
+            ("update", {"set": {"id": "id + 1"}, "where": "id > 1"}),
+            ("delete", {"where": "id = 1"}),
+        ):
+            answer = await client.post(f"/v1/tables/{to}/{path}", headers=headers, json=body)
+            assert answer.is_success, answer.text
+            if answer.status_code == 202:
+                async for _ in audited.jobs.follow(answer.json()["id"]):
+                    """To its end."""
+    deadline = time.monotonic() + 10
+    wanted = [
+        ("from-query", sorted([source, to]), 3, hashlib.sha256(sql.encode()).hexdigest()),
+        ("update", [to], 2, None),
+        ("delete", [to], 1, None),
+    ]
+    while True:
+        found = [
+            (each["path"].rpartition("/")[2], each["tables"], each["row_count"], each["sql_sha256"])
+            for each in await rows(audited, f"path LIKE '/v1/tables/{to}/%' AND tables <> []")
+        ]
+        if found == wanted:
+            break
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(

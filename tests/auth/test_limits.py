@@ -14,6 +14,8 @@ from lakehouse.config import Config
 from lakehouse.state import DataDirectory, SqliteState, State
 from tests.services import client_of
 
+CSV = {"Content-Type": "text/csv"}
+
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
@@ -132,3 +134,39 @@ async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse)
         assert int(third.headers["X-Lakehouse-Rows-Left-Today"]) == 0
         assert int(third.headers["X-Lakehouse-Requests-Left-Today"]) == 998
         assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize("prefer", ["wait=60", "respond-async"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/tables/made/from-query", {"sql": "SELECT range AS id FROM range(6)"}),
+        ("/v1/tables/there/update", {"set": {"id": "id + 1"}, "where": "true"}),
+        ("/v1/tables/there/delete", {"where": "true"}),
+        ("/v1/ingest?name=loaded", "id\n1\n2\n3\n4\n5\n6\n"),
+    ],
+)
+async def test_rows_that_are_changed_are_of_the_day_too(
+    lake: Lakehouse, path: str, body: object, prefer: str
+) -> None:
+    limits = Limits(rows_per_day=5)
+    made = lake.tokens.create(TokenCreate("x", [Grant("writer")], limits=limits))
+    root = lake.tokens.create(TokenCreate("root", [Grant("admin")]))
+    async with client_of(create_app(lake)) as client:
+        client.headers["Authorization"] = f"Bearer {root.token}"
+        answer = await client.post(
+            "/v1/ingest?name=there", content="id\n1\n2\n3\n4\n5\n6\n", headers=CSV
+        )
+        assert answer.status_code == 200, answer.text
+        client.headers["Authorization"] = f"Bearer {made.token}"
+        client.headers["Prefer"] = prefer
+
+        sent = {"json": body} if isinstance(body, dict) else {"content": body, "headers": CSV}
+        answer = await client.post(path, **sent)
+        assert answer.is_success, answer.text
+        if answer.status_code == 202:
+            async for _ in lake.jobs.follow(answer.json()["id"]):
+                """To its end."""
+        after = await client.get("/v1/tokens/self")
+
+        assert after.status_code == 429, after.headers

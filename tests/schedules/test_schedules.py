@@ -1,6 +1,7 @@
 """Schedules over REST: made, run, missed, paused, ended; and a row for each run."""
 
 import asyncio
+import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lakehouse.auth import Grant, TokenCreate
+from lakehouse.audit import Audit
+from lakehouse.auth import Grant, Limits, TokenCreate
 from lakehouse.config import Config
 from lakehouse.schedules import ledger, schedules
 from lakehouse.schedules.errors import ScheduleNotFoundError
@@ -312,7 +314,11 @@ def test_a_deleted_schedule_is_gone_with_its_runs(lake: Served) -> None:
         ({"source": "s3://not/listed"}, 403, "storage.sources"),
         ({"source": "http://169.254.169.254/"}, 400, "refused"),
         ({"source": "object:gone.csv"}, 404, "no object"),
-        ({"sql": "SELECT " + "1" * 300_000}, 400, "bytes"),
+        ({"source": "object:x/", "options": {"date_format": "%Q"}}, 400, "%Q is none"),
+        ({"sql": "SELECT " + "1" * 70_000}, 413, "65,536"),
+        ({"source": "object:x/", "mode": "upsert", "key": ["k" * 70_000]}, 413, "65,536"),
+        ({"source": "object:x/", "options": {"types": {"k" * 70_000: "int"}}}, 413, "65,536"),
+        ({"source": f"object:{'x' * 70_000}/"}, 413, "65,536"),
         ({"sql": "SELECT 1", "table": "memory.t"}, 400, "memory"),
         ({"sql": "SELECT 1", "extra": 1}, 400, "extra"),
     ],
@@ -435,9 +441,83 @@ def test_runs_are_read_in_sql_and_audited_by_an_admin(lake: Served) -> None:
     sql = "SELECT schedule, owner, trigger, outcome, row_count FROM lakehouse.schedule_runs"
     assert asked(root, sql).json()["rows"] == [["told", "root", "asked", "done", 1]]
     assert asked(reader, sql).status_code == 400
-    audit = "SELECT caller, status, tables FROM lakehouse.audit WHERE method = 'RUN'"
-    rows = wait_for(lambda: asked(root, audit).json()["rows"])
-    assert rows == [["root", 200, ["main.told"]]]
+
+
+def audited_runs(lake: Served, secret: str, count: int) -> list[list[Any]]:
+    """Return the status, tables, rows and hashes of runs once so many are in the audit log."""
+    sql = (
+        "SELECT status, tables, row_count, sql_sha256 FROM lakehouse.audit"
+        " WHERE method = 'RUN' AND status <> 0 ORDER BY audit_id"
+    )
+
+    def look() -> list[list[Any]] | None:
+        answer = lake.send("POST", "/v1/sql", json={"sql": sql}, headers=bearer(secret))
+        rows: list[list[Any]] = answer.json()["rows"]
+        return rows if len(rows) >= count else None
+
+    found: list[list[Any]] = wait_for(look)
+    return found
+
+
+def test_a_run_is_audited_like_a_request_that_did_the_same(lake: Served) -> None:
+    lake.send("POST", "/v1/namespaces", json={"name": "sales"})
+    lake.ingest("hidden", "id\n1\n")
+    root = token(lake, "root", Grant("admin"))
+    writer = token(lake, "writer", Grant("writer", "sales"))
+    copied, refused = "SELECT * FROM sales.t", "SELECT * FROM hidden"
+    put_as = {"json": {"rows": [{"id": 1}, {"id": 2}]}, "headers": bearer(root)}
+    columns = [{"name": "id", "type": "long"}]
+    made = {"json": {"name": "sales.t", "columns": columns}, "headers": bearer(root)}
+    assert lake.send("POST", "/v1/tables", **made).status_code == 201
+    assert lake.send("POST", "/v1/tables/sales.t/rows", **put_as).status_code == 201
+    created(lake, "copies", writer, table="sales.u", sql=copied)
+    created(lake, "peeks", writer, table="sales.u", sql=refused)
+    created(lake, "fetches", writer, table="sales.u", source="object:none/")
+
+    assert run(lake, "copies", writer)["outcome"] == "done"
+    assert run(lake, "peeks", writer)["outcome"] == "failed"
+    assert run(lake, "fetches", writer)["outcome"] == "done"
+    lake.lakehouse.tokens.revoke("writer")
+    answer = lake.send("POST", "/v1/schedules/copies/run", headers=bearer(root))
+    assert answer.status_code == 409
+    assert "delete the schedule" in answer.json()["detail"]
+
+    assert audited_runs(lake, root, 4) == [
+        [200, ["sales.t", "sales.u"], 2, digest(copied)],
+        [400, [], 0, digest(refused)],
+        [200, [], 0, None],
+        [401, [], 0, None],
+    ]
+
+
+def digest(sql: str) -> str:
+    return hashlib.sha256(sql.encode()).hexdigest()
+
+
+def test_the_row_of_a_run_is_stored_with_its_change(
+    lake: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created(lake, "kept", sql="SELECT 1 AS a")
+
+    async def nothing(self: Audit) -> None:
+        """A process that is killed before the log's next group."""
+
+    monkeypatch.setattr(Audit, "_flush", nothing)
+    run(lake, "kept")
+
+    table = lake.lakehouse.audit.table()
+    rows = [each for each in table.to_pylist() if each["method"] == "RUN"]
+    assert [each["tables"] for each in rows] == [["main.kept"]]
+
+
+def test_rows_of_runs_are_of_the_day_of_their_token(lake: Served) -> None:
+    limits = Limits(rows_per_day=5)
+    made = lake.lakehouse.tokens.create(TokenCreate("few", [Grant("writer")], limits=limits))
+    created(lake, "many", made.token, sql="SELECT range AS n FROM range(6)")
+    own = bearer(made.token)
+    assert lake.send("POST", "/v1/schedules/many/run", headers=own).status_code == 202
+
+    wait_for(lambda: lake.send("GET", "/v1/tokens/self", headers=own).status_code == 429)
 
 
 def test_a_run_that_a_kill_cut_off_begins_once_more_and_has_one_effect(tmp_path: Path) -> None:
