@@ -2,17 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from lakehouse.catalog.errors import TableDamagedError, UnreadableFileError
-from lakehouse.catalog.manifests import Manifests
+from lakehouse.catalog.manifests import LiveFile, Manifests
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import LoadedTable
-from lakehouse.storage import ObjectNotFoundError, Store
+from lakehouse.storage import ObjectNotFoundError, S3Store, Store
 
 CHECKED_EVERY_S = 60.0
+LISTED_MIN = 10
+"""Fewer files are asked for one by one: a list has those of the past, too."""
 
 
 def damage_of(
@@ -20,7 +22,8 @@ def damage_of(
 ) -> str | None:
     """Return why `snapshot` cannot be read; None when each of its files is there, whole.
 
-    Looks at every file's size on disk, whatever is in memory: one `stat` a file.
+    Looks at every file's size on disk, whatever is in memory: one `stat` a file, or in a bucket
+    one list of a thousand.
     """
     try:
         return first_damage(table, snapshot, manifests, store)
@@ -58,10 +61,26 @@ def first_damage(
     for what, location, size_bytes in expected:
         if damage := size_damage(store, what, location, size_bytes):
             return damage
-    for file in manifests.live_files(listed):
+    folder = store.key(table.location).rpartition("/metadata/")[0]
+    for file in not_listed(store, folder, manifests.live_files(listed)):
         if damage := size_damage(store, "data file", file.location, file.size_bytes):
             return damage
     return None
+
+
+def not_listed(store: Store, folder: str, files: Collection[LiveFile]) -> Collection[LiveFile]:
+    """Return those of `files` that must be looked at one by one.
+
+    In a bucket these are the ones that a list of the folder does not show with their size.
+    """
+    if not isinstance(store, S3Store) or len(files) < LISTED_MIN:
+        return files
+    left = {store.key(each.location): each for each in files}
+    for found in store.stored(folder):
+        file = left.get(found.key)
+        if file is not None and file.size_bytes == found.size_bytes:
+            del left[found.key]
+    return left.values()
 
 
 def size_damage(store: Store, what: str, location: str, expected_bytes: int) -> str | None:
