@@ -132,11 +132,11 @@ class Running:
     @contextmanager
     def unless_short(self) -> Iterator[None]:
         """Raise `MemoryPressureError` when what is inside had to give way."""
-        self.gives_way = False
         try:
             yield
         except InterruptedStatementError as error:
-            if self.gives_way and not self.stop.is_set():
+            gave_way, self.gives_way = self.gives_way, False
+            if gave_way and not self.stop.is_set():
                 raise MemoryPressureError from error
             raise
 

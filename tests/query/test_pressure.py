@@ -11,7 +11,9 @@ import pytest
 from lakehouse.config import QueryConfig
 from lakehouse.query import Query, Spool, SqlRequest
 from lakehouse.query.pressure import watch
+from lakehouse.query.query import ResultStream
 from lakehouse.query.run_errors import MemoryPressureError, StatementCancelledError
+from lakehouse.query.statements import GRACE_S
 from tests.query.lake import open_lake
 
 ENDLESS = "SELECT count(*) FROM range(10000000) a(i), range(10000000) b(j) WHERE i * j % 7 = 8"
@@ -67,6 +69,20 @@ async def test_a_statement_that_gives_way_is_tried_again_and_told_why(
             with watch(1 << 50, give_way):
                 answer = await query.answer(SqlRequest(sql="SELECT 1"))
     assert answer.body  # type: ignore[union-attr]
+
+
+async def test_a_stream_that_gives_way_between_two_pieces_is_told_why(tmp_path: Path) -> None:
+    with open_lake(tmp_path) as (database, catalog):
+        spool = Spool(tmp_path / "results")
+        async with Query(database, catalog, QueryConfig(), spool).open() as query:
+            request = SqlRequest(sql="SELECT i, repeat('x', 900) FROM range(10000000) r(i)")
+            stream = await query.stream(request, "ndjson")
+            assert isinstance(stream, ResultStream)
+            with pytest.raises(MemoryPressureError):
+                async with stream:
+                    async for _ in stream:
+                        await asyncio.sleep(GRACE_S)
+                        assert query._statements.give_way() == 1
 
 
 async def test_a_statement_that_was_cancelled_as_well_is_cancelled(tmp_path: Path) -> None:
