@@ -5,7 +5,6 @@ from lakehouse.errors import (
     InvalidInputError,
     NotFoundError,
     TooLargeError,
-    UnavailableError,
 )
 
 
@@ -44,6 +43,8 @@ class ScheduleTooLargeError(TooLargeError):
         super().__init__(f"the schedule has {size_bytes:,} bytes; {max_bytes:,} are the most")
 
 
-class TooManySchedulesError(UnavailableError):
+class TooManySchedulesError(ConflictError):
+    retryable = False
+
     def __init__(self, count_max: int) -> None:
-        super().__init__(f"there are {count_max} schedules, which is the most; delete some")
+        super().__init__(f"there are {count_max} schedules, which is the most; delete one first")

@@ -340,6 +340,17 @@ def test_a_name_is_of_one_schedule(lake: Served) -> None:
     assert create(lake, "no name", sql="SELECT 2 AS a").status_code == 400
 
 
+def test_no_pause_makes_room_for_one_more(lake: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SCHEDULES_MAX", 1)
+    created(lake, "first", sql="SELECT 1 AS a")
+
+    refused = create(lake, "second", sql="SELECT 1 AS a")
+
+    assert (refused.status_code, refused.json()["retryable"]) == (409, False)
+    lake.send("DELETE", "/v1/schedules/first")
+    created(lake, "second", sql="SELECT 1 AS a")
+
+
 def token(lake: Served, name: str, *grants: Grant) -> str:
     return lake.lakehouse.tokens.create(TokenCreate(name, list(grants))).token
 
