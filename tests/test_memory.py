@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import httpx
 import pytest
 
@@ -70,3 +71,54 @@ def test_small_loads_of_many_columns_wait_for_memory_instead_of_failing(tmp_path
             return client.post(f"/v1/ingest?name=t{number}&format=csv", content=body).status_code
 
         assert set(threads.map(load, range(8))) == {200}
+
+
+LARGE_BYTES, LARGE_MAX_BYTES = 3 * 1000**3, 2 * 1000**3
+ROW = """
+    SELECT i AS id, hash(i) % 5000000 AS customer, TIMESTAMP '2020-01-01' + to_seconds(i) AS at,
+        'city ' || hash(i) % 1000 AS city, (hash(i) % 1000000) / 100 AS amount,
+        md5(i::VARCHAR) AS note
+"""
+LARGE_QUERIES = {
+    "all": "SELECT count(*), sum(amount), min(at), max(note) FROM large",
+    "groups": "SELECT count(*) FROM (SELECT customer, sum(amount) FROM large GROUP BY customer)",
+    "distinct": "SELECT count(DISTINCT note) FROM large WHERE id % 4 = 0",
+    "sort": "SELECT id FROM large ORDER BY note LIMIT 1 OFFSET 10000000",
+    "join": "SELECT count(*) FROM large a JOIN large b ON a.id = b.customer",
+    "window": "SELECT max(r) FROM (SELECT row_number() OVER (PARTITION BY city ORDER BY amount)"
+    " AS r FROM large)",
+    "percentiles": "SELECT city, quantile_cont(amount, 0.9) FROM large GROUP BY city ORDER BY 1",
+    "text": "SELECT count(*) FROM large WHERE note LIKE '%abc%' AND city = 'city 7'",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LAKEHOUSE_TEST_LARGE" not in os.environ, reason="3 GB: two minutes or more")
+def test_three_gigabytes_and_eight_queries_stay_within_two(tmp_path: Path) -> None:
+    file = tmp_path / "large.csv"
+    with duckdb.connect() as connection:
+        rows = 100_000
+        connection.execute(f"COPY ({ROW} FROM range({rows}) t(i)) TO '{file}'")
+        rows = int(rows * LARGE_BYTES / file.stat().st_size) + 1
+        connection.execute(f"COPY ({ROW} FROM range({rows}) t(i)) TO '{file}'")
+    assert file.stat().st_size >= LARGE_BYTES
+    with (
+        lakehouse_server(
+            tmp_path / "data",
+            LAKEHOUSE_MEMORY__MAX_BYTES=str(LARGE_MAX_BYTES),
+            LAKEHOUSE_QUERY__TIMEOUT_S="300",
+        ) as server,
+        httpx.Client(base_url=server.url, timeout=1800) as client,
+        file.open("rb") as body,
+    ):
+        loaded = client.post("/v1/ingest?name=large&format=csv", content=body)
+        assert loaded.status_code == 200, loaded.text
+        assert loaded.json()["row_count"] == rows
+        print(f"loaded: {size_of(server, 'VmHWM') / 1e6:.0f} MB were resident at most")
+        for name, sql in LARGE_QUERIES.items():
+            began = time.monotonic()
+            answer = client.post("/v1/sql", json={"sql": sql})
+            took_s, peak = time.monotonic() - began, size_of(server, "VmHWM")
+            assert answer.status_code == 200, f"{name}: {answer.text}"
+            print(f"{name}: {took_s:.1f} s, {peak / 1e6:.0f} MB")
+        assert size_of(server, "VmHWM") < LARGE_MAX_BYTES
