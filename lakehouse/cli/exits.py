@@ -10,6 +10,7 @@ from lakehouse import errors
 from lakehouse.errors import LakehouseError
 
 JSON = "lakehouse.json"
+TAKES_URL = "lakehouse.takes_url"
 """Key in `context.meta`: whether the command was asked for `--json`."""
 
 OTHER, USAGE, NOT_FOUND, CONFLICT, REFUSED, UNAVAILABLE, DENIED, UNKNOWN = range(1, 9)
@@ -115,8 +116,8 @@ def next_step(error: LakehouseError) -> str | None:
 
 def takes_url() -> bool:
     """Whether the command that runs could ask a server instead."""
-    context = click.get_current_context(silent=True)
-    return context is not None and any(each.name == "url" for each in context.command.params)
+    context = click.get_current_context(silent=True)  # the group's: the command's is gone by now
+    return context is not None and TAKES_URL in context.meta
 
 
 def document(error: LakehouseError) -> dict[str, Any]:

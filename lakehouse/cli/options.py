@@ -75,6 +75,11 @@ def remember_json(context: click.Context, _: click.Parameter, value: bool) -> bo
     return value
 
 
+def remember_url(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    context.meta[exits.TAKES_URL] = True
+    return value
+
+
 def json_option(command: C) -> C:
     return click.option(
         "--json",
@@ -111,5 +116,6 @@ def somewhere(command: C) -> C:
         envvar="LAKEHOUSE_URL",
         show_envvar=True,
         metavar="URL",
+        callback=remember_url,
         help="The server, such as http://127.0.0.1:3110.",
     )(command)
