@@ -26,7 +26,7 @@ from lakehouse.catalog import (
     parse_table_name,
 )
 from lakehouse.catalog.metadata import Json, snapshot_of
-from lakehouse.database import Connection, Database, DatabaseSettings
+from lakehouse.database import Connection, Database, DatabaseSettings, Remote
 from lakehouse.state import State
 from lakehouse.storage import LocalStore, S3Store, open_warehouse
 from tests import object_store
@@ -135,11 +135,15 @@ def rows_of(sql: str, columns: Mapping[str, str] | None = None) -> Rows:
     return Rows(sql, tuple(Column(name, type_) for name, type_ in columns.items()))
 
 
+def remote_for(folder: Path) -> Remote | None:
+    """Return how the engine reaches the bucket, where tests have their warehouse in one."""
+    if object_store.IN_BUCKET not in os.environ:
+        return None
+    return open_warehouse(object_store.of_this_run(), folder, folder).remote
+
+
 def settings_for(*directories: Path) -> DatabaseSettings:
-    remote = None
-    if object_store.IN_BUCKET in os.environ:
-        config = object_store.of_this_run()
-        remote = open_warehouse(config, directories[0], directories[0]).remote
+    remote = remote_for(directories[0])
     return DatabaseSettings(
         directories=(*directories, remote.place) if remote else directories,
         remote=remote,

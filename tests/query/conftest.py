@@ -24,7 +24,7 @@ from lakehouse.database import Database, DatabaseSettings
 from lakehouse.query import Query, Spool, StatementEnded
 from lakehouse.query.routes import SqlController
 from lakehouse.state import SqliteState
-from lakehouse.storage import LocalStore
+from tests.catalog.lake import remote_for, store_in
 
 ROWS = 20_000
 PAGE_BYTES = 100_000
@@ -70,11 +70,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
     warehouse, spool_dir = root / "warehouse", root / "spool"
     warehouse.mkdir()
     spool_dir.mkdir()
+    remote = remote_for(root)
     with ExitStack() as stack:
         database = stack.enter_context(
             Database.open(
                 DatabaseSettings(
-                    directories=(warehouse, spool_dir),
+                    directories=(warehouse, spool_dir, *([remote.place] if remote else [])),
+                    remote=remote,
                     temp_dir=root / "temp",
                     memory_max_bytes=512 * 1024 * 1024,
                     temp_max_bytes=64 * 1024 * 1024,
@@ -84,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
             )
         )
         state = stack.enter_context(SqliteState.open(root / "catalog.db"))
-        catalog = Catalog(state, LocalStore(warehouse))
+        catalog = Catalog(state, store_in(root))
         port = free_port()
         server = SqlServer(f"http://127.0.0.1:{port}", port, database, catalog, spool_dir)
         stack.enter_context(served(server))
