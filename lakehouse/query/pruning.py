@@ -2,7 +2,7 @@
 
 Those of a WHERE and of inner joins, in the SELECT that names the table. A column is the table's
 when the name says so, or when it stands alone: were it another table's too, the engine would refuse
-the statement. Which conditions are of use, the catalog knows (`catalog/pruning.py`).
+the statement. Which conditions are of use, the catalog knows (`catalog/bounds_conditions.py`).
 """
 
 from collections.abc import Iterable, Iterator
