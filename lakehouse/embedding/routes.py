@@ -9,6 +9,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 
 from lakehouse.api.access import reads
+from lakehouse.audit import record
+from lakehouse.auth import EVERYTHING, check_may
 from lakehouse.embedding.embedding import Embedding
 from lakehouse.embedding.models import Embedded, EmbeddingModelList, EmbedRequest, EmbedStats
 from lakehouse.lanes import on_thread
@@ -26,6 +28,7 @@ class EmbedController(Controller):
     ) -> Response[bytes]:
         """Return the vectors of texts, each of length 1."""
         identity, vectors = await embedding.embed(data.texts, data.model)
+        record().note(rows=len(data.texts))
         told = {"vectors": vectors, "dimension": identity.dimension, "model": identity.model}
         write = partial(orjson.dumps, told, option=orjson.OPT_SERIALIZE_NUMPY)
         # 256,000 numbers for 1,000 texts take 20 ms.
@@ -33,7 +36,11 @@ class EmbedController(Controller):
 
     @get("/stats", sync_to_thread=False, guards=[reads])
     def get_embed_stats(self, embedding: NamedDependency[Embedding]) -> EmbedStats:
-        """Return how often a vector was known already."""
+        """Return how often a vector was known already: to who may read everything.
+
+        To others it would tell whether somebody had embedded a text before.
+        """
+        check_may("read", EVERYTHING, "the counters of everybody")
         return embedding.stats()
 
     @get("/models", guards=[reads])

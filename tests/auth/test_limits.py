@@ -143,6 +143,7 @@ async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse)
         ("/v1/tables/made/from-query", {"sql": "SELECT range AS id FROM range(6)"}),
         ("/v1/tables/there/update", {"set": {"id": "id + 1"}, "where": "true"}),
         ("/v1/tables/there/delete", {"where": "true"}),
+        ("/v1/embed", {"texts": ["one", "two", "three", "four", "five", "six"]}),
         ("/v1/ingest?name=loaded", "id\n1\n2\n3\n4\n5\n6\n"),
     ],
 )

@@ -107,7 +107,7 @@ ROWS = [
     Row("mine", "GET", "/v1/jobs"),
     Row("mine", "GET", "/v1/queries"),
     Row("mine", "POST", "/v1/embed", {"texts": ["a lake"]}),
-    Row("mine", "GET", "/v1/embed/stats"),
+    Row("everything", "GET", "/v1/embed/stats"),
     Row("mine", "GET", "/v1/embed/models"),
     Row("read", "DELETE", "/v1/queries/unknown-{ns}", ok=404),
     Row("mine", "GET", "/v1/tokens/self"),
