@@ -1,5 +1,6 @@
 """Schedules and runs in `catalog.db`. Everything here blocks and belongs on a worker thread."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -185,24 +186,34 @@ class Ledger:
         )
         self._state.write(lambda tx: tx.execute(sql, values).rowcount, notable=False)
 
-    def interrupt_unended(self) -> list[tuple[Kept, ScheduleRun]]:
-        """End the runs that the last process left, and return them with their schedules."""
+    def interrupt_unended(self, before: float = math.inf) -> list[tuple[Kept, ScheduleRun]]:
+        """End the runs that the last process left, and return them with their schedules.
+
+        Args:
+            before: when this process began, in seconds since 1970; what began later runs.
+        """
         now = datetime.now(UTC).timestamp()
 
         def work(tx: Transaction) -> list[Any]:
             found = tx.execute(
-                f"SELECT {RUN_COLUMNS} FROM schedule_run WHERE outcome = 'running'"
+                f"SELECT {RUN_COLUMNS} FROM schedule_run"
+                " WHERE outcome = 'running' AND started_at < ?",
+                (before,),
             ).fetchall()
             tx.execute(
                 "UPDATE schedule_run SET outcome = 'interrupted', ended_at = ?,"
-                " detail = 'the server ended' WHERE outcome = 'running'",
-                (now,),
+                " detail = 'the server ended' WHERE outcome = 'running' AND started_at < ?",
+                (now, before),
             )
             return found
 
         schedules = {each.id: each for each in self.all()}
         rows = self._state.write(work, notable=False)
-        return [(schedules[row[1]], run_of(row, schedules[row[1]].name)) for row in rows]
+        return [
+            (schedules[row[1]], run_of(row, schedules[row[1]].name))
+            for row in rows
+            if row[1] in schedules
+        ]
 
     def runs(self, of: Kept, limit: int, before: int | None = None) -> list[ScheduleRun]:
         """Return its newest runs, those before the run `before`."""

@@ -88,6 +88,7 @@ class Schedules:
         """Rows that a run has touched, by its id."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._opened_at = time.time()
         jobs.on_end(self._job_ended)
 
     async def create(self, asked: ScheduleCreate) -> Schedule:
@@ -168,7 +169,8 @@ class Schedules:
             pause_s = LOOK_EVERY_S
             try:
                 if unended is None:
-                    unended = await on_thread(self._ledger.interrupt_unended)
+                    left = partial(self._ledger.interrupt_unended, self._opened_at)
+                    unended = await on_thread(left)
                 while unended:
                     kept, run = unended.pop()
                     if run.trigger != "missed":  # one that ends the process does so once more

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -17,6 +18,7 @@ from lakehouse.auth import Grant, Limits, TokenCreate
 from lakehouse.config import Config
 from lakehouse.schedules import ledger, schedules
 from lakehouse.schedules.errors import ScheduleNotFoundError
+from lakehouse.schedules.ledger import Ledger
 from lakehouse.state import SqliteState
 from tests.ingest.served import Served, serving
 from tests.services import lakehouse_server
@@ -208,6 +210,30 @@ def test_there_are_never_two_runs_of_one_schedule(lake: Served) -> None:
 
     assert (again.status_code, again.json()["type"]) == (409, "/problems/schedule-running")
     assert only["outcome"] == "cancelled"
+
+
+def test_what_runs_before_the_first_look_is_none_of_the_last_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Event()
+    look = Ledger.interrupt_unended
+
+    def unended(rows: Ledger, *before: float) -> Any:
+        found = look(rows, *before)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(schedules, "FIRST_LOOK_S", 1.0)
+    monkeypatch.setattr(Ledger, "interrupt_unended", unended)
+    with serving(tmp_path / "data", Config()) as lake:
+        created(lake, "slow", sql=SLOW)
+        job = lake.send("POST", "/v1/schedules/slow/run").json()["id"]
+        assert not looked.is_set()
+        assert looked.wait(10)
+        (only,) = runs(lake, "slow")
+        lake.send("POST", f"/v1/jobs/{job}/cancel")
+        ended(lake, "slow", 1)
+    assert only["outcome"] == "running"
 
 
 def test_of_many_who_ask_at_once_one_begins_a_run(lake: Served) -> None:
