@@ -156,7 +156,8 @@ class Directory:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from self._files(Path(entry.path))
-            elif entry.is_file() and fnmatchcase(entry.name, self._pattern):
+            # Who may drop a file here could not read every file that a link may name.
+            elif entry.is_file(follow_symlinks=False) and fnmatchcase(entry.name, self._pattern):
                 yield Path(entry.path)
 
     def _read(self) -> None:
@@ -197,7 +198,7 @@ class Stillness:
 
 
 def mark_of(path: Path) -> Mark:
-    found = path.stat()
+    found = path.lstat()
     return Mark(found.st_size, found.st_mtime_ns)
 
 

@@ -106,6 +106,17 @@ def test_the_oldest_file_comes_first_and_what_is_unfinished_is_passed_over(inbox
         assert [each.name for each in directory.waiting()] == ["deep/old.csv", "new.csv"]
 
 
+def test_a_link_is_no_file_of_the_directory(inbox: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("word\nhidden\n")
+    (inbox / "a.csv").symlink_to(secret)
+    (inbox / "folder").symlink_to(tmp_path)
+    (inbox / "b.csv").write_text("id\n1\n")
+
+    with Directory.hold(inbox, "t") as directory:
+        assert [each.name for each in directory.waiting()] == ["b.csv"]
+
+
 def test_a_file_is_still_when_it_did_not_change_for_a_while(
     inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
