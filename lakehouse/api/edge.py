@@ -62,7 +62,7 @@ AUTHORIZATION = b"authorization"
 REVOKED = "the token was revoked"
 READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 STATEMENTS = "/v1/sql"
-"""What is sent there is a SELECT: its row is a statement's, whatever the method."""
+"""What is sent there is a SELECT: its row is a statement's, though it is a POST."""
 REFUSALS = frozenset([401, 403])
 
 
@@ -118,9 +118,8 @@ class Exchange:
         self._unread = (
             headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         )
-        self._is_write = scope["method"] not in READ_METHODS and not scope["path"].startswith(
-            STATEMENTS
-        )
+        is_statement = scope["method"] == "POST" and scope["path"] == STATEMENTS
+        self._is_write = scope["method"] not in READ_METHODS and not is_statement
         self._has_row = False
         if self._is_write:
             self.noted.row = self.row

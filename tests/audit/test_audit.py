@@ -150,6 +150,19 @@ async def test_a_token_that_names_a_table_or_a_schedule_is_not_in_the_log(
     assert "sales.lh_***" in whole
 
 
+async def test_who_stops_a_statement_or_deletes_its_rows_is_in_the_log(
+    audited: Lakehouse, secret: str
+) -> None:
+    paths = ["/v1/sql/nothing", "/v1/sql/results/nothing", "/v1/queries/nothing"]
+    for path in paths:
+        assert (await asked(audited, secret, "DELETE", path)).status_code == 404
+    deadline = time.monotonic() + 10
+    while (found := await rows(audited, "method = 'DELETE' AND path LIKE '%/nothing'")) == []:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    assert [(each["path"], each["status"]) for each in found] == [(path, 404) for path in paths]
+
+
 async def test_a_refusal_is_in_the_log(audited: Lakehouse, secret: str) -> None:
     assert (await asked(audited, "", "GET", "/v1/tables")).status_code == 401
     wrong = "lh_" + "0" * 49
