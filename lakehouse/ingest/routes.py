@@ -29,11 +29,13 @@ from lakehouse.ingest.background import start_load
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
 from lakehouse.ingest.inference import check_date_format
+from lakehouse.ingest.loading import quoting_nothing
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, files_of
 from lakehouse.ingest.several import naming
 from lakehouse.ingest.source_loads import SourceLoads
 from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
+from lakehouse.ingest.taken import request_of
 from lakehouse.ingest.uploads import Uploads
 from lakehouse.jobs import Jobs
 
@@ -193,7 +195,8 @@ class IngestController(Controller):
             body = await unless_gone(request.receive, source_loads.load(source, options, key))
             return Response(body, media_type="application/json")
         in_parts = request.query_params.get(UPLOAD)
-        if in_parts and key and (told := await uploads.answer(in_parts, key)) is not None:
+        asked = request_of(in_parts or "", options)
+        if in_parts and key and (told := await uploads.answer(in_parts, key, asked)) is not None:
             return Response(told, media_type="application/json")
         with ingest.uploading() as path:
             if in_parts is None:
@@ -213,7 +216,7 @@ class IngestController(Controller):
                 await uploads.end(in_parts)
             return accepted(job)
         if in_parts is not None:  # of one that failed it stays: load it again, with other options
-            await uploads.end(in_parts, key, body)
+            await uploads.end_with(in_parts, key, asked, quoting_nothing(body))
         return Response(body, media_type="application/json")
 
     @post(

@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from lakehouse.catalog import owner
+from lakehouse.catalog import IdempotencyMismatchError, owner
 from lakehouse.disk import Disk, Quota
 from lakehouse.errors import ConflictError, NotFoundError, UnavailableError
 from lakehouse.ingest.errors import UploadTooLargeError
@@ -50,6 +50,8 @@ class About(msgspec.Struct, frozen=True):
     content_type: str | None
     loaded_by: str | None = None
     """The idempotency key of the load that it ended in."""
+    request: str | None = None
+    """What that load was asked for."""
     answer: str | None = None
     """Of that load: whoever lost it asks again, and the bytes are gone."""
 
@@ -167,24 +169,30 @@ class Uploads:
         await self.find(upload_id)
         await on_thread(partial(shutil.rmtree, self._folder / upload_id, ignore_errors=True))
 
-    async def answer(self, upload_id: str, key: str) -> bytes | None:
-        """Return what the load of an upload under an idempotency key was answered, if it ended."""
+    async def answer(self, upload_id: str, key: str, request: str) -> bytes | None:
+        """Return what the load of an upload under an idempotency key was answered, if it ended.
+
+        Raises:
+            IdempotencyMismatchError: it was another request.
+        """
         about = await on_thread(partial(self._about, owner(), upload_id))
         if about is None or about.answer is None or about.loaded_by != key:
             return None
+        if about.request != request:
+            raise IdempotencyMismatchError(key)
         return about.answer.encode()
 
-    async def end(self, upload_id: str, key: str | None = None, answer: bytes = b"") -> None:
-        """Let go of the bytes of an upload that was loaded; one that is deleted was all the same.
-
-        Args:
-            key: under which the answer stays for a day.
-        """
-        if key is not None:
-            await on_thread(partial(self._end, owner(), upload_id, key, answer))
-            return
+    async def end(self, upload_id: str) -> None:
+        """Let go of an upload that was loaded; one that is deleted was all the same."""
         with suppress(UploadNotFoundError):
             await self.delete(upload_id)
+
+    async def end_with(self, upload_id: str, key: str | None, request: str, answer: bytes) -> None:
+        """Let go of an upload that was loaded; under a key `answer` has the answer for a day."""
+        if key is None:
+            return await self.end(upload_id)
+        kept = {"loaded_by": key, "request": request, "answer": answer.decode()}
+        return await on_thread(partial(self._end, owner(), upload_id, kept))
 
     async def chunks(self, upload_id: str) -> AsyncIterator[bytes]:
         """Yield the bytes of an upload that is whole.
@@ -288,11 +296,11 @@ class Uploads:
                 found.append(self._find(who, folder.name))
         return sorted(found, key=lambda each: (each.expires_at, each.id))
 
-    def _end(self, who: str, upload_id: str, key: str, answer: bytes) -> None:
+    def _end(self, who: str, upload_id: str, kept: Mapping[str, str]) -> None:
         about = self._about(who, upload_id)
         if about is None:
             return
-        ended = msgspec.structs.replace(about, loaded_by=key, answer=answer.decode())
+        ended = msgspec.structs.replace(about, **kept)
         write_whole(self._folder / upload_id / ABOUT, msgspec.json.encode(ended).decode())
         (self._folder / upload_id / DATA).write_bytes(b"")
 

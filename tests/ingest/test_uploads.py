@@ -143,7 +143,29 @@ def test_an_answer_that_was_lost_is_given_again(lake: Served, name: str) -> None
     assert (again.status_code, again.json()) == (200, first.json())
     other = load(lake, upload, name, headers={"Idempotency-Key": "other"})
     assert other.status_code == 404
+    elsewhere = load(lake, upload, f"{name}_2", headers=key, params={"mode": "append"})
+    assert elsewhere.status_code == 422, elsewhere.text
     assert len(lake.rows(name)) == 5_000
+
+
+def test_an_answer_that_is_kept_says_where_bad_cells_were_not_what_they_held(
+    tmp_path: Path,
+) -> None:
+    bad = b"id\n" + b"1\n" * 2_000 + b"secret-of-ada\n"
+    asked: dict[str, Any] = {
+        "headers": {"Idempotency-Key": "k"},
+        "params": {"types": "id:long", "on_error": "reject"},
+    }
+    with serving(tmp_path / "data", Config()) as lake:
+        upload = begin(lake, len(bad))
+        put(lake, upload, 0, bad)
+        first = load(lake, upload, "t", **asked)
+        kept = (tmp_path / "data" / "uploads" / upload / "about.json").read_text()
+        again = load(lake, upload, "t", **asked)
+
+    assert "secret-of-ada" in first.text
+    assert "secret-of-ada" not in kept
+    assert again.json()["rejected"]["rows"][0]["line"] == 2_002
 
 
 def test_a_load_as_a_job_takes_the_file_along(lake: Served, name: str) -> None:
