@@ -33,6 +33,12 @@ LATER_S = 1.0
 """How long a statement's row may wait for others to be written with."""
 EXPIRE_EVERY_S = 3_600.0
 EXPIRED_AT_ONCE = 1_000
+STRANGERS = "token_id IS NULL AND status IN (401, 403)"
+"""Refusals of who had no valid token: they cost their sender nothing."""
+STRANGERS_PART = 10
+"""Of the rows kept, one in so many may be such a refusal."""
+BEYOND = "SELECT audit_id FROM audit WHERE {} ORDER BY audit_id DESC LIMIT 1 OFFSET ?"
+"""The newest of the rows that are too many."""
 DAY_S = 86_400
 FIELDS: list[tuple[str, pa.DataType]] = [
     ("audit_id", pa.int64()),
@@ -174,18 +180,22 @@ class Audit:
             await anyio.sleep(LATER_S)
 
     def _expire(self) -> None:
-        """Delete what is too old, or beyond the number kept, a thousand a transaction."""
-        before = time.time() - self._config.keep_days * DAY_S
+        """Delete what is too old, or beyond the number kept, a thousand a transaction.
 
-        def work(tx: Transaction) -> int:
-            (newest,) = tx.execute("SELECT coalesce(max(audit_id), 0) FROM audit").fetchone()
-            return tx.execute(
-                "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM audit"
-                " WHERE began_at < ? OR audit_id <= ? LIMIT ?)",
-                (before, newest - self._config.rows_max, EXPIRED_AT_ONCE),
-            ).rowcount
+        Refusals of strangers go first: else they would push out what everybody else did.
+        """
+        before, most = time.time() - self._config.keep_days * DAY_S, self._config.rows_max
+        self._delete("began_at < ?", before)
+        beyond = BEYOND.format(STRANGERS)
+        self._delete(f"{STRANGERS} AND audit_id <= ({beyond})", most // STRANGERS_PART)
+        self._delete(f"audit_id <= ({BEYOND.format('true')})", most)
 
-        while self._state.write(work, notable=False):
+    def _delete(self, where: str, *values: object) -> None:
+        sql = (
+            "DELETE FROM audit WHERE audit_id IN"
+            f" (SELECT audit_id FROM audit WHERE {where} LIMIT {EXPIRED_AT_ONCE})"
+        )
+        while self._state.write(lambda tx: tx.execute(sql, values).rowcount, notable=False):
             pass
 
 

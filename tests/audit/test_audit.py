@@ -308,10 +308,26 @@ async def test_old_rows_and_too_many_rows_go(state: State) -> None:
         await audit.write(row_of(began_at=time.time() - age, trace_id=str(number)))
     async with audit.open():
         deadline = time.monotonic() + 10
+        while len(audit.table()) != 5:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+    assert [each["trace_id"] for each in audit.table().to_pylist()] == ["2", "3", "4", "5", "7"]
+
+
+async def test_refusals_of_strangers_push_out_nothing_that_others_did(state: State) -> None:
+    audit = Audit(state, AuditConfig(rows_max=20))
+    await audit.write(row_of(trace_id="theft", token_id="id"))
+    await audit.write(row_of(trace_id="refused", token_id="id", status=403))
+    for number in range(30):
+        status = 401 if number % 2 else 403
+        await audit.write(row_of(caller="nobody", status=status, trace_id=str(number)))
+    async with audit.open():
+        deadline = time.monotonic() + 10
         while len(audit.table()) != 4:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
-    assert [each["trace_id"] for each in audit.table().to_pylist()] == ["3", "4", "5", "7"]
+    kept = [each["trace_id"] for each in audit.table().to_pylist()]
+    assert kept == ["theft", "refused", "28", "29"]
 
 
 async def test_a_row_that_cannot_be_written_is_said(state: State) -> None:
