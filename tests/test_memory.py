@@ -75,12 +75,12 @@ def test_small_loads_of_many_columns_wait_for_memory_instead_of_failing(tmp_path
 
 LARGE_BYTES, LARGE_MAX_BYTES = 3 * 1000**3, 2 * 1000**3
 ROW = """
-    SELECT i AS id, hash(i) % 5000000 AS customer, TIMESTAMP '2020-01-01' + to_seconds(i) AS at,
+    SELECT i AS id, hash(i) % 5000000 AS customer, TIMESTAMP '2020-01-01' + to_seconds(i) AS moment,
         'city ' || hash(i) % 1000 AS city, (hash(i) % 1000000) / 100 AS amount,
         md5(i::VARCHAR) AS note
 """
 LARGE_QUERIES = {
-    "all": "SELECT count(*), sum(amount), min(at), max(note) FROM large",
+    "all": "SELECT count(*), sum(amount), min(moment), max(note) FROM large",
     "groups": "SELECT count(*) FROM (SELECT customer, sum(amount) FROM large GROUP BY customer)",
     "distinct": "SELECT count(DISTINCT note) FROM large WHERE id % 4 = 0",
     "sort": "SELECT id FROM large ORDER BY note LIMIT 1 OFFSET 10000000",

@@ -303,7 +303,7 @@ class Edge:
                 await self._app(exchange.scope, exchange.receive, exchange.send)
             finally:
                 if usage is not None:
-                    self._limiter.count_rows(usage, exchange.noted.uncounted())
+                    self._limiter.count(usage, exchange.noted.uncounted())
 
     @contextmanager
     def _of_token(self, caller: Caller) -> Iterator[None]:

@@ -7,6 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from lakehouse.audit.models import AuditRow
+from lakehouse.auth import Used
+
+NOTHING = Used()
 
 
 @dataclass(slots=True)
@@ -21,9 +24,11 @@ class Record:
     """The requests that one change is made for, when they are several."""
     tables: set[str] = field(default_factory=set)
     row_count: int = 0
+    text_count: int = 0
+    """Texts that were embedded."""
     sql_sha256: str | None = None
-    counted_rows: int = 0
-    """Of `row_count`, those that `uncounted` has told of."""
+    counted: Used = NOTHING
+    """What `uncounted` has told of."""
 
     def note(self, tables: tuple[str, ...] = (), rows: int = 0, sql: str | None = None) -> None:
         for each in self.together:
@@ -33,11 +38,10 @@ class Record:
         if sql is not None:
             self.sql_sha256 = hashlib.sha256(sql.encode(errors="replace")).hexdigest()
 
-    def uncounted(self) -> int:
-        """Return the rows noted since this was asked before: a job goes on after its request."""
-        rows = self.row_count - self.counted_rows
-        self.counted_rows += rows
-        return rows
+    def uncounted(self) -> Used:
+        """Return what was noted since this was asked before: a job goes on after its request."""
+        before, self.counted = self.counted, Used(self.row_count, self.text_count)
+        return Used(self.row_count - before.rows, self.text_count - before.texts)
 
 
 _record: ContextVar[Record | None] = ContextVar("record", default=None)

@@ -32,7 +32,7 @@ from lakehouse.auth.grants import (
     object_resource,
     table_resource,
 )
-from lakehouse.auth.limits import Limiter, RateLimitedError
+from lakehouse.auth.limits import Limiter, RateLimitedError, Used
 from lakehouse.auth.models import Grant, Limits, Role, Token, TokenCreate, TokenMade
 from lakehouse.auth.tokens import Tokens
 
@@ -63,6 +63,7 @@ __all__ = [
     "TokenNameTakenError",
     "TokenNotFoundError",
     "Tokens",
+    "Used",
     "WrongTokenError",
     "acting",
     "caller",

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import NamedTuple, Self
 
 import anyio
 
@@ -28,8 +28,18 @@ DAY_S = 86_400
 SAVE_EVERY_S = 5.0
 CONCURRENCY_RETRY_S = 1
 REQUESTS_LEFT, ROWS_LEFT = b"x-lakehouse-requests-left-today", b"x-lakehouse-rows-left-today"
+TEXTS_LEFT = b"x-lakehouse-texts-left-today"
 
 Pairs = Sequence[tuple[bytes, bytes]]
+
+
+class Used(NamedTuple):
+    """What a request took, known once it was answered."""
+
+    rows: int = 0
+    """Answered or changed."""
+    texts: int = 0
+    """Embedded, those that were known from before too: a count must not tell which were."""
 
 
 class RateLimitedError(BusyError):
@@ -54,12 +64,13 @@ class Usage:
     day: int = 0
     requests: int = 0
     rows: int = 0
+    texts: int = 0
     is_saved: bool = True
 
     def turn(self, today: int) -> None:
         """Begin to count anew on another day."""
         if self.day != today:
-            self.day, self.requests, self.rows = today, 0, 0
+            self.day, self.requests, self.rows, self.texts = today, 0, 0, 0
 
 
 class Limiter:
@@ -101,16 +112,17 @@ class Limiter:
         finally:
             usage.inside -= 1
 
-    def count_rows(self, usage: Usage, rows: int) -> None:
+    def count(self, usage: Usage, used: Used) -> None:
         """Count what a request has answered or changed, once it is known."""
         usage.turn(today())
-        usage.rows += rows
+        usage.rows += used.rows
+        usage.texts += used.texts
         usage.is_saved = False
 
-    def count_later(self, caller: Caller, rows: int) -> None:
-        """Count what a job has answered or changed whose request was counted before."""
-        if rows and (usage := self._usages.get(caller.token_id or "")) is not None:
-            self.count_rows(usage, rows)
+    def count_later(self, caller: Caller, used: Used) -> None:
+        """Count what a job took whose request was counted before."""
+        if any(used) and (usage := self._usages.get(caller.token_id or "")) is not None:
+            self.count(usage, used)
 
     def headers(self, caller: Caller) -> Pairs:
         """Return what is left of the limit that ends first, and of the day, to go by.
@@ -131,6 +143,8 @@ class Limiter:
             told[REQUESTS_LEFT] = max(most - usage.requests, 0)
         if (most := caller.limits.rows_per_day) is not None:
             told[ROWS_LEFT] = max(most - usage.rows, 0)
+        if (most := caller.limits.texts_per_day) is not None:
+            told[TEXTS_LEFT] = max(most - usage.texts, 0)
         return [(name, str(value).encode()) for name, value in told.items()]
 
     def _take(self, usage: Usage, limits: Limits) -> None:
@@ -142,6 +156,8 @@ class Limiter:
             raise RateLimitedError("requests a day", limits.requests_per_day, until_tomorrow)
         if limits.rows_per_day is not None and usage.rows >= limits.rows_per_day:
             raise RateLimitedError("rows a day", limits.rows_per_day, until_tomorrow)
+        if limits.texts_per_day is not None and usage.texts >= limits.texts_per_day:
+            raise RateLimitedError("texts embedded a day", limits.texts_per_day, until_tomorrow)
         if (rate := limits.requests_per_minute) is not None:
             refill(usage, rate)
             if usage.tokens < 1:
@@ -160,6 +176,8 @@ class Limiter:
             yield most - usage.requests, most, until_tomorrow
         if (most := limits.rows_per_day) is not None:
             yield most - usage.rows, most, until_tomorrow
+        if (most := limits.texts_per_day) is not None:
+            yield most - usage.texts, most, until_tomorrow
 
     async def _keep(self) -> None:
         while True:
@@ -170,27 +188,28 @@ class Limiter:
                 log.exception("what tokens have used could not be stored")
 
     def _read(self) -> None:
-        sql = "SELECT token_id, day, requests, rows FROM token_usage WHERE day = ?"
+        sql = "SELECT token_id, day, requests, rows, texts FROM token_usage WHERE day = ?"
         rows = self._state.read(lambda tx: tx.execute(sql, (today(),)).fetchall())
-        for token_id, day, requests, count in rows:
-            self._usages[token_id] = Usage(day=day, requests=requests, rows=count)
+        for token_id, day, requests, count, texts in rows:
+            self._usages[token_id] = Usage(day=day, requests=requests, rows=count, texts=texts)
 
     def _save(self) -> None:
         changed = [(key, each) for key, each in list(self._usages.items()) if not each.is_saved]
         if not changed:
             return
-        rows = [(key, each.day, each.requests, each.rows) for key, each in changed]
+        rows = [(key, each.day, each.requests, each.rows, each.texts) for key, each in changed]
         for _, each in changed:
             each.is_saved = True
         self._state.write(partial(store, rows), notable=False)
 
 
-def store(rows: Sequence[tuple[str, int, int, int]], tx: Transaction) -> None:
+def store(rows: Sequence[tuple[str, int, int, int, int]], tx: Transaction) -> None:
     tx.execute("DELETE FROM token_usage WHERE day < ?", (today(),))
     tx.executemany(
-        "INSERT INTO token_usage (token_id, day, requests, rows) VALUES (?, ?, ?, ?)"
+        "INSERT INTO token_usage (token_id, day, requests, rows, texts) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (token_id) DO UPDATE SET"
-        " day = excluded.day, requests = excluded.requests, rows = excluded.rows",
+        " day = excluded.day, requests = excluded.requests, rows = excluded.rows,"
+        " texts = excluded.texts",
         rows,
     )
 

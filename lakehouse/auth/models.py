@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_day: Positive | None = None
     rows_per_day: Positive | None = None
     """Rows answered or changed; the request that goes beyond is answered whole."""
+    texts_per_day: Positive | None = None
+    """Texts embedded; as with rows."""
 
 
 NO_LIMITS = Limits()

@@ -26,12 +26,13 @@ def create(
     at_once: int | None,
     per_day: int | None,
     rows_per_day: int | None,
+    texts_per_day: int | None,
     as_json: bool,
     **where: Any,
 ) -> None:
     grants = [Grant(role, each) for each in on] + [grant_of(each) for each in more]
     expires_at = moment_of(expires) if expires else None
-    limits = Limits(per_minute, at_once, per_day, rows_per_day)
+    limits = Limits(per_minute, at_once, per_day, rows_per_day, texts_per_day)
     made = connected(
         lambda lake: lake.tokens.create(
             name,

@@ -68,6 +68,9 @@ def token() -> None:
 @click.option("--at-once", type=click.IntRange(1), metavar="N", help="Requests at once.")
 @click.option("--per-day", type=click.IntRange(1), metavar="N", help="Requests a day, in UTC.")
 @click.option("--rows-per-day", type=click.IntRange(1), metavar="N", help="Rows a day, in UTC.")
+@click.option(
+    "--texts-per-day", type=click.IntRange(1), metavar="N", help="Texts embedded a day, in UTC."
+)
 @somewhere
 @json_option
 def token_create(**options: Any) -> None:

@@ -410,6 +410,7 @@ class Limits(msgspec.Struct, frozen=True):
     concurrency: int | None = None
     requests_per_day: int | None = None
     rows_per_day: int | None = None
+    texts_per_day: int | None = None
 
 
 NO_LIMITS = Limits()

@@ -268,7 +268,7 @@ class Schedules:
                 rows = await self._work.run(kept.asked, key, job)
             finally:
                 if usage is not None:
-                    self._limiter.count_rows(usage, noted.uncounted())
+                    self._limiter.count(usage, noted.uncounted())
         self._rows[run.run_id] = rows
         return {"schedule": kept.name, "row_count": rows}
 

@@ -230,6 +230,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    ("ALTER TABLE token_usage ADD COLUMN texts INTEGER NOT NULL DEFAULT 0",),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

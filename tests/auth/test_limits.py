@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.auth import Caller, Grant, Limiter, Limits, TokenCreate
-from lakehouse.auth.limits import RateLimitedError, Usage, refill
+from lakehouse.auth.limits import RateLimitedError, Usage, Used, refill
 from lakehouse.config import Config
 from lakehouse.state import DataDirectory, SqliteState, State
 from tests.services import client_of
@@ -27,18 +27,20 @@ def limited(**limits: int) -> Caller:
     return Caller("somebody", (Grant("reader"),), "id", limits=Limits(**limits))
 
 
-def use(limiter: Limiter, caller: Caller, rows: int = 0) -> None:
+def use(limiter: Limiter, caller: Caller, rows: int = 0, texts: int = 0) -> None:
     with limiter.enter(caller) as usage:
         assert usage is not None
-        limiter.count_rows(usage, rows)
+        limiter.count(usage, Used(rows, texts))
 
 
-@pytest.mark.parametrize("limit", ["requests_per_minute", "requests_per_day", "rows_per_day"])
+@pytest.mark.parametrize(
+    "limit", ["requests_per_minute", "requests_per_day", "rows_per_day", "texts_per_day"]
+)
 def test_a_limit_is_reached_and_says_when_to_come_again(state: State, limit: str) -> None:
     limiter, caller = Limiter(state), limited(**{limit: 3})
     for _ in range(3):
-        use(limiter, caller, rows=1)
-    with pytest.raises(RateLimitedError, match="3 r") as refused:
+        use(limiter, caller, rows=1, texts=1)
+    with pytest.raises(RateLimitedError, match=r"3 (r|texts)") as refused:
         use(limiter, caller)
     assert refused.value.retry_after_s is not None
     least, most = (1, 21) if limit == "requests_per_minute" else (1, 86_400)
@@ -85,11 +87,12 @@ def test_who_has_no_limits_is_not_counted(state: State) -> None:
 
 
 async def test_a_day_outlives_the_process(state: State) -> None:
-    caller = limited(requests_per_day=3, rows_per_day=10)
+    caller = limited(requests_per_day=3, rows_per_day=10, texts_per_day=100)
     async with Limiter(state).open() as limiter:
         use(limiter, caller, rows=4)
-        use(limiter, caller, rows=5)
+        use(limiter, caller, rows=5, texts=40)
     async with Limiter(state).open() as limiter:
+        assert (b"x-lakehouse-texts-left-today", b"60") in limiter.headers(caller)
         use(limiter, caller, rows=1)
         with pytest.raises(RateLimitedError, match="3 requests a day"):
             use(limiter, caller)
@@ -147,10 +150,10 @@ async def test_over_http_it_is_429_with_what_is_left_in_headers(lake: Lakehouse)
         ("/v1/ingest?name=loaded", "id\n1\n2\n3\n4\n5\n6\n"),
     ],
 )
-async def test_rows_that_are_changed_are_of_the_day_too(
+async def test_rows_that_are_changed_and_texts_are_of_the_day_too(
     lake: Lakehouse, path: str, body: object, prefer: str
 ) -> None:
-    limits = Limits(rows_per_day=5)
+    limits = Limits(texts_per_day=5) if "embed" in path else Limits(rows_per_day=5)
     made = lake.tokens.create(TokenCreate("x", [Grant("writer")], limits=limits))
     root = lake.tokens.create(TokenCreate("root", [Grant("admin")]))
     async with client_of(create_app(lake)) as client:
