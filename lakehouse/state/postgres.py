@@ -171,7 +171,12 @@ class PostgresState(State):
         with self._begun(BEGIN_WRITE) as connection:
             self._check_lease(connection)
             transaction = PostgresTransaction(connection)
-            result = work(transaction)
+            try:
+                result = work(transaction)
+            except sql_errors.ReadOnlySqlTransaction as error:
+                # A standby: its primary is gone, or it becomes one.
+                log.warning("the catalog database takes no writes: %s", first_line(error))
+                raise StateUnreachableError from error
             commit(connection)
         return result, transaction.changes > 0
 
@@ -278,8 +283,7 @@ class PostgresState(State):
             raise StateBusyError from error
         except sql_errors.DiskFull as error:
             raise StateFullError from error
-        except (psycopg.OperationalError, sql_errors.ReadOnlySqlTransaction) as error:
-            # One that only reads is a standby: its primary is gone, or it becomes one.
+        except psycopg.OperationalError as error:
             log.warning("the catalog database broke off: %s", first_line(error))
             raise StateUnreachableError from error
 
