@@ -23,7 +23,7 @@ import msgspec
 
 from lakehouse.catalog import IdempotencyMismatchError, owner
 from lakehouse.disk import Disk, Quota
-from lakehouse.errors import ConflictError, NotFoundError, UnavailableError
+from lakehouse.errors import BusyError, ConflictError, NotFoundError, UnavailableError
 from lakehouse.ingest.errors import UploadTooLargeError
 from lakehouse.ingest.models import UploadBegin, UploadState
 from lakehouse.ingest.spool import BUFFER_BYTES, SpoolLimits, filling_the_disk
@@ -36,7 +36,7 @@ DATA, ABOUT = "data", "about.json"
 KEPT_S = 24 * 3_600
 """After the last byte of one that is not finished, or not loaded."""
 EXPIRE_EVERY_S = 3_600.0
-UPLOADS_MAX = 1_000
+UPLOADS_MAX, OWN_MAX = 1_000, 100
 READ_BYTES = 1024 * 1024
 
 
@@ -100,7 +100,17 @@ class OtherUploadError(ConflictError):
 class TooManyUploadsError(UnavailableError):
     def __init__(self) -> None:
         super().__init__(
-            f"{UPLOADS_MAX:,} uploads are open; finish some, or delete them (DELETE /v1/uploads)"
+            f"{UPLOADS_MAX:,} uploads are open; finish some, or delete them (DELETE /v1/uploads/ID)"
+        )
+
+
+class TooManyOwnUploadsError(BusyError):
+    """One caller leaves room for the others."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{OWN_MAX} uploads of this caller are open; finish some, or delete them"
+            " (DELETE /v1/uploads/ID)"
         )
 
 
@@ -120,7 +130,7 @@ class Uploads:
         Raises:
             UploadTooLargeError, DiskFullError: it would never fit.
             OtherUploadError: that one is of a file of another size.
-            TooManyUploadsError: as many as there may be are open.
+            TooManyOwnUploadsError, TooManyUploadsError: as many as there may be are open.
         """
         if asked.size_bytes > self._limits.file_max_bytes:
             raise UploadTooLargeError("the file is too large", self._limits.file_max_bytes)
@@ -251,6 +261,8 @@ class Uploads:
                 if found.size_bytes != asked.size_bytes:
                     raise OtherUploadError(asked.key)
                 return found
+        if len(self._own(who)) >= OWN_MAX:
+            raise TooManyOwnUploadsError
         if self._folder.is_dir() and sum(1 for _ in self._folder.iterdir()) >= UPLOADS_MAX:
             raise TooManyUploadsError
         folder = self._folder / upload_id

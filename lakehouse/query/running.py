@@ -208,9 +208,6 @@ def kept_type(type_: Any, lost: frozenset[str]) -> str:
     return str(type_)
 
 
-NESTED_TOO_DEEPLY = "Recursion level in ArrowSchema"
-
-
 def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> BaseException:
     """Return what `error`, raised by the engine over `tables`, means for the caller."""
     kind = kind_of(error)
@@ -233,8 +230,6 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
     if kind in ("io", "http"):
         log.error("a table could not be read", exc_info=error)
         return TableUnreadableError([str(pinned.table) for pinned in tables])
-    if NESTED_TOO_DEEPLY in str(error):
-        return StatementFailedError("a column of the answer is nested too deeply to be sent")
     if kind in CALLERS_FAULT:
         names = {pinned.relation: str(pinned.table) for pinned in tables}
         return StatementFailedError(clean_message(str(error), names))

@@ -101,6 +101,29 @@ def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         assert [each.name for each in (tmp_path / "data" / "uploads").iterdir()] == [upload]
 
 
+def test_one_caller_leaves_room_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OWN_MAX", 2)
+    monkeypatch.setattr(module, "UPLOADS_MAX", 3)
+    with serving(tmp_path / "data", Config()) as lake:
+        first, _ = begin(lake, key="a"), begin(lake)
+        one_more = lake.send("POST", "/v1/uploads", json={"size_bytes": 1})
+        assert (one_more.status_code, one_more.json()["retryable"]) == (429, True)
+        assert "DELETE /v1/uploads" in one_more.json()["detail"]
+        assert begin_again(lake, "a") == first, "one that is there is no more"
+        lake.send("DELETE", f"/v1/uploads/{first}")
+        begin(lake)
+        monkeypatch.setattr(module, "OWN_MAX", 9)
+        begin(lake)
+        assert lake.send("POST", "/v1/uploads", json={"size_bytes": 1}).status_code == 503
+
+
+def begin_again(lake: Served, key: str) -> str:
+    answer = lake.send("POST", "/v1/uploads", json={"size_bytes": len(CSV), "key": key})
+    return str(answer.json()["id"])
+
+
 def test_the_same_key_is_the_same_upload(lake: Served) -> None:
     first = begin(lake, key="cities of today")
     put(lake, first, 0, CSV[:10])
