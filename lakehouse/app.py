@@ -218,7 +218,9 @@ async def open_lakehouse(
             await stack.enter_async_context(kept_up(stop, maintenance.keep))
         objects = Objects(warehouse.objects, state, config.storage)
         source_loads = SourceLoads(ingest, Sources(objects, warehouse.outside), catalog, state)
-        table_changes = TableChanges(database, catalog, config.query, disk=disk, turns=turns)
+        table_changes = TableChanges(
+            database, catalog, config.query, statements=queries.statements, disk=disk, turns=turns
+        )
         work = Work(source_loads, table_changes, catalog)
         schedules = Schedules(state, jobs, work, tokens, limiter, audit, status_of=status_of_work)
         await stack.enter_async_context(kept_up(stop, schedules.keep))

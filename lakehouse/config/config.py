@@ -259,6 +259,8 @@ class QueryConfig(Section, frozen=True):
 
     timeout_s: Positive = 60
     """Seconds a statement may run."""
+    change_timeout_s: Positive = 600
+    """Seconds that a change by SQL may take while its client waits; as a job it has no limit."""
     max_result_bytes: Positive = 64 * MIB
     """Bytes of JSON rows in one answer; the rest is spooled and read by `next`."""
     sql_max_bytes: Positive = 256 * 1024

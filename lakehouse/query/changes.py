@@ -3,9 +3,10 @@
 What the caller writes goes through the gate first; the catalog then rewrites files.
 """
 
+import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -31,8 +32,9 @@ from lakehouse.catalog import (
     read_as_of,
 )
 from lakehouse.config import QueryConfig
-from lakehouse.database import Connection, Database, quoted
+from lakehouse.database import Connection, Database, Session, quoted
 from lakehouse.disk import Disk
+from lakehouse.errors import LakehouseError
 from lakehouse.jobs import JobHandle
 from lakehouse.lanes import Lane, Turns
 from lakehouse.query.change_models import (
@@ -46,10 +48,19 @@ from lakehouse.query.conditions import Expressions, Parameters
 from lakehouse.query.errors import SqlError
 from lakehouse.query.gate import prepare
 from lakehouse.query.query import authorise
-from lakehouse.query.run_errors import ENGINE_ERRORS, BadRequestFieldError
+from lakehouse.query.run_errors import (
+    ENGINE_ERRORS,
+    BadRequestFieldError,
+    ChangeTimeoutError,
+    InterruptedStatementError,
+    StatementCancelledError,
+    StatementTimeoutError,
+)
 from lakehouse.query.running import PinnedTable, translated
+from lakehouse.query.statements import Running, Statements
 
 ATTEMPTS_MAX = 5
+INTERRUPT_EVERY_S = 0.05
 CONDITION_TYPES = frozenset(["BOOLEAN", '"NULL"'])
 
 S = TypeVar("S")
@@ -63,8 +74,16 @@ class TableChanges:
     """Changes of rows, one at a time for a table."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, config: QueryConfig, *, disk: Disk, turns: Turns
+        self,
+        database: Database,
+        catalog: Catalog,
+        config: QueryConfig,
+        *,
+        statements: Statements,
+        disk: Disk,
+        turns: Turns,
     ) -> None:
+        self._statements = statements
         self._database = database
         self._catalog = catalog
         self._config = config
@@ -85,12 +104,13 @@ class TableChanges:
             ErasureRefusedError, ErasureUnfinishedError: as `Erasing.erase`.
         """
         self._catalog.check_may_change(name)
+        sql = f"DELETE FROM {name} WHERE {request.where}"
         if not request.erase:
             work = partial(self._delete, name, request)
-            return partial(self._in_turn, name, once, RowsChanged, work)
+            return partial(self._in_turn, name, once, RowsChanged, work, sql)
         begun = threading.Event()
         erase = partial(self._erase, name, request, begun.set)
-        return partial(self._in_turn, name, once, RowsChanged, erase, goes_on=begun.is_set)
+        return partial(self._in_turn, name, once, RowsChanged, erase, sql, goes_on=begun.is_set)
 
     def update(self, name: TableName, request: RowsUpdate, once: Once) -> Change[RowsChanged]:
         """Return the change that sets columns of rows and returns what happened.
@@ -100,7 +120,9 @@ class TableChanges:
         """
         self._catalog.check_may_change(name)
         work = partial(self._update, name, request)
-        return partial(self._in_turn, name, once, RowsChanged, work)
+        values = ", ".join(f"{column} = {value}" for column, value in request.set.items())
+        sql = f"UPDATE {name} SET {values} WHERE {request.where}"
+        return partial(self._in_turn, name, once, RowsChanged, work, sql)
 
     def from_query(
         self, name: TableName, request: RowsFromQuery, once: Once
@@ -118,7 +140,7 @@ class TableChanges:
             raise BadRequestFieldError("`key` names columns for the mode upsert", field="key")
         check_may_write(name)
         work = partial(self._from_query, name, request)
-        return partial(self._in_turn, name, once, TableFromQuery, work)
+        return partial(self._in_turn, name, once, TableFromQuery, work, request.sql)
 
     async def _in_turn(
         self,
@@ -126,22 +148,32 @@ class TableChanges:
         once: Once,
         kind: type[K],
         work: Callable[[Connection, Key[K]], K],
+        sql: str,
         job: JobHandle | None,
         *,
         goes_on: Callable[[], bool] = lambda: False,
     ) -> K:
         """Do `work` when it is its turn; a job waits for it without end.
 
+        Without a job it is a statement among the others while it runs: with a time, and to be
+        stopped by who may.
+
         Args:
-            goes_on: whether the work of a job is past where it may be interrupted.
+            sql: what those see of it.
+            goes_on: whether the work is past where it may be interrupted.
         """
 
         def run(cursor: Connection) -> K:
             return once.run(kind, partial(work, cursor))
 
         if job is None:
-            async with self._turns.at(folded(str(name))):
-                return await self._database.run(run, Lane.LONG)
+            most_s = float(self._config.change_timeout_s)
+            with self._statements.admit(None, None, "json", most_s=most_s) as running:
+                running.sql, running.tables = sql, (str(name),)
+                async with self._turns.at(folded(str(name))):
+                    with self._database.session(Lane.LONG, name=running.name) as session:
+                        async with stopped(running, session, goes_on):
+                            return await session.run(run)
 
         job.progress(phase="waiting for other changes of the table")
         async with self._turns.at(folded(str(name)), patient=True):
@@ -344,6 +376,42 @@ def check_once_each(names: Iterable[str]) -> None:
 
 def is_same(one: TableName, other: TableName) -> bool:
     return folded(str(one)) == folded(str(other))
+
+
+@asynccontextmanager
+async def stopped(
+    running: Running, session: Session, goes_on: Callable[[], bool]
+) -> AsyncIterator[None]:
+    """Interrupt the change in the block when its time is over, or somebody stops it.
+
+    It is never left alone: what cannot be interrupted any more is answered as done.
+
+    Raises:
+        ChangeTimeoutError, StatementCancelledError: it was interrupted; nothing was changed.
+    """
+    why: list[LakehouseError] = []
+
+    async def watch() -> None:
+        try:
+            async with running.cancellable(running.timeout_s):
+                await asyncio.get_running_loop().create_future()
+        except StatementTimeoutError:
+            why.append(ChangeTimeoutError(running.timeout_s))
+        except StatementCancelledError as error:
+            why.append(error)
+        while True:  # one that falls between two calls of the engine is lost
+            if not goes_on():
+                session.interrupt()
+            await asyncio.sleep(INTERRUPT_EVERY_S)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except InterruptedStatementError as error:
+        raise (why[0] if why else error) from error
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 @contextmanager

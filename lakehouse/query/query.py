@@ -122,7 +122,7 @@ class Query:
         self._on_fatal = on_fatal
         self._logs = logs
         self.stuck = stuck or Stuck(database.lane(Lane.SHORT))
-        self._statements = Statements(config, listener, self.stuck.check)
+        self.statements = Statements(config, listener, self.stuck.check)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -131,7 +131,7 @@ class Query:
             tasks.start_soon(self._expire)
             tasks.start_soon(self.stuck.watch, self._on_fatal)
             try:
-                with watched(self._statements.give_way):
+                with watched(self.statements.give_way):
                     yield self
             finally:
                 tasks.cancel_scope.cancel()
@@ -164,7 +164,7 @@ class Query:
             MemoryPressureError, ResultTooLargeError, SpoolFullError
         """
         with (
-            self._statements.admit(request.timeout_s, query_id, "json") as running,
+            self.statements.admit(request.timeout_s, query_id, "json") as running,
             self._database.session(name=running.name) as session,
         ):
             running.interrupt = session.interrupt
@@ -188,7 +188,7 @@ class Query:
         """
         async with AsyncExitStack() as stack:
             running = stack.enter_context(
-                self._statements.admit(request.timeout_s, query_id, format_name)
+                self.statements.admit(request.timeout_s, query_id, format_name)
             )
             session = stack.enter_context(self._database.session(name=running.name))
             running.interrupt = session.interrupt
@@ -227,18 +227,18 @@ class Query:
         Raises:
             StatementNotFoundError: none of that id is running.
         """
-        self._statements.cancel(query_id)
+        self.statements.cancel(query_id)
 
     def running(self) -> set[str]:
         """Return the ids of the statements that run now."""
-        return self._statements.ids()
+        return self.statements.ids()
 
     def all(self) -> list[RunningQuery]:
         """Return what runs, and what was stopped and still holds its thread.
 
         A caller's own; for an admin everybody's.
         """
-        return self._statements.shown(self.stuck.names())
+        return self.statements.shown(self.stuck.names())
 
     def state(self, query_id: str) -> StatementState:
         """Return whether a statement runs, or how it ended.
@@ -246,11 +246,11 @@ class Query:
         Raises:
             StatementNotFoundError: it is not among the last that ended.
         """
-        return self._statements.state(query_id)
+        return self.statements.state(query_id)
 
     def cancel_all(self) -> None:
         """Stop every running statement: the server ends."""
-        self._statements.cancel_all()
+        self.statements.cancel_all()
 
     async def _hop(self, running: Running, session: Session, work: Work[T]) -> T:
         """Run `work` on a thread within what is left of the statement's time."""

@@ -38,6 +38,15 @@ class StatementTimeoutError(UnprocessableError):
         )
 
 
+class ChangeTimeoutError(UnprocessableError):
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"the change took longer than {timeout_s:g} s and was stopped; nothing was changed: let"
+            " it change less, or send it as a job (Prefer: respond-async), which may take longer",
+            timeout_s=timeout_s,
+        )
+
+
 class StatementCancelledError(ConflictError):
     retryable = False
 

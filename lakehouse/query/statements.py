@@ -179,9 +179,17 @@ class Statements:
 
     @contextmanager
     def admit(
-        self, timeout_s: float | None, query_id: str | None, format_name: Format
+        self,
+        timeout_s: float | None,
+        query_id: str | None,
+        format_name: Format,
+        *,
+        most_s: float | None = None,
     ) -> Iterator[Running]:
         """Count a statement in while the block runs; the listener hears how it ended.
+
+        Args:
+            most_s: the longest that it may take; None for that of a SELECT.
 
         Raises:
             TooManyStatementsError: as many as may be are running.
@@ -198,7 +206,7 @@ class Statements:
         if len(self._running) >= self._config.concurrency_max:
             raise TooManyStatementsError(self._config.concurrency_max)
         self._check()
-        most = float(self._config.timeout_s)
+        most = float(self._config.timeout_s) if most_s is None else most_s
         running = Running(query_id, name, format_name, min(timeout_s or most, most))
         self._running[key] = running
         outcome, reason = "ok", None

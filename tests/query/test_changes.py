@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -380,3 +382,38 @@ def test_a_query_that_makes_no_table_is_refused(
     assert answer.status_code == 400, answer.text
     assert words in answer.json()["detail"]
     assert shop.get("/v1/tables/made").status_code == 404
+
+
+ENDLESS = "SELECT count(*) AS n FROM range(10000000) a(i), range(10000000) b(j) WHERE i * j % 7 = 8"
+
+
+def test_a_change_has_a_time_and_is_stopped_by_its_id(tmp_path: Path) -> None:
+    with (
+        lakehouse_server(tmp_path / "data", LAKEHOUSE_QUERY__CHANGE_TIMEOUT_S="2") as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def make() -> httpx.Response:
+            body = {"sql": ENDLESS, "mode": "create"}
+            return client.post("/v1/tables/made/from-query", json=body)
+
+        def running() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = client.get("/v1/queries").json()["items"]
+            return found
+
+        too_long = make()
+        assert (too_long.status_code, too_long.json()["type"]) == (422, "/problems/change-timeout")
+        assert "respond-async" in too_long.json()["detail"]
+        stopping = pool.submit(make)
+        deadline = time.monotonic() + 10
+        while not (found := running()):
+            assert time.monotonic() < deadline
+        assert (found[0]["sql"], found[0]["tables"]) == (ENDLESS, ["main.made"])
+        assert client.delete(f"/v1/queries/{found[0]['query_id']}").status_code == 204
+        assert stopping.result().json()["type"] == "/problems/statement-cancelled"
+        assert client.get("/v1/tables/made").status_code == 404
+        assert running() == []
+        assert client.post("/v1/tables/made/from-query", json={"sql": "SELECT 1 AS n"}).is_success
+        changed = client.post("/v1/tables/made/update", json={"set": {"n": "2"}, "where": "true"})
+        assert changed.json()["updated_rows"] == 1

@@ -56,7 +56,7 @@ async def test_a_statement_that_gives_way_is_tried_again_and_told_why(
             ways: list[float] = []
 
             def give_way() -> int:
-                count = query._statements.give_way()
+                count = query.statements.give_way()
                 ways.extend([time.monotonic()] * count)
                 return count
 
@@ -82,7 +82,7 @@ async def test_a_stream_that_gives_way_between_two_pieces_is_told_why(tmp_path: 
                 async with stream:
                     async for _ in stream:
                         await asyncio.sleep(GRACE_S)
-                        assert query._statements.give_way() == 1
+                        assert query.statements.give_way() == 1
 
 
 async def test_a_statement_that_was_cancelled_as_well_is_cancelled(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ async def test_a_statement_that_was_cancelled_as_well_is_cancelled(tmp_path: Pat
             def cancelled_first() -> int:
                 loop.call_soon_threadsafe(query.cancel_all)
                 time.sleep(0.1)
-                return query._statements.give_way()
+                return query.statements.give_way()
 
             with watch(0, cancelled_first), pytest.raises(StatementCancelledError):
                 await query.answer(SqlRequest(sql=ENDLESS))
