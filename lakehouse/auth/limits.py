@@ -79,6 +79,7 @@ class Limiter:
     def __init__(self, state: State) -> None:
         self._state = state
         self._usages: dict[str, Usage] = {}
+        """By name: a rotation begins no other day, and two secrets of one name share it."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -100,11 +101,11 @@ class Limiter:
         Raises:
             RateLimitedError: one of them is used up; nothing was counted.
         """
-        limits, token_id = caller.limits, caller.token_id
-        if token_id is None or limits == NO_LIMITS:
+        limits = caller.limits
+        if caller.token_id is None or limits == NO_LIMITS:
             yield None
             return
-        usage = self._usages.setdefault(token_id, Usage())
+        usage = self._usages.setdefault(caller.name, Usage())
         self._take(usage, limits)
         usage.inside += 1
         try:
@@ -121,7 +122,7 @@ class Limiter:
 
     def count_later(self, caller: Caller, used: Used) -> None:
         """Count what a job took whose request was counted before."""
-        if any(used) and (usage := self._usages.get(caller.token_id or "")) is not None:
+        if any(used) and (usage := self._usages.get(caller.name)) is not None:
             self.count(usage, used)
 
     def headers(self, caller: Caller) -> Pairs:
@@ -129,7 +130,7 @@ class Limiter:
 
         Source: draft-ietf-httpapi-ratelimit-headers-07
         """
-        usage = self._usages.get(caller.token_id or "")
+        usage = self._usages.get(caller.name)
         left = min(self._left(caller.limits, usage), default=None) if usage else None
         if usage is None or left is None:
             return ()
@@ -188,10 +189,10 @@ class Limiter:
                 log.exception("what tokens have used could not be stored")
 
     def _read(self) -> None:
-        sql = "SELECT token_id, day, requests, rows, texts FROM token_usage WHERE day = ?"
+        sql = "SELECT name, day, requests, rows, texts FROM token_usage WHERE day = ?"
         rows = self._state.read(lambda tx: tx.execute(sql, (today(),)).fetchall())
-        for token_id, day, requests, count, texts in rows:
-            self._usages[token_id] = Usage(day=day, requests=requests, rows=count, texts=texts)
+        for name, day, requests, count, texts in rows:
+            self._usages[name] = Usage(day=day, requests=requests, rows=count, texts=texts)
 
     def _save(self) -> None:
         changed = [(key, each) for key, each in list(self._usages.items()) if not each.is_saved]
@@ -206,8 +207,8 @@ class Limiter:
 def store(rows: Sequence[tuple[str, int, int, int, int]], tx: Transaction) -> None:
     tx.execute("DELETE FROM token_usage WHERE day < ?", (today(),))
     tx.executemany(
-        "INSERT INTO token_usage (token_id, day, requests, rows, texts) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (token_id) DO UPDATE SET"
+        "INSERT INTO token_usage (name, day, requests, rows, texts) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET"
         " day = excluded.day, requests = excluded.requests, rows = excluded.rows,"
         " texts = excluded.texts",
         rows,

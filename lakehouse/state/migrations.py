@@ -230,7 +230,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
-    ("ALTER TABLE token_usage ADD COLUMN texts INTEGER NOT NULL DEFAULT 0",),
+    (
+        "ALTER TABLE token_usage ADD COLUMN texts INTEGER NOT NULL DEFAULT 0",
+        # What a token used is its name's: a rotation gives it another id, and no other day.
+        "ALTER TABLE token_usage RENAME COLUMN token_id TO name",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

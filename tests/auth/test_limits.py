@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,21 @@ async def test_a_day_outlives_the_process(state: State) -> None:
         use(limiter, caller, rows=1)
         with pytest.raises(RateLimitedError, match="3 requests a day"):
             use(limiter, caller)
+
+
+async def test_a_rotation_begins_no_other_day(lake: Lakehouse) -> None:
+    limits = Limits(requests_per_day=4)
+    made = lake.tokens.create(TokenCreate("x", [Grant("reader")], limits=limits))
+    async with client_of(create_app(lake)) as client:
+
+        async def ask(secret: str) -> int:
+            headers = {"Authorization": f"Bearer {secret}"}
+            return (await client.get("/v1/tokens/self", headers=headers)).status_code
+
+        assert [await ask(made.token) for _ in range(3)] == [200] * 3
+        again = lake.tokens.rotate("x", timedelta(seconds=600))
+        assert [await ask(again.token), await ask(again.token)] == [200, 429]
+        assert await ask(made.token) == 429, "the one before shares it"
 
 
 def test_another_day_begins_anew() -> None:
