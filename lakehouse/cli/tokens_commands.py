@@ -65,7 +65,7 @@ def token() -> None:
 @click.option(
     "--per-minute", type=click.IntRange(1), metavar="N", help="Requests a minute. Default: no end."
 )
-@click.option("--at-once", type=click.IntRange(1), metavar="N", help="Requests at once.")
+@click.option("--at-once", type=click.IntRange(1), metavar="N", help="Requests at once, and jobs.")
 @click.option("--per-day", type=click.IntRange(1), metavar="N", help="Requests a day, in UTC.")
 @click.option("--rows-per-day", type=click.IntRange(1), metavar="N", help="Rows a day, in UTC.")
 @click.option(

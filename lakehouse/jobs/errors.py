@@ -1,6 +1,12 @@
 """What can go wrong with a job as such; what its work meets is that work's error."""
 
-from lakehouse.errors import ConflictError, NotFoundError, OutcomeUnknownError, UnavailableError
+from lakehouse.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnavailableError,
+)
 
 
 class JobNotFoundError(NotFoundError):
@@ -35,6 +41,19 @@ class TooManyJobsError(UnavailableError):
             f"{waiting_max} jobs are waiting already, which is the most (jobs.waiting_max); "
             "try again when some have ended",
             waiting_max=waiting_max,
+        )
+
+
+class TooManyOwnJobsError(BusyError):
+    """One caller leaves room for the others."""
+
+    retry_after_s = 5
+
+    def __init__(self, count_max: int) -> None:
+        super().__init__(
+            f"this token may have {count_max} requests at once, and as many of its jobs have not"
+            " ended; try again when one has, or cancel one",
+            count_max=count_max,
         )
 
 

@@ -23,6 +23,7 @@ from lakehouse.jobs.errors import (
     JobNotFoundError,
     JobsStoppingError,
     TooManyJobsError,
+    TooManyOwnJobsError,
     TooManyWatchersError,
 )
 from lakehouse.jobs.handle import Asked, JobHandle
@@ -122,6 +123,7 @@ class Jobs:
 
         Raises:
             TooManyJobsError: `waiting_max` jobs wait already.
+            TooManyOwnJobsError: the caller has as many as it may have requests at once.
             JobsStoppingError: the server is stopping.
         """
         self.check_room()
@@ -150,6 +152,10 @@ class Jobs:
             raise JobsStoppingError
         if len(self._live) >= self._config.concurrency_max + self._config.waiting_max:
             raise TooManyJobsError(self._config.waiting_max)
+        most = caller().limits.concurrency
+        own = sum(handle.now.caller == caller().name for handle in self._live.values())
+        if most is not None and own >= most:
+            raise TooManyOwnJobsError(most)
 
     async def get(self, job_id: str) -> Job:
         """Return the job as it is now; `JobNotFoundError` when the caller has none of that id."""

@@ -9,9 +9,11 @@ import anyio.lowlevel
 import duckdb
 import pytest
 
+from lakehouse.auth import Caller, Limits, acting
 from lakehouse.catalog import TableNotFoundError
 from lakehouse.errors import NotFoundError, OutcomeUnknownError, UnavailableError
 from lakehouse.jobs import Job, JobHandle, JobNotFoundError, TooManyJobsError
+from lakehouse.jobs.errors import TooManyOwnJobsError
 from lakehouse.jobs.jobs import new_id
 from lakehouse.jobs.ledger import DAY_S, Ledger
 from lakehouse.observability import trace_id
@@ -193,6 +195,24 @@ async def test_one_more_than_may_wait_is_refused_and_leaves_no_row(state: State)
         assert raised.value.retry_after_s
         assert len(await jobs.list(10)) == 2
         gate.may_go_on.set()
+
+
+async def test_a_caller_has_no_more_jobs_than_requests_at_once(state: State) -> None:
+    gate = Gate()
+    limited = Caller("somebody", (), "id", limits=Limits(concurrency=2))
+    async with opened(state, concurrency_max=1) as jobs:
+        with acting(limited):
+            job = await jobs.start("long", gate)
+            await jobs.start("next", gate)
+            with pytest.raises(TooManyOwnJobsError, match="2 requests at once"):
+                await jobs.start("one more", gate)
+            with pytest.raises(TooManyOwnJobsError):
+                jobs.check_room()
+        await jobs.start("of another", gate)
+        gate.may_go_on.set()
+        with acting(limited):
+            await ended(jobs, job)
+            await jobs.start("now it may", gate)
 
 
 async def test_a_job_whose_row_cannot_be_written_never_begins(state: State) -> None:
