@@ -1,5 +1,25 @@
 """One file a group of claims; importing this package fills `evidence.CASES`."""
 
-from tests.proof.cases import catalog, health, ingest, performance, query, refusals, risks, storage
+from tests.proof.cases import (
+    catalog,
+    embed,
+    health,
+    ingest,
+    performance,
+    query,
+    refusals,
+    risks,
+    storage,
+)
 
-__all__ = ["catalog", "health", "ingest", "performance", "query", "refusals", "risks", "storage"]
+__all__ = [
+    "catalog",
+    "embed",
+    "health",
+    "ingest",
+    "performance",
+    "query",
+    "refusals",
+    "risks",
+    "storage",
+]

@@ -19,7 +19,7 @@ def refused(proof: Proof, what: str, seen: Exchange) -> None:
 
 @case("GOLAKE-080")
 def malformed_bodies_are_refused(proof: Proof) -> None:
-    for path in ("/v1/catalog/register", "/v1/sql"):
+    for path in ("/v1/catalog/register", "/v1/sql", "/v1/embed"):
         headers = {"Content-Type": "application/json"}
         seen = proof.send("POST", path, content=MALFORMED, headers=headers)
         refused(proof, path, seen)
