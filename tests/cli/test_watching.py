@@ -232,17 +232,23 @@ def watching(shell: Shell, inbox: Path, table: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env=environment(LAKEHOUSE_URL=shell.url),
+        # What a shell runs in the background hears no Ctrl-C, nor does what that starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def test_files_come_while_it_watches_and_ctrl_c_ends_it(shell: Shell, inbox: Path) -> None:
     table = table_of(inbox)
-    with watching(shell, inbox, table) as process:
+    process = watching(shell, inbox, table)
+    try:
         for number in range(3):
             (inbox / f"{number}.csv").write_text(f"id\n{number}\n")
             wait_for(partial(has_rows, shell.url, table, number + 1))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert "watching" in said
 
