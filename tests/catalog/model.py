@@ -119,13 +119,17 @@ class Model:
         }
 
     def update(self, set_: "Setting", where: "Condition") -> int:
-        """Update, and return how many rows were named."""
-        named = [where.holds(row) for row in self.rows]
+        """Update, and return how many rows are other rows now."""
+        before, column = self.rows, set_.column.id
         self.rows = tuple(
-            {**row, set_.column.id: set_.new(row)} if is_named else row
-            for row, is_named in zip(self.rows, named, strict=True)
+            {**row, column: set_.new(row)} if where.holds(row) else row for row in before
         )
-        return sum(named)
+        pairs = zip(before, self.rows, strict=True)
+        return sum(not is_same(old.get(column), new.get(column)) for old, new in pairs)
+
+
+def is_same(one: object, other: object) -> bool:
+    return one == other or (one != one and other != other)  # what is no number is the same one
 
 
 def key_of(row: Row, key: Sequence[Col]) -> tuple[Any, ...]:

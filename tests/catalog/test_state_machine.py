@@ -130,12 +130,12 @@ class Table(RuleBasedStateMachine):
         where = data.draw(conditions(self.model.now))
         set_ = data.draw(settings_of(self.model.columns))
         note(f"SET {set_.column.name} = {set_.sql} WHERE {where.sql}")
-        named = self.model.update(set_, where)
+        count = self.model.update(set_, where)
         changed = self.lake.catalog.rows.update(
             self.lake.cursor, main("t"), {set_.column.name: set_.sql}, where.sql
         )
-        assert changed.rows.updated == named
-        self.is_committed(when=bool(named))
+        assert changed.rows.updated == count
+        self.is_committed(when=bool(count))
 
     # Columns.
 
