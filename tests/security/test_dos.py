@@ -27,7 +27,7 @@ MEMORY_BYTES = 1024**3
 TIMEOUT_S = 1.0
 GRACE_S = 5.0
 PAUSE_S = 0.01
-MANY, MANY_S = int(os.environ.get("LAKEHOUSE_TEST_ATTACKERS", "2")), 20.0
+MANY, MANY_S = int(os.environ.get("LAKEHOUSE_TEST_ATTACKERS", "0")), 20.0
 P95_MAX_S = 1.0
 """For a machine that does other things too; docs/security.md has what was measured."""
 ENDS = {200, 400, 413, 422, 503, 507}
@@ -142,7 +142,7 @@ def test_every_one_of_the_list_ends_and_others_are_served(server: ServerProcess)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("LAKEHOUSE_TEST_LONG" not in os.environ, reason="half a minute")
+@pytest.mark.skipif(MANY == 0, reason="LAKEHOUSE_TEST_ATTACKERS says how many; four can end it")
 def test_many_at_once_end_and_the_server_lives(server: ServerProcess) -> None:
     """Clients that send nothing else: together they take all the memory there is."""
     until = time.monotonic() + MANY_S
