@@ -120,10 +120,7 @@ class Tokens:
 
     def of_name(self, name: str, address: str | None) -> Caller:
         """Return the caller of a token that somebody we trust has named; raises as `find` does."""
-        valid = [each for each in self._known.values() if each.is_valid and each.token.name == name]
-        if not valid:
-            raise WrongTokenError
-        return valid[0].caller_from(address)
+        return self._valid(name).caller_from(address)
 
     def still(self, name: str) -> Caller:
         """Return whom a token stands for that asked for something before, wherever it was then.
@@ -131,10 +128,13 @@ class Tokens:
         Raises:
             WrongTokenError: it has ended, and so have those that it was rotated to.
         """
-        valid = [each for each in self._known.values() if each.is_valid and each.token.name == name]
-        if not valid:
-            raise WrongTokenError
-        return valid[0].caller
+        return self._valid(name).caller
+
+    def _valid(self, name: str) -> Known:
+        for each in list(self._known.values()):
+            if each.is_valid and each.token.name == name:
+                return each
+        raise WrongTokenError
 
     def names_ended(self, token_ids: Collection[str]) -> set[str]:
         """Return whose tokens these were who have no valid one now: a rotation goes on."""

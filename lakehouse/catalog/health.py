@@ -2,19 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lakehouse.catalog.errors import TableDamagedError, UnreadableFileError
-from lakehouse.catalog.manifests import LiveFile, Manifests
+from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.tables import LoadedTable
-from lakehouse.storage import ObjectNotFoundError, S3Store, Store
+from lakehouse.storage import ObjectNotFoundError, Store
 
 CHECKED_EVERY_S = 60.0
-LISTED_MIN = 10
-"""Fewer files are asked for one by one: a list has those of the past, too."""
 
 
 def damage_of(
@@ -57,34 +55,22 @@ def first_damage(
     if not store.exists(key):
         return f"the file {key} is gone"
     listed = manifests.read_list(snapshot["manifest-list"])
-    expected = [("manifest", each.manifest_path, each.manifest_length) for each in listed]
-    for what, location, size_bytes in expected:
-        if damage := size_damage(store, what, location, size_bytes):
+    for each in listed:
+        key = store.key(each.manifest_path)
+        if damage := size_damage(store, "manifest", key, each.manifest_length):
             return damage
     folder = store.key(table.location).rpartition("/metadata/")[0]
-    for file in not_listed(store, folder, manifests.live_files(listed)):
-        if damage := size_damage(store, "data file", file.location, file.size_bytes):
+    files = {store.key(each.location): each.size_bytes for each in manifests.live_files(listed)}
+    there = store.sizes(folder, files)
+    for key, size_bytes in files.items():
+        if there.get(key) == size_bytes:
+            continue
+        if damage := size_damage(store, "data file", key, size_bytes):
             return damage
     return None
 
 
-def not_listed(store: Store, folder: str, files: Collection[LiveFile]) -> Collection[LiveFile]:
-    """Return those of `files` that must be looked at one by one.
-
-    In a bucket these are the ones that a list of the folder does not show with their size.
-    """
-    if not isinstance(store, S3Store) or len(files) < LISTED_MIN:
-        return files
-    left = {store.key(each.location): each for each in files}
-    for found in store.stored(folder):
-        file = left.get(found.key)
-        if file is not None and file.size_bytes == found.size_bytes:
-            del left[found.key]
-    return left.values()
-
-
-def size_damage(store: Store, what: str, location: str, expected_bytes: int) -> str | None:
-    key = store.key(location)
+def size_damage(store: Store, what: str, key: str, expected_bytes: int) -> str | None:
     size_bytes = store.size(key)
     if size_bytes is None:
         return f"the {what} {key} is gone"

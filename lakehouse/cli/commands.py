@@ -19,8 +19,10 @@ from lakehouse.cli.options import (
     after,
     config_option,
     json_option,
+    key_option,
     output_option,
     parameter_option,
+    reading_options,
     rows_option,
     somewhere,
 )
@@ -175,29 +177,12 @@ def demo(**options: Any) -> None:
     help="What to do where the table exists. Default: the file replaces the rows, as one new "
     "snapshot. Upsert replaces the rows with the same key, delete takes them out.",
 )
-@click.option(
-    "--key",
-    multiple=True,
-    metavar="COLUMN",
-    help="What upsert and delete go by. May be repeated.",
-)
+@key_option
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "reject", "string"]),
     help="What to do with bad rows: load nothing (default), load the others, or make the column "
     "a string.",
-)
-@click.option(
-    "--evolve",
-    is_flag=True,
-    help="Add columns that the table lacks, leave null what the file lacks, and widen types where "
-    "Iceberg allows it. Not with --mode upsert and delete.",
-)
-@click.option(
-    "--types",
-    multiple=True,
-    metavar="COLUMN=TYPE",
-    help="The type of a column, instead of the inferred one. May be repeated.",
 )
 @click.option(
     "--partition-by",
@@ -206,30 +191,7 @@ def demo(**options: Any) -> None:
     help="Of a new table: a column, or day(c), month(c), bucket(16, c), truncate(3, c). May be "
     "repeated.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"]),
-    help="Of the file, where its name does not say.",
-)
-@click.option(
-    "--delimiter",
-    help="Of CSV, where it is neither comma, semicolon, tab nor bar: 1 to 4 bytes.",
-)
-@click.option(
-    "--widths",
-    metavar="NAME:N,..",
-    help="Of a text without a delimiter: the characters of each column, as id:8,city:20; without "
-    "names where the first line has them.",
-)
-@click.option("--sheet", metavar="NAME", help="Of a workbook: its name or number, else the first.")
-@click.option(
-    "--header-row",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Of a workbook: the row of the names, else the first that is not empty.",
-)
-@click.option("--encoding", help="Of text that is not UTF-8: latin-1, cp1252, utf-16.")
+@reading_options
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +27,23 @@ def ingest(
     arguments: Sequence[str],
     mode: str | None,
     on_error: str | None,
-    evolve: bool,
-    types: Sequence[str],
     partition_by: Sequence[str],
     key: Sequence[str],
-    format_: str | None,
-    delimiter: str | None,
-    widths: str | None,
-    sheet: str | None,
-    header_row: int | None,
-    encoding: str | None,
     dry_run: bool,
     background: bool,
     as_json: bool,
-    **where: Any,
+    **others: Any,
 ) -> None:
+    read_as, where = reading(others)
     if background and dry_run:
         raise click.UsageError("--background and --dry-run exclude each other")
     check_background(background, where["data_dir"])
     loads = loads_of(arguments)
     options: dict[str, Any] = {
+        **read_as,
         "on_error": on_error,
-        "evolve": evolve,
-        "types": dict(type_of(each) for each in types),
         "partition_by": list(partition_by),
         "key": list(key),
-        "format": format_,
-        "delimiter": delimiter,
-        "widths": widths.split(",") if widths else [],
-        "sheet": sheet,
-        "header_row": header_row,
-        "encoding": encoding,
         "dry_run": dry_run,
         "background": background,
     }
@@ -82,6 +68,19 @@ def ingest(
     connected(work, **where, make=not dry_run)
     if as_json:
         output.emit({"loads": reports})
+
+
+def reading(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what `reading_options` say as arguments of `Client.ingest`, and the other options."""
+    others = dict(options)
+    types, widths = others.pop("types"), others.pop("widths")
+    read_as = {
+        "types": dict(type_of(each) for each in types),
+        "widths": widths.split(",") if widths else [],
+        "format": others.pop("format_"),
+    }
+    same = ("evolve", "delimiter", "sheet", "header_row", "encoding")
+    return {**read_as, **{name: others.pop(name) for name in same}}, others
 
 
 def loads_of(arguments: Sequence[str]) -> list[tuple[str, str]]:

@@ -44,6 +44,61 @@ rows_option = click.option(
 )
 
 
+key_option = click.option(
+    "--key", multiple=True, metavar="COLUMN", help="What upsert and delete go by. May be repeated."
+)
+READING = (
+    click.option(
+        "--evolve",
+        is_flag=True,
+        help="Add columns that the table lacks, leave null what the file lacks, and widen types "
+        "where Iceberg allows it. Not with --mode upsert and delete.",
+    ),
+    click.option(
+        "--types",
+        multiple=True,
+        metavar="COLUMN=TYPE",
+        help="The type of a column, instead of the inferred one. May be repeated.",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(
+            ["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"]
+        ),
+        help="Of the file, where its name does not say.",
+    ),
+    click.option(
+        "--delimiter",
+        help="Of CSV, where it is neither comma, semicolon, tab nor bar: 1 to 4 bytes.",
+    ),
+    click.option(
+        "--widths",
+        metavar="NAME:N,..",
+        help="Of a text without a delimiter: the characters of each column, as id:8,city:20; "
+        "without names where the first line has them.",
+    ),
+    click.option(
+        "--sheet", metavar="NAME", help="Of a workbook: its name or number, else the first."
+    ),
+    click.option(
+        "--header-row",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Of a workbook: the row of the names, else the first that is not empty.",
+    ),
+    click.option("--encoding", help="Of text that is not UTF-8: latin-1, cp1252, utf-16."),
+)
+"""How a file is read, in the order that the help shows them."""
+
+
+def reading_options(command: C) -> C:
+    """Add the options that say how a file is read; `loading.reading` makes arguments of them."""
+    for option in reversed(READING):
+        command = option(command)
+    return command
+
+
 class Guarded(click.RichGroup):
     """A group whose commands end with a line and an exit code, not with a traceback."""
 

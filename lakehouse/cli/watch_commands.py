@@ -5,7 +5,15 @@ from typing import Any
 import rich_click as click
 
 from lakehouse.cli.commands import lakehouse
-from lakehouse.cli.options import DIRECTORY, WHERE, after, json_option, somewhere
+from lakehouse.cli.options import (
+    DIRECTORY,
+    WHERE,
+    after,
+    json_option,
+    key_option,
+    reading_options,
+    somewhere,
+)
 
 
 @lakehouse.command(
@@ -48,26 +56,13 @@ from lakehouse.cli.options import DIRECTORY, WHERE, after, json_option, somewher
     show_default=True,
     help="What the rows of a file do to the table.",
 )
-@click.option(
-    "--key", multiple=True, metavar="COLUMN", help="What upsert and delete go by. May be repeated."
-)
+@key_option
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "reject"]),
     help="Of a file with bad rows: set it aside (default), or load the good ones.",
 )
-@click.option("--evolve", is_flag=True, help="Let new columns and wider types into the table.")
-@click.option(
-    "--types", multiple=True, metavar="COLUMN=TYPE", help="The type of a column. May be repeated."
-)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"]),
-    help="Of the files, where their names do not say.",
-)
-@click.option("--delimiter", help="Of CSV: 1 to 4 bytes.")
-@click.option("--encoding", help="Of text that is not UTF-8: latin-1, cp1252, utf-16.")
+@reading_options
 @somewhere
 @json_option
 def watch(**options: Any) -> None:

@@ -11,7 +11,7 @@ import rich_click as click
 from rich.text import Text
 
 from lakehouse.cli import exits, output
-from lakehouse.cli.loading import make_namespaces, tell, type_of
+from lakehouse.cli.loading import make_namespaces, reading, tell
 from lakehouse.cli.watched import Directory, Stillness, Waiting, mark_of, sha256_of
 from lakehouse.cli.where import connected
 from lakehouse.client import Client
@@ -117,29 +117,16 @@ def watch(
     once: bool,
     interval_s: float,
     settle_s: float,
-    types: tuple[str, ...],
     key: tuple[str, ...],
     as_json: bool,
     mode: str,
     on_error: str | None,
-    evolve: bool,
-    format_: str | None,
-    delimiter: str | None,
-    encoding: str | None,
-    **where: Any,
+    **others: Any,
 ) -> None:
     if as_json and not once:
         raise click.UsageError("--json goes with --once: a watch has no end to tell of")
-    options = {
-        "mode": mode,
-        "key": list(key),
-        "types": dict(type_of(each) for each in types),
-        "on_error": on_error,
-        "evolve": evolve,
-        "format": format_,
-        "delimiter": delimiter,
-        "encoding": encoding,
-    }
+    read_as, where = reading(others)
+    options = {**read_as, "mode": mode, "key": list(key), "on_error": on_error}
     with Directory.hold(path, table, pattern) as directory:
         it = Watch(directory, options, quiet=as_json)
         if once:

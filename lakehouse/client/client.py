@@ -68,7 +68,6 @@ AsOf: TypeAlias = Mapping[str, When]
 
 DEFAULT_URL = "http://127.0.0.1:3110"
 TOKEN_VARIABLE = "LAKEHOUSE_TOKEN"
-"""Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 
 
 class Client:

@@ -32,6 +32,8 @@ class EmbeddingModelList(msgspec.Struct, frozen=True):
 
 
 class Embedding:
+    """`lake.embedding`: texts as vectors, by a model of the server."""
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 COMMIT_TIMEOUT_S = 3600.0
+"""Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 RESPOND_ASYNC = {"Prefer": "respond-async"}
 
 

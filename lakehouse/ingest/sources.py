@@ -95,8 +95,7 @@ class Sources:
             opened.close()
 
     async def _outside_chunks(self, found: OutsideObject) -> AsyncGenerator[bytes]:
-        opening = self._outside.open(found)
-        file = await on_thread(opening.__enter__)
+        file = await on_thread(partial(self._outside.open, found))
         try:
             while piece := await on_thread(partial(file.read, READ_BYTES)):
                 yield piece

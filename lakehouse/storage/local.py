@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -168,6 +168,10 @@ class LocalStore:
     def size(self, key: str) -> int | None:
         path = self.path(key)
         return path.stat().st_size if path.is_file() else None
+
+    def sizes(self, folder: str, keys: Collection[str]) -> Mapping[str, int]:
+        found = ((key, self.size(key)) for key in keys)
+        return {key: size_bytes for key, size_bytes in found if size_bytes is not None}
 
     def now_s(self) -> float:
         with self.unfinished() as path:

@@ -5,7 +5,6 @@ A request says which objects; where the server is, and the keys to it, the setti
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import BinaryIO, NamedTuple
 
@@ -95,8 +94,7 @@ class Outside:
                 uri = f"{SCHEME}{wanted.bucket}/{found.key}"
                 yield OutsideObject(uri, found.size_bytes, found.etag)
 
-    @contextmanager
-    def open(self, found: OutsideObject) -> Iterator[BinaryIO]:
+    def open(self, found: OutsideObject) -> BinaryIO:
         """Open an object that `list` yielded, as it was then.
 
         Raises:
@@ -104,11 +102,9 @@ class Outside:
         """
         name, _, key = found.uri.removeprefix(SCHEME).partition("/")
         try:
-            file = self._buckets[name].open(key, found.etag)
+            return self._buckets[name].open(key, found.etag)
         except (ObjectExistsError, ObjectNotFoundError):
             raise ObjectChangedError(found.uri) from None
-        with file:
-            yield file
 
 
 def parse(address: str) -> Wanted:

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,8 @@ PLAIN_KEY = re.compile(r"[\w.:=-]+(/[\w.:=-]+)*", re.ASCII)
 No part is empty. `%` is left out too: whoever decodes it sees another path.
 """
 CLOCK = "_tmp/clock"
+LISTED_MIN = 10
+"""Fewer objects are asked for one by one: a list has those of the past, too."""
 
 
 class S3Store:
@@ -100,6 +102,13 @@ class S3Store:
     def size(self, key: str) -> int | None:
         found = self.bucket.find(self.name(key))
         return None if found is None else found.size_bytes
+
+    def sizes(self, folder: str, keys: Collection[str]) -> Mapping[str, int]:
+        if len(keys) < LISTED_MIN:
+            found = ((key, self.size(key)) for key in keys)
+            return {key: size_bytes for key, size_bytes in found if size_bytes is not None}
+        wanted = set(keys)
+        return {each.key: each.size_bytes for each in self.stored(folder) if each.key in wanted}
 
     def now_s(self) -> float:
         return self.bucket.time_s(self.name(CLOCK))

@@ -1,6 +1,6 @@
 """What the warehouse is to the rest of the program, whatever it lies on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -88,6 +88,13 @@ class Store(Protocol):
 
     def size(self, key: str) -> int | None:
         """Return the object's bytes; None when there is none."""
+
+    def sizes(self, folder: str, keys: Collection[str]) -> Mapping[str, int]:
+        """Return the bytes of those of `keys` that are there; most lie under `folder`.
+
+        In a bucket they are of a list, a request for a thousand: look at `size` before anybody is
+        told that one is wrong.
+        """
 
     def now_s(self) -> float:
         """Return the time by the store's own clock, Unix time."""

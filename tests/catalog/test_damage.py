@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from lakehouse.catalog import Catalog, Rows, TableDamagedError, TableRef
-from lakehouse.catalog.health import Damages
+from lakehouse.catalog.health import Damages, damage_of
+from lakehouse.catalog.metadata import snapshot_of
 from lakehouse.errors import LakehouseError
 from tests.catalog.lake import Lake, main
 from tests.services import lakehouse_server
@@ -227,3 +228,20 @@ def test_a_server_says_the_same_of_a_damaged_table_wherever_it_is_asked(tmp_path
         assert loaded.json()["type"] == "/problems/table-damaged"
         rows = http.post("/v1/tables/well/rows", json={"rows": [{"id": 2}]})
         assert rows.status_code == 201
+
+
+def test_a_list_that_knows_a_file_wrongly_damages_no_table(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+    (file,) = lake.data_files("t")
+    table = lake.catalog.load(main("t"))
+
+    def damage() -> str | None:
+        snapshot = snapshot_of(table.metadata)
+        return damage_of(table, snapshot, lake.catalog._manifests, lake.store)
+
+    monkeypatch.setattr(lake.store, "sizes", lambda folder, keys: dict.fromkeys(keys, 7))
+    assert damage() is None
+    lake.store.delete(file)
+    assert damage() == f"the data file {file} is gone"

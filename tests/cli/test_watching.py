@@ -208,6 +208,15 @@ def test_the_reasons_are_in_the_document_too(shell: Shell, inbox: Path) -> None:
     assert Path(failed["now"]).read_text() == "%PDF-1.7"
 
 
+def test_files_are_read_as_an_ingest_is_told_to(shell: Shell, inbox: Path) -> None:
+    table = table_of(inbox)
+    (inbox / "a.txt").write_text("1   Ada \n2   Bo  \n")
+
+    shell.ok("watch", inbox, "--table", table, "--once", *QUICK, "--widths", "id:4,name:4")
+
+    assert rows(shell.url, table) == [1, 2]
+
+
 def test_what_the_server_refuses_altogether_sets_no_file_aside(shell: Shell, inbox: Path) -> None:
     (inbox / "a.csv").write_text("id\n1\n")
 
