@@ -181,109 +181,119 @@ class Proxy:
         return [each.method for each in self.asked]
 
 
+class Before(ThreadingHTTPServer):
+    """The server of a proxy."""
+
+    daemon_threads = True
+
+    def __init__(self, told: Proxy) -> None:
+        self.told = told
+        super().__init__(("127.0.0.1", 0), Between)
+
+    def server_bind(self) -> None:
+        super().server_bind()
+        self.told.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Between(BaseHTTPRequestHandler):
+    """One connection to the proxy: passes each request on, or does what becomes of it."""
+
+    server: "Before"
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def hop(self) -> None:
+        asked, told = Asked(self.command, self.path), self.server.told
+        told.asked.append(asked)
+        fault = told.fault(asked)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if fault == "delay":
+            time.sleep(0.4)
+        if fault == "reset":
+            self.cut()
+            return
+        if fault in ("500", "503", "SlowDown"):
+            code = "InternalError" if fault == "500" else fault
+            status = 500 if fault == "500" else 503
+            said = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.answer(status, {"Content-Type": "application/xml"}, said)
+            return
+        upstream = http.client.HTTPConnection(told.target.removeprefix("http://"), timeout=30)
+        try:
+            upstream.request(self.command, self.path, body, dict(self.headers.items()))
+            found = upstream.getresponse()
+            data = found.read()
+        finally:
+            upstream.close()
+        if fault == "reset-after":
+            self.cut()
+            return
+        headers = {
+            name: value
+            for name, value in found.headers.items()
+            if name.lower() not in ("transfer-encoding", "connection")
+        }
+        if fault == "half":
+            data = data[: len(data) // 2]
+        if self.command != "HEAD":
+            headers["Content-Length"] = str(len(data))
+        if fault in ("less", "more"):
+            lie = (lambda size: size // 2) if fault == "less" else (lambda size: size + 7)
+            self.lie(headers, data, found.status, lie)
+            return
+        if fault == "truncate" and data:
+            self.answer(found.status, headers, data[: len(data) // 2])
+            self.cut()
+            return
+        self.answer(found.status, headers, data)
+
+    def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(data if self.command != "HEAD" else b"")
+            self.wfile.flush()
+
+    def lie(
+        self, headers: dict[str, str], data: bytes, status: int, lie: Callable[[int], int]
+    ) -> None:
+        """Answer with another size, of the body or in a list."""
+        if b"<ListBucketResult" in data[:200]:
+            data = re.sub(
+                rb"<Size>(\d+)</Size>",
+                lambda found: b"<Size>%d</Size>" % lie(int(found[1])),
+                data,
+            )
+            self.answer(status, headers | {"Content-Length": str(len(data))}, data)
+            return
+        size = int(headers.get("Content-Length") or 0)
+        self.answer(status, headers | {"Content-Length": str(lie(size))}, data)
+        if self.command != "HEAD":
+            self.cut()
+
+    def cut(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = hop  # noqa: N815
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            super().handle()
+
+
 @contextmanager
 def proxy(target: str) -> Iterator[Proxy]:
     """Run a proxy before `target` until the block ends."""
     told = Proxy(target)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-        def hop(self) -> None:
-            asked = Asked(self.command, self.path)
-            told.asked.append(asked)
-            fault = told.fault(asked)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if fault == "delay":
-                time.sleep(0.4)
-            if fault == "reset":
-                self.cut()
-                return
-            if fault in ("500", "503", "SlowDown"):
-                code = "InternalError" if fault == "500" else fault
-                status = 500 if fault == "500" else 503
-                said = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-                self.answer(status, {"Content-Type": "application/xml"}, said)
-                return
-            upstream = http.client.HTTPConnection(target.removeprefix("http://"), timeout=30)
-            try:
-                upstream.request(self.command, self.path, body, dict(self.headers.items()))
-                found = upstream.getresponse()
-                data = found.read()
-            finally:
-                upstream.close()
-            if fault == "reset-after":
-                self.cut()
-                return
-            headers = {
-                name: value
-                for name, value in found.headers.items()
-                if name.lower() not in ("transfer-encoding", "connection")
-            }
-            if fault == "half":
-                data = data[: len(data) // 2]
-            if self.command != "HEAD":
-                headers["Content-Length"] = str(len(data))
-            if fault in ("less", "more"):
-                lie = (lambda size: size // 2) if fault == "less" else (lambda size: size + 7)
-                self.lie(headers, data, found.status, lie)
-                return
-            if fault == "truncate" and data:
-                self.answer(found.status, headers, data[: len(data) // 2])
-                self.cut()
-                return
-            self.answer(found.status, headers, data)
-
-        def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
-            self.send_response_only(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if "Content-Length" not in headers:
-                self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            with suppress(OSError):
-                self.wfile.write(data if self.command != "HEAD" else b"")
-                self.wfile.flush()
-
-        def lie(
-            self, headers: dict[str, str], data: bytes, status: int, lie: Callable[[int], int]
-        ) -> None:
-            """Answer with another size, of the body or in a list."""
-            if b"<ListBucketResult" in data[:200]:
-                data = re.sub(
-                    rb"<Size>(\d+)</Size>",
-                    lambda found: b"<Size>%d</Size>" % lie(int(found[1])),
-                    data,
-                )
-                self.answer(status, headers | {"Content-Length": str(len(data))}, data)
-                return
-            size = int(headers.get("Content-Length") or 0)
-            self.answer(status, headers | {"Content-Length": str(lie(size))}, data)
-            if self.command != "HEAD":
-                self.cut()
-
-        def cut(self) -> None:
-            self.close_connection = True
-            with suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
-
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = hop  # noqa: N815
-
-        def handle(self) -> None:
-            with suppress(OSError):
-                super().handle()
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def server_bind(self) -> None:
-            super().server_bind()
-            told.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Before(told)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
