@@ -11,7 +11,6 @@ from lakehouse.catalog.errors import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InputsGoneError,
-    InvalidNameError,
     NamespaceNotFoundError,
     NothingToRelocateError,
     SchemaChangedError,
@@ -31,12 +30,6 @@ from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.lossless import DATE_TEXT, NOT_FINITE, TIME_TEXT, ZONE_TEXT, text_pattern
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
-from lakehouse.catalog.names import (
-    check_column_names,
-    check_table_name,
-    folded,
-    parse_table_name,
-)
 from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
@@ -55,6 +48,13 @@ from lakehouse.catalog.table import (
 from lakehouse.catalog.tables import LoadedTable, check_may_write
 from lakehouse.catalog.types import duckdb_type, iceberg_type
 from lakehouse.catalog.writing import Rows
+from lakehouse.names import (
+    InvalidNameError,
+    check_column_names,
+    check_table_name,
+    folded,
+    parse_table_name,
+)
 
 __all__ = [
     "ADDED_COLUMNS",

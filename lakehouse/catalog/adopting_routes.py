@@ -8,8 +8,8 @@ from lakehouse.api.access import writes
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Idempotency, Once
 from lakehouse.catalog.models import Adopt, Table
-from lakehouse.catalog.names import parse_table_name
 from lakehouse.database import Database, Lane
+from lakehouse.names import parse_table_name
 
 
 class AdoptingController(Controller):

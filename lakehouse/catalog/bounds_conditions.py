@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from lakehouse.catalog.bounds import arrow_type
-from lakehouse.catalog.names import folded
 from lakehouse.catalog.partitioning import BUCKETED
 from lakehouse.catalog.types import Field, duckdb_type
+from lakehouse.names import folded
 from lakehouse.trees import Tree, nodes_of
 
 VALUES_MAX = 200

@@ -28,7 +28,6 @@ from lakehouse.catalog.metadata import (
     snapshot_of,
 )
 from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, TableName
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.new_tables import NewTables
 from lakehouse.catalog.orphans import Orphans
@@ -70,6 +69,7 @@ from lakehouse.database import (
     is_of_remote,
 )
 from lakehouse.errors import LakehouseError
+from lakehouse.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store, StoreDownError
 

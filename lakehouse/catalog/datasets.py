@@ -17,11 +17,11 @@ from lakehouse.catalog.fingerprint import FINGERPRINT, dataset_id
 from lakehouse.catalog.idempotency import Idempotency
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.models import Column, DatasetObject, DatasetRegister, Manifest, TableName
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_table_name
 from lakehouse.catalog.parquet import ParquetFooter, read_footer
 from lakehouse.catalog.table import TableState, known_fingerprint, table_state
 from lakehouse.catalog.tables import LoadedTable, check_may_write
 from lakehouse.errors import ConflictError, InvalidInputError
+from lakehouse.names import DEFAULT_NAMESPACE, check_table_name
 from lakehouse.state import State, Transaction
 from lakehouse.storage import ObjectNotFoundError
 

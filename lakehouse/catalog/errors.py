@@ -264,11 +264,6 @@ class NullKeyError(UnprocessableError):
         )
 
 
-class InvalidNameError(InvalidInputError):
-    def __init__(self, what: str, name: str, reason: str) -> None:
-        super().__init__(f"the {what} {name[:80]!r} is refused: {reason}", reason=reason)
-
-
 class UnsupportedTypeError(InvalidInputError):
     def __init__(self, type_: str, reason: str, column: str | None = None) -> None:
         where = f" of column {column!r}" if column else ""

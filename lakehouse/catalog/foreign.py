@@ -26,13 +26,13 @@ from lakehouse.catalog.metadata import (
     sort_order_of,
     spec_of,
 )
-from lakehouse.catalog.names import check_column_names
 from lakehouse.catalog.parquet import read_ids
 from lakehouse.catalog.partitioning import check_transform
 from lakehouse.catalog.places import PLAIN, check_key
 from lakehouse.catalog.table import CREATED_AT
 from lakehouse.catalog.types import Field, children, duckdb_type, field_name, parse_type, type_text
 from lakehouse.errors import LakehouseError
+from lakehouse.names import check_column_names
 from lakehouse.storage import Store
 
 SUFFIX = ".metadata.json"

@@ -1,24 +1,16 @@
 """Tables as they cross the wire and the package border."""
 
 from datetime import datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
+
+from lakehouse.names import TableName as TableName
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Iceberg's long; its counts are ints."""
-
-
-class TableName(NamedTuple):
-    """Where a table is found: `namespace.name`, unique ignoring (ASCII) case."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}.{self.name}"
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,9 +11,9 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.models import NamespaceCreate
-from lakehouse.catalog.names import DEFAULT_NAMESPACE, check_namespace, check_new_name
 from lakehouse.catalog.tables import CATALOG_NAME, find_namespace
 from lakehouse.errors import InvalidInputError
+from lakehouse.names import DEFAULT_NAMESPACE, check_namespace, check_new_name
 from lakehouse.state import State, Transaction
 
 INSERT = """

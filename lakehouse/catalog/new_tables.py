@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from lakehouse.catalog.metadata import Json, new_metadata
 from lakehouse.catalog.models import Column, TableName
-from lakehouse.catalog.names import check_new_column_names, check_new_name
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.partitioning import partition_fields, sort_fields
 from lakehouse.catalog.table import CREATED_AT
 from lakehouse.catalog.tables import NAME, check_may_write, now_ms
 from lakehouse.catalog.types import make_fields
+from lakehouse.names import check_new_column_names, check_new_name
 from lakehouse.storage import Store
 
 SLUG_MAX = 40

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 
 from lakehouse.catalog.metadata import Json
-from lakehouse.catalog.names import folded
 from lakehouse.catalog.types import Field
 from lakehouse.database import quoted
 from lakehouse.errors import InvalidInputError
+from lakehouse.names import folded
 
 FIRST_FIELD_ID = 1000
 FORMS = (

@@ -12,8 +12,8 @@ from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, page_of
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Once
 from lakehouse.catalog.models import Ref, RefPage, RefPut, Rollback, RolledBack
-from lakehouse.catalog.names import parse_table_name
 from lakehouse.database import Database
+from lakehouse.names import parse_table_name
 
 
 class PastController(Controller):

@@ -15,12 +15,12 @@ from lakehouse.catalog.bounds_conditions import Condition
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.manifests import ManifestFile, Manifests, has_deletes, live
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, schema_of, snapshot_of
-from lakehouse.catalog.names import folded
 from lakehouse.catalog.relations import matching
 from lakehouse.catalog.table import Where
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field
 from lakehouse.database import Connection, EngineDataError, EngineProgrammingError, beside, quoted
+from lakehouse.names import folded
 from lakehouse.trees import Tree, nodes_of
 
 FILES_MIN = 20

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from lakehouse.catalog.adopted_files import NOT_ALL_KNOWN, remember
 from lakehouse.catalog.chains import Fork, MetadataFile, follow, metadata_file, time
 from lakehouse.catalog.dropped import OURS_DEPTH
-from lakehouse.catalog.errors import InvalidNameError
 from lakehouse.catalog.health import damage_of
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of
 from lakehouse.catalog.models import RebuildFork, RebuildReport, RebuildTable, TableName
-from lakehouse.catalog.names import check_table_name, folded, parse_table_name
 from lakehouse.catalog.namespaces import INSERT as INSERT_NAMESPACE
 from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import (
@@ -30,6 +28,7 @@ from lakehouse.catalog.tables import (
     find_namespace,
     insert_pointer,
 )
+from lakehouse.names import InvalidNameError, check_table_name, folded, parse_table_name
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store, object_key
 

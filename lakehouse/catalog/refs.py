@@ -19,7 +19,6 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.metadata import MAIN, Json, current_snapshot_id, snapshot_of
 from lakehouse.catalog.models import Ref, RefPut, RolledBack, TableName
-from lakehouse.catalog.names import check_name, check_readable, folded
 from lakehouse.catalog.table import (
     AsOf,
     chosen_snapshot,
@@ -29,6 +28,7 @@ from lakehouse.catalog.table import (
 )
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
 from lakehouse.errors import InvalidInputError
+from lakehouse.names import check_name, check_readable, folded
 from lakehouse.state import Transaction
 
 T = TypeVar("T")

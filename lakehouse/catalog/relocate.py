@@ -24,10 +24,10 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.metadata import Json, read_metadata, with_log_entry
 from lakehouse.catalog.models import RelocatedTable, TableName
-from lakehouse.catalog.names import folded
 from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import CATALOG_NAME, metadata_location, now_ms
 from lakehouse.errors import LakehouseError
+from lakehouse.names import folded
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store
 

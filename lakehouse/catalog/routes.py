@@ -32,9 +32,9 @@ from lakehouse.catalog.models import (
     TableSummary,
     TableUndrop,
 )
-from lakehouse.catalog.names import parse_table_name
 from lakehouse.database import Database
 from lakehouse.errors import InvalidInputError
+from lakehouse.names import parse_table_name
 
 SEQUENCE_MAX = 2**63
 MANIFESTS_MAX = 10_000

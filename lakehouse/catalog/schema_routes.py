@@ -14,9 +14,9 @@ from lakehouse.api.access import reads, writes
 from lakehouse.api.idempotency import IdempotencyKey, check_key
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.idempotency import Idempotency
-from lakehouse.catalog.names import parse_table_name
 from lakehouse.catalog.schema_models import SchemaEvolve, TableSchema
 from lakehouse.database import Database, Lane
+from lakehouse.names import parse_table_name
 
 
 class SchemaController(Controller):

@@ -21,16 +21,15 @@ from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import (
     CommitFailedError,
     CommitStateUnknownError,
-    InvalidNameError,
     NamespaceNotFoundError,
     TableDamagedError,
     TableExistsError,
 )
 from lakehouse.catalog.metadata import Json, apply, check, read_metadata, with_log_entry
 from lakehouse.catalog.models import TableName
-from lakehouse.catalog.names import folded
 from lakehouse.errors import InsufficientStorageError, LakehouseError, UnavailableError
 from lakehouse.failpoints import reach
+from lakehouse.names import InvalidNameError, folded
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import ObjectNotFoundError, Store
 

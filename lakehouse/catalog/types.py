@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from lakehouse.catalog.errors import UnsupportedTypeError, UnwritableTypeError
 from lakehouse.catalog.models import Column
-from lakehouse.catalog.names import check_column_names
 from lakehouse.database import literal, quoted
+from lakehouse.names import check_column_names
 
 Type: TypeAlias = str | dict[str, Any]
 Field: TypeAlias = dict[str, Any]

@@ -13,7 +13,6 @@ from lakehouse.catalog.lossless import stored_sql, telling_losses
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of, whole_number
 from lakehouse.catalog.models import Column
-from lakehouse.catalog.names import check_new_column_names
 from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, check_writable, duckdb_type, field_ids, make_fields
@@ -25,6 +24,7 @@ from lakehouse.database import (
     literal,
     quoted,
 )
+from lakehouse.names import check_new_column_names
 from lakehouse.storage import Store, StoreDownError
 
 TARGET_FILE = "write.target-file-size-bytes"

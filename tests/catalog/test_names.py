@@ -21,17 +21,17 @@ from lakehouse.catalog.errors import (
     TableNotFoundError,
 )
 from lakehouse.catalog.models import RefPut
-from lakehouse.catalog.names import (
+from lakehouse.catalog.new_tables import SLUG_MAX, slug
+from lakehouse.catalog.schema_models import Add, Rename, SchemaEvolve
+from lakehouse.database import EngineError
+from lakehouse.errors import InvalidInputError, LakehouseError
+from lakehouse.names import (
     RESERVED_NAMESPACES,
     check_column_names,
     check_name,
     check_new_column_names,
     folded,
 )
-from lakehouse.catalog.new_tables import SLUG_MAX, slug
-from lakehouse.catalog.schema_models import Add, Rename, SchemaEvolve
-from lakehouse.database import EngineError
-from lakehouse.errors import InvalidInputError, LakehouseError
 from tests.catalog.lake import PAIR, Lake, main, rows_of
 
 ONE = rows_of("SELECT 1 AS id, 'a' AS name")

@@ -11,7 +11,6 @@ from pyiceberg.table import Table as PyIcebergTable
 from lakehouse.catalog import SnapshotNotFoundError, TableNotFoundError, read_as_of
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import (
-    InvalidNameError,
     NotForwardError,
     NotMainsPastError,
     RefExistsError,
@@ -21,6 +20,7 @@ from lakehouse.catalog.models import Ref, RefPut
 from lakehouse.catalog.table import moment
 from lakehouse.catalog.tables import Change, Draft, LoadedTable
 from lakehouse.errors import InvalidInputError
+from lakehouse.names import InvalidNameError
 from tests.catalog.lake import PAIR, Lake, main, rows_of
 
 ROWS = [(1, "a"), (2, "b"), (3, "c")]

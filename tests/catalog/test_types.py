@@ -12,7 +12,6 @@ from pyiceberg.schema import Schema
 
 from lakehouse.catalog import Column, TableRef, UnsupportedTypeError, duckdb_type, iceberg_type
 from lakehouse.catalog.errors import (
-    InvalidNameError,
     SchemaChangeError,
     UnwritableTypeError,
     ValueLostError,
@@ -21,6 +20,7 @@ from lakehouse.catalog.metadata import schema_of
 from lakehouse.catalog.schema_models import Add
 from lakehouse.catalog.types import make_fields, parse_type, to_columns, type_text
 from lakehouse.database import EngineError, quoted
+from lakehouse.names import InvalidNameError
 from tests.catalog.evolved import evolve
 from tests.catalog.lake import Lake, main
 

@@ -1,11 +1,11 @@
-"""Names of namespaces, tables and columns: checked once, here; quoted once, in `database`."""
+"""Names of namespaces, tables, collections and columns: checked here, quoted in `database`."""
 
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from lakehouse.catalog.errors import InvalidNameError
-from lakehouse.catalog.models import TableName
+from lakehouse.errors import InvalidInputError
 
 NAME_MAX_BYTES = 255
 DEFAULT_NAMESPACE = "main"
@@ -20,6 +20,21 @@ FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 """Letters and a symbol, by their category, that are blank."""
 JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
 """Joiners between what is not ASCII: there Persian, Indic scripts and emoji differ by them."""
+
+
+class InvalidNameError(InvalidInputError):
+    def __init__(self, what: str, name: str, reason: str) -> None:
+        super().__init__(f"the {what} {name[:80]!r} is refused: {reason}", reason=reason)
+
+
+class TableName(NamedTuple):
+    """Where a table or a collection is found: `namespace.name`, unique ignoring (ASCII) case."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}"
 
 
 def parse_table_name(text: str) -> TableName:
