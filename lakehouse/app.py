@@ -95,6 +95,8 @@ from lakehouse.storage import (
 )
 from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
+from lakehouse.vectors import Lance, Ledger, Vectors
+from lakehouse.vectors.routes import VectorsController
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,7 @@ class Lakehouse:
     backups: Backups
     schedules: Schedules
     embedding: Embedding
+    vectors: Vectors
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -225,6 +228,18 @@ async def open_lakehouse(
         schedules = Schedules(state, jobs, work, tokens, limiter, audit, status_of=status_of_work)
         await stack.enter_async_context(kept_up(stop, schedules.keep))
         embedding = await stack.enter_async_context(Embedding(config.embedding).open())
+        vectors = await stack.enter_async_context(
+            Vectors(
+                Ledger(state),
+                open_lance(warehouse, shares.vectors),
+                database,
+                embedding,
+                config.vectors,
+                disk=disk,
+                bytes_max=shares.vectors * 3 // 4,
+                namespace_of=catalog.namespaces.get,
+            ).open()
+        )
         lakehouse = Lakehouse(
             config=config,
             health=health,
@@ -246,6 +261,7 @@ async def open_lakehouse(
             backups=Backups(state, store, config.backup),
             schedules=schedules,
             embedding=embedding,
+            vectors=vectors,
             stop=stop,
         )
         add_checks(lakehouse, directory, state, warehouse)
@@ -267,6 +283,27 @@ def database_settings(
         short_lane=config.query.concurrency_max + SPARE_THREADS,
         long_lane=config.ingest.concurrency_max,
     )
+
+
+def open_lance(warehouse: Warehouse, bytes_max: int) -> Lance:
+    """Return where collections lie; a quarter of the memory of vectors is for their indexes."""
+    place, remote = f"{warehouse.store.place}/vectors", warehouse.remote
+    if remote is None:
+        return Lance(place, None, bytes_max // 4)
+
+    def options() -> dict[str, str]:
+        access_key, secret_key, token = remote.keys()
+        return {
+            "aws_access_key_id": access_key,
+            "aws_secret_access_key": secret_key,
+            **({"aws_session_token": token} if token else {}),
+            "aws_endpoint": f"{'https' if remote.has_tls else 'http'}://{remote.endpoint}",
+            "aws_region": remote.region,
+            "allow_http": str(not remote.has_tls).lower(),
+            "aws_virtual_hosted_style_request": str(not remote.path_style).lower(),
+        }
+
+    return Lance(place, options, bytes_max // 4)
 
 
 def refuse_other(warehouse: Warehouse, config: Config, directory: DataDirectory) -> None:
@@ -458,6 +495,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             BackupsController,
             SchedulesController,
             EmbedController,
+            VectorsController,
             TokensController,
         ],
         dependencies={

@@ -1,15 +1,17 @@
 """JSON bodies: read whatever their Content-Type, refused by name and position."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
 
 from lakehouse.api.negotiation import check_body_type
 from lakehouse.api.problems import InvalidRequestError
-from lakehouse.api.words import SHOWN_MAX
+from lakehouse.api.words import SHOWN_MAX, of_error
 from lakehouse.errors import InvalidInputError
 from lakehouse.json_text import fault, key_count, keys_most, repeated, with_repeats
+
+T = TypeVar("T")
 
 DECODER = msgspec.json.Decoder()
 
@@ -45,6 +47,23 @@ def decoded(body: bytes) -> Any:
         if keys_most(body) != key_count(value):  # more in the text, unless a text is like a name
             check_repeats(body)
         return value
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedJsonError(
+            f"the body is not JSON: {fault(error, body)}", size_bytes=len(body)
+        ) from error
+
+
+def typed(body: bytes, kind: type[T]) -> T:
+    """Return a large JSON body as what a route takes; on a worker thread.
+
+    Raises:
+        MalformedJsonError: it is no JSON.
+        InvalidRequestError: a field is unknown, missing or wrong.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError([of_error(kind, error, "body")]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJsonError(
             f"the body is not JSON: {fault(error, body)}", size_bytes=len(body)

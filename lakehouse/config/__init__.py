@@ -17,6 +17,7 @@ from lakehouse.config.config import (
     QueryConfig,
     ServerConfig,
     StorageConfig,
+    VectorsConfig,
     is_below,
     is_loopback,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "ServerConfig",
     "Setting",
     "StorageConfig",
+    "VectorsConfig",
     "WrongSettingsError",
     "available_memory_bytes",
     "catalog_password",

@@ -306,6 +306,13 @@ class EmbeddingConfig(Section, frozen=True):
             yield "ollama_url", f"{self.ollama_url!r} is no address: http://127.0.0.1:11434"
 
 
+class VectorsConfig(Section, frozen=True):
+    """Collections of vectors: `/v1/vectors`."""
+
+    exact_max_rows: Annotated[int, msgspec.Meta(ge=1)] = 50_000
+    """Items up to which a collection is searched exactly, in memory; above, by an index."""
+
+
 class JobsConfig(Section, frozen=True):
     """Long work that was asked for with `Prefer: respond-async`: `/v1/jobs`."""
 
@@ -380,6 +387,7 @@ class Config(Section, frozen=True):
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    vectors: VectorsConfig = VectorsConfig()
     jobs: JobsConfig = JobsConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
     backup: BackupConfig = BackupConfig()

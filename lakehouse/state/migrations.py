@@ -235,6 +235,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What a token used is its name's: a rotation gives it another id, and no other day.
         "ALTER TABLE token_usage RENAME COLUMN token_id TO name",
     ),
+    (
+        # `folded` is the name without its case while it is there, and the id once it was dropped.
+        """
+        CREATE TABLE collection (
+            collection_id TEXT PRIMARY KEY,
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            folded TEXT NOT NULL UNIQUE,
+            definition TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            dropped INTEGER NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

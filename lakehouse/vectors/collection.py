@@ -1,0 +1,336 @@
+"""One collection that is open: its writes one after the other, its searches beside them.
+
+Writes that arrive together become one version of the Lance table: while one group is written,
+whoever comes waits, and all who wait form the next. Each is answered when its own is durable, and
+from then on every search sees it: rows in memory change in the same moment.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from lakehouse.lanes import on_thread
+from lakehouse.vectors.errors import CollectionBusyError
+from lakehouse.vectors.lance import Items, among
+from lakehouse.vectors.ledger import Kept
+from lakehouse.vectors.nearest import Nearest, Question, nearest
+from lakehouse.vectors.resident import Resident, Residents, View
+from lakehouse.vectors.schema import Batch, together, values
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+GROUP_MAX = 20_000
+"""Items of one version that a group may have; one request may have fewer in any case."""
+WAITING_MAX = 100_000
+"""Items that wait for one collection; more are refused until some are written."""
+LOOKED_UP = 1_000
+"""Ids that one predicate asks for."""
+
+
+@dataclass(slots=True, eq=False)
+class Put:
+    batch: Batch
+    done: "asyncio.Future[int]" = field(repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    view: View
+    question: Question
+    found: "asyncio.Future[Nearest]" = field(repr=False)
+
+
+class Collection:
+    """All of it on the event loop, but for what numpy and Lance do on threads of theirs."""
+
+    def __init__(self, known: Kept, items: Items, residents: Residents, exact_max: int) -> None:
+        self.known = known
+        self.items = items
+        self.writing = asyncio.Lock()
+        """Held by who changes it, and by who must see it unchanged for a while."""
+        self.writes = 0
+        """Since it was opened; what looks after it counts by them."""
+        self.is_gone = False
+        self.may_use_index = True
+        """False while its index is damaged: searches look at every vector then."""
+        self._residents = residents
+        self._exact_max = exact_max
+        self._length: int | None = None
+        self._waiting: list[Put] = []
+        self._leader: asyncio.Task[None] | None = None
+        self._asked: list[Asked] = []
+        self._answering: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def length(self) -> int:
+        """Return how many items there are."""
+        if self._length is None:
+            self._length = await self.items.count()
+        return self._length
+
+    async def put(self, batch: Batch) -> int:
+        """Add items or put them in the place of those with their ids; return how many they were.
+
+        Raises:
+            CollectionBusyError: too many wait already.
+        """
+        if sum(len(each.batch) for each in self._waiting) + len(batch) > WAITING_MAX:
+            raise CollectionBusyError(str(self.known.name))
+        member = Put(batch, asyncio.get_running_loop().create_future())
+        self._waiting.append(member)
+        if self._leader is None:
+            self._leader = asyncio.create_task(self._lead())
+        return await asyncio.shield(member.done)
+
+    async def alone(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what a change gives that nobody else's comes between.
+
+        It goes on to its end when the caller leaves: half of it would be neither old nor new.
+        """
+
+        async def run() -> T:
+            async with self.writing:
+                return await work()
+
+        return await self.shielded(run)
+
+    async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what work gives that goes on to its end when the caller leaves."""
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Delete items by their ids, by who holds `writing`; return how many there were."""
+        ids, deleted = list(dict.fromkeys(ids)), 0
+        for start in range(0, len(ids), LOOKED_UP):
+            part = ids[start : start + LOOKED_UP]
+            deleted += await self._change(self.items.delete(among(part)))
+            self._apply(partial(removed, part))
+        if self._length is not None:
+            self._length -= deleted
+        return deleted
+
+    async def resident(self) -> Resident | None:
+        """Return its rows in memory; None when they are too many.
+
+        By who holds `writing`.
+        """
+        known = self._residents.get(self.known.id)
+        if known is not None:
+            return known
+        length = await self.length()
+        width = self.known.definition.dimension * 4
+        if length > self._exact_max or not self._residents.fits(length * width):
+            return None
+        rows = await self.items.read(self._columns)
+        found = await on_thread(partial(loaded, self.known, rows))
+        self._residents.keep(self.known.id, found)
+        return found
+
+    async def view(self) -> View | None:
+        """Return the rows as they are now; None when they are too many to be in memory."""
+        known = self._residents.get(self.known.id)
+        if known is None:
+            async with self.writing:
+                known = await self.resident()
+        return None if known is None else known.view()
+
+    async def nearest(self, view: View, question: Question) -> Nearest:
+        """Return the nearest rows of a view; who asks meanwhile is answered by one product."""
+        asked = Asked(view, question, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer())
+        return await asked.found
+
+    async def _answer(self) -> None:
+        try:
+            while self._asked:
+                group, self._asked = self._asked, []
+                for view in dict.fromkeys(each.view for each in group):
+                    of_view = [e for e in group if e.view is view and not e.found.done()]
+                    await self._answer_of(view, of_view)
+        finally:
+            self._answering = None
+
+    async def _answer_of(self, view: View, group: Sequence[Asked]) -> None:
+        if not group:
+            return
+        distance = self.known.definition.distance
+        questions = [each.question for each in group]
+        work = partial(found_in, view, questions, distance)
+        try:
+            answers = await on_thread(work)
+        except Exception as error:
+            for each in group:
+                if not each.found.done():
+                    each.found.set_exception(error)
+            return
+        for each, answer in zip(group, answers, strict=True):
+            if not each.found.done():
+                each.found.set_result(answer)
+
+    @property
+    def _columns(self) -> list[str]:
+        return ["id", "vector", "text", "metadata", "document", *self.known.definition.columns]
+
+    async def _lead(self) -> None:
+        """Write group after group until nobody waits."""
+        try:
+            while self._waiting:
+                async with self.writing:
+                    await self._write_group(self._next_group())
+        finally:
+            self._leader = None
+
+    def _next_group(self) -> list[Put]:
+        size = count = 0
+        while count < len(self._waiting) and (not count or size < GROUP_MAX):
+            size += len(self._waiting[count].batch)
+            count += 1
+        group = self._waiting[:count]
+        del self._waiting[:count]
+        return group
+
+    async def _write_group(self, group: Sequence[Put]) -> None:
+        try:
+            await self.write([each.batch for each in group])
+        except Exception as error:
+            for each in group:
+                each.done.set_exception(error)
+        except BaseException:  # the server ends: whoever waits still hears of it
+            for each in group:
+                each.done.cancel()
+            raise
+        else:
+            for each in group:
+                each.done.set_result(len(set(each.batch.ids)))
+
+    async def write(self, batches: Sequence[Batch], instead_of: str | None = None) -> int:
+        """Write batches as one version, by who holds `writing`; return how many ids are new.
+
+        Args:
+            instead_of: a predicate; other items that it keeps are gone with the same version.
+        """
+        resident = await self.resident()
+        batch = await on_thread(partial(together, batches))
+        there = await self._there(batch, resident)
+        rows = await on_thread(partial(batch.table, self.known.definition))
+        if there or instead_of is not None:
+            await self._change(self.items.upsert(rows, instead_of))
+        else:
+            await self._change(self.items.add(rows))
+        new = len(batch) - len(there)
+        if instead_of is not None:
+            self._length = None
+            self._residents.drop(self.known.id)
+        else:
+            # Where it was not known, what is counted has the new ones already.
+            self._length = None if self._length is None else self._length + new
+            self._apply(lambda resident: resident.put(rows))
+        return new
+
+    async def _there(self, batch: Batch, resident: Resident | None) -> set[str]:
+        """Return which ids are there; those that keep their metadata get it."""
+        if resident is not None:
+            rows = resident.rows_of(batch.ids)
+            keeping = [n for n, row in enumerate(rows) if row is not None and batch.keeps[n]]
+            if keeping:
+                places = pa.array([rows[n] for n in keeping], pa.int64())
+                taken: Any = resident.view().table["metadata"].take(places)
+                for number, text in zip(keeping, taken.to_pylist(), strict=True):
+                    batch.metadata[number] = text
+            return {name for name, row in zip(batch.ids, rows, strict=True) if row is not None}
+        there: dict[str, str | None] = {}
+        for start in range(0, len(batch), LOOKED_UP):
+            part = batch.ids[start : start + LOOKED_UP]
+            found = await self.items.read(["id", "metadata"], among(part))
+            texts = values(found, "metadata")
+            there |= dict(zip(values(found, "id"), texts, strict=True))
+        for number, name in enumerate(batch.ids):
+            if batch.keeps[number] and name in there:
+                batch.metadata[number] = there[name]
+        return set(there)
+
+    async def _change(self, work: Awaitable[T]) -> T:
+        """Return what a write gives. One that failed may have happened: what is known is not."""
+        try:
+            done = await work
+        except BaseException:
+            self._length = None
+            self._residents.drop(self.known.id)
+            raise
+        self.writes += 1
+        return done
+
+    def _apply(self, change: Callable[[Resident], None]) -> None:
+        """Change the rows in memory as those on the disk were."""
+        resident = self._residents.get(self.known.id)
+        if resident is None:
+            return
+        change(resident)
+        width = self.known.definition.dimension * 4
+        too_many = resident.count > self._exact_max
+        if too_many or not self._residents.fits(resident.count * width):
+            self._residents.drop(self.known.id)
+        else:
+            self._residents.keep(self.known.id, resident)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody writes it or waits to."""
+        return not self._waiting and not self._tasks and not self.writing.locked()
+
+    def index_failed(self) -> None:
+        """Note that the index cannot be read; what looks after it builds it anew."""
+        self.may_use_index = False
+        self.writes += 1
+
+    def end(self) -> None:
+        """Forget what is in memory: it was dropped."""
+        self.is_gone = True
+        self._residents.drop(self.known.id)
+
+
+def removed(ids: Sequence[str], resident: Resident) -> None:
+    resident.remove(ids)
+
+
+def loaded(known: Kept, rows: pa.Table) -> Resident:
+    resident = Resident(known.definition)
+    resident.put(rows)
+    return resident
+
+
+def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[Nearest]:
+    """Return the nearest of each question, equals sorted by id and cut to k."""
+    answers = []
+    for question, found in zip(
+        questions,
+        nearest(view.vectors, view.lengths, view.alive, questions, distance),
+        strict=True,
+    ):
+        answers.append(by_id(view.table["id"], found, question.k))
+    return answers
+
+
+def by_id(ids: Any, found: Nearest, k: int) -> Nearest:
+    """Return the first k, those at equal distance in the order of their ids."""
+    if not len(found.rows):
+        return found
+    bound = found.distances[min(k, len(found.distances)) - 1]
+    count = int(np.searchsorted(found.distances, bound, side="right"))
+    rows, distances = found.rows[:count], found.distances[:count]
+    names = np.array(ids.take(pa.array(rows)).to_pylist(), dtype=object)
+    order = sorted(range(count), key=lambda n: (distances[n], names[n]))[:k]
+    return Nearest(rows[order], distances[order])

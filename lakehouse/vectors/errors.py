@@ -1,0 +1,122 @@
+"""What can go wrong with a collection, and with what is put into it."""
+
+from lakehouse.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+
+SHOWN_MAX = 80
+
+
+class CollectionNotFoundError(NotFoundError):
+    def __init__(self, name: str, near: list[str]) -> None:
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"no collection is named {name[:SHOWN_MAX]!r}{hint}", collection=name)
+
+
+class CollectionExistsError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a collection named {name!r} is there already", collection=name)
+
+
+class InvalidCollectionError(InvalidInputError):
+    """What a collection should be like does not go together."""
+
+
+class InvalidItemError(InvalidInputError):
+    """An item of a request; none of the request was added."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(f"item {index}: {why}; nothing was added", index=index)
+
+
+class InvalidQueryError(InvalidInputError):
+    """A search that cannot be done."""
+
+
+class TooManyItemsError(TooLargeError):
+    def __init__(self, count: int, count_max: int) -> None:
+        super().__init__(
+            f"{count:,} items at once; {count_max:,} are the most: send them in parts",
+            count=count,
+            count_max=count_max,
+        )
+
+
+class NoModelError(InvalidInputError):
+    """Texts came, and nothing embeds them for this collection."""
+
+    def __init__(self, collection: str, dimension: int, model: str, gives: int) -> None:
+        super().__init__(
+            f"the collection {collection} holds vectors of {dimension} numbers, and the model"
+            f" {model} gives {gives}: send vectors, or make a collection with `model`",
+            collection=collection,
+        )
+
+
+class OtherModelError(ConflictError):
+    """The model of a collection is another one by now: new vectors would not be comparable."""
+
+    retryable = False
+
+    def __init__(self, collection: str, model: str) -> None:
+        super().__init__(
+            f"the model {model} is not the one that the collection {collection} was built with:"
+            " embed its texts again into a new collection, or bring the old model back",
+            collection=collection,
+            model=model,
+        )
+
+
+class CollectionBusyError(UnavailableError):
+    """More waits to be written to a collection than may wait."""
+
+    retry_after_s = 1
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"too many items wait to be written to {collection}; send it again in a moment",
+            collection=collection,
+        )
+
+
+class CollectionDamagedError(UnavailableError):
+    """The files of a collection cannot be read."""
+
+    retryable = False
+    retry_after_s = None
+
+    def __init__(self, collection: str, why: str) -> None:
+        super().__init__(
+            f"the collection {collection} cannot be read ({why}): restore its files, or drop it",
+            collection=collection,
+        )
+
+
+class InvalidFilterError(InvalidInputError):
+    """The filter is not one of the language.
+
+    Args:
+        at: where in the filter, like `filter.$and[0].age`.
+        why: what is wrong there, and what to write instead.
+    """
+
+    def __init__(self, at: str, why: str) -> None:
+        super().__init__(f"{at}: {why}", at=at)
+
+
+class FilterKindError(InvalidFilterError):
+    """A column is compared with what it can never hold."""
+
+    def __init__(self, at: str, column: str, column_type: str, given: str, wants: str) -> None:
+        super().__init__(
+            at,
+            f"column {column!r} is of type {column_type} and cannot be compared with {given}:"
+            f" give {wants}",
+        )
+        self.context |= {"column": column, "column_type": column_type}

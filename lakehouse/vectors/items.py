@@ -1,0 +1,101 @@
+"""Items of a request, checked: whatever is wrong with one refuses them all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from lakehouse.vectors.errors import InvalidItemError, InvalidQueryError, TooManyItemsError
+from lakehouse.vectors.ledger import Definition
+from lakehouse.vectors.models import ITEMS_MAX, ItemIn
+from lakehouse.vectors.schema import Batch, column_value
+
+ID_MAX_BYTES = 512
+METADATA_MAX_BYTES = 64 * 1024
+TEXT_MAX_BYTES = 256 * 1024
+FLOAT_MAX = float(np.finfo(np.float32).max)
+
+
+def checked(items: Sequence[ItemIn], definition: Definition) -> Batch:
+    """Return the items as a batch, in their order; the vectors of texts are still zero.
+
+    Raises:
+        InvalidItemError: one cannot be put into this collection.
+        TooManyItemsError: there are more than `ITEMS_MAX`.
+    """
+    if len(items) > ITEMS_MAX:
+        raise TooManyItemsError(len(items), ITEMS_MAX)
+    rows = np.zeros((len(items), definition.dimension), np.float32)
+    for index, item in enumerate(items):
+        check_id(index, item.id)
+        if (item.vector is None) == (item.text is None):
+            said = "has neither a vector nor a text" if item.text is None else "has both"
+            raise InvalidItemError(index, f"it {said}: send a `vector`, or a `text` to embed")
+        if item.vector is not None:
+            rows[index] = vector_of(index, item.vector, definition)
+        elif not (item.text or "").strip() or len((item.text or "").encode()) > TEXT_MAX_BYTES:
+            raise InvalidItemError(
+                index, f"its text is empty, or over {TEXT_MAX_BYTES:,} bytes: split it"
+            )
+    metadata = [metadata_of(index, item, definition) for index, item in enumerate(items)]
+    return Batch(
+        ids=[item.id for item in items],
+        vectors=rows,
+        texts=[item.text for item in items],
+        metadata=metadata,
+        keeps=[text is None for text in metadata],
+    )
+
+
+def check_id(index: int, name: str) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidItemError(index, "its id is not valid Unicode") from None
+    if not 1 <= size <= ID_MAX_BYTES or "\0" in name:
+        raise InvalidItemError(
+            index, f"its id is empty, has a NUL or is over {ID_MAX_BYTES} bytes ({size:,})"
+        )
+
+
+def vector_of(index: int, numbers: Sequence[float], definition: Definition) -> Any:
+    try:
+        return query_vector(numbers, definition)
+    except InvalidQueryError as error:
+        raise InvalidItemError(index, error.detail) from error
+
+
+def query_vector(numbers: Sequence[float], definition: Definition) -> Any:
+    """Return a vector as float32; `InvalidQueryError` when the collection can hold none such."""
+    if len(numbers) != definition.dimension:
+        raise InvalidQueryError(
+            f"the vector has {len(numbers)} numbers, and the collection {definition.dimension}"
+        )
+    vector = np.array(numbers, np.float64)
+    if not np.isfinite(vector).all() or np.abs(vector).max() > FLOAT_MAX:
+        raise InvalidQueryError("the vector has a number that is none, or beyond float32")
+    found = vector.astype(np.float32)
+    if definition.distance == "cosine" and not found.any():
+        raise InvalidQueryError("the vector is zero, which has no direction: no cosine is its")
+    return found
+
+
+def metadata_of(index: int, item: ItemIn, definition: Definition) -> str | None:
+    """Return the metadata as it was written; None for what keeps the old."""
+    raw = bytes(item.metadata)
+    if raw == b"null":
+        return None
+    if not raw.startswith(b"{"):
+        raise InvalidItemError(index, "its metadata is no object: {...}")
+    if len(raw) > METADATA_MAX_BYTES:
+        raise InvalidItemError(index, f"its metadata is over {METADATA_MAX_BYTES:,} bytes")
+    if definition.columns:
+        said = msgspec.json.decode(raw)
+        for name, kind in definition.columns.items():
+            try:
+                column_value(kind, said.get(name))
+            except (ValueError, OverflowError) as error:
+                why = f"its {name!r} {error}, as the collection declares it"
+                raise InvalidItemError(index, why) from error
+    return raw.decode()

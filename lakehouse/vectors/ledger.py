@@ -1,0 +1,125 @@
+"""Collections in `catalog.db`: their names, what they are like, where their files lie.
+
+Everything here blocks and belongs on a worker thread.
+"""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from lakehouse.embedding import Identity
+from lakehouse.names import TableName, folded
+from lakehouse.state import State, Transaction, UniqueViolationError
+from lakehouse.vectors.errors import CollectionExistsError
+from lakehouse.vectors.models import ColumnType, Distance
+
+COLUMNS = "collection_id, namespace, name, definition, created_at"
+LIVE = f"SELECT {COLUMNS} FROM collection WHERE dropped = 0"
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What the last check of the index found."""
+
+    recall: float
+    k: int
+    at: float
+    """Unix time."""
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a collection is like; kept as JSON here and in the metadata of its Lance table."""
+
+    dimension: int
+    distance: Distance = "cosine"
+    columns: dict[str, ColumnType] = {}
+    model: Identity | None = None
+    """What its texts are embedded with; None as long as none was."""
+    m: int | None = None
+    ef_search: int | None = None
+    checked: Checked | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A collection as it lies there."""
+
+    id: str
+    """The name of its folder, too: no name of a user is a path."""
+    name: TableName
+    definition: Definition
+    created_at: float
+
+
+class Ledger:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def all(self) -> list[Kept]:
+        """Return the collections that are there, by name."""
+        found = self._state.read(lambda tx: tx.execute(f"{LIVE} ORDER BY folded").fetchall())
+        return [kept(row) for row in found]
+
+    def find(self, name: TableName) -> Kept | None:
+        sql, place = f"{LIVE} AND folded = ?", folded(str(name))
+        row = self._state.read(lambda tx: tx.execute(sql, (place,)).fetchone())
+        return None if row is None else kept(row)
+
+    def add(self, name: TableName, definition: Definition) -> Kept:
+        """Store a collection that has no files yet.
+
+        Raises:
+            CollectionExistsError: one has its name.
+        """
+        made = Kept(uuid.uuid4().hex, name, definition, datetime.now(UTC).timestamp())
+        values = (made.id, *name, folded(str(name)), encoded(definition), made.created_at)
+
+        def work(tx: Transaction) -> None:
+            tx.execute(
+                "INSERT INTO collection"
+                " (collection_id, namespace, name, folded, definition, created_at, dropped)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                values,
+            )
+
+        try:
+            self._state.write(work)
+        except UniqueViolationError as error:
+            raise CollectionExistsError(str(name)) from error
+        return made
+
+    def define(self, known: Kept, definition: Definition) -> Kept:
+        """Say anew what a collection is like."""
+        sql = "UPDATE collection SET definition = ? WHERE collection_id = ?"
+        self._state.write(lambda tx: tx.execute(sql, (encoded(definition), known.id)).rowcount)
+        return replace(known, definition=definition)
+
+    def drop(self, known: Kept) -> bool:
+        """Take a collection out of the list; False when somebody else has. Its files are left."""
+        sql = (
+            "UPDATE collection SET dropped = 1, folded = collection_id"
+            " WHERE collection_id = ? AND dropped = 0"
+        )
+        return self._state.write(lambda tx: tx.execute(sql, (known.id,)).rowcount) > 0
+
+    def dropped(self) -> list[str]:
+        """Return the ids of collections whose files are still to be removed."""
+        sql = "SELECT collection_id FROM collection WHERE dropped = 1"
+        return [each for (each,) in self._state.read(lambda tx: tx.execute(sql).fetchall())]
+
+    def forget(self, collection_id: str) -> None:
+        """Note that nothing of a dropped collection is left."""
+        sql = "DELETE FROM collection WHERE collection_id = ? AND dropped = 1"
+        self._state.write(lambda tx: tx.execute(sql, (collection_id,)).rowcount)
+
+
+def encoded(definition: Definition) -> str:
+    return msgspec.json.encode(definition).decode()
+
+
+def kept(row: Any) -> Kept:
+    collection_id, namespace, name, definition, created_at = row
+    known = msgspec.json.decode(definition, type=Definition)
+    return Kept(collection_id, TableName(namespace, name), known, created_at)

@@ -1,0 +1,74 @@
+"""Items of one collection into another."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import pyarrow as pa
+
+from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.errors import InvalidCollectionError
+from lakehouse.vectors.lance import among
+from lakehouse.vectors.models import Merged
+from lakehouse.vectors.resident import vectors_of
+from lakehouse.vectors.schema import Batch, values
+
+MOVED_AT_ONCE = 1_000
+
+
+async def merged(giving: Collection, taking: Collection, *, clear_source: bool) -> Merged:
+    """Move items that the destination has not; nobody else writes either of them meanwhile.
+
+    A kill on the way leaves items in both: sent again, those are skipped and the rest is moved.
+
+    Raises:
+        InvalidCollectionError: they are the same, or do not go together.
+    """
+    one, other = giving.known.definition, taking.known.definition
+    if giving is taking:
+        raise InvalidCollectionError("a collection cannot be merged into itself")
+    if one.dimension != other.dimension:
+        raise InvalidCollectionError(
+            f"vectors of {one.dimension} numbers do not go into a collection of {other.dimension}"
+        )
+    if one.model and other.model and one.model != other.model:
+        raise InvalidCollectionError(
+            f"they were built with other models: {one.model.model} and {other.model.model}"
+        )
+
+    async def work() -> Merged:
+        async with AsyncExitStack() as stack:
+            # In one order, whoever merges which into which: two that cross would wait for ever.
+            for each in sorted((giving, taking), key=lambda each: each.known.id):
+                await stack.enter_async_context(each.writing)
+            return await moved(giving, taking, clear_source)
+
+    return await taking.shielded(work)
+
+
+async def moved(giving: Collection, taking: Collection, clear_source: bool) -> Merged:
+    count = skipped = 0
+    ids = values(await giving.items.read(["id"], by_id=True), "id")
+    for start in range(0, len(ids), MOVED_AT_ONCE):
+        part = ids[start : start + MOVED_AT_ONCE]
+        there = set(values(await taking.items.read(["id"], among(part)), "id"))
+        wanted = [each for each in part if each not in there]
+        skipped += len(part) - len(wanted)
+        if wanted:
+            await taking.write([await taken(giving, wanted)])
+            count += len(wanted)
+    if clear_source:
+        await giving.delete(ids)
+    return Merged(merged=count, skipped=skipped, length=await taking.length())
+
+
+async def taken(giving: Collection, ids: Sequence[str]) -> Batch:
+    columns = ["id", "vector", "text", "metadata", "document"]
+    rows: pa.Table = await giving.items.read(columns, among(ids))
+    return Batch(
+        ids=values(rows, "id"),
+        vectors=vectors_of(rows),
+        texts=values(rows, "text"),
+        metadata=values(rows, "metadata"),
+        keeps=[False] * rows.num_rows,
+        documents=values(rows, "document"),
+    )

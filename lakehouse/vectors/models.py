@@ -1,0 +1,188 @@
+"""Collections and items as they cross the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+DIMENSION_MAX = 4096
+K_MAX = 10_000
+ITEMS_MAX = 10_000
+"""Items of one request."""
+GET_MAX = 1_000
+LIST_MAX = 1_000
+
+Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+Distance: TypeAlias = Literal["cosine", "euclidean"]
+ColumnType: TypeAlias = Literal["string", "integer", "float", "boolean", "timestamp"]
+Dimension: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DIMENSION_MAX)]
+IndexState: TypeAlias = Literal["none", "building", "ready", "damaged"]
+
+
+class CollectionCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Text
+    """`name`, or `namespace.name`; without a namespace it is `main`."""
+    dimension: Dimension | None = None
+    """Numbers of a vector. Left out: as many as the model gives."""
+    distance: Distance = "cosine"
+    """`cosine` is 1 minus the cosine, from 0 to 2; `euclidean` the length of the difference."""
+    model: str | None = None
+    """What texts are embedded with: one of `GET /v1/embed/models`."""
+    columns: dict[str, ColumnType] = {}
+    """Keys of the metadata that filters often ask for: each gets a typed column and an index."""
+    m: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Accepted, and without effect: exact search and IVF have no graph."""
+    ef_search: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Accepted, and without effect."""
+
+
+class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a search of many vectors is ahead of looking at each of them."""
+
+    state: IndexState
+    """`none`: every search looks at every vector, and is exact."""
+    indexed: int = 0
+    """Items that the index knows."""
+    waiting: int = 0
+    """Items that are found without it, by looking at each."""
+    recall: float | None = None
+    """Of the last `check`: the share of the true nearest that searches find, from 0 to 1."""
+    recall_k: int | None = None
+    checked_at: datetime | None = None
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    name: str
+    dimension: int
+    distance: Distance
+    length: int
+    """Items."""
+    columns: dict[str, ColumnType]
+    model: str | None
+    """None: only vectors were added so far."""
+    created_at: datetime
+    index: IndexInfo
+    m: int | None = None
+    ef_search: int | None = None
+
+
+class CollectionList(msgspec.Struct, frozen=True):
+    names: list[str]
+    count: int
+
+
+class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item with its vector, or with a text that is embedded."""
+
+    id: str
+    vector: list[float] | None = None
+    text: str | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+    """An object; left out or null it keeps what the item had."""
+
+
+class ItemsAdd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    items: list[ItemIn]
+
+
+class ItemsAdded(msgspec.Struct, frozen=True, kw_only=True):
+    added: int
+    """Items of the request, an id that was there twice once."""
+    length: int
+    """Items of the collection now."""
+
+
+class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    vector: list[float] | None = None
+    text: Text | None = None
+    """Embedded with the collection's model; one of `vector` and `text`."""
+    k: Annotated[int, msgspec.Meta(ge=1, le=K_MAX)] = 10
+    filter: dict[str, Any] = {}
+    """What an item must have: `{"lang": "de", "year": {"$gte": 2020}}`."""
+    explain: bool = False
+    """Say how it was searched."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    distance: float
+    metadata: msgspec.Raw
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """How a search went."""
+
+    way: str
+    """`memory`: each vector was looked at. `index`: those near in the index, exactly refined.
+    `scan`: each vector, from the disk."""
+    items: int
+    """Items of the collection when it was searched."""
+    passed: int | None
+    """Items that the filter keeps; None without one, and where only the index asked it."""
+    approximate: bool
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    results: list[Hit]
+    approximate: bool = False
+    """Whether a true neighbour may be missing; left out when none can be."""
+    explain: Explained | None = None
+
+
+class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    dest: Text
+    """The collection that gets the items; those with ids that it has already are skipped."""
+    clear_source: bool = False
+    """Whether the source is empty afterwards."""
+
+
+class Merged(msgspec.Struct, frozen=True, kw_only=True):
+    merged: int
+    skipped: int
+    length: int
+    """Items of the destination now."""
+
+
+class ItemsGet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=GET_MAX)]
+    with_vectors: bool = False
+
+
+class ItemsDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By their ids, or all that a filter keeps; one of both."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)] | None = None
+    filter: dict[str, Any] | None = None
+
+
+class ItemsDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    deleted: int
+    length: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    metadata: msgspec.Raw
+    text: str | None = None
+    vector: list[float] | None = None
+
+
+class ItemList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[Item]
+    """Of those asked for, the ones that are there, by id."""
+    next_cursor: str | None = None
+
+
+class RecallCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    queries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    """Items of the collection whose neighbours are searched for, spread over all of it."""
+    k: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+
+
+class RecallChecked(msgspec.Struct, frozen=True, kw_only=True):
+    queries: int
+    k: int
+    recall: float
+    """The share of the true nearest k that searches found, from 0 to 1."""
+    items: int
+    approximate: bool

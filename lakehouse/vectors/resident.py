@@ -1,0 +1,170 @@
+"""The rows of a collection in memory: what exact searches look at."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lakehouse.vectors.ledger import Definition
+from lakehouse.vectors.schema import schema_of, values
+
+GROWTH = 1.5
+CHUNKS_MAX = 64
+"""Chunks of the rows' table; more are made one: a row is found through all of them."""
+DEAD_MIN, DEAD_SHARE = 1_000, 0.25
+"""Rows that were replaced or deleted are left where they are until so many are dead."""
+ID_BYTES = 120
+"""What an id takes in the map from ids to rows, about."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """The rows as they were at one moment. Later writes add behind them, and change nothing."""
+
+    vectors: Any
+    """Shape (rows, dimension), float32."""
+    lengths: Any
+    alive: Any
+    """Which rows count; None for all."""
+    table: pa.Table
+    """All columns but the vectors, row by row."""
+    count: int
+    """Rows that count."""
+
+
+class Resident:
+    """Rows that change. On the event loop alone; who reads takes a `View`."""
+
+    def __init__(self, definition: Definition) -> None:
+        schema = schema_of(definition)
+        self._schema = schema.remove(schema.get_field_index("vector")).remove_metadata()
+        self._vectors = np.empty((0, definition.dimension), np.float32)
+        self._lengths = np.empty(0, np.float32)
+        self._alive = np.empty(0, bool)
+        self._table = self._schema.empty_table()
+        self._rows: dict[str, int] = {}
+        self._view: View | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        held = self._vectors.nbytes + self._lengths.nbytes + self._alive.nbytes
+        return int(held + self._table.nbytes + ID_BYTES * len(self._rows))
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def rows_of(self, ids: Sequence[str]) -> list[int | None]:
+        """Return where items are; None for one that is not there."""
+        return [self._rows.get(each) for each in ids]
+
+    def view(self) -> View:
+        if self._view is None:
+            used = self._table.num_rows
+            alive = None if self.count == used else self._alive[:used].copy()
+            self._view = View(
+                self._vectors[:used], self._lengths[:used], alive, self._table, self.count
+            )
+        return self._view
+
+    def put(self, table: pa.Table) -> None:
+        """Add rows in the schema of the collection; each takes the place of the one with its id."""
+        start, ids = self._table.num_rows, values(table, "id")
+        self._kill(ids)
+        vectors = vectors_of(table)
+        self._reserve(start + len(ids))
+        self._vectors[start : start + len(ids)] = vectors
+        self._lengths[start : start + len(ids)] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        self._alive[start : start + len(ids)] = True
+        self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
+        rest = table.select(self._schema.names).cast(self._schema)
+        self._table = pa.concat_tables([self._table, rest])
+        if self._table.column(0).num_chunks > CHUNKS_MAX:
+            self._table = self._table.combine_chunks()
+        self._view = None
+        self._bury()
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self._kill(ids)
+        self._view = None
+        self._bury()
+
+    def _kill(self, ids: Sequence[str]) -> None:
+        gone = [row for each in ids if (row := self._rows.pop(each, None)) is not None]
+        self._alive[gone] = False
+
+    def _bury(self) -> None:
+        """Leave out the dead rows, once they are many."""
+        used = self._table.num_rows
+        dead = used - self.count
+        if dead <= max(DEAD_MIN, used * DEAD_SHARE):
+            return
+        alive = self._alive[:used]
+        self._table = self._table.filter(pa.array(alive)).combine_chunks()
+        self._vectors, self._lengths = self._vectors[:used][alive], self._lengths[:used][alive]
+        self._alive = np.ones(self.count, bool)
+        self._rows = {each: row for row, each in enumerate(values(self._table, "id"))}
+        self._view = None
+
+    def _reserve(self, rows: int) -> None:
+        """Have room for that many rows. Views keep the arrays that they were made of."""
+        if rows <= len(self._alive):
+            return
+        room = max(rows, int(len(self._alive) * GROWTH))
+        self._vectors = grown(self._vectors, room)
+        self._lengths, self._alive = grown(self._lengths, room), grown(self._alive, room)
+
+
+def grown(array: Any, rows: int) -> Any:
+    larger = np.zeros((rows, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def vectors_of(table: pa.Table) -> Any:
+    """Return the vectors of a table, shape (rows, dimension), float32."""
+    column: Any = table["vector"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else column.type.wrap([])
+    dimension = column.type.list_size
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+
+
+class Residents:
+    """What all collections together keep in memory; the least recently used leaves.
+
+    Args:
+        bytes_max: for all of them.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self.size_bytes = 0
+        self._bytes_max = bytes_max
+        self._held: OrderedDict[str, tuple[Resident, int]] = OrderedDict()
+        """By the id of their collection, with their bytes when they were kept last."""
+
+    def get(self, collection_id: str) -> Resident | None:
+        if collection_id not in self._held:
+            return None
+        self._held.move_to_end(collection_id)
+        return self._held[collection_id][0]
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether a collection of so many bytes may be kept at all."""
+        return size_bytes <= self._bytes_max
+
+    def keep(self, collection_id: str, resident: Resident) -> None:
+        """Keep one, also one that has grown; others leave for it."""
+        self.drop(collection_id)
+        size = resident.size_bytes
+        self._held[collection_id] = resident, size
+        self.size_bytes += size
+        while self.size_bytes > self._bytes_max:
+            self.drop(next(iter(self._held)))
+
+    def drop(self, collection_id: str) -> None:
+        _, size = self._held.pop(collection_id, (None, 0))
+        self.size_bytes -= size

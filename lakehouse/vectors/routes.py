@@ -1,0 +1,173 @@
+"""`/v1/vectors`: collections, their items, and what is near, over HTTP."""
+
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+import pyarrow as pa
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody
+
+from lakehouse.api.access import reads, writes
+from lakehouse.api.bodies import typed
+from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
+from lakehouse.lanes import on_thread
+from lakehouse.names import parse_table_name
+from lakehouse.vectors.models import (
+    Collection,
+    CollectionCreate,
+    CollectionList,
+    Item,
+    ItemList,
+    ItemsAdd,
+    ItemsAdded,
+    ItemsDelete,
+    ItemsDeleted,
+    ItemsGet,
+    Merged,
+    MergeRequest,
+    RecallCheck,
+    RecallChecked,
+    SearchRequest,
+    SearchResult,
+)
+from lakehouse.vectors.resident import vectors_of
+from lakehouse.vectors.schema import values
+from lakehouse.vectors.searching import answer
+from lakehouse.vectors.vectors import Vectors, shown
+
+ADD_MAX_BYTES = 64 * 1024 * 1024
+"""Of the items of one request: 10,000 vectors of 256 numbers are 30 MB of JSON."""
+ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
+FOUND = {200: ResponseSpec(SearchResult, description="What is near, nearest first.")}
+NOTHING = b"{}"
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+
+
+class VectorsController(Controller):
+    path = "/v1/vectors/index"
+    tags = ("vectors",)
+
+    @post(guards=[writes])
+    async def create_collection(
+        self, vectors: NamedDependency[Vectors], data: JSONBody[CollectionCreate]
+    ) -> Collection:
+        """Make an empty collection."""
+        return await vectors.create(data)
+
+    @get(sync_to_thread=False, guards=[reads])
+    def list_collections(self, vectors: NamedDependency[Vectors]) -> CollectionList:
+        """List the names of all collections."""
+        names = [shown(each) for each in vectors.names()]
+        return CollectionList(names, len(names))
+
+    @get("/{name:str}", guards=[reads])
+    async def describe_collection(
+        self, vectors: NamedDependency[Vectors], name: FromPath[str]
+    ) -> Collection:
+        """Describe a collection: its parameters, its length, its index."""
+        return await vectors.info(parse_table_name(name))
+
+    @delete("/{name:str}", guards=[writes])
+    async def drop_collection(self, vectors: NamedDependency[Vectors], name: FromPath[str]) -> None:
+        """Drop a collection and all its items. It does not come back."""
+        await vectors.drop(parse_table_name(name))
+
+    @post(
+        "/{name:str}/add",
+        status_code=200,
+        request_max_body_size=ADD_MAX_BYTES,
+        responses=ADDED,
+        guards=[writes],
+    )
+    async def add_items(
+        self, request: AnyRequest, vectors: NamedDependency[Vectors], name: FromPath[str]
+    ) -> Response[bytes]:
+        """Add items, or put them in the place of those with their ids; all of them or none.
+
+        Each has a `vector`, or a `text` that is embedded with the collection's model.
+        """
+        body = await request.body()
+        asked = await on_thread(partial(typed, body, ItemsAdd))
+        added = await vectors.add(parse_table_name(name), asked.items)
+        return Response(msgspec.json.encode(added), media_type="application/json")
+
+    @post("/{name:str}/search", status_code=200, responses=FOUND, guards=[reads])
+    async def search_collection(
+        self,
+        vectors: NamedDependency[Vectors],
+        name: FromPath[str],
+        data: JSONBody[SearchRequest],
+    ) -> Response[bytes]:
+        """Return the items nearest to a vector or a text, of those that a filter keeps."""
+        found = await vectors.search(parse_table_name(name), data)
+        told = msgspec.json.encode(answer(found, explain=data.explain))
+        return Response(told, media_type="application/json")
+
+    @post("/{name:str}/merge", status_code=200, guards=[writes])
+    async def merge_collections(
+        self, vectors: NamedDependency[Vectors], name: FromPath[str], data: JSONBody[MergeRequest]
+    ) -> Merged:
+        """Move items into another collection; those whose ids it has already are skipped."""
+        source, dest = parse_table_name(name), parse_table_name(data.dest)
+        return await vectors.merge(source, dest, clear_source=data.clear_source)
+
+    @post("/{name:str}/get", status_code=200, guards=[reads])
+    async def get_items(
+        self, vectors: NamedDependency[Vectors], name: FromPath[str], data: JSONBody[ItemsGet]
+    ) -> ItemList:
+        """Return items by their ids; those that are not there are left out."""
+        rows = await vectors.items(parse_table_name(name), data.ids, with_vectors=data.with_vectors)
+        return ItemList(items=items_of(rows))
+
+    @get("/{name:str}/items", guards=[reads])
+    async def list_items(
+        self,
+        vectors: NamedDependency[Vectors],
+        name: FromPath[str],
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> ItemList:
+        """List the items by id, page by page."""
+        after = decoded(cursor) if cursor else None
+        rows = await vectors.page(parse_table_name(name), after, limit + 1)
+        items = items_of(rows.slice(0, limit))
+        more = rows.num_rows > limit
+        return ItemList(items=items, next_cursor=encoded(items[-1].id) if more else None)
+
+    @post("/{name:str}/delete", status_code=200, guards=[writes])
+    async def delete_items(
+        self, vectors: NamedDependency[Vectors], name: FromPath[str], data: JSONBody[ItemsDelete]
+    ) -> ItemsDeleted:
+        """Delete items by their ids, or all that a filter keeps."""
+        return await vectors.delete(parse_table_name(name), data)
+
+    @post("/{name:str}/check", status_code=200, guards=[writes])
+    async def check_collection(
+        self,
+        vectors: NamedDependency[Vectors],
+        name: FromPath[str],
+        data: JSONBody[RecallCheck | None] = None,
+    ) -> RecallChecked:
+        """Measure the recall of searches against looking at every vector."""
+        asked = data or RecallCheck()
+        return await vectors.check(parse_table_name(name), asked.queries, asked.k)
+
+
+def items_of(rows: pa.Table) -> list[Item]:
+    numbers = vectors_of(rows).tolist() if "vector" in rows.schema.names else None
+    ids, texts = values(rows, "id"), values(rows, "text")
+    return [
+        Item(
+            id=name,
+            metadata=msgspec.Raw(metadata.encode() if metadata else NOTHING),
+            text=text,
+            vector=numbers[number] if numbers is not None else None,
+        )
+        for number, (name, text, metadata) in enumerate(
+            zip(ids, texts, values(rows, "metadata"), strict=True)
+        )
+    ]

@@ -1,0 +1,142 @@
+"""A collection as a table of Lance: its columns, and items as rows of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from lakehouse.vectors.ledger import Definition, encoded
+from lakehouse.vectors.models import ColumnType
+
+OWN = frozenset(["id", "vector", "text", "metadata", "document"])
+"""Names that no declared column has."""
+KIND = b"lakehouse"
+ARROW: Mapping[ColumnType, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+def schema_of(definition: Definition) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), definition.dimension), nullable=False),
+            pa.field("text", pa.string()),
+            pa.field("metadata", pa.string()),
+            pa.field("document", pa.string()),
+            *(pa.field(name, ARROW[kind]) for name, kind in definition.columns.items()),
+        ],
+        metadata={KIND: encoded(definition).encode()},
+    )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Items on their way in, a list for each of their parts."""
+
+    ids: list[str]
+    vectors: Any
+    """Shape (items, dimension), float32."""
+    texts: list[str | None]
+    metadata: list[str | None]
+    """JSON text of an object; None for none, and for what `keeps` says of."""
+    keeps: list[bool] = field(default_factory=list)
+    """Whether an item that is there already keeps its metadata."""
+    documents: list[str | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def table(self, definition: Definition) -> pa.Table:
+        """Return the items as rows."""
+        schema = schema_of(definition)
+        flat = pa.array(np.ascontiguousarray(self.vectors).reshape(-1))
+        columns: list[Any] = [
+            pa.array(self.ids, pa.string()),
+            pa.FixedSizeListArray.from_arrays(flat, definition.dimension),
+            pa.array(self.texts, pa.string()),
+            pa.array(self.metadata, pa.string()),
+            pa.array(self.documents or [None] * len(self), pa.string()),
+        ]
+        if definition.columns:
+            objects = [msgspec.json.decode(text) if text else {} for text in self.metadata]
+            for name, kind in definition.columns.items():
+                values = [column_value(kind, each.get(name)) for each in objects]
+                columns.append(pa.array(values, ARROW[kind]))
+        return pa.Table.from_arrays(columns, schema=schema)
+
+
+def together(batches: Sequence[Batch]) -> Batch:
+    """Return batches as one, each id once: of one that is there twice the last one holds.
+
+    One that keeps its metadata keeps what an earlier one of the same id brought.
+    """
+    if len(batches) == 1 and len(set(batches[0].ids)) == len(batches[0]):
+        return batches[0]
+    place: dict[str, int] = {}
+    parts: list[tuple[Batch, int]] = []
+    metadata: list[tuple[str | None, bool]] = []
+    for batch in batches:
+        keeps = batch.keeps or [False] * len(batch)
+        for number, name in enumerate(batch.ids):
+            said = (batch.metadata[number], keeps[number])
+            at = place.setdefault(name, len(parts))
+            if at == len(parts):
+                parts.append((batch, number))
+                metadata.append(said)
+            else:
+                parts[at] = (batch, number)
+                metadata[at] = metadata[at] if keeps[number] else said
+    offsets = dict(zip(map(id, batches), np.cumsum([0, *map(len, batches[:-1])]), strict=True))
+    rows = np.array([offsets[id(batch)] + number for batch, number in parts])
+    return Batch(
+        ids=list(place),
+        vectors=np.concatenate([batch.vectors for batch in batches])[rows],
+        texts=[batch.texts[number] for batch, number in parts],
+        metadata=[text for text, _ in metadata],
+        keeps=[kept for _, kept in metadata],
+        documents=[batch.documents[n] if batch.documents else None for batch, n in parts],
+    )
+
+
+def values(rows: pa.Table, column: str) -> list[Any]:
+    """Return a column of rows as a list."""
+    return rows[column].to_pylist()
+
+
+def column_value(kind: ColumnType, value: Any) -> Any:
+    """Return a value of the metadata as its declared column has it.
+
+    Raises:
+        ValueError: it is of another kind; the words say which it should be.
+    """
+    if value is None:
+        return None
+    if kind == "string" and isinstance(value, str):
+        return value
+    if kind == "boolean" and isinstance(value, bool):
+        return value
+    if kind == "timestamp" and isinstance(value, str):
+        return moment(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "float" and is_number:
+        return float(value)
+    if kind == "integer" and is_number and value == int(value) and -(2**63) <= value < 2**63:
+        return int(value)
+    raise ValueError(f"is no {kind}")
+
+
+def moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no timestamp: 2026-01-31T12:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,0 +1,130 @@
+"""What collections need in the background: indexes built and kept fresh, small files merged.
+
+One collection at a time, and no write waits for it. A write wakes it, and so does the first use
+after a start.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Self
+
+from lakehouse.config import VectorsConfig
+from lakehouse.errors import LakehouseError
+from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
+from lakehouse.vectors.models import IndexState
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 1.0
+"""Between two looks: writes that follow each other are looked at together."""
+RETRY_S = 30.0
+"""After work that failed."""
+WRITES_MAX = 100
+"""Versions after which small files are written together."""
+WAITING_MIN, WAITING_SHARE = 10_000, 0.05
+"""Rows that the index may not know yet: as many, or this share of all."""
+FEW_VALUES = frozenset(["boolean"])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    name: IndexState
+    indexed: int = 0
+    waiting: int = 0
+
+
+class Upkeep:
+    def __init__(self, config: VectorsConfig) -> None:
+        self._exact_max = config.exact_max_rows
+        self._woken: dict[str, Collection] = {}
+        self._event = asyncio.Event()
+        self._building: set[str] = set()
+        self._optimized: dict[str, int] = {}
+        """By collection, how many writes it had had when it was optimized last."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        task = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def wake(self, collection: Collection) -> None:
+        self._woken[collection.known.id] = collection
+        self._event.set()
+
+    async def state(self, collection: Collection) -> State:
+        """Return how the index of a collection is."""
+        length = await collection.length()
+        if not collection.may_use_index:
+            return State("damaged", 0, length)
+        index = await collection.items.index()
+        if index is not None:
+            name: IndexState = "building" if collection.known.id in self._building else "ready"
+            return State(name, index.indexed, index.waiting)
+        if collection.known.id in self._building:
+            return State("building", 0, length)
+        return State("none")
+
+    async def look(self, collection: Collection) -> None:
+        """Do what a collection needs now.
+
+        Raises:
+            LakehouseError, RuntimeError, OSError: it could not be done; it stays as it was.
+        """
+        if collection.is_gone:
+            return
+        items, definition = collection.items, collection.known.definition
+        if await collection.length() > self._exact_max:
+            names = await items.index_names()
+            if VECTOR_INDEX not in names or not collection.may_use_index:
+                with self._marked(collection):
+                    await items.build_vector_index(definition.distance)
+                collection.may_use_index = True
+            if ID_INDEX not in names:
+                await items.build_column_index("id")
+            for column, kind in definition.columns.items():
+                if f"{column}_idx" not in names:
+                    await items.build_column_index(column, few_values=kind in FEW_VALUES)
+        if await self._needs_optimizing(collection):
+            writes = collection.writes
+            with self._marked(collection):
+                await items.optimize()
+            self._optimized[collection.known.id] = writes
+
+    async def _needs_optimizing(self, collection: Collection) -> bool:
+        writes = collection.writes - self._optimized.get(collection.known.id, 0)
+        if writes >= WRITES_MAX:
+            return True
+        index = await collection.items.index()
+        if index is None:
+            return False
+        return index.waiting > max(WAITING_MIN, WAITING_SHARE * await collection.length()) / 2
+
+    @contextmanager
+    def _marked(self, collection: Collection) -> Iterator[None]:
+        self._building.add(collection.known.id)
+        try:
+            yield
+        finally:
+            self._building.discard(collection.known.id)
+
+    async def _keep(self) -> None:
+        while True:
+            await self._event.wait()
+            self._event.clear()
+            woken, self._woken = self._woken, {}
+            for collection in woken.values():
+                try:
+                    await self.look(collection)
+                except (LakehouseError, RuntimeError, OSError, ValueError) as error:
+                    log.warning("the collection %s is not kept: %s", collection.known.name, error)
+                    asyncio.get_running_loop().call_later(RETRY_S, self.wake, collection)
+            await asyncio.sleep(PAUSE_S)

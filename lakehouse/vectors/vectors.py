@@ -1,0 +1,387 @@
+"""Collections by name: which there are, what is in them, what is near."""
+
+import asyncio
+import difflib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Self
+
+import msgspec
+import pyarrow as pa
+
+from lakehouse.audit import record
+from lakehouse.auth import check_may, may, table_resource
+from lakehouse.config import VectorsConfig
+from lakehouse.database import Database
+from lakehouse.disk import Disk
+from lakehouse.embedding import Embedding
+from lakehouse.embedding.provider import Kind
+from lakehouse.lanes import on_thread
+from lakehouse.names import TableName, check_new_name, folded, parse_table_name
+from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.errors import (
+    CollectionNotFoundError,
+    InvalidCollectionError,
+    InvalidQueryError,
+    NoModelError,
+    OtherModelError,
+)
+from lakehouse.vectors.filter_lance import to_lance
+from lakehouse.vectors.filters import parse_filter
+from lakehouse.vectors.items import checked, query_vector
+from lakehouse.vectors.lance import Lance, among, text_literal
+from lakehouse.vectors.ledger import Checked, Definition, Kept, Ledger
+from lakehouse.vectors.merging import merged
+from lakehouse.vectors.models import (
+    Collection as Shown,
+)
+from lakehouse.vectors.models import (
+    CollectionCreate,
+    IndexInfo,
+    ItemIn,
+    ItemsAdded,
+    ItemsDelete,
+    ItemsDeleted,
+    Merged,
+    RecallChecked,
+    SearchRequest,
+)
+from lakehouse.vectors.recall import recall_of
+from lakehouse.vectors.resident import Residents
+from lakehouse.vectors.schema import Batch, schema_of, values
+from lakehouse.vectors.searching import Found, Search, find, is_of_columns, keeping
+from lakehouse.vectors.upkeep import Upkeep
+
+OPEN_MAX = 1_000
+"""Collections whose tables are open; for another one, that of the longest ago is closed."""
+NEAR_MAX = 3
+RESERVED = frozenset(["id", "vector", "text", "metadata", "document", "distance", "score", "rank"])
+
+
+class Vectors:
+    """Its methods are of the event loop, and leave it free."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lance: Lance,
+        database: Database,
+        embedding: Embedding,
+        config: VectorsConfig,
+        *,
+        disk: Disk,
+        bytes_max: int,
+        namespace_of: Callable[[str], str],
+    ) -> None:
+        self._ledger = ledger
+        self._lance = lance
+        self._database = database
+        self._embedding = embedding
+        self._config = config
+        self._disk = disk
+        self._residents = Residents(bytes_max)
+        self._namespace_of = namespace_of
+        self._known: dict[str, Kept] = {}
+        """By name, folded: nobody else writes the catalog while we hold its lease."""
+        self._open: OrderedDict[str, Collection] = OrderedDict()
+        self._opening = asyncio.Lock()
+        self.upkeep = Upkeep(config)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """Know which collections there are; the files of dropped ones go."""
+        found = await on_thread(self._ledger.all)
+        self._known = {folded(str(each.name)): each for each in found}
+        for collection_id in await on_thread(self._ledger.dropped):
+            await self._purge(collection_id)
+        async with self.upkeep.open():
+            yield self
+
+    async def create(self, asked: CollectionCreate) -> Shown:
+        """Make an empty collection.
+
+        Raises:
+            CollectionExistsError: the name is taken.
+            InvalidCollectionError, InvalidNameError: it cannot be as it is asked for.
+            UnknownModelError, EmbedderFailedError, ModelMissingError: of `model`.
+            ForbiddenError: the caller may not write it.
+        """
+        name = parse_table_name(asked.name)
+        check_new_name("collection name", name.name)
+        check_may("write", table_resource(*name), f"the collection {name}")
+        name = TableName(await on_thread(partial(self._namespace_of, name.namespace)), name.name)
+        definition = await self._defined(asked)
+        known = await on_thread(partial(self._ledger.add, name, definition))
+        try:
+            await self._lance.create(known.id, schema_of(definition))
+        except BaseException:
+            await on_thread(partial(self._ledger.drop, known))
+            raise
+        self._known[folded(str(name))] = known
+        record().note((str(name),))
+        return await self.info(name)
+
+    def names(self) -> list[TableName]:
+        """Return the collections that the caller may read, by name."""
+        found = [each.name for each in self._known.values() if may_read(each.name)]
+        return sorted(found)
+
+    async def info(self, name: TableName) -> Shown:
+        """Return what a collection is like.
+
+        Raises:
+            CollectionNotFoundError: there is none, for this caller.
+        """
+        collection = await self.get(name)
+        definition = collection.known.definition
+        found = definition.checked
+        state = await self.upkeep.state(collection)
+        return Shown(
+            name=shown(collection.known.name),
+            dimension=definition.dimension,
+            distance=definition.distance,
+            length=await collection.length(),
+            columns=definition.columns,
+            model=definition.model.model if definition.model else None,
+            created_at=datetime.fromtimestamp(collection.known.created_at, UTC),
+            index=IndexInfo(
+                state=state.name,
+                indexed=state.indexed,
+                waiting=state.waiting,
+                recall=found.recall if found else None,
+                recall_k=found.k if found else None,
+                checked_at=datetime.fromtimestamp(found.at, UTC) if found else None,
+            ),
+            m=definition.m,
+            ef_search=definition.ef_search,
+        )
+
+    async def drop(self, name: TableName) -> None:
+        """Drop a collection and all that is in it."""
+        collection = await self.writable(name)
+
+        async def work() -> None:
+            await on_thread(partial(self._ledger.drop, collection.known))
+            self._known.pop(folded(str(name)), None)
+            self._open.pop(collection.known.id, None)
+            collection.end()
+            await self._purge(collection.known.id)
+
+        await collection.alone(work)
+
+    async def add(self, name: TableName, items: Sequence[ItemIn]) -> ItemsAdded:
+        """Add items, or put them in the place of those with their ids: all of them or none.
+
+        Raises:
+            InvalidItemError, TooManyItemsError: nothing was added.
+            NoModelError, OtherModelError: a text came, and the model is not there for it.
+            DiskFullError, CollectionBusyError
+        """
+        collection = await self.writable(name)
+        batch = await on_thread(partial(checked, items, collection.known.definition))
+        await self._embed_texts(collection, batch)
+        self._disk.check(batch.vectors.nbytes)
+        added = await collection.put(batch)
+        self.upkeep.wake(collection)
+        record().note((str(collection.known.name),), len(items))
+        return ItemsAdded(added=added, length=await collection.length())
+
+    async def search(self, name: TableName, asked: SearchRequest) -> Found:
+        """Return the items nearest to a vector or a text, of those that the filter keeps.
+
+        Raises:
+            InvalidQueryError, InvalidFilterError: what is asked for cannot be.
+            NoModelError, OtherModelError: of a text.
+        """
+        if (asked.vector is None) == (asked.text is None):
+            raise InvalidQueryError("send a `vector` or a `text` to search by, one of both")
+        collection = await self.get(name)
+        definition = collection.known.definition
+        if asked.vector is not None:
+            vector = query_vector(asked.vector, definition)
+        else:
+            assert asked.text is not None, "one of both is there"
+            (vector,) = await self._embedded(collection, [asked.text], "query")
+        search = Search(vector=vector, k=asked.k, filter=asked.filter)
+        found = await find(collection, search, self._database)
+        record().note((str(collection.known.name),), found.rows.num_rows)
+        if not collection.may_use_index:
+            self.upkeep.wake(collection)
+        return found
+
+    async def merge(self, source: TableName, dest: TableName, *, clear_source: bool) -> Merged:
+        """Move the items of one collection into another; ids that are there already are skipped.
+
+        Raises:
+            InvalidCollectionError: they are the same, or their vectors are of other lengths.
+        """
+        giving = await (self.writable(source) if clear_source else self.get(source))
+        taking = await self.writable(dest)
+        done = await merged(giving, taking, clear_source=clear_source)
+        self.upkeep.wake(taking)
+        record().note((str(giving.known.name), str(taking.known.name)), done.merged)
+        return done
+
+    async def delete(self, name: TableName, asked: ItemsDelete) -> ItemsDeleted:
+        """Delete items by their ids, or all that a filter keeps."""
+        if (asked.ids is None) == (asked.filter is None):
+            raise InvalidQueryError("say which items: `ids`, or a `filter`; one of both")
+        collection = await self.writable(name)
+
+        async def work() -> int:
+            ids = asked.ids if asked.ids is not None else await self._ids(collection, asked.filter)
+            return await collection.delete(ids)
+
+        deleted = await collection.alone(work)
+        self.upkeep.wake(collection)
+        record().note((str(collection.known.name),), deleted)
+        return ItemsDeleted(deleted=deleted, length=await collection.length())
+
+    async def items(
+        self, name: TableName, ids: Sequence[str], *, with_vectors: bool = False
+    ) -> Any:
+        """Return the items of these ids that are there, as rows sorted by id."""
+        collection = await self.get(name)
+        columns = ["id", "metadata", "text", *(["vector"] if with_vectors else [])]
+        found = await collection.items.read(columns, among(list(dict.fromkeys(ids))))
+        return found.sort_by("id")
+
+    async def page(self, name: TableName, after: str | None, limit: int) -> Any:
+        """Return the first items whose ids come after one, as rows sorted by id."""
+        collection = await self.get(name)
+        where = None if after is None else f"id > {text_literal(after)}"
+        columns = ["id", "metadata", "text"]
+        return await collection.items.read(columns, where, limit=limit, by_id=True)
+
+    async def check(self, name: TableName, queries: int, k: int) -> RecallChecked:
+        """Measure how many of the true nearest searches find, and remember it."""
+        collection = await self.writable(name)
+        found = await recall_of(collection, queries, k, self._database)
+        said = Checked(found.recall, k, datetime.now(UTC).timestamp())
+        definition = msgspec.structs.replace(collection.known.definition, checked=said)
+        await self._define(collection, definition)
+        return found
+
+    async def get(self, name: TableName) -> Collection:
+        """Return a collection that the caller may read, open.
+
+        Raises:
+            CollectionNotFoundError: there is none, for this caller.
+            CollectionDamagedError: its files cannot be read.
+        """
+        known = self._known.get(folded(str(name)))
+        if known is None or not may_read(known.name):
+            raise CollectionNotFoundError(shown(name), self._near(name))
+        found = self._open.get(known.id)
+        if found is None:
+            async with self._opening:
+                found = self._open.get(known.id) or await self._opened(known)
+        self._open.move_to_end(known.id)
+        return found
+
+    async def writable(self, name: TableName) -> Collection:
+        """As `get`, of one that the caller may write; `ForbiddenError` when it may only read."""
+        collection = await self.get(name)
+        place = collection.known.name
+        check_may("write", table_resource(*place), f"the collection {shown(place)}")
+        return collection
+
+    async def _opened(self, known: Kept) -> Collection:
+        items = await self._lance.open(known.id, str(known.name))
+        made = Collection(known, items, self._residents, self._config.exact_max_rows)
+        self._open[known.id] = made
+        for each in list(self._open.values()):
+            if len(self._open) <= OPEN_MAX:
+                break
+            if each is not made and each.is_idle:
+                del self._open[each.known.id]
+        self.upkeep.wake(made)
+        return made
+
+    async def _purge(self, collection_id: str) -> None:
+        await self._lance.drop(collection_id)
+        await on_thread(partial(self._ledger.forget, collection_id))
+
+    async def _defined(self, asked: CollectionCreate) -> Definition:
+        for column in asked.columns:
+            check_new_name("column name", column)
+            if column.lower() in RESERVED:
+                raise InvalidCollectionError(
+                    f"no column can be called {column!r}: an item has a part of that name"
+                )
+        model = None
+        if asked.model is not None or asked.dimension is None:
+            model = await self._embedding.identity(asked.model)
+            if asked.dimension not in (None, model.dimension):
+                raise InvalidCollectionError(
+                    f"the model {model.model} gives {model.dimension} numbers, not"
+                    f" {asked.dimension}: leave `dimension` out, or `model`"
+                )
+        dimension = model.dimension if model else asked.dimension
+        assert dimension is not None, "without a model it was said"
+        return Definition(
+            dimension=dimension,
+            distance=asked.distance,
+            columns=asked.columns,
+            model=model,
+            m=asked.m,
+            ef_search=asked.ef_search,
+        )
+
+    async def _embed_texts(self, collection: Collection, batch: Batch) -> None:
+        """Fill in the vectors of the items that came as texts."""
+        places = [n for n, text in enumerate(batch.texts) if text is not None]
+        if places:
+            texts = [text for text in batch.texts if text is not None]
+            batch.vectors[places] = await self._embedded(collection, texts, "document")
+
+    async def _embedded(self, collection: Collection, texts: Sequence[str], kind: Kind) -> Any:
+        """Return the vectors of texts by the model that the collection was built with."""
+        definition = collection.known.definition
+        model = definition.model.model if definition.model else None
+        identity, vectors = await self._embedding.embed(texts, model, kind)
+        name = shown(collection.known.name)
+        if definition.model is None:
+            if identity.dimension != definition.dimension:
+                raise NoModelError(name, definition.dimension, identity.model, identity.dimension)
+            if kind == "document":
+                await self._define(collection, msgspec.structs.replace(definition, model=identity))
+        elif identity != definition.model:
+            raise OtherModelError(name, identity.model)
+        record().text_count += len(texts)
+        return vectors
+
+    async def _define(self, collection: Collection, definition: Definition) -> None:
+        known = await on_thread(partial(self._ledger.define, collection.known, definition))
+        self._known[folded(str(known.name))] = known
+        collection.known = known
+
+    async def _ids(self, collection: Collection, filter_: Any) -> list[str]:
+        """Return the ids of the items that a filter keeps."""
+        condition = parse_filter(filter_, collection.known.definition.columns)
+        if is_of_columns(condition):
+            rows = await collection.items.read(["id"], to_lance(condition))
+            return list(values(rows, "id"))
+        found: list[str] = []
+        columns = ["id", "metadata", *collection.known.definition.columns]
+        async with collection.items.batches(columns) as batches:
+            async for batch in batches:
+                rows = await keeping(self._database, condition, pa.Table.from_batches([batch]))
+                found += values(rows, "id")
+        return found
+
+    def _near(self, name: TableName) -> list[str]:
+        known = [shown(each) for each in self.names()]
+        return difflib.get_close_matches(shown(name)[:80], known, n=NEAR_MAX)
+
+
+def may_read(name: TableName) -> bool:
+    return may("read", table_resource(*name))
+
+
+def shown(name: TableName) -> str:
+    """Return a name as requests write it: without its namespace where that is `main`."""
+    return name.name if name.namespace == "main" else str(name)
