@@ -106,7 +106,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     distance: float
-    metadata: msgspec.Raw
+    metadata: dict[str, Any]
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ class ItemsDeleted(msgspec.Struct, frozen=True, kw_only=True):
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
-    metadata: msgspec.Raw
+    metadata: dict[str, Any]
     text: str | None = None
     vector: list[float] | None = None
 

@@ -1,5 +1,6 @@
 """`/v1/vectors`: collections, their items, and what is near, over HTTP."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -8,10 +9,12 @@ import pyarrow as pa
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIType, Operation, Schema
 from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import reads, writes
 from lakehouse.api.bodies import typed
+from lakehouse.api.documented import streamed
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.lanes import on_thread
 from lakehouse.names import parse_table_name
@@ -34,7 +37,7 @@ from lakehouse.vectors.models import (
     SearchResult,
 )
 from lakehouse.vectors.resident import vectors_of
-from lakehouse.vectors.schema import values
+from lakehouse.vectors.schema import as_written, values
 from lakehouse.vectors.searching import answer
 from lakehouse.vectors.vectors import Vectors, shown
 
@@ -42,9 +45,36 @@ ADD_MAX_BYTES = 64 * 1024 * 1024
 """Of the items of one request: 10,000 vectors of 256 numbers are 30 MB of JSON."""
 ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
 FOUND = {200: ResponseSpec(SearchResult, description="What is near, nearest first.")}
-NOTHING = b"{}"
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
+ITEM = Schema(
+    type=OpenAPIType.OBJECT,
+    properties={
+        "id": Schema(type=OpenAPIType.STRING, min_length=1, max_length=512),
+        "vector": Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.NUMBER)),
+        "text": Schema(type=OpenAPIType.STRING),
+        "metadata": Schema(type=OpenAPIType.OBJECT),
+    },
+    required=["id"],
+)
+ITEMS = streamed(
+    "The items: each with a vector, or with a text to embed.",
+    {
+        "application/json": Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"items": Schema(type=OpenAPIType.ARRAY, items=ITEM)},
+            required=["items"],
+        )
+    },
+)
+
+
+@dataclass
+class ItemsOperation(Operation):
+    """The operation with its body, which is read on a thread: no signature has it."""
+
+    def __post_init__(self) -> None:
+        self.request_body = ITEMS
 
 
 class VectorsController(Controller):
@@ -80,6 +110,7 @@ class VectorsController(Controller):
         "/{name:str}/add",
         status_code=200,
         request_max_body_size=ADD_MAX_BYTES,
+        operation_class=ItemsOperation,
         responses=ADDED,
         guards=[writes],
     )
@@ -163,7 +194,7 @@ def items_of(rows: pa.Table) -> list[Item]:
     return [
         Item(
             id=name,
-            metadata=msgspec.Raw(metadata.encode() if metadata else NOTHING),
+            metadata=as_written(metadata),
             text=text,
             vector=numbers[number] if numbers is not None else None,
         )

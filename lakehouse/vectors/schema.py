@@ -112,6 +112,11 @@ def values(rows: pa.Table, column: str) -> list[Any]:
     return rows[column].to_pylist()
 
 
+def as_written(text: str | None) -> Any:
+    """Return metadata as it was written, byte by byte, to be put into an answer; `{}` for none."""
+    return msgspec.Raw(text.encode() if text else b"{}")
+
+
 def column_value(kind: ColumnType, value: Any) -> Any:
     """Return a value of the metadata as its declared column has it.
 

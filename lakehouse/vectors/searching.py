@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -21,14 +20,13 @@ from lakehouse.vectors.models import Explained, Hit, SearchResult
 from lakehouse.vectors.nearest import Question, distances_of
 from lakehouse.vectors.resident import View, vectors_of
 from lakehouse.vectors.scanning import first, scanned
-from lakehouse.vectors.schema import values
+from lakehouse.vectors.schema import as_written, values
 
 SCANNED_MAX = 20_000
 """A filter that keeps no more is answered by looking at each: faster than the index, and exact."""
 SPARE = 32
 """More candidates than k that are taken from the index: Lance's distances are float32, and which of
 two that are nearly equal comes first is decided by ours."""
-NOTHING = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,7 @@ def answer(found: Found, *, explain: bool) -> SearchResult:
     ids, texts = values(found.rows, "id"), values(found.rows, "metadata")
     distances = values(found.rows, "_distance")
     hits = [
-        Hit(id=name, distance=far, metadata=msgspec.Raw(text.encode() if text else NOTHING))
+        Hit(id=name, distance=far, metadata=as_written(text))
         for name, far, text in zip(ids, distances, texts, strict=True)
     ]
     explained = Explained(

@@ -17,8 +17,7 @@ from lakehouse.auth import check_may, may, table_resource
 from lakehouse.config import VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
-from lakehouse.embedding import Embedding
-from lakehouse.embedding.provider import Kind
+from lakehouse.embedding import Embedding, Kind
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name
 from lakehouse.vectors.collection import Collection

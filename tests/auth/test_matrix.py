@@ -55,6 +55,7 @@ class Row:
 
 
 T = "/v1/tables/{ns}.t"
+V = "/v1/vectors/index/{ns}.k"
 ROWS = [
     Row("read", "GET", T),
     Row("read", "GET", f"{T}/snapshots"),
@@ -109,6 +110,17 @@ ROWS = [
     Row("mine", "POST", "/v1/embed", {"texts": ["a lake"]}),
     Row("everything", "GET", "/v1/embed/stats"),
     Row("mine", "GET", "/v1/embed/models"),
+    Row("mine", "GET", "/v1/vectors/index"),
+    Row("make", "POST", "/v1/vectors/index", {"name": "{ns}.c", "dimension": 2}, ok=201),
+    Row("read", "GET", V),
+    Row("read", "GET", f"{V}/items"),
+    Row("read", "POST", f"{V}/search", {"vector": [1, 0]}),
+    Row("read", "POST", f"{V}/get", {"ids": ["a"]}),
+    Row("write", "POST", f"{V}/add", {"items": [{"id": "a", "vector": [1, 0]}]}),
+    Row("write", "POST", f"{V}/delete", {"ids": ["a"]}),
+    Row("write", "POST", f"{V}/check", {}),
+    Row("write", "POST", f"{V}/merge", {"dest": "{ns}.l"}),
+    Row("write", "DELETE", "/v1/vectors/index/{ns}.gone", ok=204),
     Row("read", "DELETE", "/v1/queries/unknown-{ns}", ok=404),
     Row("mine", "GET", "/v1/tokens/self"),
     Row("mine", "GET", "/v1/schedules"),
@@ -144,7 +156,7 @@ ROWS = [
 
 
 async def prepared(lake: Lakehouse, send: Any) -> None:
-    """Make the same in both namespaces: tables `t` and `u`, a tag, an object."""
+    """Make the same in both namespaces: tables `t` and `u`, a tag, an object, collections."""
     for ns in ("own", "theirs"):
         await send("POST", "/v1/namespaces", {"name": ns})
         for table in ("t", "u"):
@@ -154,6 +166,11 @@ async def prepared(lake: Lakehouse, send: Any) -> None:
         await send("PUT", f"/v1/tables/{ns}.t/refs/first", {"type": "tag"})
         await send("POST", f"/v1/tables/{ns}.t/rows", {"rows": [{"id": 2, "name": "second"}]})
         await send("PUT", f"/v1/storage/put/{ns}/raw.csv", CSV)
+        for collection in ("k", "l", "gone"):
+            asked = {"name": f"{ns}.{collection}", "dimension": 2}
+            await send("POST", "/v1/vectors/index", asked)
+            items = [{"id": "a", "vector": [1, 0], "metadata": {"of": f"secret of {ns}"}}]
+            await send("POST", f"/v1/vectors/index/{ns}.{collection}/add", {"items": items})
 
 
 @pytest.fixture(scope="module", params=CALLERS)
@@ -242,6 +259,7 @@ async def test_lists_show_what_was_granted_and_no_more(
     if name == "nobody":
         return
     lists = ["/v1/tables", "/v1/namespaces", "/v1/catalog/list", "/v1/storage/list"]
+    lists.append("/v1/vectors/index")
     texts = [(await client.get(path)).text for path in lists]
     for sql in (
         "SHOW TABLES",

@@ -238,7 +238,10 @@ async def test_items_are_read_deleted_and_paged(client: httpx.AsyncClient, made:
     assert rest.json()["next_cursor"] is None
     asked = {"ids": ["i03", "nobody", "i01"], "with_vectors": True}
     got = (await client.post(f"{place}/get", json=asked)).json()["items"]
-    assert [(each["id"], each["vector"]) for each in got] == [("i01", [1, 1, 0]), ("i03", [1, 3, 0])]
+    assert [(each["id"], each["vector"]) for each in got] == [
+        ("i01", [1, 1, 0]),
+        ("i03", [1, 3, 0]),
+    ]
     gone = await client.post(f"{place}/delete", json={"ids": ["i01", "nobody"]})
     assert gone.json() == {"deleted": 1, "length": 24}
     gone = await client.post(f"{place}/delete", json={"filter": {"n": {"$gte": 5}}})
@@ -264,7 +267,10 @@ async def test_a_merge_moves_what_the_destination_has_not(
     assert answer.json() == {"merged": 1, "skipped": 1, "length": 2}
     assert (await client.get(source)).json()["length"] == 0
     found = await search(client, dest, vector=[0, 0, 1])
-    assert [(each["id"], each["metadata"]["of"]) for each in found] == [("b", "dest"), ("a", "source")]
+    assert [(each["id"], each["metadata"]["of"]) for each in found] == [
+        ("b", "dest"),
+        ("a", "source"),
+    ]
 
 
 async def test_a_merge_that_cannot_be_is_refused(client: httpx.AsyncClient, made: Made) -> None:
