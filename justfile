@@ -21,7 +21,7 @@ proof *args:
 crash *args:
     {{ python }} -m tests.crash {{ args }}
 
-# have the real servers that tests use: PostgreSQL is installed, MinIO built (3 minutes, once)
+# have the real servers that tests use: PostgreSQL is installed, MinIO and Ollama are built (5 minutes, once)
 services:
     .ci/services
 

@@ -5,7 +5,6 @@ import http.client
 import os
 import re
 import secrets
-import shutil
 import socket
 import tempfile
 import threading
@@ -18,15 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
-import pytest
 from minio import Minio
 
 from lakehouse.config import StorageConfig
-from tests.services import environment, free_port
+from tests.services import environment, free_port, must_be_there, program
 from tests.services import running as running_process
 
-REQUIRED = "LAKEHOUSE_TEST_SERVICES"
-"""Set where every real server must be there: a test that finds none fails instead of skipping."""
 IN_BUCKET = "LAKEHOUSE_TEST_S3"
 """Set where tests of the catalog have their warehouse in a bucket."""
 OF_PARENT = "MINIO_OF_TESTS"
@@ -45,19 +41,9 @@ class MinioServer:
         return Minio(host, access_key=USER, secret_key=PASSWORD, secure=False, region="us-east-1")
 
 
-def binary() -> Path | None:
-    """Return the program that `.ci/services` builds, or the one on the path."""
-    folder = os.environ.get("LAKEHOUSE_SERVICES") or Path.home() / ".cache/lakehouse-services/bin"
-    found = Path(folder) / "minio"
-    named = shutil.which("minio")
-    return found if found.exists() else Path(named) if named else None
-
-
 def needed() -> None:
     """Skip the test that calls this where there is no MinIO, or fail where there must be."""
-    if binary() is None:
-        why = "there is no MinIO here: .ci/services builds it"
-        (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
+    must_be_there(program("minio") is not None, "there is no MinIO here: .ci/services builds it")
 
 
 @contextmanager
@@ -67,8 +53,8 @@ def running(port: int | None = None, folder: Path | None = None) -> Iterator[Min
     Args:
         folder: where its data lies, kept for the next one; None for one that goes.
     """
-    program = binary()
-    assert program is not None, "ask `needed` first"
+    binary = program("minio")
+    assert binary is not None, "ask `needed` first"
     with ExitStack() as stack:
         if folder is None:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-minio-"))
@@ -80,7 +66,7 @@ def running(port: int | None = None, folder: Path | None = None) -> Iterator[Min
         ready = f"{server.url}/minio/health/live"
         stack.enter_context(
             running_process(
-                str(program),
+                str(binary),
                 "server",
                 str(folder),
                 *where,

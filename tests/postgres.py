@@ -19,10 +19,8 @@ import pytest
 
 from lakehouse.state import SqliteState, State
 from lakehouse.state.postgres import PostgresPlace, PostgresState
-from tests.services import free_port
+from tests.services import free_port, must_be_there
 
-REQUIRED = "LAKEHOUSE_TEST_SERVICES"
-"""Set where every real server must be there: a test that finds none fails instead of skipping."""
 ON_POSTGRES = "LAKEHOUSE_TEST_POSTGRES"
 """Set to have lakes of the catalog's tests keep their state there."""
 OF_SQLITE = pytest.mark.skipif(ON_POSTGRES in os.environ, reason="of SQLite's own file")
@@ -112,9 +110,8 @@ def shared() -> PostgresServer:
 
 def needed() -> None:
     """Skip the test that calls this where there is no PostgreSQL, or fail where there must be."""
-    if binaries() is None:
-        why = "there is no PostgreSQL here: apt-get install postgresql"
-        (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
+    why = "there is no PostgreSQL here: apt-get install postgresql"
+    must_be_there(binaries() is not None, why)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Start the real thing, wait until it answers, stop it again."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
+import pytest
 
 from lakehouse.api.edge import Edge
 from lakehouse.audit import Audit
@@ -24,6 +26,8 @@ from lakehouse.observability import Metrics
 from lakehouse.state import SqliteState, State
 
 ROOT = Path(__file__).parent.parent
+REQUIRED = "LAKEHOUSE_TEST_SERVICES"
+"""Set where every real server must be there: a test that finds none fails instead of skipping."""
 POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 35.0
@@ -34,6 +38,25 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def kept_programs() -> Path:
+    """Return the folder that `.ci/services` builds servers into."""
+    named = os.environ.get("LAKEHOUSE_SERVICES")
+    return Path(named) if named else Path.home() / ".cache/lakehouse-services/bin"
+
+
+def program(name: str) -> Path | None:
+    """Return a server's program: the one that `.ci/services` builds, or the one on the path."""
+    built = kept_programs() / name
+    named = shutil.which(name)
+    return built if built.exists() else Path(named) if named else None
+
+
+def must_be_there(is_there: bool, why: str) -> None:
+    """Skip the test that calls this where something is not there, or fail where it must be."""
+    if not is_there:
+        (pytest.fail if REQUIRED in os.environ else pytest.skip)(why)
 
 
 @contextmanager

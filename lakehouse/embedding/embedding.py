@@ -14,6 +14,7 @@ from lakehouse.embedding.errors import (
     TEXTS_MAX,
     EmbedderFailedError,
     EmptyTextError,
+    ModelChangedError,
     NothingKnownError,
     TooManyTextsError,
     UnknownModelError,
@@ -96,6 +97,8 @@ class Embedding:
         missing = [text for text, vector in found.items() if vector is None]
         if missing:
             vectors = await self._batches[provider.name].embed(missing)
+            if await provider.identity() != identity:
+                raise ModelChangedError(provider.name, "it was replaced while it embedded")
             found.update(zip(missing, vectors, strict=True))
             for text, vector in zip(missing, vectors, strict=True):
                 if vector.any():  # what it knows nothing of is an error, and errors are not kept

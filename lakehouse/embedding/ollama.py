@@ -60,6 +60,7 @@ class OllamaModel:
     async def embed(self, texts: Sequence[str]) -> Vectors:
         known = self._known or await self.identity()
         vectors = await self._raw(texts)
+        await self._check_same(known)
         wrong = next((each for each in vectors if len(each) != known.dimension), None)
         if wrong is not None or len(vectors) != len(texts):
             what = (
@@ -73,6 +74,15 @@ class OllamaModel:
             raise ModelChangedError(self.name, "a vector has a number that is none")
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+
+    async def _check_same(self, known: Identity) -> None:
+        """Raise unless the vectors that came are of this model: an answer does not say it."""
+        digest = await self._tried(self._digest)
+        if digest != known.digest:
+            self._known_at = 0.0
+            what = f"its digest is {digest[:12]} and was {known.digest[:12]}"
+            raise ModelChangedError(self.name, what)
+        self._known_at = time.monotonic()
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from lakehouse.auth import check_may, may, table_resource
 from lakehouse.config import VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
-from lakehouse.embedding import Embedding, Kind
+from lakehouse.embedding import Embedding, Kind, ModelChangedError
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name
 from lakehouse.vectors.collection import Collection
@@ -341,8 +341,11 @@ class Vectors:
         """Return the vectors of texts by the model that the collection was built with."""
         definition = collection.known.definition
         model = definition.model.model if definition.model else None
-        identity, vectors = await self._embedding.embed(texts, model, kind)
         name = shown(collection.known.name)
+        try:
+            identity, vectors = await self._embedding.embed(texts, model, kind)
+        except ModelChangedError:  # meanwhile; which one it is by now says the next answer
+            identity, vectors = await self._embedding.embed(texts, model, kind)
         if definition.model is None:
             if identity.dimension != definition.dimension:
                 raise NoModelError(name, definition.dimension, identity.model, identity.dimension)

@@ -110,3 +110,15 @@ async def test_another_model_under_the_name_is_seen(
     assert (before.digest, before.dimension) == ("abc", 4)
     assert (after.digest, after.dimension) == ("def", 5)
     assert vectors.shape == (1, 5)
+
+
+async def test_vectors_of_a_model_that_came_meanwhile_are_not_given_for_the_other(
+    ollama: OllamaDouble,
+) -> None:
+    async with Embedding(config(ollama)).open() as embedding:
+        await embedding.embed(["lake"])
+        ollama.models["nomic-embed-text:latest"] = "def"
+        with pytest.raises(ModelChangedError, match="digest is def and was abc"):
+            await embedding.embed(["another"])
+        identity, _ = await embedding.embed(["another"])
+    assert identity.digest == "def"
