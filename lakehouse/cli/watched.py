@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +25,8 @@ FOLDER = ".lakehouse"
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", "~")
 """What programs call a file that they still write."""
 PIECE_BYTES = 1024 * 1024
+NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Of a pipe, put where a file was, nobody waits for the other end."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -102,12 +104,32 @@ class Directory:
             name = path.relative_to(self.path).as_posix()
             known = self._known.get(name)
             try:
-                mark = mark_of(path)
+                mark = mark_of(path.lstat())
             except FileNotFoundError:
                 continue  # taken away since
             if known is None or known.mark != mark:
                 found.append(Waiting(path, name, mark))
         return sorted(found, key=lambda each: (each.mark.changed_at_ns, each.name))
+
+    @contextmanager
+    def opened(self, file: Waiting) -> Iterator[BinaryIO]:
+        """Yield a file that waits, opened once for all that is done to it.
+
+        Who may drop files here could put a link in its place between two looks at its name.
+
+        Raises:
+            FileNotFoundError: it was taken away, or another is there by now.
+            OSError: a link is there, or it may not be read.
+        """
+
+        def opener(path: str, flags: int) -> int:
+            with holding(self.path, file.name) as (folder, name):
+                return os.open(name, NO_LINK, dir_fd=folder)
+
+        with open(file.path, "rb", opener=opener) as found:
+            if mark_of(os.fstat(found.fileno())) != file.mark:
+                raise FileNotFoundError(file.name)
+            yield found
 
     def is_known(self, file: Waiting, sha256: str) -> bool:
         """Whether the table has this content of this file, though its time is another one."""
@@ -141,7 +163,8 @@ class Directory:
         try:
             beside = target.with_name(f"{target.name}.reason.json")
             beside.write_bytes(msgspec.json.format(msgspec.json.encode(reason)) + b"\n")
-            file.path.rename(target)
+            with holding(self.path, file.name) as (folder, name):
+                os.rename(name, target, src_dir_fd=folder)
         except OSError as error:
             raise InvalidInputError(f"{file.path} cannot be moved: {error.strerror}") from error
         return target
@@ -197,14 +220,33 @@ class Stillness:
         return [each for each in waiting if now - self._seen[each.name][1] >= self._settle_s]
 
 
-def mark_of(path: Path) -> Mark:
-    found = path.lstat()
+def mark_of(found: os.stat_result) -> Mark:
     return Mark(found.st_size, found.st_mtime_ns)
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(file: BinaryIO) -> str:
+    """Return the hash of all of it; it stands at its beginning afterwards."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
+    while piece := file.read(PIECE_BYTES):
+        digest.update(piece)
+    file.seek(0)
     return digest.hexdigest()
+
+
+@contextmanager
+def holding(folder: Path, name: str) -> Iterator[tuple[int, str]]:
+    """Yield the directory that has a file of `folder`, and the file's name there.
+
+    Raises:
+        OSError: a part of `name` before the last is no directory, but a link, say.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    *folders, last = name.split("/")
+    try:
+        for each in folders:
+            inside = os.open(each, NO_LINK | os.O_DIRECTORY, dir_fd=held)
+            os.close(held)
+            held = inside
+        yield held, last
+    finally:
+        os.close(held)

@@ -1,11 +1,12 @@
 """`watch`: the files that come into a directory become rows, each of them once."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import rich_click as click
 from rich.text import Text
@@ -60,13 +61,14 @@ class Watch:
             LakehouseError: neither, for a reason that is not the file's; it stays where it is.
         """
         try:
-            sha256 = sha256_of(file.path)
-            if self.directory.is_known(file, sha256):
-                self.directory.loaded(file, sha256, 0)
-                return
-            self._send(lake, file, sha256)
+            with self.directory.opened(file) as opened:
+                sha256 = sha256_of(opened)
+                if self.directory.is_known(file, sha256):
+                    self.directory.loaded(file, sha256, 0)
+                    return
+                self._send(lake, file, opened, sha256)
         except FileNotFoundError:
-            return  # taken away since
+            return  # taken away since, or another is there
         except HOPELESS:
             raise
         except LakehouseError as error:
@@ -77,19 +79,19 @@ class Watch:
             reason = getattr(error, "strerror", None) or "its name is not UTF-8"
             self._set_aside(file, {"type": "unreadable-file", "detail": reason})
 
-    def _send(self, lake: Client, file: Waiting, sha256: str) -> None:
+    def _send(self, lake: Client, file: Waiting, opened: BinaryIO, sha256: str) -> None:
         name, key = file.name, self.directory.key(file, sha256)
         label = f"{name} → {self.directory.table}"
         # A bar goes to stderr and only on a terminal, so it stands beside --json too.
         with output.transfer(label, then="the server commits") as progress:
             report = lake.ingest(
-                file.path,
+                opened,
                 self.directory.table,
                 idempotency_key=key,
                 progress=progress,
                 **self.options,
             )
-        if mark_of(file.path) != file.mark:
+        if mark_of(os.fstat(opened.fileno())) != file.mark:
             say(f"{name} changed while it was loaded; it is looked at again", "yellow")
         self.directory.loaded(file, sha256, report.added_rows)
         self.loaded.append({"file": name, "report": report})

@@ -4,8 +4,9 @@ import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -100,6 +101,8 @@ class Upload:
 def upload_of(source: Source) -> Upload:
     """Return `source` as an upload: a path, bytes, or a binary file, read from where it stands.
 
+    A file that was opened is never opened again: what takes its place meanwhile is not read.
+
     Raises:
         NotFoundError: there is no such file.
         InvalidInputError: it is a directory, or may not be read.
@@ -110,21 +113,43 @@ def upload_of(source: Source) -> Upload:
         return file_upload(Path(source))
     name = getattr(source, "name", None)
     label = name if isinstance(name, str) else None
+    if label is not None and is_whole(source):
+        return described(source, Path(label), lambda: rewound(source))
     return Upload(label, None, lambda: nullcontext(source), again=False)  # its owner closes it
+
+
+def is_whole(source: BinaryIO) -> bool:
+    """Whether it is a file on the disk, as it lies there and not unpacked, at its beginning."""
+    if not (isinstance(source, io.BufferedReader) and isinstance(source.raw, io.FileIO)):
+        return False
+    return stat.S_ISREG(os.fstat(source.fileno()).st_mode) and source.tell() == 0
+
+
+@contextmanager
+def rewound(source: BinaryIO) -> Iterator[BinaryIO]:
+    source.seek(0)
+    yield source  # its owner closes it
 
 
 def file_upload(path: Path) -> Upload:
     try:
         with path.open("rb") as file:
-            regular = path.is_file()
-            size = file.seek(0, io.SEEK_END) if regular else None
-            changed_at = os.fstat(file.fileno()).st_mtime_ns
+            return described(file, path, lambda: path.open("rb"))
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no file {path}", path=str(path)) from error
     except OSError as error:
         raise InvalidInputError(
             f"{path} cannot be read: {error.strerror}", path=str(path)
         ) from error
-    said = f"{path.resolve()}\0{size}\0{changed_at}".encode(errors="surrogateescape")
-    key = hashlib.sha256(said).hexdigest() if regular else None
-    return Upload(path.name, size, lambda: path.open("rb"), again=regular, key=key)
+
+
+def described(
+    file: BinaryIO, path: Path, again: Callable[[], AbstractContextManager[BinaryIO]]
+) -> Upload:
+    """Return the upload of a file that is open; `again` opens it from the start."""
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        return Upload(path.name, None, again, again=False)
+    said = f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}"
+    key = hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()
+    return Upload(path.name, found.st_size, again, again=True, key=key)

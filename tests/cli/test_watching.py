@@ -1,5 +1,6 @@
 """`lakehouse watch`: each file once, whatever ends the command or the server in between."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from lakehouse.cli.watched import Directory, DirectoryWatchedError, Stillness, sha256_of
+from lakehouse.cli.watched import (
+    Directory,
+    DirectoryWatchedError,
+    Stillness,
+    Waiting,
+    sha256_of,
+)
 from lakehouse.errors import InvalidInputError, NotFoundError
 from tests.cli.conftest import Shell
 from tests.services import environment, free_port, lakehouse_server
@@ -50,6 +58,11 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
         time.sleep(0.05)
 
 
+def hashed(directory: Directory, file: Waiting) -> str:
+    with directory.opened(file) as opened:
+        return sha256_of(opened)
+
+
 # Below: what is known of a directory.
 
 
@@ -57,7 +70,7 @@ def test_a_file_is_known_by_its_name_and_content(inbox: Path) -> None:
     (inbox / "a.csv").write_text("id\n1\n")
     with Directory.hold(inbox, "t") as first:
         (file,) = first.waiting()
-        first.loaded(file, sha256_of(file.path), 1)
+        first.loaded(file, hashed(first, file), 1)
         assert first.waiting() == []
     os.utime(inbox / "a.csv", ns=(1, 1))
     (inbox / "b.csv").write_text("id\n1\n")
@@ -65,8 +78,8 @@ def test_a_file_is_known_by_its_name_and_content(inbox: Path) -> None:
     with Directory.hold(inbox, "t") as second:
         touched, other = second.waiting()
         assert (touched.name, other.name) == ("a.csv", "b.csv")
-        assert second.is_known(touched, sha256_of(touched.path))
-        assert not second.is_known(other, sha256_of(other.path))
+        assert second.is_known(touched, hashed(second, touched))
+        assert not second.is_known(other, hashed(second, other))
         assert second.key(touched, "x") != second.key(other, "x")
         assert second.key(touched, "x") == second.key(touched, "x") != second.key(touched, "y")
 
@@ -76,7 +89,7 @@ def test_a_journal_that_was_cut_short_is_read_as_far_as_it_goes(inbox: Path) -> 
         (inbox / name).write_text(name)
     with Directory.hold(inbox, "t") as first:
         for file in first.waiting():
-            first.loaded(file, sha256_of(file.path), 1)
+            first.loaded(file, hashed(first, file), 1)
     journal = inbox / ".lakehouse" / "t" / "journal.jsonl"
     (inbox / "gone.csv").unlink()
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -115,6 +128,38 @@ def test_a_link_is_no_file_of_the_directory(inbox: Path, tmp_path: Path) -> None
 
     with Directory.hold(inbox, "t") as directory:
         assert [each.name for each in directory.waiting()] == ["b.csv"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "deep/a.csv"])
+def test_what_is_put_in_the_place_of_a_file_is_not_read(
+    inbox: Path, tmp_path: Path, name: str
+) -> None:
+    """Between the look at its name and the load, by who may write the directory."""
+    path, secret = inbox / name, tmp_path / "secrets" / "a.csv"
+    for each in (path, secret):
+        each.parent.mkdir(exist_ok=True)
+        each.write_text("word\nhidden\n")
+        os.utime(each, ns=(1, 1))
+
+    def in_its_place(put: Callable[[Path], object]) -> None:
+        place = path if name == "a.csv" else path.parent
+        place.rename(tmp_path / "taken")
+        put(place)
+        with pytest.raises(OSError), directory.opened(file):
+            raise AssertionError("it was opened")
+        if place.is_symlink():
+            with suppress(InvalidInputError):
+                directory.set_aside(file, {})
+        assert secret.exists(), "nothing outside of the directory is moved"
+        place.unlink(missing_ok=True)
+        (tmp_path / "taken").rename(place)
+
+    with Directory.hold(inbox, "t") as directory:
+        (file,) = directory.waiting()
+        in_its_place(lambda place: place.symlink_to(secret if name == "a.csv" else secret.parent))
+        in_its_place(os.mkfifo)
+        in_its_place(lambda place: place.write_text("another"))
+        assert hashed(directory, file) == hashlib.sha256(secret.read_bytes()).hexdigest()
 
 
 def test_a_file_is_still_when_it_did_not_change_for_a_while(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.client import Client, RemoteError
+from lakehouse.client.uploads import upload_of
 from lakehouse.errors import ConflictError, InvalidInputError, LakehouseError, NotFoundError
 from tests.services import ServerProcess
 
@@ -64,6 +65,19 @@ def test_sources_are_bytes_paths_and_files(lake: Client, tmp_path: Path, kind: s
         lake.ingest(CSV if kind == "bytes" else str(path), table, format="csv")
 
     assert count(lake, table) == 2
+
+
+def test_a_file_that_is_open_is_sent_again_and_never_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes(CSV)
+    with path.open("rb") as file:
+        upload = upload_of(file)
+        assert upload.name == "people.csv" and upload.size_bytes == len(CSV) and upload.again
+        path.unlink()
+        path.write_bytes(b"another")
+        assert [b"".join(upload.pieces()) for _ in range(2)] == [CSV, CSV]
+        file.seek(1)
+        assert not upload_of(file).again, "it is read from where it stands, once"
 
 
 def test_a_load_under_one_key_happens_once(lake: Client) -> None:

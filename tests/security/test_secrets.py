@@ -19,6 +19,7 @@ from lakehouse.redaction import REDACTED
 from tests.services import ServerProcess, environment, lakehouse_server
 
 ENVIRONMENT = "planted-environment-" + "e" * 24
+KEY_ID, KEY, SESSION = (f"planted-key-{word}-" + "k" * 24 for word in ("id", "secret", "session"))
 WRONG = "planted-wrong-" + "w" * 24
 BASIC = "planted-basic-" + "b" * 24
 QUERY = "planted-query-" + "q" * 24
@@ -36,6 +37,8 @@ class Planted:
     def __init__(self, server: ServerProcess, client: httpx.Client, backups: Path) -> None:
         self.server, self.client, self.backups = server, client, backups
         self.tokens: list[str] = []
+        self.environ: list[bytes] = []
+        """What the kernel shows of the server's environment once it has started."""
         self.said: dict[str, str] = {}
         """What answers and commands said, by what was asked; not the answer that makes a token."""
 
@@ -77,6 +80,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
         lakehouse_server(
             folder / "data",
             LAKEHOUSE_TOKEN=ENVIRONMENT,
+            AWS_ACCESS_KEY_ID=KEY_ID,
+            AWS_SECRET_ACCESS_KEY=KEY,
+            AWS_SESSION_TOKEN=SESSION,
             LAKEHOUSE_AUTH__OPEN_ROUTES="/ready",
             LAKEHOUSE_BACKUP__DIRECTORIES=str(backups),
             LAKEHOUSE_LOG__LEVEL="DEBUG",
@@ -84,6 +90,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
         found = Planted(server, client, backups)
+        found.environ = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
         plant(found)
         look(found)
         server.signal(signal.SIGABRT)
@@ -160,7 +167,7 @@ def look(at: Planted) -> None:
 
 def test_no_secret_is_told_by_any_answer_or_command(planted: Planted) -> None:
     """What a caller said itself is in its own answers; no token and no header ever is."""
-    for secret in (ENVIRONMENT, WRONG, BASIC, QUERY, HEADER, *planted.tokens):
+    for secret in (ENVIRONMENT, KEY_ID, KEY, WRONG, BASIC, QUERY, HEADER, *planted.tokens):
         assert [what for what, text in planted.said.items() if secret in text] == [], secret
     tells = "\n".join(
         text for what, text in planted.said.items() if not what.endswith(("/v1/sql", "/v1/ingest"))
@@ -175,6 +182,14 @@ def test_no_secret_is_told_by_any_answer_or_command(planted: Planted) -> None:
                 assert secret not in planted.said[what], (what, secret)
 
 
+def test_no_secret_is_left_in_the_environment_that_the_kernel_shows(planted: Planted) -> None:
+    """For all that the same user starts."""
+    told = dict(each.partition(b"=")[::2] for each in planted.environ if each)
+    for secret in (ENVIRONMENT, KEY_ID, KEY, SESSION):
+        assert [name for name, value in told.items() if secret.encode() in value] == []
+    assert told[b"LAKEHOUSE_LOG__LEVEL"] == b"DEBUG", "what is no secret is as it was"
+
+
 def test_no_path_of_the_host_is_told_by_an_answer(planted: Planted) -> None:
     root = str(planted.server.data_dir.parent)
     told = [what for what, text in planted.said.items() if root in text]
@@ -184,7 +199,7 @@ def test_no_path_of_the_host_is_told_by_an_answer(planted: Planted) -> None:
 def test_no_secret_is_in_the_log_and_not_in_what_a_crash_leaves_there(planted: Planted) -> None:
     log = planted.server.log()
     assert "/v1/tokens/" + REDACTED in log
-    for secret in (ENVIRONMENT, WRONG, BASIC, QUERY, HEADER, *planted.tokens):
+    for secret in (ENVIRONMENT, KEY_ID, KEY, WRONG, BASIC, QUERY, HEADER, *planted.tokens):
         assert secret not in log, secret
     for secret in (SQL, BOUND, ROW, BAD_ROW):
         assert secret not in log, secret
