@@ -155,7 +155,16 @@ async def open_lakehouse(
     health, metrics = Health(disk), Metrics(__version__)
     turns = Turns()
     async with AsyncExitStack() as stack:
-        warehouse = open_warehouse(config.storage, directory.warehouse, directory.spool, disk)
+        warehouse = await on_thread(
+            partial(
+                open_warehouse,
+                config.storage,
+                directory.warehouse,
+                directory.spool,
+                disk,
+                cache=directory.cache,
+            )
+        )
         await on_thread(partial(refuse_other, warehouse, config, directory))
         settings = database_settings(config, directory, warehouse, shares.duckdb)
         database = stack.enter_context(Database.open(settings))

@@ -159,9 +159,9 @@ class Proxy:
     asked: list[Asked] = field(default_factory=list)
     fault: Callable[[Asked], str | None] = lambda asked: None
     """Returns what becomes of a request: `500`, `503`, `SlowDown`, `delay`, `reset`, `truncate`,
-    `reset-after` (it was done, and nobody is told), `half` (half of the bytes, and the size says
-    so), `less` and `more` (a HEAD or a list says another size, a GET has that in its head), or
-    None."""
+    `delay-after` (it was done at once, and is told late), `reset-after` (it was done, and nobody
+    is told), `half` (half of the bytes, and the size says so), `garble` (a body from its end on),
+    `less` and `more` (a HEAD or a list says another size, a GET has that in its head), or None."""
 
     def kinds(self) -> list[str]:
         return [each.method for each in self.asked]
@@ -213,6 +213,8 @@ class Between(BaseHTTPRequestHandler):
             data = found.read()
         finally:
             upstream.close()
+        if fault == "delay-after":
+            time.sleep(0.4)
         if fault == "reset-after":
             self.cut()
             return
@@ -221,6 +223,8 @@ class Between(BaseHTTPRequestHandler):
             for name, value in found.headers.items()
             if name.lower() not in ("transfer-encoding", "connection")
         }
+        if fault == "garble":
+            data = data[::-1]
         if fault == "half":
             data = data[: len(data) // 2]
         if self.command != "HEAD":

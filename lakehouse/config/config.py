@@ -162,6 +162,8 @@ class StorageConfig(Section, frozen=True):
     """File with the keys, read again when it changes. Unset: `AWS_*`, systemd's `s3`, the role."""
     sources: tuple[str, ...] = ()
     """`s3://bucket/prefix` at `endpoint` that loads may read from; without any, none is read."""
+    cache_max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * MIB
+    """Bytes on this disk for copies of the metadata of tables in a bucket; 0 keeps none."""
     put_max_bytes: Positive = 256 * MIB
     """Largest object that PUT takes, in bytes."""
     vectors_put_max_bytes: Positive = 4 * GIB

@@ -52,6 +52,7 @@ def rebuild(path: Path, config: StorageConfig = HERE, *, apply: bool) -> Rebuilt
                     plan.apply()
             kept = replace_catalog(path, new) if apply else None
             if apply:
+                shutil.rmtree(path / "cache", ignore_errors=True)  # another one had the bucket
                 warehouse.take(owner_id(path))
     return Rebuilt(plan.report(), words, apply, str(kept) if kept else None)
 

@@ -1,5 +1,6 @@
 """A data directory that was moved: its tables made those of the place where it lies now."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def relocate_directory(
         open_state(directory, config.catalog) as state,
         Lease.hold(state, directory.owner_id),
     ):
+        shutil.rmtree(directory.cache, ignore_errors=True)  # files get other content
         warehouse = open_warehouse(config.storage, directory.warehouse, directory.spool)
         warehouse.take(directory.owner_id)
         return relocate(state, warehouse.store, old, without=names)

@@ -68,6 +68,11 @@ class DataDirectory:
         return self.path / "spool"
 
     @property
+    def cache(self) -> Path:
+        """Copies of what lies in a bucket: nothing of value, kept over a restart."""
+        return self.path / "cache"
+
+    @property
     def warehouse(self) -> Path:
         return self.path / "warehouse"
 

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from traceback import clear_frames
 from typing import BinaryIO, TypeAlias
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from lakehouse.storage.errors import (
     StoreDownError,
     StoreRefusedError,
 )
+from lakehouse.storage.object_file import ObjectFile, Parts
 from lakehouse.storage.store import Stored
 
 log = logging.getLogger(__name__)
@@ -54,12 +56,12 @@ PART_BYTES = 16 * MIB
 PARTS_AT_ONCE = 2
 """Of one object: what an upload holds in memory is at most 48 MiB, or the object."""
 DELETED_AT_ONCE = 1000
-SHORT_READS_MAX = 3
 
 GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload"}
 BUSY = {"SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests", "RequestLimitExceeded"}
 TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 FORBIDDEN = 403
+NO_RANGE = "InvalidRange"
 
 
 class Bucket:
@@ -68,6 +70,7 @@ class Bucket:
     def __init__(self, name: str, place: str, config: StorageConfig, keys: KeySource) -> None:
         self.name = name
         self._place = place
+        self.parts = Parts()
         server = urlsplit(config.endpoint)
         self._http = PoolManager(
             num_pools=4,
@@ -129,7 +132,7 @@ class Bucket:
         with self.open(name) as file:
             return file.read()
 
-    def open(self, name: str, etag: str | None = None) -> "ObjectFile":
+    def open(self, name: str, etag: str | None = None) -> ObjectFile:
         """Return an object as a file; `ObjectNotFoundError` when there is none.
 
         Args:
@@ -140,15 +143,31 @@ class Bucket:
         """
         return ObjectFile(self, name, etag)
 
-    def response(self, name: str, start: int, etag: str | None) -> BaseHTTPResponse:
+    def response(
+        self, name: str, start: int, length: int | None, etag: str | None
+    ) -> BaseHTTPResponse:
         """Return the answer with an object's bytes from `start` on, to be read and closed.
 
         Args:
-            etag: of what must still be there; another object of that name is none.
+            length: of what is wanted, which may reach beyond the end; None for all the rest.
+            etag: of what must still be there, in quotes; another object of that name is none.
         """
         with self._asking(name):
             headers: Headers = {"If-Match": etag} if etag else {}
-            return self._client.get_object(self.name, name, offset=start, request_headers=headers)
+            get = partial(self._client.get_object, self.name, name, start, request_headers=headers)
+            try:
+                return get(length=length or 0)
+            except S3Error as error:
+                if start or error.code != NO_RANGE:
+                    raise
+                return get()  # an empty object has no first byte
+
+    def failing(self, name: str, error: Exception) -> Exception:
+        try:
+            with self._asking(name):
+                raise error
+        except LakehouseError as ours:
+            return ours
 
     def find(self, name: str) -> Stored | None:
         try:
@@ -268,82 +287,3 @@ def words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"the answer was broken off ({type(error).__name__})"
-
-
-class ObjectFile(io.RawIOBase, BinaryIO):
-    """An object that is read as one stream; it begins anew after a seek, or a broken answer."""
-
-    def __init__(self, bucket: Bucket, name: str, etag: str | None = None) -> None:
-        super().__init__()
-        self._bucket = bucket
-        self._name = name
-        self._at = self._stream_at = 0
-        self._etag = f'"{etag}"' if etag else None
-        self._stream: BaseHTTPResponse | None = None
-        stream = self._begin()
-        self._etag = stream.headers.get("etag")
-        self.size_bytes = int(stream.headers.get("content-length", 0))
-
-    def _begin(self) -> BaseHTTPResponse:
-        self._end()
-        self._stream = self._bucket.response(self._name, self._at, self._etag)
-        self._stream_at = self._at
-        return self._stream
-
-    def _end(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream.release_conn()
-            self._stream = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size_bytes}[whence]
-        self._at = max(start + offset, 0)
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(self.size_bytes - self._at, 0)
-        wanted = left if size is None or size < 0 else min(size, left)
-        pieces = bytearray()
-        tries = 0
-        while len(pieces) < wanted:
-            with self._bucket._asking(self._name):
-                try:
-                    stream = self._stream
-                    if stream is None or self._stream_at != self._at:
-                        stream = self._begin()
-                    piece = stream.read(wanted - len(pieces))
-                except (HTTPError, OSError):
-                    tries += 1
-                    if tries > SHORT_READS_MAX:
-                        raise
-                    self._end()
-                    continue
-            if not piece:  # it ended before it said it would
-                tries += 1
-                if tries > SHORT_READS_MAX:
-                    raise StoreDownError("an object ends too early")
-                self._end()
-                continue
-            pieces += piece
-            self._at += len(piece)
-            self._stream_at = self._at
-        return bytes(pieces)
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        piece = self.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def close(self) -> None:
-        self._end()
-        super().close()

@@ -3,11 +3,12 @@
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 from lakehouse.storage.bucket import Bucket
+from lakehouse.storage.disk_cache import DiskCache
 from lakehouse.storage.errors import ObjectNotFoundError
 from lakehouse.storage.store import Stored
 
@@ -17,6 +18,8 @@ PLAIN_KEY = re.compile(r"[\w.:=-]+(/[\w.:=-]+)*", re.ASCII)
 No part is empty. `%` is left out too: whoever decodes it sees another path.
 """
 CLOCK = "_tmp/clock"
+KEPT = re.compile(r"tables/.+/metadata/[^/]+\.(avro|metadata\.json)")
+"""What is named once and never changes, is small, and is read by us: copies of it are kept."""
 LISTED_MIN = 10
 """Fewer objects are asked for one by one: a list has those of the past, too."""
 
@@ -30,14 +33,18 @@ class S3Store:
     Args:
         place: `s3://bucket/prefix`.
         spool: a folder on this machine, for what is large and on its way.
+        cache: for copies of what never changes; None keeps none.
     """
 
-    def __init__(self, place: str, bucket: Bucket, spool: Path) -> None:
+    def __init__(
+        self, place: str, bucket: Bucket, spool: Path, cache: DiskCache | None = None
+    ) -> None:
         self.place = place
         self.bucket = bucket
         self._prefix = f"{place}/"
         self._names = self._prefix.removeprefix(f"s3://{bucket.name}/")
         self._spool = spool
+        self._cache = cache
 
     def uri(self, key: str) -> str:
         return f"{self._prefix}{checked(key)}" if key else self.place
@@ -52,8 +59,19 @@ class S3Store:
         return self._names + checked(key)
 
     def read(self, key: str) -> bytes:
-        with naming(key):
-            return self.bucket.get(self.name(key))
+        cache = self._cache_of(key)
+        found = cache.get(key) if cache else None
+        if found is not None:
+            return found
+        asked_at = cache.now() if cache else 0
+        with naming(key), self.bucket.open(self.name(key)) as file:
+            data = file.read()
+        if cache and file.is_whole(data):
+            cache.put(key, data, asked_at)
+        return data
+
+    def _cache_of(self, key: str) -> DiskCache | None:
+        return self._cache if KEPT.fullmatch(key) else None
 
     def open(self, key: str) -> BinaryIO:
         with naming(key):
@@ -61,9 +79,18 @@ class S3Store:
 
     def write(self, key: str, data: bytes) -> None:
         self.bucket.put(self.name(key), data)
+        self._keep(key, data)
 
     def create(self, key: str, data: bytes) -> None:
         self.bucket.create(self.name(key), data)
+        self._keep(key, data)
+
+    def _keep(self, key: str, data: bytes) -> None:
+        if cache := self._cache_of(key):
+            cache.put(key, data)
+
+    def _leaving(self, key: str, *, is_folder: bool = False) -> AbstractContextManager[None]:
+        return self._cache.leaving(key, is_folder=is_folder) if self._cache else nullcontext()
 
     @contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
@@ -82,10 +109,12 @@ class S3Store:
         """Do nothing: a bucket has no end that we know."""
 
     def delete(self, key: str) -> None:
-        self.bucket.delete(self.name(key))
+        with self._leaving(key):
+            self.bucket.delete(self.name(key))
 
     def delete_folder(self, key: str) -> None:
-        self.bucket.delete_all(each.key for each in self.bucket.list(f"{self.name(key)}/"))
+        with self._leaving(key, is_folder=True):
+            self.bucket.delete_all(each.key for each in self.bucket.list(f"{self.name(key)}/"))
 
     def delete_empty_folders(self, key: str) -> None:
         """Do nothing: there are no folders."""

@@ -11,6 +11,7 @@ from lakehouse.disk import Disk
 from lakehouse.storage.bucket import Bucket
 from lakehouse.storage.catalog_copy import COPY_KEY
 from lakehouse.storage.credentials import KeySource
+from lakehouse.storage.disk_cache import DiskCache
 from lakehouse.storage.errors import ObjectExistsError, WarehouseOwnedError
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects
@@ -64,14 +65,20 @@ class Warehouse:
 
 
 def open_warehouse(
-    config: StorageConfig, directory: Path, spool: Path, disk: Disk | None = None
+    config: StorageConfig,
+    directory: Path,
+    spool: Path,
+    disk: Disk | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Warehouse:
     """Return the warehouse; nothing is asked of a network yet.
 
     Args:
         directory: where it lies unless the settings name a bucket.
         spool: a folder for what is on its way to one.
-        disk: that both folders lie on.
+        disk: that all folders lie on.
+        cache: a folder for copies of what a bucket has; without one there are none.
     """
     if config.warehouse is None:
         store = LocalStore(directory, disk)
@@ -80,7 +87,11 @@ def open_warehouse(
         return Warehouse(store, LocalObjects(store), outside=Outside(config, keys))
     source = KeySource.of(config)
     bucket = Bucket(urlsplit(config.warehouse).netloc, config.warehouse, config, source)
-    remote_store = S3Store(config.warehouse, bucket, spool)
+    disk = disk or Disk(spool)
+    copies = None
+    if cache is not None and config.cache_max_bytes:
+        copies = DiskCache(cache, config.warehouse, config.cache_max_bytes, disk)
+    remote_store = S3Store(config.warehouse, bucket, spool, copies)
     server = urlsplit(config.endpoint)
     remote = Remote(
         place=config.warehouse,
@@ -90,7 +101,7 @@ def open_warehouse(
         path_style=config.path_style,
         keys=partial(keys_of, source),
     )
-    objects = S3Objects(remote_store, spool, disk or Disk(spool))
+    objects = S3Objects(remote_store, spool, disk)
     return Warehouse(remote_store, objects, bucket, remote, Outside(config, source))
 
 

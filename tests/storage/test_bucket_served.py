@@ -17,6 +17,7 @@ from minio.credentials.providers import AssumeRoleProvider
 from lakehouse.cli.doctor import bucket
 from lakehouse.recovery import rebuild
 from tests import object_store
+from tests.catalog.lake import unpacked
 from tests.object_store import PASSWORD, USER, Proxy
 from tests.services import ServerProcess, environment, lakehouse_server
 
@@ -122,6 +123,9 @@ def test_maintenance_and_an_erasure_leave_what_is_needed_and_no_more(
         assert b"planted-one" not in answer.read()
         answer.close()
         answer.release_conn()
+    copies = [each for each in (lake.folder / "data" / "cache").rglob("*") if each.is_file()]
+    assert copies, "metadata is kept on the disk"
+    assert [each for each in copies if b"planted-one" in unpacked(each.read_bytes()[32:])] == []
 
 
 def test_what_was_read_is_not_asked_for_again(client: httpx.Client, lake: Lake) -> None:
