@@ -23,6 +23,8 @@ from tests.services import lakehouse_server
 pytestmark = pytest.mark.slow
 
 MANY = [f"sentence number {number} of a request that takes seconds" for number in range(2_000)]
+PATIENT_S = 250
+"""How long a request may take where the machine has other work as well."""
 NEAR = 1e-3
 """How far a number may be off: the model's products are of batches, and in half precision."""
 
@@ -43,7 +45,8 @@ def own() -> Iterator[OllamaServer]:
 
 
 def config(server: OllamaServer, **more: Any) -> EmbeddingConfig:
-    return EmbeddingConfig(ollama_url=server.url, **{"ollama_model": MODEL, **more})
+    settings = {"ollama_model": MODEL, "deadline_s": PATIENT_S, **more}
+    return EmbeddingConfig(ollama_url=server.url, **settings)
 
 
 async def test_its_vectors_have_length_1_and_their_meaning(served: OllamaServer) -> None:
@@ -59,11 +62,11 @@ async def test_its_vectors_have_length_1_and_their_meaning(served: OllamaServer)
 
 
 async def test_many_texts_have_the_vectors_that_each_has_alone(served: OllamaServer) -> None:
-    texts = MANY[:150]
+    texts = MANY[:80]
     async with Embedding(config(served, cache_texts=0)).open() as embedding:
         _, together = await embedding.embed(texts)
-        alone = [(await embedding.embed([text]))[1][0] for text in texts[::15]]
-    assert np.stack(alone) == pytest.approx(together[::15], abs=NEAR)
+        alone = [(await embedding.embed([text]))[1][0] for text in texts[::16]]
+    assert np.stack(alone) == pytest.approx(together[::16], abs=NEAR)
     assert len(np.unique(together.round(4), axis=0)) == len(texts)
 
 
@@ -91,7 +94,7 @@ async def test_killed_amid_a_request_it_fails_whole_and_works_again(own: OllamaS
         await embedding.embed(["the model is loaded"])
         before = own.answers_given()
         asked = asyncio.create_task(embedding.embed(MANY))
-        while own.answers_given() < before + 2:
+        while own.answers_given() < before + 1:
             assert not asked.done()
             await asyncio.sleep(0.01)
         own.kill()
@@ -99,7 +102,7 @@ async def test_killed_amid_a_request_it_fails_whole_and_works_again(own: OllamaS
             await asked
         assert embedding.stats().size == 1, "of a request that failed nothing is kept"
         own.start()
-        _, vectors = await embedding.embed(MANY[:70])
+        _, vectors = await embedding.embed(MANY[:20])
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-6)
 
 
