@@ -1,15 +1,10 @@
 """A condition as the text of Lance's `where`, which takes no parameters.
 
 All literals are written by `literal`, all names by `column_name`. NOT is moved inward to the
-leaves, so that those that are not negated stay as Lance's scalar indexes know them.
-
-Metadata must be a column of `pa.json_()`: Lance keeps it as JSONB (`lance.json`), and its
-`json_extract` gives the JSON text of a value as JSONB writes it. On a column of plain text none of
-its JSON functions work. What it cannot do soundly: order strings (its typed getters fail on values
-of another kind, and there is no CASE to keep them away), and an empty key.
+leaves, so that those that are not negated stay as Lance's scalar indexes know them. The metadata
+is a column of plain text, which Lance cannot look into: DuckDB reads it (`filter_duckdb`).
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -20,37 +15,32 @@ from lakehouse.vectors.conditions import (
     Condition,
     Equals,
     Exists,
-    Field,
     Not,
     Order,
     Scalar,
     Some,
-    is_exact,
-    is_number,
 )
 
 SIGNS: dict[Order, str] = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 def to_lance(condition: Condition) -> str | None:
-    """Return the text of the condition, or None when Lance cannot evaluate it.
+    """Return the text of the condition, or None when it asks for a key that has no column.
 
-    It is for a table with `id` (string), `metadata` (`pa.json_()`) and the declared columns, with
-    or without scalar indexes: int64, double, bool, timestamp in microseconds of UTC.
+    It is for a table with `id` (string) and the declared columns, with or without scalar indexes:
+    string, int64, double, bool, timestamp in microseconds of UTC.
     """
-    return _written(condition, is_negated=False) if _is_known_to_lance(condition) else None
+    return _written(condition, is_negated=False) if _is_of_columns(condition) else None
 
 
-def _is_known_to_lance(condition: Condition) -> bool:
+def _is_of_columns(condition: Condition) -> bool:
     match condition:
         case All(parts) | Some(parts):
-            return all(map(_is_known_to_lance, parts))
+            return all(map(_is_of_columns, parts))
         case Not(part):
-            return _is_known_to_lance(part)
-        case Compares(Field(_, None), _, str()):
-            return False
+            return _is_of_columns(part)
         case Exists(field) | Equals(field, _) | Compares(field, _, _):
-            return field.name != ""
+            return field.type is not None
 
 
 def _written(condition: Condition, *, is_negated: bool) -> str:
@@ -61,15 +51,13 @@ def _written(condition: Condition, *, is_negated: bool) -> str:
             return _joined(parts, is_and=is_negated, is_negated=is_negated)
         case Not(part):
             return _written(part, is_negated=not is_negated)
-        case Exists(field) if field.type is not None:
+        case Exists(field):
             return f"{column_name(field.name)} IS {'' if is_negated else 'NOT '}NULL"
-        case Exists(field) | Equals(field, _) | Compares(field, _, _):
-            text = _leaf(condition)
-            if not is_negated:
-                return text
-            if field.type is None:
-                return f"({text}) IS NOT TRUE"
-            return f"(NOT ({text}) OR {column_name(field.name)} IS NULL)"
+        case Equals(field, values):
+            name, text = column_name(field.name), f"IN ({', '.join(map(literal, values))})"
+        case Compares(field, order, value):
+            name, text = column_name(field.name), f"{SIGNS[order]} {literal(value)}"
+    return f"(NOT ({name} {text}) OR {name} IS NULL)" if is_negated else f"{name} {text}"
 
 
 def _joined(parts: Sequence[Condition], *, is_and: bool, is_negated: bool) -> str:
@@ -77,58 +65,6 @@ def _joined(parts: Sequence[Condition], *, is_and: bool, is_negated: bool) -> st
         return "true" if is_and else "false"
     texts = [_written(part, is_negated=is_negated) for part in parts]
     return f"({(' AND ' if is_and else ' OR ').join(texts)})"
-
-
-def _leaf(condition: Exists | Equals | Compares) -> str:
-    match condition:
-        case Exists(field):
-            return f"{_json_text(field)} != 'null'"
-        case Equals(field, values) if field.type is not None:
-            return f"{column_name(field.name)} IN ({_list(values)})"
-        case Compares(field, order, value) if field.type is not None:
-            return f"{column_name(field.name)} {SIGNS[order]} {literal(value)}"
-        case Equals(field, values):
-            return _json_equals(field, values)
-        case Compares(field, order, value):
-            return _json_compares(field, SIGNS[order], value)
-
-
-def _json_equals(field: Field, values: Sequence[Scalar]) -> str:
-    exact = [each for each in values if is_exact(each)]
-    texts = [json_text(each) for each in values if isinstance(each, str | bool)]
-    doubles = [float(each) for each in values if is_number(each) and not is_exact(each)]
-    found = [_json_compares(field, "=", each) for each in exact]
-    if texts:
-        found.append(f"{_json_text(field)} IN ({_list(texts)})")
-    if doubles:
-        found.append(f"{_json_number(field)} IN ({_list(doubles)})")
-    return f"({' OR '.join(found)})"
-
-
-def _json_compares(field: Field, sign: str, value: Scalar) -> str:
-    assert isinstance(value, int | float)  # to_lance refuses strings
-    double = f"{_json_number(field)} {sign} {literal(float(value))}"
-    if not is_exact(value):
-        return double
-    integer = f"TRY_CAST({_json_text(field)} AS BIGINT)"
-    return f"({integer} {sign} {literal(value)} OR ({integer} IS NULL AND {double}))"
-
-
-def _json_number(field: Field) -> str:
-    return f"TRY_CAST({_json_text(field)} AS DOUBLE)"
-
-
-def _json_text(field: Field) -> str:
-    return f"json_extract(metadata, {literal(f'$.{json_text(field.name)}')})"
-
-
-def json_text(value: str | bool) -> str:
-    """Return `value` as JSONB writes it: only quotes, backslashes and control codes escaped."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _list(values: Sequence[Scalar]) -> str:
-    return ", ".join(map(literal, values))
 
 
 def column_name(name: str) -> str:

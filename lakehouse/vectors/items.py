@@ -91,7 +91,10 @@ def metadata_of(index: int, item: ItemIn, definition: Definition) -> str | None:
     if len(raw) > METADATA_MAX_BYTES:
         raise InvalidItemError(index, f"its metadata is over {METADATA_MAX_BYTES:,} bytes")
     if definition.columns:
-        said = msgspec.json.decode(raw)
+        try:
+            said = msgspec.json.decode(raw)
+        except msgspec.DecodeError as error:  # 1e999, which only passes as long as nobody reads it
+            raise InvalidItemError(index, f"its metadata: {error}") from error
         for name, kind in definition.columns.items():
             try:
                 column_value(kind, said.get(name))

@@ -156,7 +156,7 @@ def _within(text: str, bytes_max: int, what: str, at: str) -> str:
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidFilterError(at, f"the {what} {shown(text)} is not Unicode text") from None
+        raise InvalidFilterError(at, f"the {what} {text[:100]!r} is not Unicode text") from None
     if size_bytes > bytes_max:
         raise InvalidFilterError(
             at, f"a {what} has at most {bytes_max:,} bytes; this one has {size_bytes:,}"

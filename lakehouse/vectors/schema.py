@@ -1,6 +1,6 @@
 """A collection as a table of Lance: its columns, and items as rows of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from lakehouse.names import check_new_column_names, folded
+from lakehouse.vectors.errors import InvalidCollectionError
 from lakehouse.vectors.ledger import Definition, encoded
 from lakehouse.vectors.models import ColumnType
 
-OWN = frozenset(["id", "vector", "text", "metadata", "document"])
-"""Names that no declared column has."""
+RESERVED = frozenset(["id", "vector", "text", "metadata", "document", "distance", "score", "rank"])
+"""Names that no declared column has: of parts of an item, and of a hit."""
 KIND = b"lakehouse"
 ARROW: Mapping[ColumnType, pa.DataType] = {
     "string": pa.string(),
@@ -22,6 +24,21 @@ ARROW: Mapping[ColumnType, pa.DataType] = {
     "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Refuse columns that Lance cannot have or name, or that a filter cannot ask for."""
+    check_new_column_names(names)
+    for name in names:
+        if folded(name) in RESERVED:
+            raise InvalidCollectionError(
+                f"no column can be called {name!r}: an item has a part of that name"
+            )
+        if name[0] in "_$" or "." in name or "`" in name:
+            raise InvalidCollectionError(
+                f"no column can be called {name!r}: it begins with `_` or `$`, or has a dot or a"
+                " backtick; without a column filters can ask for it too, unless `$` begins it"
+            )
 
 
 def schema_of(definition: Definition) -> pa.Schema:
@@ -142,6 +159,6 @@ def column_value(kind: ColumnType, value: Any) -> Any:
 def moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the last is a year 0 or 10,000 in UTC
         raise ValueError("is no timestamp: 2026-01-31T12:00:00Z") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

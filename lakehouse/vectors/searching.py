@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakehouse.database import Connection, Database
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.collection import Collection
-from lakehouse.vectors.conditions import All, Compares, Condition, Equals, Exists, Not, Some
+from lakehouse.vectors.conditions import Condition
 from lakehouse.vectors.errors import CollectionDamagedError
 from lakehouse.vectors.filter_duckdb import to_duckdb
 from lakehouse.vectors.filter_lance import to_lance
@@ -90,7 +90,7 @@ async def from_disk(
     length, where, keep = await collection.length(), None, None
     passed: int | None = None
     if condition is not None:
-        where = to_lance(condition) if is_of_columns(condition) else None
+        where = to_lance(condition)
         if where is None:  # Lance has no such column: the rows come to the engine that reads JSON
             keep = partial(keeping, database, condition)
         else:
@@ -125,17 +125,6 @@ async def near(collection: Collection, search: Search, where: str | None) -> pa.
         return first(table.append_column("_distance", pa.array(distances)), search.k)
 
     return await on_thread(work)
-
-
-def is_of_columns(condition: Condition) -> bool:
-    """Whether a condition asks only for ids and declared columns."""
-    match condition:
-        case All(parts) | Some(parts):
-            return all(map(is_of_columns, parts))
-        case Not(part):
-            return is_of_columns(part)
-        case Exists(field) | Equals(field, _) | Compares(field, _, _):
-            return field.type is not None
 
 
 def kept(rows: pa.Table, condition: Condition, cursor: Connection) -> Any:

@@ -50,14 +50,13 @@ from lakehouse.vectors.models import (
 )
 from lakehouse.vectors.recall import recall_of
 from lakehouse.vectors.resident import Residents
-from lakehouse.vectors.schema import Batch, schema_of, values
-from lakehouse.vectors.searching import Found, Search, find, is_of_columns, keeping
+from lakehouse.vectors.schema import Batch, check_columns, schema_of, values
+from lakehouse.vectors.searching import Found, Search, find, keeping
 from lakehouse.vectors.upkeep import Upkeep
 
 OPEN_MAX = 1_000
 """Collections whose tables are open; for another one, that of the longest ago is closed."""
 NEAR_MAX = 3
-RESERVED = frozenset(["id", "vector", "text", "metadata", "document", "distance", "score", "rank"])
 
 
 class Vectors:
@@ -305,12 +304,7 @@ class Vectors:
         await on_thread(partial(self._ledger.forget, collection_id))
 
     async def _defined(self, asked: CollectionCreate) -> Definition:
-        for column in asked.columns:
-            check_new_name("column name", column)
-            if column.lower() in RESERVED:
-                raise InvalidCollectionError(
-                    f"no column can be called {column!r}: an item has a part of that name"
-                )
+        check_columns(asked.columns)
         model = None
         if asked.model is not None or asked.dimension is None:
             model = await self._embedding.identity(asked.model)
@@ -364,8 +358,9 @@ class Vectors:
     async def _ids(self, collection: Collection, filter_: Any) -> list[str]:
         """Return the ids of the items that a filter keeps."""
         condition = parse_filter(filter_, collection.known.definition.columns)
-        if is_of_columns(condition):
-            rows = await collection.items.read(["id"], to_lance(condition))
+        where = to_lance(condition)
+        if where is not None:
+            rows = await collection.items.read(["id"], where)
             return list(values(rows, "id"))
         found: list[str] = []
         columns = ["id", "metadata", *collection.known.definition.columns]

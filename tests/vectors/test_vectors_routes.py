@@ -228,6 +228,37 @@ async def test_a_declared_column_holds_what_it_is_declared_as(
     assert len(await search(client, place, vector=[1, 0, 0], filter=early)) == 1
 
 
+async def test_a_number_beyond_the_doubles_is_refused_where_columns_are_read(
+    client: httpx.AsyncClient, made: Made
+) -> None:
+    place = await made(columns={"year": "integer"})
+    text = '{"items": [{"id": "a", "vector": [1, 0, 0], "metadata": {"year": 1e999}}]}'
+    answer = await client.post(f"{place}/add", content=text)
+    assert answer.status_code == 400 and "Number out of range" in answer.json()["detail"]
+
+
+async def test_a_moment_outside_of_the_calendar_is_refused(
+    client: httpx.AsyncClient, made: Made
+) -> None:
+    place = await made(columns={"at": "timestamp"})
+    early = item("a", 1, 0, 0, at="0001-01-01T00:00:00+01:00")
+    answer = await client.post(f"{place}/add", json={"items": [early]})
+    assert answer.status_code == 400 and "is no timestamp" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["a.b"], ["a`b"], ["_rowid"], ["_distance"], ["__row"], ["$gt"], ["Score"], ["a", "A"], [""]],
+)
+async def test_a_column_that_no_filter_could_ask_for_is_refused(
+    client: httpx.AsyncClient, names: list[str]
+) -> None:
+    asked = {"name": "odd", "dimension": 3, "columns": dict.fromkeys(names, "integer")}
+    answer = await client.post("/v1/vectors/index", json=asked)
+    assert answer.status_code == 400 and "column" in answer.json()["detail"]
+    assert (await client.get("/v1/vectors/index/odd")).status_code == 404
+
+
 async def test_items_are_read_deleted_and_paged(client: httpx.AsyncClient, made: Made) -> None:
     place = await made()
     await add(client, place, *[item(f"i{n:02}", 1, n, 0, n=n) for n in range(25)])
