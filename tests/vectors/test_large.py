@@ -1,0 +1,174 @@
+"""Collections that are not searched in memory: an index, a scan, and what keeps both."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from lakehouse.app import Lakehouse, open_lakehouse
+from lakehouse.config import Config, VectorsConfig
+from lakehouse.names import parse_table_name
+from lakehouse.state import DataDirectory
+from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
+from lakehouse.vectors.searching import Found
+
+NAME = parse_table_name("many")
+DIMENSION = 32
+COUNT = 2_000
+LOOK_S = 0.05
+SETTINGS = Config(vectors=VectorsConfig(exact_max_rows=500))
+
+
+def vectors_of(seed: int, count: int = COUNT) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+
+
+def items(rows: Any, first: int = 0) -> list[ItemIn]:
+    return [
+        ItemIn(id=f"i{first + n}", vector=row.tolist(), metadata=metadata(first + n))
+        for n, row in enumerate(rows)
+    ]
+
+
+def metadata(number: int) -> Any:
+    return msgspec.Raw(b'{"part": %d, "other": %d}' % (number % 100, number % 7))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def lake(folder: Path) -> AsyncIterator[Lakehouse]:
+    with DataDirectory.open(folder) as directory:
+        async with open_lakehouse(SETTINGS, directory) as lakehouse:
+            asked = CollectionCreate(name="many", dimension=DIMENSION, columns={"part": "integer"})
+            await lakehouse.vectors.create(asked)
+            await lakehouse.vectors.add(NAME, items(vectors_of(1)))
+            yield lakehouse
+
+
+async def until(true: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+    for _ in range(int(within_s / LOOK_S)):
+        if await true():
+            return
+        await asyncio.sleep(LOOK_S)
+    raise TimeoutError
+
+
+async def is_ready(lake: Lakehouse) -> bool:
+    return (await lake.vectors.info(NAME)).index.state == "ready"
+
+
+async def search(lake: Lakehouse, vector: Any, k: int = 10, **said: Any) -> Found:
+    return await lake.vectors.search(NAME, SearchRequest(vector=vector.tolist(), k=k, **said))
+
+
+def ids(found: Found) -> list[str]:
+    return list(found.rows["id"].to_pylist())
+
+
+def nearest(rows: Any, query: Any, k: int = 10) -> list[str]:
+    cosines = rows @ query / np.linalg.norm(rows, axis=1)
+    return [f"i{n}" for n in np.argsort(-cosines)[:k]]
+
+
+async def test_before_its_index_is_there_a_large_collection_is_searched_exactly(
+    lake: Lakehouse,
+) -> None:
+    rows, query = vectors_of(1), vectors_of(2, 1)[0]
+    collection = await lake.vectors.get(NAME)
+    collection.may_use_index = False
+    found = await search(lake, query)
+    assert found.way == "scan" and not found.approximate
+    assert ids(found) == nearest(rows, query)
+
+
+async def test_the_index_is_built_by_itself_and_finds_the_nearest(lake: Lakehouse) -> None:
+    await until(lambda: is_ready(lake))
+    rows = vectors_of(1)
+    hits = 0
+    for query in vectors_of(2, 20):
+        found = await search(lake, query)
+        assert found.way == "index" and found.approximate
+        assert found.rows.num_rows == 10
+        hits += len(set(ids(found)) & set(nearest(rows, query)))
+    assert hits >= 190  # of 200
+    checked = await lake.vectors.check(NAME, 20, 10)
+    assert checked.approximate and checked.recall >= 0.95
+    assert (await lake.vectors.info(NAME)).index.recall == checked.recall
+
+
+async def test_what_is_added_deleted_and_replaced_after_the_index_is_found_as_it_is(
+    lake: Lakehouse,
+) -> None:
+    await until(lambda: is_ready(lake))
+    query = vectors_of(3, 1)[0]
+    await lake.vectors.add(NAME, [ItemIn(id="new", vector=query.tolist())])
+    assert ids(await search(lake, query))[0] == "new"
+    await lake.vectors.add(NAME, [ItemIn(id="new", vector=(-query).tolist())])
+    assert "new" not in ids(await search(lake, query))
+    assert ids(await search(lake, -query))[0] == "new"
+    assert (await lake.vectors.delete(NAME, ItemsDelete(ids=["new"]))).length == COUNT
+    assert "new" not in ids(await search(lake, -query))
+
+
+async def test_a_filter_never_leaves_fewer_than_there_are(lake: Lakehouse) -> None:
+    await until(lambda: is_ready(lake))
+    rows, query = vectors_of(1), vectors_of(4, 1)[0]
+    for said, kept in (
+        ({"part": 7}, [n for n in range(COUNT) if n % 100 == 7]),
+        (
+            {"other": 3, "part": {"$lt": 50}},
+            [n for n in range(COUNT) if n % 7 == 3 and n % 100 < 50],
+        ),
+    ):
+        found = await search(lake, query, k=15, filter=said)
+        order = sorted(kept, key=lambda n: -(rows[n] @ query) / np.linalg.norm(rows[n]))
+        assert ids(found) == [f"i{n}" for n in order[:15]]
+
+
+async def test_a_damaged_index_is_gone_around_and_built_anew(lake: Lakehouse, folder: Path) -> None:
+    await until(lambda: is_ready(lake))
+    collection = await lake.vectors.get(NAME)
+    place = folder / "warehouse" / "vectors" / f"{collection.known.id}.lance"
+    shutil.rmtree(place / "_indices")
+    lake.vectors._open.clear()  # what Lance has of it in memory
+    lake.vectors._lance._connection = None
+    rows, query = vectors_of(1), vectors_of(5, 1)[0]
+    found = await search(lake, query)
+    assert ids(found) == nearest(rows, query)
+    await until(lambda: is_ready(lake))
+    assert (await search(lake, query)).way == "index"
+
+
+async def test_a_restart_gives_the_same_answers_bit_by_bit(lake: Lakehouse, folder: Path) -> None:
+    await until(lambda: is_ready(lake))
+    queries = vectors_of(6, 10)
+    before = [(await search(lake, each)).rows.to_pydict() for each in queries]
+    lake.vectors._open.clear()
+    lake.vectors._lance._connection = None
+    assert [(await search(lake, each)).rows.to_pydict() for each in queries] == before
+
+
+async def fragments(lake: Lakehouse) -> int:
+    collection = await lake.vectors.get(NAME)
+    stats: Any = await collection.items._table.stats()
+    return int(stats["fragment_stats"]["num_fragments"])
+
+
+async def test_small_files_are_written_together(lake: Lakehouse) -> None:
+    for number, row in enumerate(vectors_of(7, 150)):
+        await lake.vectors.add(NAME, [ItemIn(id=f"s{number}", vector=row.tolist())])
+
+    async def are_few() -> bool:
+        return await fragments(lake) < 60
+
+    await until(are_few)
+    assert (await lake.vectors.info(NAME)).length == COUNT + 150
