@@ -24,9 +24,9 @@ from lakehouse.vectors.schema import as_written, values
 
 SCANNED_MAX = 20_000
 """A filter that keeps no more is answered by looking at each: faster than the index, and exact."""
-SPARE = 32
+SPARE = 2
 """More candidates than k that are taken from the index: Lance's distances are float32, and which of
-two that are nearly equal comes first is decided by ours."""
+two that are nearly equal comes first is decided by ours. Each costs: 32 made 8 ms 12."""
 
 
 @dataclass(frozen=True, slots=True)
