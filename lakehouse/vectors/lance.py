@@ -31,9 +31,10 @@ METRIC: Mapping[Distance, Literal["cosine", "l2"]] = {"cosine": "cosine", "eucli
 VECTOR_INDEX, ID_INDEX, TEXT_INDEX = "vector_idx", "id_idx", "text_idx"
 CACHE_BYTES = 64 * 1024 * 1024
 """Of Lance's own: footers and manifests. That of indexes is set beside it."""
-REFINE = 10
-"""As many times k are taken from the index, and their true distances computed. Recall@10 is 0.99
-at 100,000 rows by it, and 0.5 without."""
+REFINE = 30
+"""As many times k are taken from the index, and their true distances computed. Of 100,000 random
+vectors of 256 numbers, which have no neighbourhoods and are the hardest there are, recall@10 is
+0.47 by 5, 0.62 by 10, 0.77 by 30 and 0.93 by 100, in 8.8, 8.7, 11 and 20 ms."""
 PROBES_MIN = 20
 OLD = timedelta(minutes=10)
 """Versions are kept so long: whoever reads one began before it was replaced."""
@@ -95,9 +96,13 @@ class Lance:
             if "not found" not in str(error):
                 raise
 
+    async def is_current(self, items: "Items") -> bool:
+        """Whether items are reached with the keys of now: those to a bucket change."""
+        return self._keys is None or items.keys == await on_thread(self._keys)
+
     async def _items(self, collection_id: str, table: Any, name: str | None) -> "Items":
         folder = None if self._keys else Path(self._place) / f"{collection_id}.lance"
-        items = Items(table, folder, name or collection_id)
+        items = Items(table, folder, name or collection_id, self._connected_with)
         if folder is not None:
             await on_thread(items.sync)
         return items
@@ -125,7 +130,8 @@ def imported() -> Any:
 class Items:
     """The rows of one collection. Writes come one after the other: who writes holds a lock."""
 
-    def __init__(self, table: Any, folder: Path | None, name: str) -> None:
+    def __init__(self, table: Any, folder: Path | None, name: str, keys: Mapping[str, str]) -> None:
+        self.keys = keys
         self._table = table
         self._folder = folder
         self._name = name

@@ -277,6 +277,8 @@ class Vectors:
         if found is None:
             async with self._opening:
                 found = self._open.get(known.id) or await self._opened(known)
+        if not await self._lance.is_current(found.items):
+            found.items = await self._lance.open(known.id, str(known.name))
         self._open.move_to_end(known.id)
         return found
 

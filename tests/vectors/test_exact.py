@@ -121,6 +121,10 @@ def test_of_batches_together_the_last_of_an_id_holds() -> None:
     assert made.metadata == ["1", "2", "3"] and made.keeps == [False, False, False]
 
 
+def ids_of(rows: pa.Table) -> list[Any]:
+    return rows["id"].to_pylist()
+
+
 async def collection(lake: Lakehouse, name: str) -> TableName:
     await lake.vectors.create(CollectionCreate(name=name, dimension=8))
     return parse_table_name(name)
@@ -140,9 +144,9 @@ async def test_upserts_at_the_same_time_leave_one_item_for_each_id(lake: Lakehou
     await asyncio.gather(*(write(writer) for writer in range(16)))
     assert (await lake.vectors.info(name)).length == 20
     found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8, k=100))
-    assert sorted(found.rows["id"].to_pylist()) == sorted(f"i{n}" for n in range(20))
+    assert sorted(ids_of(found.rows)) == sorted(f"i{n}" for n in range(20))
     on_disk = await (await lake.vectors.get(name)).items.read(["id"])
-    assert sorted(on_disk["id"].to_pylist()) == sorted(f"i{n}" for n in range(20))
+    assert sorted(ids_of(on_disk)) == sorted(f"i{n}" for n in range(20))
 
 
 async def test_many_at_once_see_what_was_acknowledged_to_each(lake: Lakehouse) -> None:
@@ -155,10 +159,10 @@ async def test_many_at_once_see_what_was_acknowledged_to_each(lake: Lakehouse) -
             said = (vector + number).tolist()
             await lake.vectors.add(name, [ItemIn(id=mine, vector=said)])
             found = await lake.vectors.search(name, SearchRequest(vector=said, k=1))
-            assert found.rows["id"].to_pylist() == [mine]
+            assert ids_of(found.rows) == [mine]
             await lake.vectors.delete(name, ItemsDelete(ids=[mine]))
             found = await lake.vectors.search(name, SearchRequest(vector=said, k=1000))
-            assert mine not in found.rows["id"].to_pylist()
+            assert mine not in ids_of(found.rows)
 
     await asyncio.gather(*(write_and_look(writer) for writer in range(20)))
     assert (await lake.vectors.info(name)).length == 0
@@ -173,8 +177,8 @@ async def test_who_leaves_while_it_is_written_leaves_nothing_half(lake: Lakehous
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     await lake.vectors.add(name, [ItemIn(id="last", vector=[1.0] * 8)])
-    ids = (await (await lake.vectors.get(name)).items.read(["id"]))["id"].to_pylist()
+    ids = ids_of(await (await lake.vectors.get(name)).items.read(["id"]))
     parts = [each.partition("-")[0] for each in ids if each != "last"]
     assert all(parts.count(part) == 50 for part in set(parts))
     found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8, k=10_000))
-    assert sorted(found.rows["id"].to_pylist()) == sorted(ids)
+    assert sorted(ids_of(found.rows)) == sorted(ids)

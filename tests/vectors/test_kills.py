@@ -55,9 +55,9 @@ class Writer(threading.Thread):
             self._send(ids, None, "kept/delete", {"ids": ids})
         elif what < 0.25:
             items = [item(f"m-{each}", self.version) for each in ids]
+            # Unsure for good: whoever merges next moves it, or it is there already and skipped.
+            self.unsure({f"m-{each}": self.version for each in ids})
             self._send([], None, "moving/add", {"items": items})
-            merged = {f"m-{each}": self.version for each in ids}
-            self.unsure(merged)
             self._send([], None, "moving/merge", {"dest": "kept", "clear_source": True})
         else:
             items = [item(each, self.version) for each in ids]
