@@ -130,7 +130,7 @@ def test_what_was_acknowledged_outlives_kills_and_nothing_is_there_twice(tmp_pat
     # So few rows are searched in memory that indexes are built, and files merged, meanwhile.
     variables = {"LAKEHOUSE_VECTORS__EXACT_MAX_ROWS": "100"}
     for kill in range(KILLS + 1):
-        with lakehouse_server(tmp_path / "data", **variables) as server:
+        with lakehouse_server(tmp_path / "data", port=None, **variables) as server:
             with httpx.Client(base_url=server.url, timeout=30) as client:
                 if kill == 0:
                     for name in ("kept", "moving"):
