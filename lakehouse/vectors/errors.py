@@ -120,3 +120,7 @@ class FilterKindError(InvalidFilterError):
             f" give {wants}",
         )
         self.context |= {"column": column, "column_type": column_type}
+
+
+class InvalidSplitError(InvalidInputError):
+    """A text cannot be split as asked."""
