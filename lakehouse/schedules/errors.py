@@ -17,7 +17,16 @@ class ScheduleExistsError(ConflictError):
     retryable = False
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a schedule is named {name!r} already; delete it, or choose another name")
+        super().__init__(f"you have a schedule {name!r} already; delete it, or choose another name")
+
+
+class ScheduleNotClearError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str, owners: list[str]) -> None:
+        super().__init__(
+            f"several have a schedule {name!r}; say whose: `{owners[0]}:{name}`", owners=owners
+        )
 
 
 class ScheduleRunningError(ConflictError):

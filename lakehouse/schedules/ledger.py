@@ -81,7 +81,7 @@ class Ledger:
         """Store a schedule.
 
         Raises:
-            ScheduleExistsError: one has its name.
+            ScheduleExistsError: one of the same caller has its name.
             TooManySchedulesError: there are as many as there may be.
         """
         now = datetime.now(UTC).timestamp()
@@ -92,9 +92,10 @@ class Ledger:
             if count >= SCHEDULES_MAX:
                 raise TooManySchedulesError(SCHEDULES_MAX)
             (schedule_id,) = tx.execute(
-                "INSERT INTO schedule (name, asked, caller, token_id, created_at, paused, next_at)"
-                " VALUES (?, ?, ?, ?, ?, 0, ?) RETURNING schedule_id",
-                (asked.name, text, caller, token_id, now, next_at),
+                "INSERT INTO schedule"
+                " (label, name, asked, caller, token_id, created_at, paused, next_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0, ?) RETURNING schedule_id",
+                (f"{caller}:{asked.name}", asked.name, text, caller, token_id, now, next_at),
             ).fetchone()
             return int(schedule_id)
 
@@ -105,13 +106,14 @@ class Ledger:
         return Kept(schedule_id, asked, caller, token_id, now, False, None, next_at)
 
     def all(self) -> list[Kept]:
-        sql = f"SELECT {COLUMNS} FROM schedule ORDER BY name"
+        sql = f"SELECT {COLUMNS} FROM schedule ORDER BY name, caller"
         return [kept(row) for row in self._state.read(lambda tx: tx.execute(sql).fetchall())]
 
-    def find(self, name: str) -> Kept | None:
-        sql = f"SELECT {COLUMNS} FROM schedule WHERE name = ?"
-        row = self._state.read(lambda tx: tx.execute(sql, (name,)).fetchone())
-        return None if row is None else kept(row)
+    def find(self, name: str) -> list[Kept]:
+        """Return those of a name, one of each owner at most; of `owner:name` the one."""
+        sql = f"SELECT {COLUMNS} FROM schedule WHERE name = ? OR label = ? ORDER BY caller"
+        rows = self._state.read(lambda tx: tx.execute(sql, (name, name)).fetchall())
+        return [kept(row) for row in rows]
 
     def pause(self, schedule_id: int, reason: str | None) -> None:
         sql = "UPDATE schedule SET paused = 1, reason = ? WHERE schedule_id = ?"

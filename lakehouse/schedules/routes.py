@@ -8,11 +8,12 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import reads, writes
-from lakehouse.api.documented import NAMED
+from lakehouse.api.documented import NAMED, documented
 from lakehouse.api.later import accepted
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.errors import InvalidInputError
 from lakehouse.jobs import Job
+from lakehouse.schedules.errors import ScheduleNotClearError
 from lakehouse.schedules.models import (
     Schedule,
     ScheduleCreate,
@@ -22,6 +23,12 @@ from lakehouse.schedules.models import (
 from lakehouse.schedules.schedules import Schedules
 
 BEGUN = {202: ResponseSpec(Job, description="The job of the run, and `Location`, where it is.")}
+ONE = {
+    **NAMED,
+    409: documented(
+        "Several have one of this name; say whose.", ScheduleNotClearError("daily", ["ada", "bo"])
+    ),
+}
 
 
 class SchedulesController(Controller):
@@ -47,7 +54,7 @@ class SchedulesController(Controller):
         """List the caller's schedules, of all for who writes everything, each with its last run."""
         return ScheduleList(list(await schedules.list()))
 
-    @get("/{schedule:str}", responses=NAMED, guards=[reads])
+    @get("/{schedule:str}", responses=ONE, guards=[reads])
     async def get_schedule(
         self, schedule: FromPath[str], schedules: NamedDependency[Schedules]
     ) -> Schedule:
@@ -85,7 +92,7 @@ class SchedulesController(Controller):
         """
         return accepted(await schedules.run(schedule))
 
-    @get("/{schedule:str}/runs", responses=NAMED, guards=[reads])
+    @get("/{schedule:str}/runs", responses=ONE, guards=[reads])
     async def list_schedule_runs(
         self,
         schedule: FromPath[str],

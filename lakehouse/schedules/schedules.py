@@ -34,6 +34,7 @@ from lakehouse.observability import trace_id
 from lakehouse.schedules.cron import next_after
 from lakehouse.schedules.errors import (
     OwnerEndedError,
+    ScheduleNotClearError,
     ScheduleNotFoundError,
     ScheduleRunningError,
 )
@@ -316,10 +317,14 @@ class Schedules:
             log.exception("the end of a run of the schedule %s could not be stored", run.schedule)
 
     async def _find(self, name: str) -> Kept:
-        kept = await on_thread(partial(self._ledger.find, name))
-        if kept is None or not sees(kept):
+        """Return the caller's own of this name, else the one of others that they see."""
+        seen = [each for each in await on_thread(partial(self._ledger.find, name)) if sees(each)]
+        found = [each for each in seen if each.caller == caller().name] or seen
+        if not found:
             raise ScheduleNotFoundError(name)
-        return kept
+        if len(found) > 1:
+            raise ScheduleNotClearError(name, [each.caller for each in found])
+        return found[0]
 
     async def _own(self, name: str) -> Kept:
         """Return one that the caller may change: their own, or any for who administers all."""

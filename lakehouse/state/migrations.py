@@ -249,6 +249,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        # Names of schedules are their owner's: `label`, which stays unique, is `owner:name`.
+        "ALTER TABLE schedule RENAME COLUMN name TO label",
+        "ALTER TABLE schedule ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "UPDATE schedule SET name = label, label = caller || ':' || label",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -1,6 +1,9 @@
 """The rows of schedules, of runs and of what loads took, in both databases."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +14,8 @@ from lakehouse.ingest.taken import ObjectsTakenError, Taken, content_of, not_tak
 from lakehouse.schedules import ScheduleCreate, ledger, runs_table
 from lakehouse.schedules.errors import ScheduleExistsError, TooManySchedulesError
 from lakehouse.schedules.ledger import Ledger
-from lakehouse.state import State
+from lakehouse.state import SqliteState, State
+from lakehouse.state.migrations import MIGRATIONS
 
 ASKED = ScheduleCreate(name="a", cron="* * * * *", table="t", sql="SELECT 1", options={"x": [1]})
 
@@ -25,20 +29,38 @@ def test_a_schedule_comes_back_as_it_went_in(state: State) -> None:
     made = rows.add(ASKED, "ada", "t1", 100.5)
     rows.add(named("b"), "local", None, 200.0)
 
-    assert rows.find("a") == made
+    assert rows.find("a") == rows.find("ada:a") == [made]
     assert [each.name for each in rows.all()] == ["a", "b"]
     with pytest.raises(ScheduleExistsError):
-        rows.add(ASKED, "bo", "t2", 1.0)
+        rows.add(ASKED, "ada", "t2", 1.0)
     rows.pause(made.id, "why")
-    paused = rows.find("a")
-    assert paused is not None
+    (paused,) = rows.find("a")
     assert (paused.paused, paused.reason) == (True, "why")
     rows.set_next(made.id, 300.0)
-    resumed = rows.find("a")
-    assert resumed is not None
+    (resumed,) = rows.find("a")
     assert (resumed.paused, resumed.reason, resumed.next_at) == (False, None, 300.0)
     rows.delete(made.id)
-    assert rows.find("a") is None
+    assert rows.find("a") == []
+
+
+def test_a_schedule_of_before_names_had_owners_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    with closing(sqlite3.connect(path)) as old, old:
+        for statement in (each for step in MIGRATIONS[:14] for each in step):
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 14")
+        old.execute(
+            "INSERT INTO schedule (name, asked, caller, created_at, paused, next_at)"
+            " VALUES ('a', ?, 'ada', 1, 0, 1)",
+            (msgspec.json.encode(ASKED).decode(),),
+        )
+
+    with SqliteState.open(path) as state:
+        rows = Ledger(state)
+        assert [each.asked for each in rows.find("a")] == [ASKED]
+        assert rows.find("ada:a") == rows.find("a")
+        with pytest.raises(ScheduleExistsError):
+            rows.add(ASKED, "ada", None, 1.0)
 
 
 def test_runs_are_kept_by_schedule_and_the_oldest_go(
@@ -59,8 +81,7 @@ def test_runs_are_kept_by_schedule_and_the_oldest_go(
     last = rows.last_runs()
     assert (last[one.id].outcome, last[one.id].row_count) == ("done", 3)
     assert last[two.id].run_id == only.run_id
-    found = rows.find("a")
-    assert found is not None
+    (found,) = rows.find("a")
     assert found.next_at == 64.0
     assert runs_table(state).column("schedule").to_pylist() == ["b", "a", "a", "a"]
 

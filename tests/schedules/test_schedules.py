@@ -449,6 +449,26 @@ def test_nobody_sees_or_changes_the_schedules_of_others(lake: Served) -> None:
     assert lake.send("DELETE", "/v1/schedules/mine", headers=bearer(root)).status_code == 204
 
 
+def test_a_name_that_somebody_else_has_is_free_and_says_nothing_of_them(lake: Served) -> None:
+    lake.send("POST", "/v1/namespaces", json={"name": "sales"})
+    root = bearer(token(lake, "root", Grant("admin")))
+    one, other, third = (token(lake, n, Grant("writer", "sales")) for n in ("one", "two", "three"))
+    for owner, sql in ((one, "SELECT 1 AS a"), (other, "SELECT 2 AS a")):
+        created(lake, "same", owner, table="sales.t", sql=sql)
+        shown = lake.send("GET", "/v1/schedules/same", headers=bearer(owner)).json()
+        assert shown["sql"] == sql
+    for path in ("same", "one:same"):
+        answer = lake.send("GET", f"/v1/schedules/{path}", headers=bearer(third))
+        assert answer.status_code == 404, path
+
+    unclear = lake.send("DELETE", "/v1/schedules/same", headers=root)
+
+    assert (unclear.status_code, unclear.json()["context"]["owners"]) == (409, ["one", "two"])
+    assert lake.send("DELETE", "/v1/schedules/one:same", headers=root).status_code == 204
+    assert lake.send("GET", "/v1/schedules/same", headers=bearer(one)).status_code == 404
+    assert lake.send("GET", "/v1/schedules/same", headers=root).json()["owner"] == "two"
+
+
 def test_runs_come_in_pages_and_the_oldest_go(
     lake: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -311,7 +311,7 @@ def test_a_catalog_file_is_moved_once_and_numbers_go_on(
         " RETURNING run_id"
     )
     schedule = (
-        "INSERT INTO schedule (name, asked, caller, created_at, paused, next_at)"
+        "INSERT INTO schedule (label, asked, caller, created_at, paused, next_at)"
         " VALUES (?, '{}', 'c', 1, 0, 1) RETURNING schedule_id"
     )
     with DataDirectory.open(data) as directory, SqliteState.open(directory.catalog_file) as before:
