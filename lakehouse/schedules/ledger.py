@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,7 +22,11 @@ from lakehouse.schedules.models import (
 )
 from lakehouse.state import State, Transaction, UniqueViolationError
 
+T = TypeVar("T")
+
 SCHEDULES_MAX = 500
+BATCH_ROWS = 4_096
+"""Of all runs, those that are objects of Python at once."""
 KEPT_RUNS = 500
 """Of each schedule, the newest."""
 COLUMNS = "schedule_id, name, asked, caller, token_id, created_at, paused, reason, next_at"
@@ -236,13 +240,24 @@ class Ledger:
         rows = self._state.read(lambda tx: tx.execute(sql).fetchall())
         return {row[1]: run_of(row[:-1], row[-1]) for row in rows}
 
-    def all_runs(self) -> Sequence[tuple[Any, ...]]:
-        """Return the runs of all schedules, the oldest first: name, owner and what `runs` tells."""
+    def all_runs(self, batch_of: Callable[[Sequence[Sequence[Any]]], T]) -> list[T]:
+        """Return `batch_of` of the runs of all schedules, the oldest first, some at a time.
+
+        Args:
+            batch_of: takes rows: what `runs` tells, then name and owner.
+        """
         sql = (
             f"SELECT {RUN_COLUMNS}, name, caller FROM schedule_run JOIN schedule"
             " ON schedule.schedule_id = schedule_run.schedule_id ORDER BY run_id"
         )
-        return self._state.read(lambda tx: tx.execute(sql).fetchall())
+
+        def work(tx: Transaction) -> list[T]:
+            found, batches = tx.execute(sql), []
+            while rows := found.fetchmany(BATCH_ROWS):
+                batches.append(batch_of(rows))
+            return batches
+
+        return self._state.read(work)
 
 
 def forget_runs(state: State, is_about: Callable[[str], bool]) -> int:

@@ -1,5 +1,8 @@
 """The runs of all schedules as a table, `lakehouse.schedule_runs` in SQL."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pyarrow as pa
 
 from lakehouse.schedules.ledger import Ledger
@@ -23,13 +26,17 @@ SCHEMA = pa.schema(FIELDS)
 
 def runs_table(state: State) -> pa.Table:
     """Return the runs of all schedules, the oldest first. On a worker thread."""
+    return pa.Table.from_batches(Ledger(state).all_runs(batch_of), SCHEMA)
+
+
+def batch_of(found: Sequence[Sequence[Any]]) -> pa.RecordBatch:
     rows = []
-    for row in Ledger(state).all_runs():
+    for row in found:
         run_id, _, trigger, outcome, *times, job_id, row_count, detail, name, owner = row
         told = [None if at is None else int(at * 1_000_000) for at in times]
         rows.append([run_id, name, owner, trigger, outcome, *told, job_id, row_count, detail])
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(SCHEMA)
+    columns = zip(*rows, strict=True)
     arrays = [
         pa.array(values, type=each.type) for values, each in zip(columns, SCHEMA, strict=True)
     ]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
 from lakehouse.audit import Audit, AuditRow
+from lakehouse.audit.audit import INSERT, values_of
 from lakehouse.auth import Grant, TokenCreate
 from lakehouse.config import AuditConfig, Config, ServerConfig
 from lakehouse.state import DataDirectory, SqliteState, State
@@ -292,6 +294,20 @@ async def test_a_caller_that_is_cancelled_takes_no_row_with_it(state: State) -> 
     await asyncio.gather(*tasks, return_exceptions=True)
     await audit.write(row_of(trace_id="last"))
     assert len(audit.table()) == 11
+
+
+def test_a_long_log_is_read_with_few_of_its_rows_as_objects(state: State) -> None:
+    rows = [values_of(row_of(path=f"/v1/tables/{n}", tables=[f"t{n}"])) for n in range(20_000)]
+    state.write(lambda tx: tx.executemany(INSERT, rows))
+    tracemalloc.start()
+    try:
+        table = Audit(state, AuditConfig()).table()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert table["path"].to_pylist() == [f"/v1/tables/{n}" for n in range(20_000)]
+    assert table["tables"][-1].as_py() == ["t19999"]
+    assert peak_bytes < 12_000_000, "all of them would be 17 MB"
 
 
 async def test_what_waits_is_written_at_the_end(state: State) -> None:
