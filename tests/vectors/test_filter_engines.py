@@ -12,7 +12,7 @@ from lancedb.index import Bitmap, BTree
 from lakehouse.vectors.filter_duckdb import to_duckdb
 from lakehouse.vectors.filter_lance import to_lance
 from lakehouse.vectors.filters import parse_filter
-from tests.vectors.filter_cases import COLUMNS, TIME, Items, filters, random_items
+from tests.vectors.filter_cases import COLUMNS, ORDERS, SCALARS, TIME, Items, filters, random_items
 from tests.vectors.oracle import matches
 
 ITEMS = random_items(seed=11, count=400)
@@ -66,6 +66,17 @@ def test_duckdb_keeps_what_the_oracle_keeps(
     connection: duckdb.DuckDBPyConnection, raw: dict[str, Any]
 ) -> None:
     assert kept_by_duckdb(raw, connection) == expected(raw)
+
+
+@pytest.mark.parametrize("operator", ["$eq", *ORDERS])
+def test_each_value_of_the_metadata_is_held_against_each_other(operator: str) -> None:
+    nothing = dict.fromkeys(["id", "s", "n", "f", "b", TIME])
+    pairs = Items([nothing] * len(SCALARS), [{"k": each} for each in SCALARS])
+    with duckdb.connect() as connection:
+        connection.register("items", pairs.table())
+        for each in SCALARS:
+            raw = {"k": {operator: each}}
+            assert kept_by_duckdb(raw, connection) == expected(raw, pairs)
 
 
 @given(raw=filters(of_columns=True))
