@@ -32,22 +32,39 @@ from lakehouse.client.models import (
 from lakehouse.client.results import Result
 from lakehouse.client.schedules import Schedule, ScheduleRun
 from lakehouse.client.schemas import SchemaField, TableSchema
+from lakehouse.client.vectors import (
+    Collection,
+    Found,
+    Hit,
+    ItemsAdded,
+    ItemsDeleted,
+    Merged,
+    RecallChecked,
+    VectorItem,
+)
 
 __all__ = [
     "DEFAULT_URL",
     "Client",
+    "Collection",
     "Difference",
     "DroppedTable",
     "DryRun",
     "Embedded",
     "EmbeddingModel",
+    "Found",
     "Grant",
+    "Hit",
     "IngestReport",
+    "ItemsAdded",
+    "ItemsDeleted",
     "Job",
     "JobState",
     "Limits",
     "MaintenanceRun",
+    "Merged",
     "Problem",
+    "RecallChecked",
     "Ref",
     "Rejected",
     "RemoteError",
@@ -67,5 +84,6 @@ __all__ = [
     "TableSchema",
     "Token",
     "TokenMade",
+    "VectorItem",
     "WhoAmI",
 ]

@@ -56,6 +56,7 @@ from lakehouse.client.sources import Sources
 from lakehouse.client.tokens import Tokens
 from lakehouse.client.transport import UNIX, Params, Transport
 from lakehouse.client.uploads import Progress, Source, Upload, silent, upload_of
+from lakehouse.client.vectors import VectorCollections
 from lakehouse.errors import NotFoundError
 
 if TYPE_CHECKING:  # 100 MB of memory that most callers of this module never need
@@ -111,6 +112,7 @@ class Client:
         self.sources = Sources(self._transport)
         self.schedules = Schedules(self._transport)
         self.embedding = Embedding(self._transport)
+        self.vectors = VectorCollections(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property

@@ -1,0 +1,220 @@
+"""Collections of vectors: items in, what is near out."""
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from lakehouse.client.answers import value_of
+from lakehouse.client.transport import Transport
+
+
+class CollectionIndex(msgspec.Struct, frozen=True):
+    state: str
+    """`none` while every search is exact, `building`, `ready` or `damaged`."""
+    indexed: int = 0
+    waiting: int = 0
+    """Items that are found without it."""
+    recall: float | None = None
+    """Of the last check, from 0 to 1."""
+    recall_k: int | None = None
+    checked_at: datetime | None = None
+
+
+class Collection(msgspec.Struct, frozen=True):
+    name: str
+    dimension: int
+    distance: str
+    length: int
+    columns: dict[str, str]
+    model: str | None
+    created_at: datetime
+    index: CollectionIndex
+
+
+class CollectionList(msgspec.Struct, frozen=True):
+    names: list[str]
+
+
+class ItemsAdded(msgspec.Struct, frozen=True):
+    added: int
+    length: int
+    """Items of the collection now."""
+
+
+class ItemsDeleted(msgspec.Struct, frozen=True):
+    deleted: int
+    length: int
+
+
+class Merged(msgspec.Struct, frozen=True):
+    merged: int
+    skipped: int
+    length: int
+    """Items of the destination now."""
+
+
+class Hit(msgspec.Struct, frozen=True):
+    id: str
+    distance: float
+    metadata: dict[str, Any]
+
+
+class Found(msgspec.Struct, frozen=True):
+    results: list[Hit]
+    """The nearest first."""
+    approximate: bool = False
+    """Whether a true neighbour may be missing."""
+    explain: dict[str, Any] | None = None
+
+
+class VectorItem(msgspec.Struct, frozen=True):
+    id: str
+    metadata: dict[str, Any]
+    text: str | None = None
+    vector: list[float] | None = None
+
+
+class VectorItemPage(msgspec.Struct, frozen=True):
+    items: list[VectorItem]
+    next_cursor: str | None = None
+
+
+class RecallChecked(msgspec.Struct, frozen=True):
+    queries: int
+    k: int
+    recall: float
+    """The share of the true nearest k that searches found, from 0 to 1."""
+    items: int
+    approximate: bool
+
+
+class VectorCollections:
+    """`lake.vectors`: collections by name, `name` or `namespace.name`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        name: str,
+        *,
+        dimension: int | None = None,
+        model: str | None = None,
+        distance: str = "cosine",
+        columns: Mapping[str, str] | None = None,
+    ) -> Collection:
+        """Make an empty collection; `ConflictError` when the name is taken.
+
+        Args:
+            dimension: numbers of a vector; None for as many as the model gives.
+            model: what embeds texts; None for the default.
+            distance: `cosine` or `euclidean`.
+            columns: keys of the metadata that filters will ask for, with their types.
+        """
+        asked = {
+            "name": name,
+            "dimension": dimension,
+            "model": model,
+            "distance": distance,
+            "columns": dict(columns or {}),
+        }
+        # A second one of that name is refused, so it may not be sent again unseen.
+        answer = self._transport.send("POST", "/v1/vectors/index", json=asked, again=False)
+        return value_of(answer, Collection)
+
+    def list(self) -> builtins.list[str]:
+        """Return the names of the collections that the caller may read."""
+        return value_of(self._transport.send("GET", "/v1/vectors/index"), CollectionList).names
+
+    def info(self, name: str) -> Collection:
+        return value_of(self._transport.send("GET", path_of(name)), Collection)
+
+    def drop(self, name: str) -> None:
+        """Drop a collection and all its items: it does not come back."""
+        self._transport.send("DELETE", path_of(name), again=False)
+
+    def add(self, name: str, items: Sequence[Mapping[str, Any]]) -> ItemsAdded:
+        """Add up to 10,000 items, or replace those with their ids: all of them, or none.
+
+        Args:
+            name: of the collection.
+            items: each an `id`, a `vector` or a `text`, and `metadata` if it has some.
+
+        Raises:
+            InvalidInputError: an item is bad; the message names it.
+            ConflictError: the model is not the one that the collection was built with.
+        """
+        asked = {"items": [*items]}  # sent twice it has one effect: items are replaced by id
+        return value_of(self._post(name, "add", asked), ItemsAdded)
+
+    def search(
+        self,
+        name: str,
+        text: str | None = None,
+        *,
+        vector: Sequence[float] | None = None,
+        k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        explain: bool = False,
+    ) -> Found:
+        """Return the `k` items nearest to a text or a vector, of those that the filter keeps."""
+        asked: dict[str, Any] = {"k": k, "filter": dict(filter or {}), "explain": explain}
+        if text is not None:
+            asked["text"] = text
+        if vector is not None:
+            asked["vector"] = [*vector]
+        return value_of(self._post(name, "search", asked), Found)
+
+    def get(
+        self, name: str, ids: Sequence[str], *, with_vectors: bool = False
+    ) -> builtins.list[VectorItem]:
+        """Return up to 1,000 items by their ids; those that are not there are left out."""
+        asked = {"ids": [*ids], "with_vectors": with_vectors}
+        return value_of(self._post(name, "get", asked), VectorItemPage).items
+
+    def items(self, name: str) -> Iterator[VectorItem]:
+        """Yield all items by id, read page by page."""
+        cursor: str | None = None
+        while True:
+            params = {"cursor": cursor}
+            found = self._transport.send("GET", f"{path_of(name)}/items", params=params)
+            page = value_of(found, VectorItemPage)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def delete(
+        self,
+        name: str,
+        ids: Sequence[str] | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,
+    ) -> ItemsDeleted:
+        """Delete items by their ids, or all that a filter keeps; `{}` keeps all of them."""
+        asked: dict[str, Any] = {}
+        if ids is not None:
+            asked["ids"] = [*ids]
+        if filter is not None:
+            asked["filter"] = dict(filter)
+        return value_of(self._post(name, "delete", asked, again=False), ItemsDeleted)
+
+    def merge(self, name: str, dest: str, *, clear_source: bool = False) -> Merged:
+        """Copy items into `dest`; ids that it has are skipped. The source can be emptied."""
+        asked = {"dest": dest, "clear_source": clear_source}
+        return value_of(self._post(name, "merge", asked, again=False), Merged)
+
+    def check(self, name: str, *, queries: int = 100, k: int = 10) -> RecallChecked:
+        """Measure how many of the true nearest searches find."""
+        return value_of(self._post(name, "check", {"queries": queries, "k": k}), RecallChecked)
+
+    def _post(self, name: str, verb: str, asked: object, *, again: bool = True) -> Any:
+        return self._transport.send("POST", f"{path_of(name)}/{verb}", json=asked, again=again)
+
+
+def path_of(name: str) -> str:
+    return f"/v1/vectors/index/{quote(name, safe='')}"

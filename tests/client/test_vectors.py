@@ -1,0 +1,76 @@
+"""Collections over the client, against a real server."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lakehouse.client import Client
+from lakehouse.errors import ConflictError, InvalidInputError, NotFoundError
+from tests.services import ServerProcess
+
+
+@pytest.fixture
+def lake(served: ServerProcess) -> Iterator[Client]:
+    with Client(served.url) as client:
+        yield client
+
+
+def test_items_are_added_found_read_and_deleted(lake: Client) -> None:
+    made = lake.vectors.create("points", dimension=2, columns={"year": "integer"})
+    items = [
+        {"id": f"p{n:03}", "vector": [1.0, float(n)], "metadata": {"year": 2000 + n}}
+        for n in range(150)
+    ]
+
+    added = lake.vectors.add("points", items)
+    found = lake.vectors.search("points", vector=[1.0, 0.0], k=2, filter={"year": {"$gte": 2003}})
+
+    assert made.dimension == 2
+    assert (added.added, added.length) == (150, 150)
+    assert [(hit.id, hit.metadata["year"]) for hit in found.results] == [
+        ("p003", 2003),
+        ("p004", 2004),
+    ]
+    assert [item.id for item in lake.vectors.items("points")] == [item["id"] for item in items]
+    assert lake.vectors.get("points", ["p001", "nobody"], with_vectors=True)[0].vector == [1.0, 1.0]
+    assert lake.vectors.delete("points", ["p000"]).length == 149
+    assert lake.vectors.delete("points", filter={"year": {"$gt": 2010}}).length == 10
+    assert lake.vectors.check("points", queries=5, k=3).recall == 1.0
+
+
+def test_texts_are_searched_by_what_they_mean(lake: Client) -> None:
+    lake.vectors.create("notes")
+    texts = {"ice": "The lake froze over in January.", "bank": "Interest rates were raised again."}
+    lake.vectors.add("notes", [{"id": name, "text": text} for name, text in texts.items()])
+
+    found = lake.vectors.search("notes", "frozen water in winter", k=1, explain=True)
+
+    assert found.results[0].id == "ice"
+    assert found.explain is not None
+    assert found.explain["way"] == "memory"
+
+
+def test_a_collection_is_merged_listed_and_dropped(lake: Client) -> None:
+    for name in ("source", "dest"):
+        lake.vectors.create(name, dimension=2)
+        lake.vectors.add(name, [{"id": "both", "vector": [1, 0]}, {"id": name, "vector": [0, 1]}])
+
+    merged = lake.vectors.merge("source", "dest", clear_source=True)
+    lake.vectors.drop("source")
+
+    assert (merged.merged, merged.skipped, merged.length) == (1, 1, 3)
+    assert {name.rpartition(".")[2] for name in lake.vectors.list()} & {"source", "dest"} == {
+        "dest"
+    }
+    assert lake.vectors.info("dest").length == 3
+    with pytest.raises(NotFoundError):
+        lake.vectors.info("source")
+
+
+def test_what_is_wrong_has_its_kind(lake: Client) -> None:
+    lake.vectors.create("strict", dimension=2)
+    with pytest.raises(ConflictError):
+        lake.vectors.create("strict", dimension=2)
+    with pytest.raises(InvalidInputError):
+        lake.vectors.add("strict", [{"id": "a", "vector": [1, 0]}, {"id": "b", "vector": [1]}])
+    assert lake.vectors.info("strict").length == 0
