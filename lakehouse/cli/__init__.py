@@ -10,6 +10,7 @@ from lakehouse.cli import queries_commands as queries_commands
 from lakehouse.cli import schedule_commands as schedule_commands
 from lakehouse.cli import schema_commands as schema_commands
 from lakehouse.cli import tokens_commands as tokens_commands
+from lakehouse.cli import vectors_commands as vectors_commands
 from lakehouse.cli import watch_commands as watch_commands
 from lakehouse.cli.commands import lakehouse, main
 

@@ -53,6 +53,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "describe",
                 "export",
                 "embed",
+                "vectors",
                 "jobs",
                 "queries",
             ],

@@ -1,0 +1,164 @@
+"""`vectors`: collections, what goes into them, and what is near."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from lakehouse.cli import output
+from lakehouse.cli.reading_items import BATCH_ITEMS, Naming, items_of
+from lakehouse.cli.where import connected
+from lakehouse.client import Client, Collection, Found, ItemsAdded
+from lakehouse.errors import InvalidInputError
+
+
+def create(
+    name: str,
+    dimension: int | None,
+    model: str | None,
+    distance: str,
+    column: Sequence[str],
+    as_json: bool,
+    **where: Any,
+) -> None:
+    pairs = [each.partition("=") for each in column]
+    if not all(key and type_ for key, _, type_ in pairs):
+        raise click.UsageError("--column is NAME=TYPE, as year=integer")
+    columns = {key: type_ for key, _, type_ in pairs}
+
+    def work(lake: Client) -> Collection:
+        return lake.vectors.create(
+            name, dimension=dimension, model=model, distance=distance, columns=columns
+        )
+
+    tell(connected(work, **where), as_json)
+
+
+def list_collections(as_json: bool, **where: Any) -> None:
+    names = connected(lambda lake: lake.vectors.list(), **where)
+    if as_json:
+        output.emit({"collections": names})
+        return
+    output.show([("collection", "")], [(name,) for name in names])
+
+
+def info(name: str, as_json: bool, **where: Any) -> None:
+    tell(connected(lambda lake: lake.vectors.info(name), **where), as_json)
+
+
+def tell(found: Collection, as_json: bool) -> None:
+    if as_json:
+        output.emit(found)
+        return
+    recall = "not measured" if found.index.recall is None else found.index.recall
+    output.facts(
+        [
+            ("collection", found.name),
+            ("items", found.length),
+            ("dimension", found.dimension),
+            ("distance", found.distance),
+            ("model", found.model or "none"),
+            ("columns", found.columns),
+            ("index", found.index.state),
+            ("recall", recall),
+        ]
+    )
+
+
+def add(
+    name: str, file: Path, id_: str, text: str, vector: str, as_json: bool, **where: Any
+) -> None:
+    if not file.is_file():
+        raise InvalidInputError(f"{file}: there is no such file")
+
+    def work(lake: Client) -> ItemsAdded:
+        naming = Naming(id_, text, vector, lake.vectors.info(name).columns)
+        return send(lake, name, file, naming)
+
+    done = connected(work, **where)
+    if as_json:
+        output.emit(done)
+        return
+    output.stdout().print(
+        f"{output.plural(done.added, 'item')} added; {name} has {done.length:,}.", style="green"
+    )
+
+
+def send(lake: Client, name: str, file: Path, naming: Naming) -> ItemsAdded:
+    size = file.stat().st_size
+    added, rows, length = 0, 0, lake.vectors.info(name).length
+    with output.transfer(file.name) as advance:
+        items = items_of(file, naming, lambda done: advance(done, size))
+        while batch := list(islice(items, BATCH_ITEMS)):
+            try:
+                done = lake.vectors.add(name, batch)
+            except InvalidInputError as error:
+                raise InvalidInputError(
+                    f"{file}, of the rows {rows + 1:,} to {rows + len(batch):,}, of which none was "
+                    f"added: {error}"
+                ) from error
+            rows += len(batch)
+            added, length = added + done.added, done.length
+    return ItemsAdded(added, length)
+
+
+def search(
+    name: str,
+    words: str | None,
+    vector: str | None,
+    k: int,
+    filter_: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    if (words is None) == (vector is None):
+        raise click.UsageError("say what to search for: WORDS, or --vector")
+    numbers = parsed("--vector", vector, list[float]) if vector is not None else None
+    kept = parsed("--filter", filter_, dict[str, Any]) if filter_ is not None else None
+
+    def work(lake: Client) -> Found:
+        return lake.vectors.search(name, words, vector=numbers, k=k, filter=kept)
+
+    found = connected(work, **where)
+    if as_json:
+        output.emit(found)
+        return
+    output.show(
+        [("id", ""), ("distance", "double"), ("metadata", "")],
+        [(hit.id, round(hit.distance, 4), hit.metadata) for hit in found.results],
+        title="approximate" if found.approximate else None,
+    )
+
+
+def parsed(option: str, text: str, type_: Any) -> Any:
+    try:
+        return msgspec.json.decode(text, type=type_)
+    except msgspec.DecodeError as error:
+        raise click.UsageError(f"{option} is JSON: {error}") from error
+
+
+def check(name: str, queries: int, k: int, as_json: bool, **where: Any) -> None:
+    found = connected(lambda lake: lake.vectors.check(name, queries=queries, k=k), **where)
+    if as_json:
+        output.emit(found)
+        return
+    output.facts(
+        [
+            ("recall", found.recall),
+            ("queries", found.queries),
+            ("k", found.k),
+            ("items", found.items),
+            ("approximate", found.approximate),
+        ]
+    )
+
+
+def drop(name: str, as_json: bool, **where: Any) -> None:
+    connected(lambda lake: lake.vectors.drop(name), **where)
+    if as_json:
+        output.emit({"dropped": name})
+        return
+    output.stdout().print(f"{name} is dropped.", style="green")

@@ -1,0 +1,61 @@
+"""Collections as commands: files in, what is near out."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.cli.conftest import Shell
+
+
+def test_json_lines_are_added_in_batches_and_found(quick: Shell) -> None:
+    rows = [{"id": n, "vector": [1, n], "year": 2000 + n % 30} for n in range(2_500)]
+    quick.write("items.jsonl", "\n".join(map(json.dumps, rows)))
+    quick.ok("vectors", "create", "lines", "--dimension", "2", "--column", "year=integer")
+
+    added = quick.ok("vectors", "add", "lines", "items.jsonl", "--json").json()
+    words = ("vectors", "search", "lines", "--vector", "[1, 0]", "-k", "2")
+    found = quick.ok(*words, "--filter", '{"year": 2005}', "--json").json()
+    checked = quick.ok("vectors", "check", "lines", "--queries", "5", "--json").json()
+
+    assert added == {"added": 2_500, "length": 2_500}
+    assert [hit["id"] for hit in found["results"]] == ["5", "35"]
+    assert checked["recall"] == 1.0
+    assert "2500" in quick.ok("vectors", "info", "lines").stdout
+
+
+def test_csv_and_parquet_name_their_columns(quick: Shell) -> None:
+    quick.write("a.csv", "key,said,zip,year\nx,The lake froze over.,01234,2024\n")
+    table = pa.table({"key": ["y"], "said": ["Interest rates were raised."], "year": [2020]})
+    pq.write_table(table, quick.folder / "b.parquet")
+    quick.ok("vectors", "create", "named")
+    for file in ("a.csv", "b.parquet"):
+        quick.ok("vectors", "add", "named", file, "--id", "key", "--text", "said")
+
+    found = quick.ok("vectors", "search", "named", "ice", "--json").json()["results"]
+
+    assert [hit["id"] for hit in found] == ["x", "y"]
+    assert found[0]["metadata"] == {"zip": "01234", "year": 2024}
+
+
+def test_a_wrong_row_is_named(quick: Shell) -> None:
+    quick.write("bad.jsonl", '{"id": "a", "vector": [1, 0]}\n{"id": "b"}\n')
+    quick.write("long.jsonl", '{"id": "a", "vector": [1, 0, 0]}\n')
+    quick.write("cells.csv", "id,vector\na\n")
+    quick.ok("vectors", "create", "strict", "--dimension", "2")
+
+    for file, words in (("bad", "row 2"), ("long", "rows 1 to 1")):
+        refused = quick.run("vectors", "add", "strict", f"{file}.jsonl")
+        assert refused.code == 1 or refused.code == 2
+        assert words in " ".join(refused.stderr.split())
+    assert "row 1" in quick.run("vectors", "add", "strict", "cells.csv").stderr
+    assert quick.ok("vectors", "info", "strict", "--json").json()["length"] == 0
+
+
+def test_a_dropped_collection_is_not_found(quick: Shell) -> None:
+    quick.ok("vectors", "create", "gone", "--dimension", "2")
+    quick.ok("vectors", "drop", "gone")
+
+    assert quick.run("vectors", "info", "gone").code == 3
+    assert "gone" not in quick.ok("vectors", "list").stdout
+    assert quick.run("vectors", "search", "gone").code == 2
