@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,28 +33,31 @@ def items_of(path: Path, naming: Naming, advance: Advance) -> Iterator[dict[str,
     Raises:
         InvalidInputError: a row is no item; the message has its number, from 1.
     """
-    for number, read in enumerate(rows_of(path, naming, advance), 1):
+    rows = rows_of(path, naming, advance)
+    for number in count(1):
         try:
-            yield item_of(read(), naming)
-        except (ValueError, msgspec.DecodeError) as error:
+            row = next(rows, None)
+            if row is None:
+                return
+            item = item_of(row, naming)
+        except (ValueError, csv.Error, msgspec.DecodeError) as error:
             raise InvalidInputError(f"{path}, row {number:,}: {error}", row=number) from error
+        yield item
 
 
-def rows_of(path: Path, naming: Naming, advance: Advance) -> Iterator[Callable[[], Row]]:
-    """Yield what reads each row, so that one that cannot be read has a number."""
+def rows_of(path: Path, naming: Naming, advance: Advance) -> Iterator[Row]:
     kind = path.suffix.lower()
     if kind == ".parquet":
-        for row in parquet_rows(path, advance):
-            yield lambda row=row: row  # type: ignore[misc]
+        yield from parquet_rows(path, advance)
     elif kind == ".csv":
         with path.open("rb") as file:
             for row in csv.DictReader(lines(file, advance)):
-                yield lambda row=row: from_csv(row, naming)  # type: ignore[misc]
+                yield from_csv(row, naming)
     elif kind in {".jsonl", ".ndjson", ".json"}:
         with path.open("rb") as file:
             for line in lines(file, advance):
                 if line.strip():
-                    yield lambda line=line: msgspec.json.decode(line, type=dict[str, Any])  # type: ignore[misc]
+                    yield msgspec.json.decode(line, type=dict[str, Any])
     else:
         raise InvalidInputError(f"{path}: the name ends in none of .jsonl, .ndjson, .csv, .parquet")
 

@@ -49,6 +49,9 @@ def test_a_wrong_row_is_named(quick: Shell) -> None:
         assert refused.code == 5
         assert words in " ".join(refused.stderr.split())
     assert "row 1" in quick.run("vectors", "add", "strict", "cells.csv").stderr
+    (quick.folder / "bytes.csv").write_bytes(b'id,vector\nok,"[1, 0]"\n\xff,"[1, 0]"\n')
+    broken = quick.run("vectors", "add", "strict", "bytes.csv")
+    assert broken.code == 5 and "row 2" in broken.stderr
     assert quick.ok("vectors", "info", "strict", "--json").json()["length"] == 0
 
 
