@@ -246,6 +246,7 @@ async def open_lakehouse(
                 config.vectors,
                 disk=disk,
                 bytes_max=shares.vectors * 3 // 4,
+                bodies_bytes_max=shares.uploads_and_results,
                 namespace_of=catalog.namespaces.get,
             ).open()
         )

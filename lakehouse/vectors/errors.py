@@ -48,6 +48,29 @@ class TooManyItemsError(TooLargeError):
         )
 
 
+class TooManyBytesError(TooLargeError):
+    """The items of one request are too many bytes for the memory that there is for them."""
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"the items are {size_bytes:,} bytes; one request may have {max_bytes:,}: send them in"
+            " parts",
+            max_bytes=max_bytes,
+        )
+
+
+class NoRoomForItemsError(UnavailableError):
+    """The memory for items on their way in is in use."""
+
+    retry_after_s = 2
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too many items arrive at once, and there is no memory for more; send these again in a"
+            " moment, or fewer at once"
+        )
+
+
 class NoModelError(InvalidInputError):
     """Texts came, and nothing embeds them for this collection."""
 

@@ -37,12 +37,11 @@ from lakehouse.vectors.models import (
     SearchResult,
 )
 from lakehouse.vectors.resident import vectors_of
+from lakehouse.vectors.room import BODY_MAX_BYTES
 from lakehouse.vectors.schema import as_written, values
 from lakehouse.vectors.searching import answer
 from lakehouse.vectors.vectors import Vectors, shown
 
-ADD_MAX_BYTES = 64 * 1024 * 1024
-"""Of the items of one request: 10,000 vectors of 256 numbers are 30 MB of JSON."""
 ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
 FOUND = {200: ResponseSpec(SearchResult, description="What is near, nearest first.")}
 
@@ -109,7 +108,7 @@ class VectorsController(Controller):
     @post(
         "/{name:str}/add",
         status_code=200,
-        request_max_body_size=ADD_MAX_BYTES,
+        request_max_body_size=BODY_MAX_BYTES,
         operation_class=ItemsOperation,
         responses=ADDED,
         guards=[writes],
@@ -121,9 +120,11 @@ class VectorsController(Controller):
 
         Each has a `vector`, or a `text` that is embedded with the collection's model.
         """
-        body = await request.body()
-        asked = await on_thread(partial(typed, body, ItemsAdd))
-        added = await vectors.add(parse_table_name(name), asked.items)
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isdecimal() else vectors.room.body_max_bytes
+        async with vectors.room.taken(size):
+            asked = await on_thread(partial(typed, await request.body(), ItemsAdd))
+            added = await vectors.add(parse_table_name(name), asked.items)
         return Response(msgspec.json.encode(added), media_type="application/json")
 
     @post("/{name:str}/search", status_code=200, responses=FOUND, guards=[reads])

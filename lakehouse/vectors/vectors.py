@@ -50,6 +50,7 @@ from lakehouse.vectors.models import (
 )
 from lakehouse.vectors.recall import recall_of
 from lakehouse.vectors.resident import Residents
+from lakehouse.vectors.room import Room
 from lakehouse.vectors.schema import Batch, check_columns, schema_of, values
 from lakehouse.vectors.searching import Found, Search, find, keeping
 from lakehouse.vectors.upkeep import Upkeep
@@ -72,6 +73,7 @@ class Vectors:
         *,
         disk: Disk,
         bytes_max: int,
+        bodies_bytes_max: int,
         namespace_of: Callable[[str], str],
     ) -> None:
         self._ledger = ledger
@@ -86,6 +88,7 @@ class Vectors:
         """By name, folded: nobody else writes the catalog while we hold its lease."""
         self._open: OrderedDict[str, Collection] = OrderedDict()
         self._opening = asyncio.Lock()
+        self.room = Room(bodies_bytes_max)
         self.upkeep = Upkeep(config)
 
     @asynccontextmanager
