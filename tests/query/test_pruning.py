@@ -460,6 +460,7 @@ WHERE = st.recursive(
 @example(where="d = 'NaN'::DOUBLE")
 @example(where="d > 1e300")
 @example(where="d = -0.0")
+@example(where="d = -0.0::DOUBLE")
 @example(where="f = 0.0")
 @example(where="l IN (5, 1e300)")
 @example(where="l = 16777217::FLOAT")
