@@ -26,6 +26,7 @@ ADDRESS = re.compile(
 """What a field may be called that holds where to go."""
 REVIEWED = {
     "addresses": "networks that a token may be used from; nothing is sent there",
+    "clear_source": "whether a merge leaves the collection empty that it takes from",
     "directory": "one of `backup.directories`, or 403",
     "file": "the bytes of an upload",
     "filename": "what an upload was called at home: its ending says the format, nothing is opened",
