@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.errors import CollectionBusyError
-from lakehouse.vectors.lance import Items, among
+from lakehouse.vectors.lance import TEXT_INDEX, Items, among, text_literal
 from lakehouse.vectors.ledger import Kept
 from lakehouse.vectors.nearest import Nearest, Question, nearest
 from lakehouse.vectors.resident import Resident, Residents, View
@@ -63,6 +63,7 @@ class Collection:
         """False while its index is damaged: searches look at every vector then."""
         self._residents = residents
         self._exact_max = exact_max
+        self._has_words = False
         self._length: int | None = None
         self._waiting: list[Put] = []
         self._leader: asyncio.Task[None] | None = None
@@ -119,6 +120,21 @@ class Collection:
         if self._length is not None:
             self._length -= deleted
         return deleted
+
+    async def index_texts(self) -> None:
+        """Have an index of the words; built when it is asked for first. Later texts are found too.
+
+        They are, as Lance looks through what its index does not know yet.
+        """
+        if self._has_words:
+            return
+
+        async def build() -> None:
+            if TEXT_INDEX not in await self.items.index_names():
+                await self.items.build_text_index()
+            self._has_words = True
+
+        await self.alone(build)
 
     async def resident(self) -> Resident | None:
         """Return its rows in memory; None when they are too many.
@@ -216,29 +232,34 @@ class Collection:
             for each in group:
                 each.done.set_result(len(set(each.batch.ids)))
 
-    async def write(self, batches: Sequence[Batch], instead_of: str | None = None) -> int:
+    async def write(self, batches: Sequence[Batch], document: str | None = None) -> int:
         """Write batches as one version, by who holds `writing`; return how many ids are new.
 
         Args:
-            instead_of: a predicate; other items that it keeps are gone with the same version.
+            document: the one that these are all chunks of; its others go with the same version.
         """
         resident = await self.resident()
         batch = await on_thread(partial(together, batches))
         there = await self._there(batch, resident)
         rows = await on_thread(partial(batch.table, self.known.definition))
-        if there or instead_of is not None:
-            await self._change(self.items.upsert(rows, instead_of))
+        if document is not None:
+            gone = await self._others(document, set(batch.ids))
+            of_document = f"document = {text_literal(document)}"
+            await self._change(self.items.upsert(rows, of_document))
         else:
-            await self._change(self.items.add(rows))
+            gone = []
+            await self._change(self.items.upsert(rows) if there else self.items.add(rows))
         new = len(batch) - len(there)
-        if instead_of is not None:
-            self._length = None
-            self._residents.drop(self.known.id)
-        else:
-            # Where it was not known, what is counted has the new ones already.
-            self._length = None if self._length is None else self._length + new
-            self._apply(lambda resident: resident.put(rows))
+        if self._length is not None:  # else what is counted later has the new ones already
+            self._length += new - len(gone)
+        self._apply(partial(removed, gone))
+        self._apply(lambda resident: resident.put(rows))
         return new
+
+    async def _others(self, document: str, ids: set[str]) -> list[str]:
+        """Return the chunks of a document that are there besides these."""
+        rows = await self.items.read(["id"], f"document = {text_literal(document)}")
+        return [each for each in values(rows, "id") if each not in ids]
 
     async def _there(self, batch: Batch, resident: Resident | None) -> set[str]:
         """Return which ids are there; those that keep their metadata get it."""

@@ -221,6 +221,26 @@ class Items:
         )
         return found
 
+    async def matching(
+        self, text: str, k: int, columns: Sequence[str], where: str | None = None
+    ) -> pa.Table:
+        """Return rows whose text has words of a text, with `_score` (BM25), best first."""
+        query = self._table.query().nearest_to_text(text, columns=["text"])
+        if where is not None:
+            query = query.where(where)
+        found: pa.Table = await self._reading(
+            query.limit(k).select([*columns, "_score"]).to_arrow()
+        )
+        return found
+
+    async def build_text_index(self) -> None:
+        """Build the index of the words of all texts; of any language, so without stems."""
+        from lancedb.index import FTS
+
+        config = FTS(with_position=False, stem=False, remove_stop_words=False, ascii_folding=True)
+        await self._again(lambda: self._table.create_index("text", config=config, replace=True))
+        await self.make_durable()
+
     async def index(self) -> IndexState | None:
         """Return how much the index of the vectors knows; None without one."""
         stats = await self._reading(self._table.index_stats(VECTOR_INDEX))

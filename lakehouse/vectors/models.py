@@ -7,6 +7,7 @@ import msgspec
 
 DIMENSION_MAX = 4096
 K_MAX = 10_000
+DOCUMENTS_MAX = 1_000
 ITEMS_MAX = 10_000
 """Items of one request."""
 GET_MAX = 1_000
@@ -16,6 +17,7 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 ColumnType: TypeAlias = Literal["string", "integer", "float", "boolean", "timestamp"]
 Dimension: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DIMENSION_MAX)]
+Mode: TypeAlias = Literal["vector", "text", "hybrid"]
 IndexState: TypeAlias = Literal["none", "building", "ready", "damaged"]
 
 
@@ -92,10 +94,51 @@ class ItemsAdded(msgspec.Struct, frozen=True, kw_only=True):
     """Items of the collection now."""
 
 
+class DocumentIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    text: str
+    metadata: dict[str, Any] = {}
+    """Of each chunk, with `document`, `chunk` and `headings` beside it."""
+
+
+class DocumentsPut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    documents: Annotated[list[DocumentIn], msgspec.Meta(min_length=1, max_length=DOCUMENTS_MAX)]
+    size: int = 1000
+    """Characters of a chunk at most."""
+    overlap: int = 100
+    """Characters that a chunk may share with the one before."""
+    by: Literal["text", "heading"] = "text"
+    """`heading` reads Markdown: no chunk goes over a heading."""
+
+
+class DocumentAdded(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    chunks: int
+
+
+class DocumentFailed(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    """Its place in the request."""
+    id: str
+    detail: str
+    retryable: bool
+    """Whether the same document may be taken later."""
+
+
+class DocumentsDone(msgspec.Struct, frozen=True, kw_only=True):
+    added: list[DocumentAdded]
+    failed: list[DocumentFailed]
+    """Of these nothing was changed; the others are durable, and are found."""
+    length: int
+    """Items of the collection now."""
+
+
 class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vector: list[float] | None = None
     text: Text | None = None
     """Embedded with the collection's model; one of `vector` and `text`."""
+    mode: Mode = "vector"
+    """`text` looks for the words of `text` (BM25), `hybrid` for both, fused by their ranks."""
     k: Annotated[int, msgspec.Meta(ge=1, le=K_MAX)] = 10
     filter: dict[str, Any] = {}
     """What an item must have: `{"lang": "de", "year": {"$gte": 2020}}`."""
@@ -105,7 +148,10 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     id: str
-    distance: float
+    distance: float | msgspec.UnsetType = msgspec.UNSET
+    """Left out where only the words were looked for, or found."""
+    score: float | msgspec.UnsetType = msgspec.UNSET
+    """Large is good. Of the words: BM25; of both: the fusion of their ranks."""
     metadata: dict[str, Any]
 
 
@@ -114,7 +160,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 
     way: str
     """`memory`: each vector was looked at. `index`: those near in the index, exactly refined.
-    `scan`: each vector, from the disk."""
+    `scan`: each vector, from the disk. `words`: the index of words."""
     items: int
     """Items of the collection when it was searched."""
     passed: int | None

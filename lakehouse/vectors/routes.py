@@ -22,6 +22,8 @@ from lakehouse.vectors.models import (
     Collection,
     CollectionCreate,
     CollectionList,
+    DocumentsDone,
+    DocumentsPut,
     Item,
     ItemList,
     ItemsAdd,
@@ -43,6 +45,7 @@ from lakehouse.vectors.searching import answer
 from lakehouse.vectors.vectors import Vectors, shown
 
 ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
+PUT = {200: ResponseSpec(DocumentsDone, description="What became of each document.")}
 FOUND = {200: ResponseSpec(SearchResult, description="What is near, nearest first.")}
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -66,6 +69,38 @@ ITEMS = streamed(
         )
     },
 )
+
+
+DOCUMENT = Schema(
+    type=OpenAPIType.OBJECT,
+    properties={
+        "id": Schema(type=OpenAPIType.STRING, min_length=1, max_length=500),
+        "text": Schema(type=OpenAPIType.STRING, min_length=1),
+        "metadata": Schema(type=OpenAPIType.OBJECT),
+    },
+    required=["id", "text"],
+)
+DOCUMENTS = streamed(
+    "The documents, and how they are split.",
+    {
+        "application/json": Schema(
+            type=OpenAPIType.OBJECT,
+            properties={
+                "documents": Schema(type=OpenAPIType.ARRAY, items=DOCUMENT, min_items=1),
+                "size": Schema(type=OpenAPIType.INTEGER, default=1000),
+                "overlap": Schema(type=OpenAPIType.INTEGER, default=100),
+                "by": Schema(type=OpenAPIType.STRING, enum=["text", "heading"], default="text"),
+            },
+            required=["documents"],
+        )
+    },
+)
+
+
+@dataclass
+class DocumentsOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = DOCUMENTS
 
 
 @dataclass
@@ -120,12 +155,30 @@ class VectorsController(Controller):
 
         Each has a `vector`, or a `text` that is embedded with the collection's model.
         """
-        length = request.headers.get("content-length", "")
-        size = int(length) if length.isdecimal() else vectors.room.body_max_bytes
-        async with vectors.room.taken(size):
+        async with vectors.room.taken(body_size(request, vectors)):
             asked = await on_thread(partial(typed, await request.body(), ItemsAdd))
             added = await vectors.add(parse_table_name(name), asked.items)
         return Response(msgspec.json.encode(added), media_type="application/json")
+
+    @post(
+        "/{name:str}/documents",
+        status_code=200,
+        request_max_body_size=BODY_MAX_BYTES,
+        operation_class=DocumentsOperation,
+        responses=PUT,
+        guards=[writes],
+    )
+    async def put_documents(
+        self, request: AnyRequest, vectors: NamedDependency[Vectors], name: FromPath[str]
+    ) -> Response[bytes]:
+        """Split texts or Markdown into chunks, each an item; a document is replaced whole.
+
+        The answer says of each document what became of it; one that failed can be sent again.
+        """
+        async with vectors.room.taken(body_size(request, vectors)):
+            asked = await on_thread(partial(typed, await request.body(), DocumentsPut))
+            done = await vectors.put_documents(parse_table_name(name), asked)
+        return Response(msgspec.json.encode(done), media_type="application/json")
 
     @post("/{name:str}/search", status_code=200, responses=FOUND, guards=[reads])
     async def search_collection(
@@ -187,6 +240,12 @@ class VectorsController(Controller):
         """Measure the recall of searches against looking at every vector."""
         asked = data or RecallCheck()
         return await vectors.check(parse_table_name(name), asked.queries, asked.k)
+
+
+def body_size(request: AnyRequest, vectors: Vectors) -> int:
+    """Return how many bytes a body has; of one that does not say, the most that it may have."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else vectors.room.body_max_bytes
 
 
 def items_of(rows: pa.Table) -> list[Item]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import UNSET
 
 from lakehouse.database import Connection, Database
 from lakehouse.lanes import on_thread
@@ -145,11 +146,21 @@ async def keeping(database: Database, condition: Condition, rows: pa.Table) -> p
 
 def answer(found: Found, *, explain: bool) -> SearchResult:
     """Return what was found as it crosses the wire."""
-    ids, texts = values(found.rows, "id"), values(found.rows, "metadata")
-    distances = values(found.rows, "_distance")
+    rows = found.rows
+    nothing = [None] * rows.num_rows
+    names = rows.schema.names
+    scores = values(rows, "_score") if "_score" in names else nothing
+    distances = values(rows, "_distance") if "_distance" in names else nothing
     hits = [
-        Hit(id=name, distance=far, metadata=as_written(text))
-        for name, far, text in zip(ids, distances, texts, strict=True)
+        Hit(
+            id=name,
+            distance=UNSET if far is None else far,
+            score=UNSET if score is None else score,
+            metadata=as_written(text),
+        )
+        for name, far, score, text in zip(
+            values(rows, "id"), distances, scores, values(rows, "metadata"), strict=True
+        )
     ]
     explained = Explained(
         way=found.way, items=found.items, passed=found.passed, approximate=found.approximate

@@ -5,6 +5,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
@@ -21,6 +22,7 @@ from lakehouse.embedding import Embedding, Kind, ModelChangedError
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name
 from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.documents import put_documents
 from lakehouse.vectors.errors import (
     CollectionNotFoundError,
     InvalidCollectionError,
@@ -39,6 +41,8 @@ from lakehouse.vectors.models import (
 )
 from lakehouse.vectors.models import (
     CollectionCreate,
+    DocumentsDone,
+    DocumentsPut,
     IndexInfo,
     ItemIn,
     ItemsAdded,
@@ -48,6 +52,7 @@ from lakehouse.vectors.models import (
     RecallChecked,
     SearchRequest,
 )
+from lakehouse.vectors.ranking import by_both, by_words
 from lakehouse.vectors.recall import recall_of
 from lakehouse.vectors.resident import Residents
 from lakehouse.vectors.room import Room
@@ -199,19 +204,36 @@ class Vectors:
         """
         if (asked.vector is None) == (asked.text is None):
             raise InvalidQueryError("send a `vector` or a `text` to search by, one of both")
+        if asked.mode != "vector" and asked.text is None:
+            raise InvalidQueryError(f"the mode {asked.mode} looks for words: send a `text`")
         collection = await self.get(name)
-        definition = collection.known.definition
-        if asked.vector is not None:
-            vector = query_vector(asked.vector, definition)
+        search = Search(vector=None, k=asked.k, filter=asked.filter)
+        if asked.mode == "text":
+            found = await by_words(collection, asked.text or "", search, self._database)
         else:
-            assert asked.text is not None, "one of both is there"
-            (vector,) = await self._embedded(collection, [asked.text], "query")
-        search = Search(vector=vector, k=asked.k, filter=asked.filter)
-        found = await find(collection, search, self._database)
+            search = replace(search, vector=await self._query(collection, asked))
+            if asked.mode == "hybrid":
+                found = await by_both(collection, asked.text or "", search, self._database)
+            else:
+                found = await find(collection, search, self._database)
         record().note((str(collection.known.name),), found.rows.num_rows)
         if not collection.may_use_index:
             self.upkeep.wake(collection)
         return found
+
+    async def put_documents(self, name: TableName, asked: DocumentsPut) -> DocumentsDone:
+        """Split documents into chunks and put them in the place of those with their ids.
+
+        Raises:
+            NoModelError, OtherModelError, EmbedderFailedError: of the first, nothing was put.
+        """
+        collection = await self.writable(name)
+        self._disk.check(sum(len(each.text) for each in asked.documents))
+        embed = partial(self._embedded, kind="document")
+        added, failed = await put_documents(collection, asked, embed)
+        self.upkeep.wake(collection)
+        record().note((str(collection.known.name),), sum(each.chunks for each in added))
+        return DocumentsDone(added=added, failed=failed, length=await collection.length())
 
     async def merge(self, source: TableName, dest: TableName, *, clear_source: bool) -> Merged:
         """Move the items of one collection into another; ids that are there already are skipped.
@@ -328,6 +350,14 @@ class Vectors:
             m=asked.m,
             ef_search=asked.ef_search,
         )
+
+    async def _query(self, collection: Collection, asked: SearchRequest) -> Any:
+        """Return the vector that is searched by."""
+        if asked.vector is not None:
+            return query_vector(asked.vector, collection.known.definition)
+        assert asked.text is not None, "one of both is there"
+        (vector,) = await self._embedded(collection, [asked.text], "query")
+        return vector
 
     async def _embed_texts(self, collection: Collection, batch: Batch) -> None:
         """Fill in the vectors of the items that came as texts."""

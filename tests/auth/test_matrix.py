@@ -55,6 +55,7 @@ class Row:
 
 
 T = "/v1/tables/{ns}.t"
+ONE = [1.0] * 256
 V = "/v1/vectors/index/{ns}.k"
 ROWS = [
     Row("read", "GET", T),
@@ -114,10 +115,11 @@ ROWS = [
     Row("make", "POST", "/v1/vectors/index", {"name": "{ns}.c", "dimension": 2}, ok=201),
     Row("read", "GET", V),
     Row("read", "GET", f"{V}/items"),
-    Row("read", "POST", f"{V}/search", {"vector": [1, 0]}),
+    Row("read", "POST", f"{V}/search", {"vector": ONE}),
     Row("read", "POST", f"{V}/get", {"ids": ["a"]}),
-    Row("write", "POST", f"{V}/add", {"items": [{"id": "a", "vector": [1, 0]}]}),
+    Row("write", "POST", f"{V}/add", {"items": [{"id": "a", "vector": ONE}]}),
     Row("write", "POST", f"{V}/delete", {"ids": ["a"]}),
+    Row("write", "POST", f"{V}/documents", {"documents": [{"id": "d", "text": "a lake"}]}),
     Row("write", "POST", f"{V}/check", {}),
     Row("write", "POST", f"{V}/merge", {"dest": "{ns}.l"}),
     Row("write", "DELETE", "/v1/vectors/index/{ns}.gone", ok=204),
@@ -167,9 +169,9 @@ async def prepared(lake: Lakehouse, send: Any) -> None:
         await send("POST", f"/v1/tables/{ns}.t/rows", {"rows": [{"id": 2, "name": "second"}]})
         await send("PUT", f"/v1/storage/put/{ns}/raw.csv", CSV)
         for collection in ("k", "l", "gone"):
-            asked = {"name": f"{ns}.{collection}", "dimension": 2}
+            asked = {"name": f"{ns}.{collection}", "dimension": 256}
             await send("POST", "/v1/vectors/index", asked)
-            items = [{"id": "a", "vector": [1, 0], "metadata": {"of": f"secret of {ns}"}}]
+            items = [{"id": "a", "vector": ONE, "metadata": {"of": f"secret of {ns}"}}]
             await send("POST", f"/v1/vectors/index/{ns}.{collection}/add", {"items": items})
 
 
