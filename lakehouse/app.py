@@ -435,6 +435,7 @@ def add_checks(
     health.add("ingest", partial(unwritable, directory.spool))
     health.add("query", partial(unwritable, directory.spool))
     health.warn("the check of all tables", name_damages)
+    health.warn("the check of collections", lakehouse.vectors.warnings)
     health.warn("the audit log", lakehouse.audit.warnings)
     health.warn("the check of statements", lakehouse.queries.stuck.warnings)
 

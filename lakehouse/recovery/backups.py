@@ -43,7 +43,7 @@ from lakehouse.storage import LocalStore, ObjectNotFoundError, Store
 
 RECORD = "backup.json"
 PARTIAL = ".partial"
-OTHERS = ("objects", "vectors")
+OBJECTS, VECTORS, VERSIONS = "objects", "vectors", "/_versions/"
 """What lies in the warehouse besides tables."""
 ATTEMPTS_MAX = 10
 GONE = "is gone or cut short"
@@ -177,9 +177,15 @@ class Backups:
 
     def _needed(self, catalog: State) -> Iterator[NeededFile]:
         yield from needed_files(catalog, self._store)
-        for area in OTHERS:
-            for key in self._store.keys(area):  # one deleted meanwhile is not needed any more
-                yield NeededFile(key, area, is_history=True)
+        # One deleted meanwhile is not needed any more.
+        for key in self._store.keys(OBJECTS):
+            yield NeededFile(key, OBJECTS, is_history=True)
+        # What says which files a collection has first: they were all written before it, and one
+        # that comes later would name files that were not listed.
+        versions = [key for key in self._store.keys(VECTORS) if VERSIONS in key]
+        files = [key for key in self._store.keys(VECTORS) if VERSIONS not in key]
+        for key in (*versions, *files):
+            yield NeededFile(key, VECTORS, is_history=True)
 
     def _copy(self, run: Run, file: NeededFile) -> bool:
         """Copy a file, or link the one that the backup before has; whether it is there."""

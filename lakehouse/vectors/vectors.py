@@ -165,6 +165,14 @@ class Vectors:
             ef_search=definition.ef_search,
         )
 
+    def warnings(self) -> list[str]:
+        """Return what is wrong with collections that are open, in a sentence each."""
+        return [
+            f"the index of the collection {shown(each.known.name)} is damaged, and built anew"
+            for each in self._open.values()
+            if not each.may_use_index
+        ]
+
     async def drop(self, name: TableName) -> None:
         """Drop a collection and all that is in it."""
         collection = await self.writable(name)

@@ -151,7 +151,9 @@ async def test_a_damaged_index_is_gone_around_and_built_anew(lake: Lakehouse, fo
     rows, query = vectors_of(1), vectors_of(5, 1)[0]
     found = await search(lake, query)
     assert ids(found) == nearest(rows, query)
+    assert "many is damaged" in "".join(lake.vectors.warnings())
     await until(lambda: is_ready(lake))
+    assert lake.vectors.warnings() == []
     assert (await search(lake, query)).way == "index"
 
 
