@@ -95,7 +95,7 @@ from lakehouse.storage import (
 )
 from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
-from lakehouse.vectors import Lance, Ledger, Vectors
+from lakehouse.vectors import Lance, Ledger, Relations, Vectors
 from lakehouse.vectors.routes import VectorsController
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,20 @@ async def open_lakehouse(
         if warehouse.remote is not None:
             keeping = (*keeping, database.keep_keys)
         await stack.enter_async_context(kept_up(stop, holding, spilling, *keeping))
+        embedding = await stack.enter_async_context(Embedding(config.embedding).open())
+        vectors = await stack.enter_async_context(
+            Vectors(
+                Ledger(state),
+                open_lance(warehouse, shares.vectors),
+                database,
+                embedding,
+                config.vectors,
+                disk=disk,
+                bytes_max=shares.vectors * 3 // 4,
+                bodies_bytes_max=shares.uploads_and_results,
+                namespace_of=catalog.namespaces.get,
+            ).open()
+        )
         queries = Query(
             database,
             catalog,
@@ -201,6 +215,7 @@ async def open_lakehouse(
                 "lakehouse.audit": audit.table,
                 "lakehouse.schedule_runs": partial(runs_table, state),
             },
+            collections=Relations(vectors, shares.uploads_and_results // 2),
         )
         await stack.enter_async_context(queries.open())
         jobs = Jobs(
@@ -236,20 +251,6 @@ async def open_lakehouse(
         work = Work(source_loads, table_changes, catalog)
         schedules = Schedules(state, jobs, work, tokens, limiter, audit, status_of=status_of_work)
         await stack.enter_async_context(kept_up(stop, schedules.keep))
-        embedding = await stack.enter_async_context(Embedding(config.embedding).open())
-        vectors = await stack.enter_async_context(
-            Vectors(
-                Ledger(state),
-                open_lance(warehouse, shares.vectors),
-                database,
-                embedding,
-                config.vectors,
-                disk=disk,
-                bytes_max=shares.vectors * 3 // 4,
-                bodies_bytes_max=shares.uploads_and_results,
-                namespace_of=catalog.namespaces.get,
-            ).open()
-        )
         lakehouse = Lakehouse(
             config=config,
             health=health,

@@ -30,6 +30,10 @@ class UnknownTableError(SqlError):
         super().__init__(f"no table is named {name[:300]!r}{hint}", table=name)
 
 
+class InvalidSearchError(SqlError):
+    """A search in a statement has a name that no relation can have, or there are too many."""
+
+
 class StatementTooLongError(TooLargeError):
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"the statement has more than {limit} {what}", limit=limit)

@@ -129,7 +129,8 @@ def prepare(
 
     Args:
         as_of: by table as the caller spells it, what to read of it.
-        logs: by the name that SQL knows them by, logs of ours that this caller may read.
+        logs: by the name that SQL knows them by, rows of ours that this caller may read: logs,
+            collections, and `.name` for what a search found that the statement calls `name`.
 
     Raises:
         SqlError: it is not one plain SELECT (or one of its kin), or names what is not there.
@@ -160,7 +161,8 @@ def prepare_one(
     logs: Logs,
     parameters: Parameters,
 ) -> Statement:
-    asked = (sql, *sorted(as_of.items(), key=str))
+    own = sorted(name for name in logs if name.startswith("."))
+    asked = (sql, *sorted(as_of.items(), key=str), *own)  # a table may have had that name before
     given, moment = by_name(parameters), Moment.now()
     plan = PLANS.find(asked)
     if plan and all(may("read", name_of(ref)) for ref in plan.refs):

@@ -8,6 +8,18 @@ import msgspec
 Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet", "orc"]
 
 
+class SearchRelation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A search of a collection, as a relation of the statement."""
+
+    collection: str
+    vector: list[float] | None = None
+    text: str | None = None
+    """One of `vector` and `text`."""
+    mode: Literal["vector", "text", "hybrid"] = "vector"
+    k: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    filter: dict[str, Any] = {}
+
+
 class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sql: str
     """One SELECT, or DESCRIBE, SHOW TABLES, SUMMARIZE, EXPLAIN."""
@@ -18,6 +30,9 @@ class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: UTC)."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Seconds it may run. The server's `query.timeout_s` is the most and the default."""
+    search: dict[str, SearchRelation] = {}
+    """Searches, by the name that the statement calls what they find: a relation with `id`,
+    `distance`, `score`, `rank`, `metadata`, and the declared columns of the collection."""
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TypeAlias, TypeVar
 
+import pyarrow as pa
+
 from lakehouse.auth import EVERYTHING, caller, may
 from lakehouse.config import QueryConfig
 from lakehouse.errors import LakehouseError
@@ -76,6 +78,8 @@ class Running:
     row_count: int = 0
     sent_bytes: int = 0
     engine_s: float = 0.0
+    found: dict[str, pa.Table] = field(default_factory=dict)
+    """What its searches found, by the name that the gate knows it by: `.hits`."""
     finished: bool = False
     """The last piece of a stream has been made."""
     interrupt: Callable[[], None] = lambda: None

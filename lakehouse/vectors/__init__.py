@@ -11,6 +11,7 @@ from lakehouse.vectors.errors import (
 )
 from lakehouse.vectors.lance import Lance
 from lakehouse.vectors.ledger import Ledger
+from lakehouse.vectors.relations import Relations
 from lakehouse.vectors.vectors import Vectors
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "InvalidQueryError",
     "Lance",
     "Ledger",
+    "Relations",
     "Vectors",
 ]

@@ -72,6 +72,13 @@ ROWS = [
     Row("select", "POST", "/v1/sql", {"sql": "WITH x AS (SELECT * FROM {ns}.t) FROM x"}),
     Row("select", "POST", "/v1/sql", {"sql": "SELECT (SELECT count(*) FROM {ns}.t)"}),
     Row("select", "POST", "/v1/sql", {"sql": "FROM range(3) r, LATERAL (SELECT * FROM {ns}.t)"}),
+    Row("select", "POST", "/v1/sql", {"sql": 'SELECT * FROM vectors."{ns}.k"'}),
+    Row(
+        "read",
+        "POST",
+        "/v1/sql",
+        {"sql": "FROM hits", "search": {"hits": {"collection": "{ns}.k", "vector": ONE}}},
+    ),
     Row("select", "POST", "/v1/sql", {"sql": "DESCRIBE {ns}.t"}),
     Row("select", "POST", "/v1/sql", {"sql": "SUMMARIZE {ns}.t"}),
     Row("select", "POST", "/v1/sql", {"sql": "EXPLAIN SELECT * FROM {ns}.t"}),
