@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from lakehouse.errors import TooLargeError
+from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, folded, parse_table_name
 from lakehouse.vectors.models import SearchRequest
 from lakehouse.vectors.schema import ARROW, column_value, values
@@ -56,7 +57,7 @@ class Relations:
         request = msgspec.convert(asked, SearchRequest)
         found = await self._vectors.search(name, request)
         definition = (await self._vectors.get(name)).known.definition
-        return relation(found, definition.columns, definition.distance)
+        return await on_thread(partial(relation, found, definition.columns, definition.distance))
 
     def tables(self) -> Mapping[str, Callable[[], pa.Table]]:
         """Return, by the names that SQL knows, what reads the collections that the caller may."""

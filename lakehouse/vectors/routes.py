@@ -41,12 +41,15 @@ from lakehouse.vectors.models import (
 from lakehouse.vectors.resident import vectors_of
 from lakehouse.vectors.room import BODY_MAX_BYTES
 from lakehouse.vectors.schema import as_written, values
-from lakehouse.vectors.searching import answer
+from lakehouse.vectors.searching import Found, answer
 from lakehouse.vectors.vectors import Vectors, shown
 
 ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
 PUT = {200: ResponseSpec(DocumentsDone, description="What became of each document.")}
 FOUND = {200: ResponseSpec(SearchResult, description="What is near, nearest first.")}
+
+FEW = 100
+"""Hits that are made JSON on the event loop: that takes as long as a hop to a thread."""
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 ITEM = Schema(
@@ -189,8 +192,9 @@ class VectorsController(Controller):
     ) -> Response[bytes]:
         """Return the items nearest to a vector or a text, of those that a filter keeps."""
         found = await vectors.search(parse_table_name(name), data)
-        told = msgspec.json.encode(answer(found, explain=data.explain))
-        return Response(told, media_type="application/json")
+        told = partial(encoded_answer, found, explain=data.explain)
+        many = found.rows.num_rows > FEW
+        return Response(await on_thread(told) if many else told(), media_type="application/json")
 
     @post("/{name:str}/merge", status_code=200, guards=[writes])
     async def merge_collections(
@@ -206,7 +210,7 @@ class VectorsController(Controller):
     ) -> ItemList:
         """Return items by their ids; those that are not there are left out."""
         rows = await vectors.items(parse_table_name(name), data.ids, with_vectors=data.with_vectors)
-        return ItemList(items=items_of(rows))
+        return ItemList(items=await on_thread(partial(items_of, rows)))
 
     @get("/{name:str}/items", guards=[reads])
     async def list_items(
@@ -219,7 +223,7 @@ class VectorsController(Controller):
         """List the items by id, page by page."""
         after = decoded(cursor) if cursor else None
         rows = await vectors.page(parse_table_name(name), after, limit + 1)
-        items = items_of(rows.slice(0, limit))
+        items = await on_thread(partial(items_of, rows.slice(0, limit)))
         more = rows.num_rows > limit
         return ItemList(items=items, next_cursor=encoded(items[-1].id) if more else None)
 
@@ -240,6 +244,10 @@ class VectorsController(Controller):
         """Measure the recall of searches against looking at every vector."""
         asked = data or RecallCheck()
         return await vectors.check(parse_table_name(name), asked.queries, asked.k)
+
+
+def encoded_answer(found: Found, *, explain: bool) -> bytes:
+    return msgspec.json.encode(answer(found, explain=explain))
 
 
 def body_size(request: AnyRequest, vectors: Vectors) -> int:
