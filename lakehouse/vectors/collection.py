@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakehouse.lanes import on_thread
-from lakehouse.vectors.errors import CollectionBusyError
+from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundError
 from lakehouse.vectors.lance import TEXT_INDEX, Items, among, text_literal
 from lakehouse.vectors.ledger import Kept
 from lakehouse.vectors.nearest import Nearest, Question, nearest
@@ -99,9 +99,15 @@ class Collection:
 
         async def run() -> T:
             async with self.writing:
+                self.check_there()
                 return await work()
 
         return await self.shielded(run)
+
+    def check_there(self) -> None:
+        """Raise `CollectionNotFoundError` when it was dropped while somebody waited."""
+        if self.is_gone:
+            raise CollectionNotFoundError(str(self.known.name), [])
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what work gives that goes on to its end when the caller leaves."""
@@ -144,18 +150,22 @@ class Collection:
         known = self._residents.get(self.known.id)
         if known is not None:
             return known
-        length = await self.length()
-        width = self.known.definition.dimension * 4
-        if length > self._exact_max or not self._residents.fits(length * width):
+        if self._is_too_large(await self.length()):
             return None
         rows = await self.items.read(self._columns)
         found = await on_thread(partial(loaded, self.known, rows))
         self._residents.keep(self.known.id, found)
         return found
 
+    def _is_too_large(self, length: int) -> bool:
+        width = self.known.definition.dimension * 4
+        return length > self._exact_max or not self._residents.fits(length * width)
+
     async def view(self) -> View | None:
         """Return the rows as they are now; None when they are too many to be in memory."""
         known = self._residents.get(self.known.id)
+        if known is None and self._length is not None and self._is_too_large(self._length):
+            return None  # without waiting for who writes
         if known is None:
             async with self.writing:
                 known = await self.resident()
@@ -220,6 +230,7 @@ class Collection:
 
     async def _write_group(self, group: Sequence[Put]) -> None:
         try:
+            self.check_there()
             await self.write([each.batch for each in group])
         except Exception as error:
             for each in group:
@@ -300,9 +311,7 @@ class Collection:
         if resident is None:
             return
         change(resident)
-        width = self.known.definition.dimension * 4
-        too_many = resident.count > self._exact_max
-        if too_many or not self._residents.fits(resident.count * width):
+        if self._is_too_large(resident.count):
             self._residents.drop(self.known.id)
         else:
             self._residents.keep(self.known.id, resident)

@@ -40,6 +40,7 @@ async def merged(giving: Collection, taking: Collection, *, clear_source: bool) 
             # In one order, whoever merges which into which: two that cross would wait for ever.
             for each in sorted((giving, taking), key=lambda each: each.known.id):
                 await stack.enter_async_context(each.writing)
+                each.check_there()
             return await moved(giving, taking, clear_source)
 
     return await taking.shielded(work)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lakehouse.app import Lakehouse
 from lakehouse.names import TableName, parse_table_name
+from lakehouse.vectors import CollectionNotFoundError
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
 from lakehouse.vectors.nearest import Question, nearest
@@ -182,3 +183,30 @@ async def test_who_leaves_while_it_is_written_leaves_nothing_half(lake: Lakehous
     assert all(parts.count(part) == 50 for part in set(parts))
     found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8, k=10_000))
     assert sorted(ids_of(found.rows)) == sorted(ids)
+
+
+async def test_who_waits_to_write_a_collection_that_is_dropped_is_told(lake: Lakehouse) -> None:
+    name = await collection(lake, "dropped")
+    rows = [ItemIn(id=f"i{n}", vector=[1.0 + n] * 8) for n in range(200)]
+    writes = [asyncio.create_task(lake.vectors.add(name, rows)) for _ in range(8)]
+    await asyncio.sleep(0)
+    drops = [asyncio.create_task(lake.vectors.drop(name)) for _ in range(2)]
+    ends = await asyncio.gather(*writes, *drops, return_exceptions=True)
+    failed = [each for each in ends if isinstance(each, BaseException)]
+    assert failed and all(isinstance(each, CollectionNotFoundError) for each in failed)
+    assert ends[8:].count(None) == 1  # one of the drops did it
+    await lake.vectors.create(CollectionCreate(name="dropped", dimension=8))
+    assert (await lake.vectors.info(name)).length == 0
+
+
+async def test_a_search_of_a_large_collection_does_not_wait_for_who_writes(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await collection(lake, "busy")
+    await lake.vectors.add(name, [ItemIn(id="a", vector=[1.0] * 8)])
+    held = await lake.vectors.get(name)
+    monkeypatch.setattr(held, "_exact_max", 0)
+    held._residents.drop(held.known.id)
+    async with held.writing, asyncio.timeout(5):
+        found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8))
+    assert found.way == "scan" and ids_of(found.rows) == ["a"]
