@@ -15,6 +15,7 @@ from lakehouse.app import Lakehouse, open_lakehouse
 from lakehouse.config import Config, VectorsConfig
 from lakehouse.names import parse_table_name
 from lakehouse.state import DataDirectory
+from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
 from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
 from lakehouse.vectors.searching import Found
 from tests import object_store
@@ -68,7 +69,11 @@ async def until(true: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> 
 
 
 async def is_ready(lake: Lakehouse) -> bool:
-    return (await lake.vectors.info(NAME)).index.state == "ready"
+    """Whether the index is there, and nothing more is to be done in the background."""
+    collection = await lake.vectors.get(NAME)
+    names = await collection.items.index_names()
+    is_all = {VECTOR_INDEX, ID_INDEX, "part_idx"} <= names
+    return is_all and (await lake.vectors.info(NAME)).index.state == "ready"
 
 
 async def search(lake: Lakehouse, vector: Any, k: int = 10, **said: Any) -> Found:
