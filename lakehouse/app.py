@@ -95,7 +95,7 @@ from lakehouse.storage import (
 )
 from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
-from lakehouse.vectors import Lance, Ledger, Relations, Vectors
+from lakehouse.vectors import Lance, Ledger, Relations, Vectors, count_in
 from lakehouse.vectors.routes import VectorsController
 
 log = logging.getLogger(__name__)
@@ -190,19 +190,18 @@ async def open_lakehouse(
             keeping = (*keeping, database.keep_keys)
         await stack.enter_async_context(kept_up(stop, holding, spilling, *keeping))
         embedding = await stack.enter_async_context(Embedding(config.embedding).open())
-        vectors = await stack.enter_async_context(
-            Vectors(
-                Ledger(state),
-                open_lance(warehouse, shares.vectors),
-                database,
-                embedding,
-                config.vectors,
-                disk=disk,
-                bytes_max=shares.vectors * 3 // 4,
-                bodies_bytes_max=shares.uploads_and_results,
-                namespace_of=catalog.namespaces.get,
-            ).open()
+        vectors = Vectors(
+            Ledger(state),
+            open_lance(warehouse, shares.vectors),
+            database,
+            embedding,
+            config.vectors,
+            disk=disk,
+            shares=shares,
+            namespace_of=catalog.namespaces.get,
         )
+        await stack.enter_async_context(vectors.open())
+        catalog.namespaces.also_in = count_in
         queries = Query(
             database,
             catalog,

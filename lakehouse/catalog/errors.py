@@ -162,7 +162,9 @@ class NamespaceNotEmptyError(ConflictError):
     retryable = False
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the namespace {name!r} still holds tables; drop them first")
+        super().__init__(
+            f"the namespace {name!r} still holds tables or collections; drop them first"
+        )
 
 
 class InvalidKeyError(InvalidInputError):

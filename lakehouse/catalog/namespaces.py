@@ -1,6 +1,6 @@
 """Namespaces: groups of tables, kept in the second table of PyIceberg's `SqlCatalog`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from lakehouse.auth import check_may, may_somewhere, namespace_resource
@@ -27,6 +27,8 @@ class Namespaces:
     """`main` is always there; names are unique ignoring ASCII case."""
 
     def __init__(self, state: State, keys: IdempotencyKeys) -> None:
+        self.also_in: Callable[[Transaction, str], int] = lambda tx, name: 0
+        """How many things besides tables a namespace holds; handed in."""
         self._state = state
         self._keys = keys
         if self.find(DEFAULT_NAMESPACE) is None:
@@ -84,7 +86,7 @@ class Namespaces:
 
         Raises:
             NamespaceNotFoundError: there is none.
-            NamespaceNotEmptyError: it still holds tables.
+            NamespaceNotEmptyError: it still holds tables, or collections.
             InvalidInputError: it is `main`, where datasets live.
             ForbiddenError: the caller may see it, and may not write all of it.
         """
@@ -98,7 +100,7 @@ class Namespaces:
                 " WHERE catalog_name = ? AND table_namespace = ?",
                 (CATALOG_NAME, found),
             ).fetchone()
-            if held[0]:
+            if held[0] or self.also_in(tx, found):
                 raise NamespaceNotEmptyError(found)
             tx.execute(
                 "DELETE FROM iceberg_namespace_properties WHERE catalog_name = ? AND namespace = ?",

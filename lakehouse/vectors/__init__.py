@@ -10,7 +10,7 @@ from lakehouse.vectors.errors import (
     InvalidQueryError,
 )
 from lakehouse.vectors.lance import Lance
-from lakehouse.vectors.ledger import Ledger
+from lakehouse.vectors.ledger import Ledger, count_in
 from lakehouse.vectors.relations import Relations
 from lakehouse.vectors.vectors import Vectors
 
@@ -26,4 +26,5 @@ __all__ = [
     "Ledger",
     "Relations",
     "Vectors",
+    "count_in",
 ]

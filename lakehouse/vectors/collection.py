@@ -56,8 +56,8 @@ class Collection:
         self.items = items
         self.writing = asyncio.Lock()
         """Held by who changes it, and by who must see it unchanged for a while."""
-        self.writes = 0
-        """Since it was opened; what looks after it counts by them."""
+        self.unmerged: int | None = None
+        """Pieces that its rows lie in, about. None: not known yet."""
         self.is_gone = False
         self.may_use_index = True
         """False while its index is damaged: searches look at every vector then."""
@@ -302,7 +302,7 @@ class Collection:
             self._length = None
             self._residents.drop(self.known.id)
             raise
-        self.writes += 1
+        self.unmerged = None if self.unmerged is None else self.unmerged + 1
         return done
 
     def _apply(self, change: Callable[[Resident], None]) -> None:
@@ -324,7 +324,6 @@ class Collection:
     def index_failed(self) -> None:
         """Note that the index cannot be read; what looks after it builds it anew."""
         self.may_use_index = False
-        self.writes += 1
 
     def end(self) -> None:
         """Forget what is in memory: it was dropped."""

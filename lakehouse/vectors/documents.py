@@ -13,15 +13,18 @@ import numpy as np
 from lakehouse.errors import LakehouseError, UnavailableError, UpstreamError
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.collection import Collection
-from lakehouse.vectors.errors import InvalidItemError
-from lakehouse.vectors.items import ID_MAX_BYTES, METADATA_MAX_BYTES, check_id
+from lakehouse.vectors.errors import InvalidDocumentError
+from lakehouse.vectors.items import ID_MAX_BYTES, check_id
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import DocumentAdded, DocumentFailed, DocumentIn, DocumentsPut
-from lakehouse.vectors.schema import Batch, column_value
+from lakehouse.vectors.schema import Batch, check_declared
 from lakehouse.vectors.splitting import Chunk, split
 
 ID_ROOM_BYTES = 12
 """Of an item's 512 bytes, what `#` and the number of a chunk may take."""
+TEXT_MAX = 4_000_000
+"""Characters of a document: 4,400 chunks as they are cut unless something else is said."""
+DOCUMENT_METADATA_MAX_BYTES = 32 * 1024
 OURS = ("document", "chunk", "headings")
 """Keys of a chunk's metadata that say where it is from."""
 CHUNKS_EMBEDDED = 1_000
@@ -37,7 +40,7 @@ async def put_documents(
     """Put documents one after the other, and say of each what became of it.
 
     Raises:
-        LakehouseError: the model is away, or the disk is full, and none was put.
+        UpstreamError, UnavailableError: the model is away, and none was put.
     """
     added: list[DocumentAdded] = []
     failed: list[DocumentFailed] = []
@@ -81,26 +84,26 @@ def checked(
     """Return the chunks of a document that can be put into a collection.
 
     Raises:
-        InvalidItemError: it cannot; the words say why.
+        InvalidDocumentError: it cannot; the words say why.
         InvalidSplitError: it cannot be split as asked.
     """
-    check_id(index, document.id)
-    if len(document.id.encode()) > ID_MAX_BYTES - ID_ROOM_BYTES:
-        most = ID_MAX_BYTES - ID_ROOM_BYTES
-        raise InvalidItemError(index, f"its id is over {most} bytes, and chunks add to it")
+    try:
+        check_id(document.id, ID_MAX_BYTES - ID_ROOM_BYTES)
+        check_declared(document.metadata, definition)
+    except ValueError as error:
+        raise InvalidDocumentError(index, str(error)) from error
     if ours := [key for key in OURS if key in document.metadata]:
-        raise InvalidItemError(index, f"its metadata has {ours[0]!r}, which chunks have of ours")
-    if len(msgspec.json.encode(document.metadata)) > METADATA_MAX_BYTES // 2:
-        raise InvalidItemError(index, f"its metadata is over {METADATA_MAX_BYTES // 2:,} bytes")
-    for name, kind in definition.columns.items():
-        try:
-            column_value(kind, document.metadata.get(name))
-        except (ValueError, OverflowError) as error:
-            why = f"its {name!r} {error}, as the collection declares it"
-            raise InvalidItemError(index, why) from error
+        raise InvalidDocumentError(
+            index, f"its metadata has {ours[0]!r}, which chunks have of ours"
+        )
+    if len(msgspec.json.encode(document.metadata)) > DOCUMENT_METADATA_MAX_BYTES:
+        most = f"{DOCUMENT_METADATA_MAX_BYTES:,}"
+        raise InvalidDocumentError(index, f"its metadata is over {most} bytes: each chunk has it")
+    if len(document.text) > TEXT_MAX:
+        raise InvalidDocumentError(index, f"its text is over {TEXT_MAX:,} characters: send parts")
     chunks = split(document.text, size=asked.size, overlap=asked.overlap, by=asked.by)
     if not chunks:
-        raise InvalidItemError(index, "its text is empty")
+        raise InvalidDocumentError(index, "its text is empty")
     return chunks
 
 

@@ -35,6 +35,13 @@ class InvalidItemError(InvalidInputError):
         super().__init__(f"item {index}: {why}; nothing was added", index=index)
 
 
+class InvalidDocumentError(InvalidInputError):
+    """A document of a request; the others are taken or refused by themselves."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(f"document {index}: {why}; nothing of it was changed", index=index)
+
+
 class InvalidQueryError(InvalidInputError):
     """A search that cannot be done."""
 

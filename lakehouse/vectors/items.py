@@ -9,7 +9,7 @@ import numpy as np
 from lakehouse.vectors.errors import InvalidItemError, InvalidQueryError, TooManyItemsError
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import ITEMS_MAX, ItemIn
-from lakehouse.vectors.schema import Batch, column_value
+from lakehouse.vectors.schema import Batch, check_declared
 
 ID_MAX_BYTES = 512
 METADATA_MAX_BYTES = 64 * 1024
@@ -28,7 +28,10 @@ def checked(items: Sequence[ItemIn], definition: Definition) -> Batch:
         raise TooManyItemsError(len(items), ITEMS_MAX)
     rows = np.zeros((len(items), definition.dimension), np.float32)
     for index, item in enumerate(items):
-        check_id(index, item.id)
+        try:
+            check_id(item.id)
+        except ValueError as error:
+            raise InvalidItemError(index, str(error)) from error
         if (item.vector is None) == (item.text is None):
             said = "has neither a vector nor a text" if item.text is None else "has both"
             raise InvalidItemError(index, f"it {said}: send a `vector`, or a `text` to embed")
@@ -48,15 +51,14 @@ def checked(items: Sequence[ItemIn], definition: Definition) -> Batch:
     )
 
 
-def check_id(index: int, name: str) -> None:
+def check_id(name: str, max_bytes: int = ID_MAX_BYTES) -> None:
+    """Raise `ValueError`, which says why, unless an item may have this id."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise InvalidItemError(index, "its id is not valid Unicode") from None
-    if not 1 <= size <= ID_MAX_BYTES or "\0" in name:
-        raise InvalidItemError(
-            index, f"its id is empty, has a NUL or is over {ID_MAX_BYTES} bytes ({size:,})"
-        )
+        raise ValueError("its id is not valid Unicode") from None
+    if not 1 <= size <= max_bytes or "\0" in name:
+        raise ValueError(f"its id is empty, has a NUL or is over {max_bytes} bytes ({size:,})")
 
 
 def vector_of(index: int, numbers: Sequence[float], definition: Definition) -> Any:
@@ -92,13 +94,9 @@ def metadata_of(index: int, item: ItemIn, definition: Definition) -> str | None:
         raise InvalidItemError(index, f"its metadata is over {METADATA_MAX_BYTES:,} bytes")
     if definition.columns:
         try:
-            said = msgspec.json.decode(raw)
+            check_declared(msgspec.json.decode(raw), definition)
         except msgspec.DecodeError as error:  # 1e999, which only passes as long as nobody reads it
             raise InvalidItemError(index, f"its metadata: {error}") from error
-        for name, kind in definition.columns.items():
-            try:
-                column_value(kind, said.get(name))
-            except (ValueError, OverflowError) as error:
-                why = f"its {name!r} {error}, as the collection declares it"
-                raise InvalidItemError(index, why) from error
+        except ValueError as error:
+            raise InvalidItemError(index, str(error)) from error
     return raw.decode()

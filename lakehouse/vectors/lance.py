@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import pyarrow as pa
 
 from lakehouse.disk import DiskFullError
+from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
+from lakehouse.storage import StoreDownError
 from lakehouse.vectors.errors import CollectionDamagedError
 from lakehouse.vectors.models import Distance
 
@@ -41,6 +43,8 @@ OLD = timedelta(minutes=10)
 CONFLICT = re.compile(r"[Cc]ommit conflict|preempted|Retryable")
 TRIES, RETRY_S = 5, 0.05
 FULL = re.compile(r"No space left|StorageFull|disk quota", re.IGNORECASE)
+UNREACHED = re.compile(r"error sending request|connect error|timed out|SlowDown|Server error")
+"""How the client of object stores, in Rust, says that one does not answer."""
 SYNCED = ("data", "_deletions", "_transactions", "_versions")
 """In this order: what a manifest names is durable before the manifest is."""
 BATCH_ROWS = 8_192
@@ -69,10 +73,18 @@ class Lance:
         self._connected_with: Mapping[str, str] = {}
         self._connecting = asyncio.Lock()
 
-    async def create(self, collection_id: str, schema: pa.Schema) -> "Items":
+    async def create(self, collection_id: str, name: str, schema: pa.Schema) -> "Items":
+        """Make the files of an empty collection, durably.
+
+        Raises:
+            DiskFullError, StoreDownError: there are none.
+        """
         connection = await self._connect()
-        table = await connection.create_table(collection_id, schema=schema)
-        return await self._items(collection_id, table, None)
+        try:
+            table = await connection.create_table(collection_id, schema=schema)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise in_our_words(name, error) from error
+        return await self._items(collection_id, table, name)
 
     async def open(self, collection_id: str, name: str) -> "Items":
         """Return the items of a collection.
@@ -83,8 +95,8 @@ class Lance:
         connection = await self._connect()
         try:
             table = await connection.open_table(collection_id)
-        except Exception as error:
-            raise damaged(name, error) from error
+        except (RuntimeError, OSError, ValueError) as error:
+            raise in_our_words(name, error) from error
         return await self._items(collection_id, table, name)
 
     async def drop(self, collection_id: str) -> None:
@@ -100,9 +112,9 @@ class Lance:
         """Whether items are reached with the keys of now: those to a bucket change."""
         return self._keys is None or items.keys == await on_thread(self._keys)
 
-    async def _items(self, collection_id: str, table: Any, name: str | None) -> "Items":
+    async def _items(self, collection_id: str, table: Any, name: str) -> "Items":
         folder = None if self._keys else Path(self._place) / f"{collection_id}.lance"
-        items = Items(table, folder, name or collection_id, self._connected_with)
+        items = Items(table, folder, name, self._connected_with)
         if folder is not None:
             await on_thread(items.sync)
         return items
@@ -139,9 +151,6 @@ class Items:
 
     async def count(self, where: str | None = None) -> int:
         return int(await self._reading(self._table.count_rows(where)))
-
-    async def version(self) -> int:
-        return int(await self._reading(self._table.version()))
 
     async def add(self, rows: pa.Table) -> None:
         """Add rows whose ids are new."""
@@ -201,19 +210,10 @@ class Items:
         distance: Distance,
         columns: Sequence[str],
         where: str | None = None,
-        *,
-        exactly: bool = False,
     ) -> pa.Table:
-        """Return rows near a vector, with `_distance`, nearest first, about as many as `k`.
-
-        Args:
-            exactly: look at every vector, whatever indexes there are.
-        """
+        """Return rows that the index finds near a vector, with `_distance`, nearest first."""
         query = self._table.query().nearest_to(vector).distance_type(METRIC[distance])
-        if exactly:
-            query = query.bypass_vector_index()
-        else:
-            query = query.refine_factor(REFINE).minimum_nprobes(PROBES_MIN)
+        query = query.refine_factor(REFINE).minimum_nprobes(PROBES_MIN)
         if where is not None:
             query = query.where(where)
         found: pa.Table = await self._reading(
@@ -240,6 +240,11 @@ class Items:
         config = FTS(with_position=False, stem=False, remove_stop_words=False, ascii_folding=True)
         await self._again(lambda: self._table.create_index("text", config=config, replace=True))
         await self.make_durable()
+
+    async def fragments(self) -> int:
+        """Return in how many pieces the rows lie."""
+        stats: Any = await self._reading(self._table.stats())
+        return int(stats["fragment_stats"]["num_fragments"])
 
     async def index(self) -> IndexState | None:
         """Return how much the index of the vectors knows; None without one."""
@@ -270,10 +275,6 @@ class Items:
         """Write small files together, bring indexes up to date, remove what is old."""
         await self._again(lambda: self._table.optimize(cleanup_older_than=OLD))
         await self.make_durable()
-
-    async def refresh(self) -> None:
-        """See the newest version, whoever wrote it."""
-        await self._reading(self._table.checkout_latest())
 
     async def make_durable(self) -> None:
         if self._folder is not None:
@@ -314,10 +315,8 @@ class Items:
             try:
                 return await write()
             except (RuntimeError, OSError, ValueError) as error:
-                if FULL.search(str(error)):
-                    raise DiskFullError from error
                 if not CONFLICT.search(str(error)) or number + 1 == TRIES:
-                    raise
+                    raise in_our_words(self._name, error) from error
                 await asyncio.sleep(RETRY_S * 2**number)
         raise AssertionError("the last try returned or raised")
 
@@ -325,12 +324,16 @@ class Items:
         try:
             return await asked
         except (RuntimeError, OSError) as error:
-            raise damaged(self._name, error) from error
+            raise in_our_words(self._name, error) from error
 
 
-def damaged(name: str, error: Exception) -> CollectionDamagedError:
-    """Say that files cannot be read, without a path of this machine."""
-    log.warning("the collection %s cannot be read: %s", name, error)
+def in_our_words(name: str, error: Exception) -> LakehouseError:
+    """Return our error for one of Lance, which has paths of this machine in it."""
+    log.warning("the collection %s cannot be read or written: %s", name, error)
+    if FULL.search(str(error)):
+        return DiskFullError()
+    if UNREACHED.search(str(error)):
+        return StoreDownError("it does not answer")
     why = "a file is missing" if "not found" in str(error).lower() else "a file is damaged"
     return CollectionDamagedError(name, why)
 

@@ -62,33 +62,37 @@ class Ledger:
         found = self._state.read(lambda tx: tx.execute(f"{LIVE} ORDER BY folded").fetchall())
         return [kept(row) for row in found]
 
-    def find(self, name: TableName) -> Kept | None:
-        sql, place = f"{LIVE} AND folded = ?", folded(str(name))
-        row = self._state.read(lambda tx: tx.execute(sql, (place,)).fetchone())
-        return None if row is None else kept(row)
+    def reserve(self, name: TableName, definition: Definition) -> Kept:
+        """Note a collection whose files are about to be made.
 
-    def add(self, name: TableName, definition: Definition) -> Kept:
-        """Store a collection that has no files yet.
-
-        Raises:
-            CollectionExistsError: one has its name.
+        Until it is listed it is a dropped one: a process that is killed on the way leaves nothing.
         """
         made = Kept(uuid.uuid4().hex, name, definition, datetime.now(UTC).timestamp())
-        values = (made.id, *name, folded(str(name)), encoded(definition), made.created_at)
+        values = (made.id, *name, made.id, encoded(definition), made.created_at)
 
         def work(tx: Transaction) -> None:
             tx.execute(
                 "INSERT INTO collection"
                 " (collection_id, namespace, name, folded, definition, created_at, dropped)"
-                " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                " VALUES (?, ?, ?, ?, ?, ?, 1)",
                 values,
             )
 
-        try:
-            self._state.write(work)
-        except UniqueViolationError as error:
-            raise CollectionExistsError(str(name)) from error
+        self._state.write(work)
         return made
+
+    def publish(self, made: Kept) -> None:
+        """List a collection that has its files.
+
+        Raises:
+            CollectionExistsError: one has its name.
+        """
+        sql = "UPDATE collection SET dropped = 0, folded = ? WHERE collection_id = ?"
+        values = (folded(str(made.name)), made.id)
+        try:
+            self._state.write(lambda tx: tx.execute(sql, values).rowcount)
+        except UniqueViolationError as error:
+            raise CollectionExistsError(str(made.name)) from error
 
     def define(self, known: Kept, definition: Definition) -> Kept:
         """Say anew what a collection is like."""
@@ -113,6 +117,12 @@ class Ledger:
         """Note that nothing of a dropped collection is left."""
         sql = "DELETE FROM collection WHERE collection_id = ? AND dropped = 1"
         self._state.write(lambda tx: tx.execute(sql, (collection_id,)).rowcount)
+
+
+def count_in(tx: Transaction, namespace: str) -> int:
+    """Return how many collections a namespace holds."""
+    sql = "SELECT count(*) FROM collection WHERE dropped = 0 AND namespace = ?"
+    return int(tx.execute(sql, (namespace,)).fetchone()[0])
 
 
 def encoded(definition: Definition) -> str:

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
+import msgspec
 import pyarrow as pa
 
+from lakehouse.lanes import on_thread
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import InvalidCollectionError
 from lakehouse.vectors.lance import among
+from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import Merged
 from lakehouse.vectors.resident import vectors_of
-from lakehouse.vectors.schema import Batch, values
+from lakehouse.vectors.schema import Batch, check_declared, values
 
 MOVED_AT_ONCE = 1_000
 
@@ -46,7 +50,37 @@ async def merged(giving: Collection, taking: Collection, *, clear_source: bool) 
     return await taking.shielded(work)
 
 
+async def check_fits(giving: Collection, taking: Collection) -> None:
+    """Look at all items before one is moved.
+
+    Raises:
+        InvalidCollectionError: one is not as the destination declares, or has no direction there.
+    """
+    of_cosine = taking.known.definition.distance == "cosine"
+    is_zero_refused = of_cosine and giving.known.definition.distance != "cosine"
+    if not taking.known.definition.columns and not is_zero_refused:
+        return
+    columns = ["id", "metadata", *(["vector"] if is_zero_refused else [])]
+    async with giving.items.batches(columns) as batches:
+        async for batch in batches:
+            rows = pa.Table.from_batches([batch])
+            await on_thread(partial(check_rows, rows, taking.known.definition))
+
+
+def check_rows(rows: pa.Table, definition: Definition) -> None:
+    for name, text in zip(values(rows, "id"), values(rows, "metadata"), strict=True):
+        try:
+            check_declared(msgspec.json.decode(text) if text else {}, definition)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise InvalidCollectionError(
+                f"the item {name[:80]!r} does not fit: {error}; nothing was moved"
+            ) from error
+    if "vector" in rows.schema.names and not vectors_of(rows).any(axis=1).all():
+        raise InvalidCollectionError("a vector is zero, which has no cosine; nothing was moved")
+
+
 async def moved(giving: Collection, taking: Collection, clear_source: bool) -> Merged:
+    await check_fits(giving, taking)
     count = skipped = 0
     ids = values(await giving.items.read(["id"], by_id=True), "id")
     for start in range(0, len(ids), MOVED_AT_ONCE):

@@ -15,11 +15,16 @@ from lakehouse.vectors.searching import Found, Search, find, keeping
 FUSED_MIN = 100
 """Of each ranking at least so many are fused: one that both have further down is ahead of one that
 only one of them has."""
+WIDER = 8
+"""As many times more matches are asked for, until the filter kept enough or there are no more."""
 COLUMNS = ("id", "metadata")
 
 
 async def by_words(collection: Collection, text: str, search: Search, database: Database) -> Found:
-    """Return the items whose texts have words of a text, best first, equals by id; `_score`.
+    """Return the items whose texts have words of a text, best first, with `_score`.
+
+    Equals are in the order of their ids; which of those that are as good as the last one come is
+    the index's choice.
 
     Raises:
         InvalidFilterError: the filter is none.
@@ -32,11 +37,14 @@ async def by_words(collection: Collection, text: str, search: Search, database: 
         where = to_lance(condition)
         keep = condition if where is None else None
     columns = ["id", "metadata", *(collection.known.definition.columns if keep else ())]
-    # A filter that Lance cannot say is asked of all that match: no match is left out for it.
-    most = search.k if keep is None else max(length, 1)
-    rows = await collection.items.matching(text, most, columns, where)
-    if keep is not None:
-        rows = await keeping(database, keep, rows)
+    most = search.k if keep is None else search.k * WIDER
+    rows = found = await collection.items.matching(text, most, columns, where)
+    while keep is not None:  # a filter that Lance cannot say is asked of what matches
+        rows = await keeping(database, keep, found)
+        if rows.num_rows >= search.k or found.num_rows < most:
+            break
+        most *= WIDER
+        found = await collection.items.matching(text, most, columns, where)
     rows = rows.sort_by([("_score", "descending"), ("id", "ascending")]).slice(0, search.k)
     return Found(rows.select([*COLUMNS, "_score"]), "words", length)
 

@@ -98,7 +98,7 @@ def relation(found: Found, columns: Mapping[str, Any], distance: str) -> pa.Tabl
     else:
         scores = [1.0 / (1.0 + each) for each in far]
     metadata = values(rows, "metadata")
-    objects = [msgspec.json.decode(text) if text else {} for text in metadata]
+    objects = [msgspec.json.decode(text) if columns and text else {} for text in metadata]
     return pa.table(
         {
             "id": pa.array(values(rows, "id"), pa.string()),

@@ -25,7 +25,7 @@ class Room:
         self.body_max_bytes = min(BODY_MAX_BYTES, bytes_max // BYTES_EACH)
         self._free = bytes_max
         self._wait_s = wait_s
-        self._given_back = asyncio.Condition()
+        self._given_back = asyncio.Event()
 
     @asynccontextmanager
     async def taken(self, body_bytes: int) -> AsyncIterator[None]:
@@ -39,14 +39,15 @@ class Room:
             raise TooManyBytesError(body_bytes, self.body_max_bytes)
         needed = body_bytes * BYTES_EACH
         try:
-            async with asyncio.timeout(self._wait_s), self._given_back:
-                await self._given_back.wait_for(lambda: self._free >= needed)
-                self._free -= needed
+            async with asyncio.timeout(self._wait_s):
+                while self._free < needed:
+                    self._given_back.clear()
+                    await self._given_back.wait()
         except TimeoutError:
             raise NoRoomForItemsError from None
+        self._free -= needed
         try:
             yield
         finally:
             self._free += needed
-            async with self._given_back:
-                self._given_back.notify_all()
+            self._given_back.set()

@@ -16,6 +16,7 @@ from lakehouse.api.access import reads, writes
 from lakehouse.api.bodies import typed
 from lakehouse.api.documented import streamed
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
+from lakehouse.api.streams import unless_gone
 from lakehouse.lanes import on_thread
 from lakehouse.names import parse_table_name
 from lakehouse.vectors.models import (
@@ -180,7 +181,8 @@ class VectorsController(Controller):
         """
         async with vectors.room.taken(body_size(request, vectors)):
             asked = await on_thread(partial(typed, await request.body(), DocumentsPut))
-            done = await vectors.put_documents(parse_table_name(name), asked)
+            work = vectors.put_documents(parse_table_name(name), asked)
+            done = await unless_gone(request.receive, work)
         return Response(msgspec.json.encode(done), media_type="application/json")
 
     @post("/{name:str}/search", status_code=200, responses=FOUND, guards=[reads])

@@ -156,6 +156,15 @@ def column_value(kind: ColumnType, value: Any) -> Any:
     raise ValueError(f"is no {kind}")
 
 
+def check_declared(metadata: Mapping[str, Any], definition: Definition) -> None:
+    """Raise `ValueError`, which names the key, unless declared columns can hold what is said."""
+    for name, kind in definition.columns.items():
+        try:
+            column_value(kind, metadata.get(name))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"its {name!r} {error}, as the collection declares it") from error
+
+
 def moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)

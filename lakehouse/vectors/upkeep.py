@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from lakehouse.config import VectorsConfig
-from lakehouse.errors import LakehouseError
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
 from lakehouse.vectors.models import IndexState
@@ -23,8 +22,8 @@ PAUSE_S = 1.0
 """Between two looks: writes that follow each other are looked at together."""
 RETRY_S = 30.0
 """After work that failed."""
-WRITES_MAX = 100
-"""Versions after which small files are written together."""
+FRAGMENTS_MAX = 100
+"""Pieces of a collection that are worth to be written together."""
 WAITING_MIN, WAITING_SHARE = 10_000, 0.05
 """Rows that the index may not know yet: as many, or this share of all."""
 FEW_VALUES = frozenset(["boolean"])
@@ -43,8 +42,6 @@ class Upkeep:
         self._woken: dict[str, Collection] = {}
         self._event = asyncio.Event()
         self._building: set[str] = set()
-        self._optimized: dict[str, int] = {}
-        """By collection, how many writes it had had when it was optimized last."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -77,7 +74,7 @@ class Upkeep:
         """Do what a collection needs now.
 
         Raises:
-            LakehouseError, RuntimeError, OSError: it could not be done; it stays as it was.
+            LakehouseError: it could not be done; it stays as it was.
         """
         if collection.is_gone:
             return
@@ -94,14 +91,14 @@ class Upkeep:
                 if f"{column}_idx" not in names:
                     await items.build_column_index(column, few_values=kind in FEW_VALUES)
         if await self._needs_optimizing(collection):
-            writes = collection.writes
             with self._marked(collection):
                 await items.optimize()
-            self._optimized[collection.known.id] = writes
+            collection.unmerged = await items.fragments()
 
     async def _needs_optimizing(self, collection: Collection) -> bool:
-        writes = collection.writes - self._optimized.get(collection.known.id, 0)
-        if writes >= WRITES_MAX:
+        if collection.unmerged is None:
+            collection.unmerged = await collection.items.fragments()
+        if collection.unmerged >= FRAGMENTS_MAX:
             return True
         index = await collection.items.index()
         if index is None:
@@ -124,7 +121,7 @@ class Upkeep:
             for collection in woken.values():
                 try:
                     await self.look(collection)
-                except (LakehouseError, RuntimeError, OSError, ValueError) as error:
+                except Exception as error:  # whatever it was, the others are looked after
                     log.warning("the collection %s is not kept: %s", collection.known.name, error)
                     asyncio.get_running_loop().call_later(RETRY_S, self.wake, collection)
             await asyncio.sleep(PAUSE_S)

@@ -2,20 +2,21 @@
 
 import asyncio
 import difflib
+import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from lakehouse.audit import record
 from lakehouse.auth import check_may, may, table_resource
-from lakehouse.config import VectorsConfig
+from lakehouse.config import MemoryShares, VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
 from lakehouse.embedding import Embedding, Kind, ModelChangedError
@@ -24,6 +25,7 @@ from lakehouse.names import TableName, check_new_name, folded, parse_table_name
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.documents import put_documents
 from lakehouse.vectors.errors import (
+    CollectionExistsError,
     CollectionNotFoundError,
     InvalidCollectionError,
     InvalidQueryError,
@@ -60,9 +62,16 @@ from lakehouse.vectors.schema import Batch, check_columns, schema_of, values
 from lakehouse.vectors.searching import Found, Search, find, keeping
 from lakehouse.vectors.upkeep import Upkeep
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RESIDENT_PARTS, PARTS = 3, 4
+"""Of the memory of vectors, what is for rows; the rest is for indexes."""
 OPEN_MAX = 1_000
 """Collections whose tables are open; for another one, that of the longest ago is closed."""
-NEAR_MAX = 3
+NEAR_MAX, COMPARED_MAX = 3, 1_000
+"""Names that are told as like one that is not there, and that are compared: 10,000 take 0.2 s."""
 
 
 class Vectors:
@@ -77,8 +86,7 @@ class Vectors:
         config: VectorsConfig,
         *,
         disk: Disk,
-        bytes_max: int,
-        bodies_bytes_max: int,
+        shares: MemoryShares,
         namespace_of: Callable[[str], str],
     ) -> None:
         self._ledger = ledger
@@ -87,24 +95,30 @@ class Vectors:
         self._embedding = embedding
         self._config = config
         self._disk = disk
-        self._residents = Residents(bytes_max)
+        self._residents = Residents(shares.vectors * RESIDENT_PARTS // PARTS)
         self._namespace_of = namespace_of
         self._known: dict[str, Kept] = {}
         """By name, folded: nobody else writes the catalog while we hold its lease."""
         self._open: OrderedDict[str, Collection] = OrderedDict()
         self._opening = asyncio.Lock()
-        self.room = Room(bodies_bytes_max)
+        self._defining = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.room = Room(shares.uploads_and_results)
         self.upkeep = Upkeep(config)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
-        """Know which collections there are; the files of dropped ones go."""
+        """Know which collections there are; the files of dropped ones go in the background."""
         found = await on_thread(self._ledger.all)
         self._known = {folded(str(each.name)): each for each in found}
-        for collection_id in await on_thread(self._ledger.dropped):
-            await self._purge(collection_id)
-        async with self.upkeep.open():
-            yield self
+        leftovers = await on_thread(self._ledger.dropped)
+        purging = asyncio.create_task(self._purge(leftovers))
+        try:
+            async with self.upkeep.open():
+                yield self
+        finally:
+            purging.cancel()
+            await asyncio.gather(purging, *self._tasks, return_exceptions=True)
 
     async def create(self, asked: CollectionCreate) -> Shown:
         """Make an empty collection.
@@ -119,21 +133,34 @@ class Vectors:
         check_new_name("collection name", name.name)
         check_may("write", table_resource(*name), f"the collection {name}")
         name = TableName(await on_thread(partial(self._namespace_of, name.namespace)), name.name)
+        if (there := self._known.get(folded(str(name)))) is not None:
+            raise CollectionExistsError(shown(there.name))
         definition = await self._defined(asked)
-        known = await on_thread(partial(self._ledger.add, name, definition))
-        try:
-            await self._lance.create(known.id, schema_of(definition))
-        except BaseException:
-            await on_thread(partial(self._ledger.drop, known))
-            raise
-        self._known[folded(str(name))] = known
+        await self._whole(self._made(name, definition))
         record().note((str(name),))
         return await self.info(name)
 
+    async def _made(self, name: TableName, definition: Definition) -> None:
+        known = await on_thread(partial(self._ledger.reserve, name, definition))
+        try:
+            await self._lance.create(known.id, str(name), schema_of(definition))
+            await on_thread(partial(self._ledger.publish, known))
+        except BaseException:
+            await self._purge([known.id])
+            raise
+        self._known[folded(str(name))] = known
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what work gives that goes on to its end when the caller leaves."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     def names(self) -> list[TableName]:
         """Return the collections that the caller may read, by name."""
-        found = [each.name for each in self._known.values() if may_read(each.name)]
-        return sorted(found)
+        known = list(self._known.values())  # at once: statements ask from their threads
+        return sorted(each.name for each in known if may_read(each.name))
 
     async def info(self, name: TableName) -> Shown:
         """Return what a collection is like.
@@ -174,17 +201,24 @@ class Vectors:
         ]
 
     async def drop(self, name: TableName) -> None:
-        """Drop a collection and all that is in it."""
-        collection = await self.writable(name)
+        """Drop a collection and all that is in it, also one whose files cannot be read.
+
+        Files that cannot be removed now are removed at the next start.
+        """
+        known = self._readable(name)
+        check_may_write(known)
+        collection = self._open.get(known.id)
 
         async def work() -> None:
-            await on_thread(partial(self._ledger.drop, collection.known))
+            if not await on_thread(partial(self._ledger.drop, known)):
+                raise CollectionNotFoundError(shown(name), [])
             self._known.pop(folded(str(name)), None)
-            self._open.pop(collection.known.id, None)
-            collection.end()
-            await self._purge(collection.known.id)
+            self._open.pop(known.id, None)
+            if collection is not None:
+                collection.end()
+            await self._purge([known.id])
 
-        await collection.alone(work)
+        await (self._whole(work()) if collection is None else collection.alone(work))
 
     async def add(self, name: TableName, items: Sequence[ItemIn]) -> ItemsAdded:
         """Add items, or put them in the place of those with their ids: all of them or none.
@@ -292,8 +326,7 @@ class Vectors:
         collection = await self.writable(name)
         found = await recall_of(collection, queries, k, self._database)
         said = Checked(found.recall, k, datetime.now(UTC).timestamp())
-        definition = msgspec.structs.replace(collection.known.definition, checked=said)
-        await self._define(collection, definition)
+        await self._define(collection, checked=said)
         return found
 
     async def get(self, name: TableName) -> Collection:
@@ -303,9 +336,7 @@ class Vectors:
             CollectionNotFoundError: there is none, for this caller.
             CollectionDamagedError: its files cannot be read.
         """
-        known = self._known.get(folded(str(name)))
-        if known is None or not may_read(known.name):
-            raise CollectionNotFoundError(shown(name), self._near(name))
+        known = self._readable(name)
         found = self._open.get(known.id)
         if found is None:
             async with self._opening:
@@ -317,10 +348,15 @@ class Vectors:
 
     async def writable(self, name: TableName) -> Collection:
         """As `get`, of one that the caller may write; `ForbiddenError` when it may only read."""
-        collection = await self.get(name)
-        place = collection.known.name
-        check_may("write", table_resource(*place), f"the collection {shown(place)}")
-        return collection
+        check_may_write(self._readable(name))
+        return await self.get(name)
+
+    def _readable(self, name: TableName) -> Kept:
+        """Return a collection that the caller may read; `CollectionNotFoundError` without."""
+        known = self._known.get(folded(str(name)))
+        if known is None or not may_read(known.name):
+            raise CollectionNotFoundError(shown(name), self._near(name))
+        return known
 
     async def _opened(self, known: Kept) -> Collection:
         items = await self._lance.open(known.id, str(known.name))
@@ -334,9 +370,15 @@ class Vectors:
         self.upkeep.wake(made)
         return made
 
-    async def _purge(self, collection_id: str) -> None:
-        await self._lance.drop(collection_id)
-        await on_thread(partial(self._ledger.forget, collection_id))
+    async def _purge(self, collection_ids: Sequence[str]) -> None:
+        """Remove the files of dropped collections; those that stay are tried at the next start."""
+        for each in collection_ids:
+            try:
+                await self._lance.drop(each)
+            except Exception as error:
+                log.warning("files of a dropped collection stay for now: %s", error)
+            else:
+                await on_thread(partial(self._ledger.forget, each))
 
     async def _defined(self, asked: CollectionCreate) -> Definition:
         check_columns(asked.columns)
@@ -387,16 +429,22 @@ class Vectors:
             if identity.dimension != definition.dimension:
                 raise NoModelError(name, definition.dimension, identity.model, identity.dimension)
             if kind == "document":
-                await self._define(collection, msgspec.structs.replace(definition, model=identity))
+                await self._define(collection, model=identity)
         elif identity != definition.model:
             raise OtherModelError(name, identity.model)
         record().text_count += len(texts)
         return vectors
 
-    async def _define(self, collection: Collection, definition: Definition) -> None:
-        known = await on_thread(partial(self._ledger.define, collection.known, definition))
-        self._known[folded(str(known.name))] = known
-        collection.known = known
+    async def _define(self, collection: Collection, **changes: Any) -> None:
+        """Change what is known of a collection, unless it was dropped meanwhile."""
+        async with self._defining:
+            if collection.is_gone:
+                return
+            definition = msgspec.structs.replace(collection.known.definition, **changes)
+            known = await on_thread(partial(self._ledger.define, collection.known, definition))
+            collection.known = known
+            if not collection.is_gone:
+                self._known[folded(str(known.name))] = known
 
     async def _ids(self, collection: Collection, filter_: Any) -> list[str]:
         """Return the ids of the items that a filter keeps."""
@@ -414,8 +462,12 @@ class Vectors:
         return found
 
     def _near(self, name: TableName) -> list[str]:
-        known = [shown(each) for each in self.names()]
+        known = [shown(each) for each in self.names()[:COMPARED_MAX]]
         return difflib.get_close_matches(shown(name)[:80], known, n=NEAR_MAX)
+
+
+def check_may_write(known: Kept) -> None:
+    check_may("write", table_resource(*known.name), f"the collection {shown(known.name)}")
 
 
 def may_read(name: TableName) -> bool:

@@ -101,7 +101,10 @@ async def test_what_is_wrong_with_one_document_leaves_the_others(
         (3, "mine"),
         (4, "typed"),
     ]
-    assert all(each["detail"] and not each["retryable"] for each in told["failed"])
+    assert all(not each["retryable"] for each in told["failed"])
+    assert [each["detail"].partition(":")[0] for each in told["failed"]] == [
+        f"document {number}" for number in (1, 2, 3, 4)
+    ]
     assert await ids(client, place) == ["better#0", "good#0"]
 
 
@@ -171,6 +174,19 @@ async def test_words_are_found_whatever_they_mean(client: httpx.AsyncClient, pla
     await client.post(f"{place}/add", json={"items": [{"id": "new", "text": "E4711 again"}]})
     await client.post(f"{place}/delete", json={"ids": ["code"]})
     assert [h["id"] for h in await search(client, place, text="e4711", mode="text")] == ["new"]
+
+
+async def test_a_filter_of_undeclared_keys_is_asked_of_all_that_match(
+    client: httpx.AsyncClient, place: str
+) -> None:
+    items = [
+        {"id": f"i{n:03}", "text": "pump " * (200 - n), "metadata": {"n": n}} for n in range(150)
+    ]
+    await client.post(f"{place}/add", json={"items": items})
+    for number in (3, 77, 149):
+        said = {"n": number}
+        found = await search(client, place, text="pump", mode="text", k=1, filter=said)
+        assert [each["metadata"] for each in found] == [said]
 
 
 async def test_hybrid_has_what_either_way_finds_and_first_what_both_do(
