@@ -27,6 +27,9 @@ ROWS = (
     "sql-auth",
     "sql-scan",
     "sql-prune",
+    "embed-rate",
+    "vector-exact",
+    "vector-ann",
     "start",
 )
 RUNS, QUICK_RUNS = 5, 2

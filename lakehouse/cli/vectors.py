@@ -111,6 +111,7 @@ def search(
     vector: str | None,
     k: int,
     filter_: str | None,
+    mode: str,
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -120,15 +121,16 @@ def search(
     kept = parsed("--filter", filter_, dict[str, Any]) if filter_ is not None else None
 
     def work(lake: Client) -> Found:
-        return lake.vectors.search(name, words, vector=numbers, k=k, filter=kept)
+        return lake.vectors.search(name, words, vector=numbers, k=k, filter=kept, mode=mode)
 
     found = connected(work, **where)
     if as_json:
         output.emit(found)
         return
+    measure = "distance" if mode == "vector" else "score"
     output.show(
-        [("id", ""), ("distance", "double"), ("metadata", "")],
-        [(hit.id, round(hit.distance, 4), hit.metadata) for hit in found.results],
+        [("id", ""), (measure, "double"), ("metadata", "")],
+        [(hit.id, round(getattr(hit, measure), 4), hit.metadata) for hit in found.results],
         title="approximate" if found.approximate else None,
     )
 

@@ -117,6 +117,13 @@ def vectors_add(**options: Any) -> None:
     "-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Items to find."
 )
 @click.option("--filter", "filter_", metavar="JSON", help="What an item must have.")
+@click.option(
+    "--mode",
+    type=click.Choice(["vector", "text", "hybrid"]),
+    default="vector",
+    show_default=True,
+    help="What is near in meaning, what has the words, or both.",
+)
 @somewhere
 @json_option
 def vectors_search(**options: Any) -> None:

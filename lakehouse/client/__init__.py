@@ -34,6 +34,7 @@ from lakehouse.client.schedules import Schedule, ScheduleRun
 from lakehouse.client.schemas import SchemaField, TableSchema
 from lakehouse.client.vectors import (
     Collection,
+    DocumentsDone,
     Found,
     Hit,
     ItemsAdded,
@@ -48,6 +49,7 @@ __all__ = [
     "Client",
     "Collection",
     "Difference",
+    "DocumentsDone",
     "DroppedTable",
     "DryRun",
     "Embedded",

@@ -59,8 +59,11 @@ class Merged(msgspec.Struct, frozen=True):
 
 class Hit(msgspec.Struct, frozen=True):
     id: str
-    distance: float
     metadata: dict[str, Any]
+    distance: float | None = None
+    """None where only words were looked for, or found."""
+    score: float | None = None
+    """Large is good; of searches by words."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -69,6 +72,26 @@ class Found(msgspec.Struct, frozen=True):
     approximate: bool = False
     """Whether a true neighbour may be missing."""
     explain: dict[str, Any] | None = None
+
+
+class DocumentAdded(msgspec.Struct, frozen=True):
+    id: str
+    chunks: int
+
+
+class DocumentFailed(msgspec.Struct, frozen=True):
+    index: int
+    id: str
+    detail: str
+    retryable: bool
+
+
+class DocumentsDone(msgspec.Struct, frozen=True):
+    added: list[DocumentAdded]
+    failed: list[DocumentFailed]
+    """Of these nothing was changed."""
+    length: int
+    """Items of the collection now."""
 
 
 class VectorItem(msgspec.Struct, frozen=True):
@@ -151,6 +174,24 @@ class VectorCollections:
         asked = {"items": [*items]}  # sent twice it has one effect: items are replaced by id
         return value_of(self._post(name, "add", asked), ItemsAdded)
 
+    def put_documents(
+        self,
+        name: str,
+        documents: Sequence[Mapping[str, Any]],
+        *,
+        size: int = 1000,
+        overlap: int = 100,
+        by: str = "text",
+    ) -> DocumentsDone:
+        """Split documents into chunks and put them in the place of those with their ids.
+
+        Args:
+            documents: each with `id`, `text` and perhaps `metadata`.
+            by: `heading` reads Markdown: no chunk goes over a heading.
+        """
+        asked = {"documents": [*documents], "size": size, "overlap": overlap, "by": by}
+        return value_of(self._post(name, "documents", asked), DocumentsDone)
+
     def search(
         self,
         name: str,
@@ -159,10 +200,20 @@ class VectorCollections:
         vector: Sequence[float] | None = None,
         k: int = 10,
         filter: Mapping[str, Any] | None = None,
+        mode: str = "vector",
         explain: bool = False,
     ) -> Found:
-        """Return the `k` items nearest to a text or a vector, of those that the filter keeps."""
-        asked: dict[str, Any] = {"k": k, "filter": dict(filter or {}), "explain": explain}
+        """Return the `k` items nearest to a text or a vector, of those that the filter keeps.
+
+        Args:
+            mode: `text` looks for the words of a text, `hybrid` for both.
+        """
+        asked: dict[str, Any] = {
+            "k": k,
+            "filter": dict(filter or {}),
+            "mode": mode,
+            "explain": explain,
+        }
         if text is not None:
             asked["text"] = text
         if vector is not None:

@@ -9,22 +9,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
 import pyarrow as pa
 
 from lakehouse.auth import EVERYTHING, Action, may, table_resource
-from lakehouse.catalog import Catalog, TableName, folded, parse_table_name, read_as_of
+from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
-from lakehouse.query.errors import InvalidSearchError
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson, Orc, Parquet
-from lakehouse.query.gate import NO_LOGS, PLAIN, Logs, Statement, prepare
+from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
 from lakehouse.query.pressure import watched
+from lakehouse.query.relations import Collections, relations, search
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
     EngineDownError,
@@ -50,9 +50,6 @@ T = TypeVar("T")
 STREAM_CHUNK_BYTES = 1024 * 1024
 MEMORY_RETRY_AFTER_S = 0.2
 EXPIRE_EVERY_S = 60.0
-SEARCHES_MAX = 8
-COLLECTIONS = "vectors"
-"""Where SQL finds collections; a statement without the word asks for none."""
 ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
     "ndjson": Ndjson,
     "csv": Csv,
@@ -100,18 +97,6 @@ class Answer:
     query_id: str
     etag: str | None
     release: Callable[[], None]
-
-
-class Collections(Protocol):
-    """What statements may read besides tables."""
-
-    async def found(self, collection: str, asked: Mapping[str, Any]) -> pa.Table:
-        """Return what a search finds, as a relation."""
-        ...
-
-    def tables(self) -> Mapping[str, Callable[[], pa.Table]]:
-        """Return, by name as SQL folds it, what reads the collections that the caller may."""
-        ...
 
 
 class Query:
@@ -186,7 +171,7 @@ class Query:
             self._database.session(name=running.name) as session,
         ):
             running.interrupt = session.interrupt
-            await self._search(running, request)
+            await search(running, request, self._collections)
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._answer_json, running, session, request, etag_wanted, known_etags)
             return await self._hop(running, session, work)
@@ -211,7 +196,7 @@ class Query:
             )
             session = stack.enter_context(self._database.session(name=running.name))
             running.interrupt = session.interrupt
-            await self._search(running, request)
+            await search(running, request, self._collections)
             etag_wanted = with_etag or bool(known_etags)
             work = partial(self._start_stream, running, session, request, etag_wanted, known_etags)
             started = await self._hop(running, session, work)
@@ -272,23 +257,6 @@ class Query:
         """Stop every running statement: the server ends."""
         self.statements.cancel_all()
 
-    async def _search(self, running: Running, request: SqlRequest | TableRequest) -> None:
-        """Do the searches of a statement, within its time; what they find is its own relations."""
-        if isinstance(request, TableRequest) or not request.search:
-            return
-        if self._collections is None or len(request.search) > SEARCHES_MAX:
-            raise InvalidSearchError(f"a statement has at most {SEARCHES_MAX} searches")
-        for name in request.search:
-            if not PLAIN.fullmatch(name):
-                raise InvalidSearchError(f"{name[:80]!r} is no name for what a search finds")
-        began = time.monotonic()
-        async with running.cancellable(running.timeout_s):
-            for name, asked in request.search.items():
-                said = msgspec.structs.asdict(asked)
-                found = await self._collections.found(said.pop("collection"), said)
-                running.found[f".{folded(name)}"] = found
-        running.engine_s += time.monotonic() - began
-
     async def _hop(self, running: Running, session: Session, work: Work[T]) -> T:
         """Run `work` on a thread within what is left of the statement's time."""
         begun = time.monotonic()
@@ -330,9 +298,7 @@ class Query:
         self, cursor: Connection, request: SqlRequest, found: Mapping[str, pa.Table]
     ) -> Statement:
         logs = dict(self._logs) if authorised_to_all() else {}
-        if self._collections is not None and COLLECTIONS in request.sql.lower():
-            logs |= self._collections.tables()
-        logs |= {name: partial(as_it_is, rows) for name, rows in found.items()}
+        logs |= relations(request.sql, self._collections, found)
         return prepare(
             cursor,
             request.sql,
@@ -467,10 +433,6 @@ class ResultStream:
     def sending(self) -> Any:
         """A block that ends with `StatementCancelledError` when the statement is cancelled."""
         return self._running.cancellable()
-
-
-def as_it_is(rows: pa.Table) -> pa.Table:
-    return rows
 
 
 def encoded(result: Result, running: Running) -> Iterator[bytes]:

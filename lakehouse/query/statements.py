@@ -79,7 +79,7 @@ class Running:
     sent_bytes: int = 0
     engine_s: float = 0.0
     found: dict[str, pa.Table] = field(default_factory=dict)
-    """What its searches found, by the name that the gate knows it by: `.hits`."""
+    """What its searches found, by the folded name that the statement calls it."""
     finished: bool = False
     """The last piece of a stream has been made."""
     interrupt: Callable[[], None] = lambda: None

@@ -34,6 +34,9 @@ def test_csv_and_parquet_name_their_columns(quick: Shell) -> None:
 
     found = quick.ok("vectors", "search", "named", "ice", "--json").json()["results"]
 
+    words = quick.ok("vectors", "search", "named", "froze", "--mode", "text")
+
+    assert "score" in words.stdout and " x " in words.stdout and " y " not in words.stdout
     assert [hit["id"] for hit in found] == ["x", "y"]
     assert found[0]["metadata"] == {"zip": "01234", "year": 2024}
 

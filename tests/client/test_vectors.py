@@ -74,3 +74,18 @@ def test_what_is_wrong_has_its_kind(lake: Client) -> None:
     with pytest.raises(InvalidInputError):
         lake.vectors.add("strict", [{"id": "a", "vector": [1, 0]}, {"id": "b", "vector": [1]}])
     assert lake.vectors.info("strict").length == 0
+
+
+def test_documents_are_split_and_their_words_are_found(lake: Client) -> None:
+    lake.vectors.create("manuals")
+    guide = {"id": "guide", "text": "# Pump\n\nError E4711 means no oil.\n\n# Valve\n\nTurn it."}
+
+    done = lake.vectors.put_documents("manuals", [guide, {"id": "", "text": "a"}], by="heading")
+    words = lake.vectors.search("manuals", "e4711", mode="text")
+    both = lake.vectors.search("manuals", "e4711", mode="hybrid")
+
+    assert [(each.id, each.chunks) for each in done.added] == [("guide", 2)]
+    assert [(each.index, each.retryable) for each in done.failed] == [(1, False)]
+    assert [hit.id for hit in words.results] == ["guide#0"]
+    assert words.results[0].distance is None and (words.results[0].score or 0) > 0
+    assert both.results[0].id == "guide#0" and both.results[0].distance is not None
