@@ -34,9 +34,9 @@ VECTOR_INDEX, ID_INDEX, TEXT_INDEX = "vector_idx", "id_idx", "text_idx"
 CACHE_BYTES = 64 * 1024 * 1024
 """Of Lance's own: footers and manifests. That of indexes is set beside it."""
 REFINE = 30
-"""As many times k are taken from the index, and their true distances computed. Of 100,000 random
-vectors of 256 numbers, which have no neighbourhoods and are the hardest there are, recall@10 is
-0.47 by 5, 0.62 by 10, 0.77 by 30 and 0.93 by 100, in 8.8, 8.7, 11 and 20 ms."""
+"""As many times k are taken from the index, and their true distances computed. Of 200,000 sentences
+recall@10 is 0.965 by 10, 0.977 by 15 and 0.987 by 30, in 4.1, 4.7 and 5.9 ms; of 100,000 random
+vectors, which have no neighbourhoods and are the hardest there are, 0.62 by 10 and 0.77 by 30."""
 PROBES_MIN = 20
 OLD = timedelta(minutes=10)
 """Versions are kept so long: whoever reads one began before it was replaced."""
