@@ -1,4 +1,4 @@
-"""`just bench [row ...] [--quick]`: measure, print each row as JSON, keep them all.
+"""`just bench [row ...] [--store minio] [--quick]`: measure, print each row as JSON, keep them all.
 
 Rows go to `benchmarks/results/<date>.json` and, as a table, beside it. Nothing else should run
 on the machine meanwhile.
@@ -6,6 +6,7 @@ on the machine meanwhile.
 
 import argparse
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.row import Report, as_table, report
+from benchmarks.store import STORES, in_bucket
 
 RESULTS = Path(__file__).with_name("results")
 ROWS = (
@@ -32,6 +34,19 @@ ROWS = (
     "vector-ann",
     "start",
 )
+IN_BUCKET = (
+    "ingest-csv",
+    "ingest-parquet",
+    "ingest-ndjson",
+    "ingest-memory",
+    "append-small",
+    "append-concurrent",
+    "sql-overhead",
+    "sql-scan",
+    "sql-prune",
+    "start",
+)
+"""Those that touch tables: of the others the warehouse shows nothing."""
 RUNS, QUICK_RUNS = 5, 2
 
 
@@ -40,17 +55,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all?")
     parser.add_argument("--runs", type=int, help=f"measured runs of each side, {RUNS} by default")
+    parser.add_argument(
+        "--store", choices=STORES, default="disk", help="where the warehouse lies: disk, or minio"
+    )
     options = parser.parse_args(arguments)
-    if unknown := set(options.rows) - set(ROWS):
-        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    rows = ROWS if options.store == "disk" else IN_BUCKET
+    if unknown := set(options.rows) - set(rows):
+        named = ", ".join(sorted(unknown))
+        parser.error(f"no such row on {options.store}: {named}; there are {', '.join(rows)}")
 
     reports: list[Report] = []
-    for name in options.rows or ROWS:
-        module = import_module(f"benchmarks.{name.replace('-', '_')}")
-        runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
-        for row in module.run(quick=options.quick, runs=runs):
-            reports.append(report(row, options.quick))
-            print(msgspec.json.encode(reports[-1]).decode(), flush=True)
+    with nullcontext() if options.store == "disk" else in_bucket():
+        for name in options.rows or rows:
+            module = import_module(f"benchmarks.{name.replace('-', '_')}")
+            runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
+            for row in module.run(quick=options.quick, runs=runs):
+                placed = msgspec.structs.replace(row, store=options.store)
+                reports.append(report(placed, options.quick))
+                print(msgspec.json.encode(reports[-1]).decode(), flush=True)
     print(as_table(reports))
     if not options.quick:
         keep(reports)
@@ -58,13 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def keep(reports: list[Report]) -> None:
-    """Write the rows under today's date; a row measured again today replaces the earlier one."""
+    """Write the rows under today's date, and beside them the newest that there were of others."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC).date()}.json"
-    before = msgspec.json.decode(path.read_bytes(), type=list[Report]) if path.exists() else []
-    again = {each.row.name for each in reports}
-    kept = [*(each for each in before if each.row.name not in again), *reports]
-    kept.sort(key=lambda each: ROWS.index(each.row.name))
+    newest = max(RESULTS.glob("*.json"), default=path)
+    before = msgspec.json.decode(newest.read_bytes(), type=list[Report]) if newest.exists() else []
+    again = {(each.row.name, each.row.store) for each in reports}
+    kept = [*(each for each in before if (each.row.name, each.row.store) not in again), *reports]
+    kept.sort(key=lambda each: (STORES.index(each.row.store), ROWS.index(each.row.name)))
     path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
     path.with_suffix(".md").write_text(as_table(kept))
 

@@ -28,6 +28,8 @@ class Figure(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     name: str
+    store: str = "disk"
+    """Where the warehouse lay."""
     work: str
     unit: str
     ours: Figure
@@ -137,20 +139,21 @@ def commit() -> str:
 
 
 def as_table(reports: Sequence[Report]) -> str:
-    """Return the rows as a Markdown table."""
+    """Return the rows as a Markdown table; a row that was not on the disk says so."""
     lines = [
         "| Row | Work | lakehouse | Reference | Ratio | Target | Met |",
         "|---|---|---:|---:|---:|---|---|",
     ]
     for each in reports:
         row = each.row
+        name = row.name if row.store == "disk" else f"{row.name} ({row.store})"
         reference = "not measured"
         if row.reference:
             reference = f"{spelled(row.reference.median)} {row.unit} ({row.reference.name})"
         met = {True: "yes", False: "**no**", None: "-"}[row.met]
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         lines.append(
-            f"| {row.name} | {row.work} | {spelled(row.ours.median)} {row.unit} "
+            f"| {name} | {row.work} | {spelled(row.ours.median)} {row.unit} "
             f"| {reference} | {ratio} | {row.target} | {met} |"
         )
     return "\n".join(lines) + "\n"

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from benchmarks.store import variables
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
 ANSWER_TIMEOUT_S = 1800.0
@@ -80,7 +82,10 @@ class Served:
 
 @contextmanager
 def lakehouse_server(data_dir: Path | None = None) -> Iterator[Served]:
-    """Start `lakehouse serve`, on an empty directory unless one is given; stop it with SIGTERM."""
+    """Start `lakehouse serve`, on an empty directory unless one is given; stop it with SIGTERM.
+
+    Its warehouse lies where `store` says.
+    """
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
         directory = data_dir or Path(folder) / "data"
         port = free_port()
@@ -89,7 +94,10 @@ def lakehouse_server(data_dir: Path | None = None) -> Iterator[Served]:
         began = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+                [*command, "--port", str(port)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **variables(directory)},
             )
         try:
             wait_until_ready(port, process, log)

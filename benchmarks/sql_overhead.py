@@ -9,6 +9,7 @@ import msgspec
 from benchmarks.files import CONTENT_TYPES, rows_file
 from benchmarks.row import Figure, Row
 from benchmarks.serving import KeptAlive, Served, lakehouse_server
+from benchmarks.store import beside, connection, reference_file
 
 ROWS = 100_000
 FULL_REQUESTS, QUICK_REQUESTS = 1_000, 100
@@ -19,11 +20,12 @@ MORE_MAX_MS = 1.5
 def run(*, quick: bool, runs: int) -> list[Row]:
     requests = QUICK_REQUESTS if quick else FULL_REQUESTS
     path = rows_file("parquet", ROWS)
-    with lakehouse_server() as server, duckdb.connect() as connection:
+    with lakehouse_server() as server, connection() as engine:
         server.ingest("points", path, CONTENT_TYPES["parquet"])
-        connection.execute(f"CREATE VIEW points AS FROM read_parquet('{path}')")
+        source = reference_file(path)
+        engine.execute(f"CREATE VIEW points AS FROM read_parquet('{source}')")
         return [
-            row(server, connection, name, text, requests, runs)
+            row(server, engine, name, text, requests, runs)
             for name, text in (
                 ("SELECT 1", "SELECT 1"),
                 ("a point read", "SELECT id, city, amount FROM points WHERE id = 77777"),
@@ -33,7 +35,7 @@ def run(*, quick: bool, runs: int) -> list[Row]:
 
 def row(
     server: Served,
-    connection: duckdb.DuckDBPyConnection,
+    engine: duckdb.DuckDBPyConnection,
     name: str,
     text: str,
     requests: int,
@@ -42,13 +44,13 @@ def row(
     client = KeptAlive(
         server.port, "POST", "/v1/sql", msgspec.json.encode({"sql": text}), "application/json"
     )
-    cursor = connection.cursor()
+    cursor = engine.cursor()
     mine, theirs = [], []
     for _ in range(runs):
         mine.append(p50_ms(client.send, requests))
         theirs.append(p50_ms(lambda: cursor.execute(text).fetchall(), requests))
     client.close()
-    ours, reference = Figure("lakehouse", mine), Figure("DuckDB cursor", theirs)
+    ours, reference = Figure("lakehouse", mine), Figure(f"DuckDB cursor{beside()}", theirs)
     more_ms = ours.median - reference.median
     return Row(
         name="sql-overhead",
