@@ -97,6 +97,7 @@ from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
 from lakehouse.vectors import Lance, Ledger, Relations, Vectors, count_in
 from lakehouse.vectors.routes import VectorsController
+from lakehouse.vectors.upkeep_routes import CollectionUpkeepController
 
 log = logging.getLogger(__name__)
 
@@ -507,6 +508,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             SchedulesController,
             EmbedController,
             VectorsController,
+            CollectionUpkeepController,
             TokensController,
         ],
         dependencies={

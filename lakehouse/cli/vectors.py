@@ -9,9 +9,10 @@ import msgspec
 import rich_click as click
 
 from lakehouse.cli import output
+from lakehouse.cli.jobs import bar
 from lakehouse.cli.reading_items import BATCH_ITEMS, Naming, items_of
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, Collection, Found, ItemsAdded
+from lakehouse.client import Client, Collection, Found, ItemsAdded, Optimized
 from lakehouse.errors import InvalidInputError
 
 
@@ -154,6 +155,28 @@ def check(name: str, queries: int, k: int, as_json: bool, **where: Any) -> None:
             ("k", found.k),
             ("items", found.items),
             ("approximate", found.approximate),
+        ]
+    )
+
+
+def optimize(name: str, as_json: bool, **where: Any) -> None:
+    def work(lake: Client) -> Optimized:
+        with bar() as told:
+            return lake.vectors.optimize(name, told=told)
+
+    found = connected(work, **where)
+    if as_json:
+        output.emit(found)
+        return
+    output.facts(
+        [
+            ("indexes built", ", ".join(found.built) or "none"),
+            ("pieces merged", found.merged),
+            ("pieces now", found.fragments),
+            ("versions removed", found.versions_removed),
+            ("space freed", output.size(found.bytes_removed)),
+            ("indexed", found.indexed),
+            ("waiting", found.waiting),
         ]
     )
 

@@ -148,6 +148,20 @@ def vectors_check(**options: Any) -> None:
     it.check(**options)
 
 
+@vectors.command("optimize", epilog=after("lakehouse vectors optimize notes", closing=WHERE))
+@click.argument("name")
+@somewhere
+@json_option
+def vectors_optimize(**options: Any) -> None:
+    """Write small files together and bring indexes up to date, now.
+
+    The server does it by itself; reads and writes go on meanwhile.
+    """
+    from lakehouse.cli import vectors as it
+
+    it.optimize(**options)
+
+
 @vectors.command("drop", epilog=after("lakehouse vectors drop notes", closing=WHERE))
 @click.argument("name")
 @somewhere

@@ -40,6 +40,7 @@ from lakehouse.client.vectors import (
     ItemsAdded,
     ItemsDeleted,
     Merged,
+    Optimized,
     RecallChecked,
     VectorItem,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Limits",
     "MaintenanceRun",
     "Merged",
+    "Optimized",
     "Problem",
     "RecallChecked",
     "Ref",

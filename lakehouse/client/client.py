@@ -112,7 +112,7 @@ class Client:
         self.sources = Sources(self._transport)
         self.schedules = Schedules(self._transport)
         self.embedding = Embedding(self._transport)
-        self.vectors = VectorCollections(self._transport)
+        self.vectors = VectorCollections(self._transport, self.jobs)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property

@@ -1,7 +1,7 @@
 """Collections of vectors: items in, what is near out."""
 
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +9,8 @@ from urllib.parse import quote
 import msgspec
 
 from lakehouse.client.answers import value_of
+from lakehouse.client.jobs import Jobs
+from lakehouse.client.models import Job
 from lakehouse.client.transport import Transport
 
 
@@ -115,11 +117,25 @@ class RecallChecked(msgspec.Struct, frozen=True):
     approximate: bool
 
 
+class Optimized(msgspec.Struct, frozen=True):
+    built: list[str]
+    """Columns that got an index; `vector` is that of the vectors."""
+    merged: int
+    """Pieces that were written together."""
+    fragments: int
+    """Pieces that the rows lie in now."""
+    versions_removed: int
+    bytes_removed: int
+    indexed: int
+    waiting: int
+
+
 class VectorCollections:
     """`lake.vectors`: collections by name, `name` or `namespace.name`."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, jobs: Jobs) -> None:
         self._transport = transport
+        self._jobs = jobs
 
     def create(
         self,
@@ -262,6 +278,22 @@ class VectorCollections:
     def check(self, name: str, *, queries: int = 100, k: int = 10) -> RecallChecked:
         """Measure how many of the true nearest searches find."""
         return value_of(self._post(name, "check", {"queries": queries, "k": k}), RecallChecked)
+
+    def optimize(self, name: str, *, told: Callable[[Job], None] = lambda job: None) -> Optimized:
+        """Write files together, bring indexes up to date and remove old versions: now.
+
+        Args:
+            name: of the collection.
+            told: called with the job at each change.
+        """
+        return msgspec.convert(self._job(name, "optimize", None, told), Optimized)
+
+    def _job(self, name: str, verb: str, asked: object, told: Callable[[Job], None]) -> Any:
+        """Return the result of what a job does; begun twice it has one effect."""
+        headers = {"Prefer": "respond-async"}
+        path = f"{path_of(name)}/{verb}"
+        answer = self._transport.send("POST", path, json=asked, headers=headers)
+        return self._jobs.wait(value_of(answer, Job).id, told).result
 
     def _post(self, name: str, verb: str, asked: object, *, again: bool = True) -> Any:
         return self._transport.send("POST", f"{path_of(name)}/{verb}", json=asked, again=again)

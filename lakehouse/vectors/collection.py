@@ -56,6 +56,8 @@ class Collection:
         self.items = items
         self.writing = asyncio.Lock()
         """Held by who changes it, and by who must see it unchanged for a while."""
+        self.tending = asyncio.Lock()
+        """Held by who builds its indexes or writes its files together."""
         self.unmerged: int | None = None
         """Pieces that its rows lie in, about. None: not known yet."""
         self.is_gone = False

@@ -110,7 +110,7 @@ class CollectionBusyError(UnavailableError):
 
     def __init__(self, collection: str) -> None:
         super().__init__(
-            f"too many items wait to be written to {collection}; send it again in a moment",
+            f"too much is written to {collection} at once; send it again in a moment",
             collection=collection,
         )
 

@@ -20,7 +20,7 @@ from lakehouse.disk import DiskFullError
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.storage import StoreDownError
-from lakehouse.vectors.errors import CollectionDamagedError
+from lakehouse.vectors.errors import CollectionBusyError, CollectionDamagedError
 from lakehouse.vectors.models import Distance
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,16 @@ BATCH_ROWS = 8_192
 class IndexState:
     indexed: int
     waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What writing small files together did."""
+
+    merged: int
+    """Pieces that are part of others now."""
+    versions_removed: int
+    bytes_removed: int
 
 
 class Lance:
@@ -256,10 +266,15 @@ class Items:
     async def index_names(self) -> set[str]:
         return {each.name for each in await self._reading(self._table.list_indices())}
 
-    async def build_vector_index(self, distance: Distance) -> None:
-        from lancedb.index import IvfRq
+    async def build_vector_index(self, distance: Distance, dimension: int) -> None:
+        """Build the index of the vectors: a bit a number, where Lance packs them by eights.
 
-        config = IvfRq(distance_type=METRIC[distance])
+        Else a byte a number, which takes eight times the memory and finds no less.
+        """
+        from lancedb.index import IvfRq, IvfSq
+
+        metric = METRIC[distance]
+        config = IvfSq(distance_type=metric) if dimension % 8 else IvfRq(distance_type=metric)
         await self._again(lambda: self._table.create_index("vector", config=config, replace=True))
         await self.make_durable()
 
@@ -271,10 +286,16 @@ class Items:
         await self._again(lambda: self._table.create_index(column, config=config, replace=True))
         await self.make_durable()
 
-    async def optimize(self) -> None:
-        """Write small files together, bring indexes up to date, remove what is old."""
-        await self._again(lambda: self._table.optimize(cleanup_older_than=OLD))
+    async def optimize(self) -> Tidied:
+        """Write small files together, bring indexes up to date, remove what is old.
+
+        Raises:
+            CollectionBusyError: others wrote the same pieces meanwhile, again and again.
+        """
+        done = await self._again(lambda: self._table.optimize(cleanup_older_than=OLD))
         await self.make_durable()
+        merged = done.compaction.fragments_removed
+        return Tidied(merged, done.prune.old_versions_removed, done.prune.bytes_removed)
 
     async def make_durable(self) -> None:
         if self._folder is not None:
@@ -315,8 +336,10 @@ class Items:
             try:
                 return await write()
             except (RuntimeError, OSError, ValueError) as error:
-                if not CONFLICT.search(str(error)) or number + 1 == TRIES:
+                if not CONFLICT.search(str(error)):
                     raise in_our_words(self._name, error) from error
+                if number + 1 == TRIES:
+                    raise CollectionBusyError(self._name) from error
                 await asyncio.sleep(RETRY_S * 2**number)
         raise AssertionError("the last try returned or raised")
 

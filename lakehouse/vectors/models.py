@@ -232,3 +232,21 @@ class RecallChecked(msgspec.Struct, frozen=True, kw_only=True):
     """The share of the true nearest k that searches found, from 0 to 1."""
     items: int
     approximate: bool
+
+
+class Optimized(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to the files of a collection. Its items are what they were."""
+
+    built: list[str]
+    """Columns that got an index now; `vector` is that of the vectors."""
+    merged: int
+    """Pieces that were written together."""
+    fragments: int
+    """Pieces that its rows lie in now."""
+    versions_removed: int
+    """Older than ten minutes: nobody reads them any more."""
+    bytes_removed: int
+    indexed: int
+    """Items that the index of the vectors knows now."""
+    waiting: int
+    """Items that are found without it."""

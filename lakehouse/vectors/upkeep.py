@@ -13,8 +13,9 @@ from typing import Self
 
 from lakehouse.config import VectorsConfig
 from lakehouse.vectors.collection import Collection
-from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
-from lakehouse.vectors.models import IndexState
+from lakehouse.vectors.errors import CollectionBusyError
+from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX, Tidied
+from lakehouse.vectors.models import IndexState, Optimized
 
 log = logging.getLogger(__name__)
 
@@ -76,24 +77,69 @@ class Upkeep:
         Raises:
             LakehouseError: it could not be done; it stays as it was.
         """
-        if collection.is_gone:
-            return
+        async with collection.tending:
+            if collection.is_gone:
+                return
+            await self._built(collection)
+            if await self._needs_optimizing(collection):
+                await self._tidied(collection)
+
+    async def optimize(self, collection: Collection) -> Optimized:
+        """Do it all now, worth it or not; reads and writes go on, and it goes on to its end.
+
+        Raises:
+            CollectionNotFoundError: it was dropped while this waited.
+            LakehouseError: it could not be done; the collection stays as it was.
+        """
+
+        async def work() -> Optimized:
+            async with collection.tending:
+                collection.check_there()
+                built = await self._built(collection)
+                done = await self._tidied(collection)
+                index = await collection.items.index()
+            return Optimized(
+                built=built,
+                merged=done.merged,
+                fragments=collection.unmerged or 0,
+                versions_removed=done.versions_removed,
+                bytes_removed=done.bytes_removed,
+                indexed=index.indexed if index else 0,
+                waiting=index.waiting if index else 0,
+            )
+
+        return await collection.shielded(work)
+
+    async def _built(self, collection: Collection) -> list[str]:
+        """Build the indexes that a large collection lacks; return the columns that got one."""
         items, definition = collection.items, collection.known.definition
-        if await collection.length() > self._exact_max:
-            names = await items.index_names()
-            if VECTOR_INDEX not in names or not collection.may_use_index:
-                with self._marked(collection):
-                    await items.build_vector_index(definition.distance)
-                collection.may_use_index = True
-            if ID_INDEX not in names:
-                await items.build_column_index("id")
-            for column, kind in definition.columns.items():
-                if f"{column}_idx" not in names:
-                    await items.build_column_index(column, few_values=kind in FEW_VALUES)
-        if await self._needs_optimizing(collection):
+        built: list[str] = []
+        if await collection.length() <= self._exact_max:
+            return built
+        names = await items.index_names()
+        if VECTOR_INDEX not in names or not collection.may_use_index:
             with self._marked(collection):
-                await items.optimize()
-            collection.unmerged = await items.fragments()
+                await items.build_vector_index(definition.distance, definition.dimension)
+            collection.may_use_index = True
+            built.append("vector")
+        if ID_INDEX not in names:
+            await items.build_column_index("id")
+            built.append("id")
+        for column, kind in definition.columns.items():
+            if f"{column}_idx" not in names:
+                await items.build_column_index(column, few_values=kind in FEW_VALUES)
+                built.append(column)
+        return built
+
+    async def _tidied(self, collection: Collection) -> Tidied:
+        """Write small files together beside whoever writes, or alone when they are faster."""
+        with self._marked(collection):
+            try:
+                done = await collection.items.optimize()
+            except CollectionBusyError:
+                done = await collection.alone(collection.items.optimize)
+        collection.unmerged = await collection.items.fragments()
+        return done
 
     async def _needs_optimizing(self, collection: Collection) -> bool:
         if collection.unmerged is None:

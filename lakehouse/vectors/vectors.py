@@ -51,6 +51,7 @@ from lakehouse.vectors.models import (
     ItemsDelete,
     ItemsDeleted,
     Merged,
+    Optimized,
     RecallChecked,
     SearchRequest,
 )
@@ -328,6 +329,12 @@ class Vectors:
         said = Checked(found.recall, k, datetime.now(UTC).timestamp())
         await self._define(collection, checked=said)
         return found
+
+    async def optimize(self, name: TableName) -> Optimized:
+        """Write files together, bring indexes up to date and remove what is old: now."""
+        collection = await self.writable(name)
+        record().note((str(collection.known.name),))
+        return await self.upkeep.optimize(collection)
 
     async def get(self, name: TableName) -> Collection:
         """Return a collection that the caller may read, open.

@@ -65,3 +65,16 @@ def test_a_dropped_collection_is_not_found(quick: Shell) -> None:
     assert quick.run("vectors", "info", "gone").code == 3
     assert "gone" not in quick.ok("vectors", "list").stdout
     assert quick.run("vectors", "search", "gone").code == 2
+
+
+def test_files_are_written_together_when_it_is_asked_for(quick: Shell) -> None:
+    quick.ok("vectors", "create", "tidy", "--dimension", "2")
+    for number in range(3):
+        quick.write("one.jsonl", json.dumps({"id": number, "vector": [1, number]}))
+        quick.ok("vectors", "add", "tidy", "one.jsonl")
+
+    done = quick.ok("vectors", "optimize", "tidy", "--json").json()
+
+    assert (done["merged"], done["fragments"], done["built"]) == (3, 1, [])
+    assert "pieces now" in quick.ok("vectors", "optimize", "tidy").stdout
+    assert quick.run("vectors", "optimize", "nobody").code == 3

@@ -1,0 +1,58 @@
+"""`/v1/vectors`: what is done to a collection as a whole, now or as a job."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+
+from lakehouse.api.access import writes
+from lakehouse.api.later import ACCEPTED, accepted, wants_job
+from lakehouse.jobs import JobHandle, Jobs
+from lakehouse.names import parse_table_name
+from lakehouse.vectors.models import Optimized
+from lakehouse.vectors.vectors import Vectors, shown
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+Work: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, object]]
+OPTIMIZED = {
+    200: ResponseSpec(Optimized, description="What was done to its files."),
+    202: ACCEPTED,
+}
+
+
+class CollectionUpkeepController(Controller):
+    path = "/v1/vectors/index"
+    tags = ("vectors",)
+
+    @post("/{name:str}/optimize", status_code=200, responses=OPTIMIZED, guards=[writes])
+    async def optimize_collection(
+        self,
+        request: AnyRequest,
+        vectors: NamedDependency[Vectors],
+        jobs: NamedDependency[Jobs],
+        name: FromPath[str],
+    ) -> Response[bytes]:
+        """Write small files together, bring indexes up to date and remove old versions: now.
+
+        The server does it by itself; this is for who does not want to wait for it.
+        """
+        collection = await vectors.writable(parse_table_name(name))
+
+        async def work(job: JobHandle | None) -> Optimized:
+            return await vectors.optimize(collection.known.name)
+
+        return await answered(request, jobs, "optimize", shown(collection.known.name), work)
+
+
+async def answered(
+    request: AnyRequest, jobs: Jobs, kind: str, subject: str, work: Work
+) -> Response[bytes]:
+    """Answer what work gives, or with `Prefer: respond-async` the job that it became."""
+    if wants_job(request.headers):
+        return accepted(await jobs.start(kind, work, subject=subject, unit="items"))
+    done = msgspec.json.encode(await work(None))
+    return Response(done, status_code=200, media_type="application/json")
