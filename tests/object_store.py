@@ -1,6 +1,7 @@
 """A real MinIO for tests: one server for all of them, a prefix for each; and a proxy before it."""
 
 import atexit
+import hashlib
 import http.client
 import os
 import re
@@ -85,8 +86,8 @@ def shared() -> MinioServer:
     if OF_PARENT in os.environ:  # a process that a test started
         return MinioServer(os.environ[OF_PARENT].rpartition(" ")[0])
     stack = ExitStack()
-    atexit.register(stack.close)
     server = stack.enter_context(running())
+    atexit.register(stack.close)  # after what removes its folder: the last one is called first
     os.environ[OF_PARENT] = f"{server.url} {secrets.token_hex(6)}"
     return server
 
@@ -142,6 +143,23 @@ def pyiceberg_properties() -> dict[str, str]:
 
 def below(inner: StorageConfig, name: str) -> StorageConfig:
     return msgspec.structs.replace(inner, warehouse=f"{inner.warehouse}/{name}")
+
+
+def chosen(data_dir: Path) -> StorageConfig:
+    """Return where the warehouse of a data directory lies: in it, or where it is set in a bucket.
+
+    The same for the same directory.
+    """
+    if IN_BUCKET not in os.environ:
+        return StorageConfig()
+    return below(of_this_run(), hashlib.sha256(str(data_dir).encode()).hexdigest()[:12])
+
+
+def files(config: StorageConfig, folder: str) -> set[str]:
+    """Return the names of all objects below a folder of the warehouse, `tables` or another."""
+    prefix = f"{str(config.warehouse).removeprefix(f's3://{BUCKET}/')}/{folder}/"
+    listed = shared().client().list_objects(BUCKET, prefix, recursive=True)
+    return {str(each.object_name) for each in listed}
 
 
 @dataclass

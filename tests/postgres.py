@@ -104,8 +104,9 @@ def running() -> Iterator[PostgresServer]:
 @cache
 def shared() -> PostgresServer:
     stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(running())
+    server = stack.enter_context(running())
+    atexit.register(stack.close)  # after what removes its folder: the last one is called first
+    return server
 
 
 def needed() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 
 from lakehouse.app import Lakehouse, create_app, open_lakehouse
-from lakehouse.config import Config
+from lakehouse.config import Config, StorageConfig
 from lakehouse.state import DataDirectory
+from tests import object_store
 
 T = TypeVar("T")
 TIMEOUT_S = 60
@@ -26,6 +28,7 @@ class Served:
     app: Any
     client: httpx.AsyncClient
     data_dir: Path
+    storage: StorageConfig
     loop: asyncio.AbstractEventLoop
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -75,13 +78,18 @@ class Served:
 
     def files(self) -> set[str]:
         """Return every file of tables, and every upload that lies in the spool."""
-        tables = (self.data_dir / "warehouse" / "tables").rglob("*")
         uploads = (self.data_dir / "spool").glob("upload-*")
+        if self.storage.warehouse is not None:
+            return {*object_store.files(self.storage, "tables"), *map(str, uploads)}
+        tables = (self.data_dir / "warehouse" / "tables").rglob("*")
         return {str(path) for path in (*tables, *uploads) if path.is_file()}
 
 
 @contextmanager
 def serving(data_dir: Path, config: Config) -> Iterator[Served]:
+    """Run the app until the block ends; in a bucket where it is set and `config` names none."""
+    if config.storage == StorageConfig():
+        config = msgspec.structs.replace(config, storage=object_store.chosen(data_dir))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -97,7 +105,7 @@ def serving(data_dir: Path, config: Config) -> Iterator[Served]:
                 async with httpx.AsyncClient(
                     transport=transport, base_url=base, timeout=TIMEOUT_S
                 ) as client:
-                    await ready.put(Served(lakehouse, app, client, data_dir, loop))
+                    await ready.put(Served(lakehouse, app, client, data_dir, config.storage, loop))
                     await stop.wait()
 
     living = asyncio.run_coroutine_threadsafe(live(), loop)

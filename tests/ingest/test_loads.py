@@ -361,6 +361,9 @@ def test_a_create_that_fails_leaves_no_folder(lake: Served, name: str) -> None:
 
     tables = lake.data_dir / "warehouse" / "tables" / "main"
     assert list(tables.glob(f"{name}-*")) == []
+    assert [path for path in lake.files() if f"/{name}-" in path] == []
+    assert lake.loaded(name, "id,v\n1,2\n", types="v:long")
+    assert [path for path in lake.files() if f"/{name}-" in path] != []
 
 
 @pytest.mark.parametrize("mode", ["append", "overwrite", "upsert"])

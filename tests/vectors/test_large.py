@@ -19,7 +19,6 @@ from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
 from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
 from lakehouse.vectors.searching import Found
 from tests import object_store
-from tests.vectors.conftest import storage
 
 NAME = parse_table_name("many")
 DIMENSION = 32
@@ -51,9 +50,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def lake(folder: Path) -> AsyncIterator[Lakehouse]:
     with DataDirectory.open(folder) as directory:
-        async with open_lakehouse(
-            Config(vectors=SETTINGS, storage=storage()), directory
-        ) as lakehouse:
+        config = Config(vectors=SETTINGS, storage=object_store.chosen(folder))
+        async with open_lakehouse(config, directory) as lakehouse:
             asked = CollectionCreate(name="many", dimension=DIMENSION, columns={"part": "integer"})
             await lakehouse.vectors.create(asked)
             await lakehouse.vectors.add(NAME, items(vectors_of(1)))
