@@ -37,7 +37,7 @@ from lakehouse.auth.addresses import networks
 from lakehouse.auth.routes import TokensController
 from lakehouse.catalog import Catalog, TableName, check_root, folded, parse_table_name
 from lakehouse.catalog.adopting_routes import AdoptingController
-from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject
+from lakehouse.catalog.datasets import Datasets, ObjectLookup, StoredObject, Watching
 from lakehouse.catalog.past_routes import PastController
 from lakehouse.catalog.property_routes import PropertiesController
 from lakehouse.catalog.routes import DatasetsController, NamespacesController, TablesController
@@ -262,7 +262,7 @@ async def open_lakehouse(
             database=database,
             objects=objects,
             catalog=catalog,
-            datasets=Datasets(catalog, state, lookup_in(warehouse.objects)),
+            datasets=Datasets(catalog, state, lookup_in(warehouse.objects, objects.watching)),
             ingest=ingest,
             uploads=uploads,
             source_loads=source_loads,
@@ -395,7 +395,7 @@ async def with_memory(chore: Chore) -> None:
             await asyncio.sleep(MEMORY_WAIT_S)
 
 
-def lookup_in(objects: ObjectStore) -> ObjectLookup:
+def lookup_in(objects: ObjectStore, watching: Watching) -> ObjectLookup:
     """What the catalog may ask of storage: where an object lies, and its bytes."""
 
     def get(key: str) -> StoredObject:
@@ -404,7 +404,7 @@ def lookup_in(objects: ObjectStore) -> ObjectLookup:
         info = objects.find(key)
         return StoredObject(info.key, info.location, info.size_bytes)
 
-    return ObjectLookup(get, lambda key: objects.open(key)[1])
+    return ObjectLookup(get, lambda key: objects.open(key)[1], watching)
 
 
 def add_checks(

@@ -6,10 +6,10 @@ can be neither replaced nor deleted through storage.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from lakehouse.catalog.catalog import Catalog
 from lakehouse.catalog.errors import SchemaDriftError, TableDamagedError, TableNotFoundError
@@ -49,6 +49,9 @@ class RowCountMismatchError(InvalidInputError):
         )
 
 
+Watching: TypeAlias = Callable[[Collection[str]], AbstractContextManager[Collection[str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """A user's object, as the storage module knows it."""
@@ -67,6 +70,8 @@ class ObjectLookup:
     """By the user's key; raises `ObjectNotFoundError`."""
     open: Callable[[str], BinaryIO]
     """A seekable file of the object's bytes, by the user's key."""
+    watching: Watching
+    """A block that knows which of the keys were put or deleted since it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,18 @@ class Adopted:
 
     stored: StoredObject
     footer: ParquetFooter
+
+
+@dataclass(frozen=True, slots=True)
+class Adopting:
+    """Objects that are to become part of one table."""
+
+    columns: Sequence[Column]
+    objects: Sequence[Adopted]
+    there: Mapping[str, str]
+    """The keys of those that are part of it already, by their locations."""
+    changed: Collection[str]
+    """The keys of `objects` that are not what they were."""
 
 
 class Datasets:
@@ -122,13 +139,16 @@ class Datasets:
             if table and known_fingerprint(table) != request.schema_fingerprint:
                 raise FingerprintConflictError(table.name.name, known_fingerprint(table))
             there = self._registered(table) if table else {}
-            keys = dict.fromkeys(each.key for each in request.objects)
-            adopted = [self._adopt(key) for key in keys if key not in there.values()]
-            columns = agreed_columns(name, table, adopted)
-            if not there:
-                check_row_count(request.row_count, adopted)
-            if table is None or adopted:
-                return self._add(table, name, request, columns, adopted, there, idempotency)
+            named = dict.fromkeys(each.key for each in request.objects)
+            keys = [key for key in named if key not in there.values()]
+            with self._lookup.watching(keys) as changed:
+                adopted = [self._adopt(key) for key in keys]
+                columns = agreed_columns(name, table, adopted)
+                if not there:
+                    check_row_count(request.row_count, adopted)
+                if table is None or adopted:
+                    adopting = Adopting(columns, adopted, there, changed)
+                    return self._add(table, name, request, adopting, idempotency)
             manifest = self._manifest(table.name)
             if idempotency:
                 self._state.write(lambda tx: self._catalog.keys.record(tx, idempotency, manifest))
@@ -145,23 +165,22 @@ class Datasets:
         table: TableState | None,
         name: TableName,
         request: DatasetRegister,
-        columns: Sequence[Column],
-        adopted: Sequence[Adopted],
-        there: Mapping[str, str],
+        adopting: Adopting,
         idempotency: Idempotency[Manifest] | None,
     ) -> Manifest:
         properties = {FINGERPRINT: request.schema_fingerprint}
+        adopted = adopting.objects
         if request.row_count is not None and not adopted:
             properties[REGISTERED_ROWS] = str(request.row_count)
 
-        keys = {**there, **{each.stored.location: each.stored.key for each in adopted}}
+        keys = {**adopting.there, **{each.stored.location: each.stored.key for each in adopted}}
         manifests: list[Manifest] = []
 
         def seal(tx: Transaction, now: LoadedTable) -> None:
-            # Storage refuses to replace or delete an object in this same database's
-            # transactions, so what was read above is still what is there, or we say it is not.
+            # Storage replaces and deletes objects in this same database's transactions, so what
+            # was read above is still what is there, or has changed by now.
             for each in adopted:
-                if self._lookup.get(each.stored.key) != each.stored:
+                if each.stored.key in adopting.changed:
                     raise ConflictError(f"the object {each.stored.key!r} was replaced meanwhile")
                 tx.execute(
                     "INSERT INTO registered_object (object_key, table_uuid, dataset)"
@@ -178,7 +197,7 @@ class Datasets:
         ]
         self._catalog.loading.add_files(
             table.name if table else name,
-            columns,
+            adopting.columns,
             files,
             properties={} if table else properties,
             seal=seal,

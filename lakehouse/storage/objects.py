@@ -1,6 +1,7 @@
 """The raw objects of the storage API: put, get, list, delete, each within its limits."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, TypeVar
@@ -74,6 +75,22 @@ class Objects:
         self._config = config
         self._puts = 0
         self._limiter = anyio.CapacityLimiter(THREADS_MAX)
+        self._watched: dict[int, tuple[Collection[str], set[str]]] = {}
+
+    @contextmanager
+    def watching(self, keys: Collection[str]) -> Iterator[Collection[str]]:
+        """Yield those of `keys` that were put or deleted since the block began, as it goes on.
+
+        A change is among them before its transaction ends. So who looks at an object in this block
+        and then asks in a transaction of their own knows whether it is still what it was, and
+        nobody waits for a store meanwhile.
+        """
+        changed = set[str]()
+        self._watched[id(changed)] = keys, changed
+        try:
+            yield changed
+        finally:
+            del self._watched[id(changed)]
 
     async def put(
         self, key: str, stream: AsyncIterator[bytes], size_bytes: int | None = None
@@ -193,12 +210,15 @@ class Objects:
         """Run `change` in the transaction that finds no table reading the object.
 
         A table is registered in a transaction too, and there is one at a time: what it found
-        unregistered stays so until the change is done, and it looks at the object again in there.
+        unregistered stays so until the change is done, and who registers is `watching`.
         """
 
         def work(tx: Transaction) -> None:
             refuse_registered(key, tx)
             change()
+            for keys, changed in list(self._watched.values()):
+                if key in keys:
+                    changed.add(key)
 
         self._state.write(work)
 

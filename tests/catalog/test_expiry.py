@@ -1,6 +1,7 @@
 """Snapshots that expire: the table forgets them, and exactly their files go."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 
@@ -187,7 +188,9 @@ def test_an_object_that_a_user_registered_is_never_deleted(lake: Lake) -> None:
     lake.cursor.execute(f"COPY (SELECT 1 AS id, 'a' AS name) TO '{target}' (FORMAT parquet)")
     size = lake.store.size("objects/a.parquet") or 0
     lookup = ObjectLookup(
-        lambda key: StoredObject(key, location, size), lambda key: lake.store.open(f"objects/{key}")
+        lambda key: StoredObject(key, location, size),
+        lambda key: lake.store.open(f"objects/{key}"),
+        lambda keys: nullcontext(()),
     )
     Datasets(lake.catalog, lake.state, lookup).register(
         DatasetRegister(

@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,51 @@ def test_objects_of_the_storage_api_can_be_registered(client: httpx.Client, lake
     assert client.get("/v1/storage/list").json()["objects"][0]["key"] == "raw/a b.parquet"
     part = client.get("/v1/storage/get/raw/a b.parquet", headers={"Range": "bytes=0-3"})
     assert part.content == b"PAR1"
+
+
+def test_nothing_is_asked_of_the_store_while_commits_wait(
+    client: httpx.Client, lake: Lake, served: ServerProcess
+) -> None:
+    """Neither by a registration nor by whoever replaces and deletes objects."""
+
+    def is_waiting() -> bool:
+        with closing(sqlite3.connect(served.data_dir / "catalog.db", timeout=0)) as beside:
+            try:
+                beside.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            beside.rollback()
+            return False
+
+    asked = list[object_store.Asked]()
+    told: list[object_store.Asked] = []
+
+    def look(each: object_store.Asked) -> None:
+        asked.append(each)
+        if is_waiting():
+            told.append(each)
+
+    content = client.get(
+        "/v1/sql",
+        params={"sql": "SELECT 1::BIGINT AS id"},
+        headers={"Accept": "application/vnd.apache.parquet"},
+    ).content
+    for key in ("a", "b", "c"):
+        assert client.put(f"/v1/storage/put/alone/{key}", content=content).status_code == 200
+    lake.proxy.fault = look
+    objects = [{"key": "alone/a"}, {"key": "alone/b"}]
+    asking = {"name": "alone", "schema_fingerprint": "0" * 64, "objects": objects}
+    registered = client.post("/v1/catalog/register", json=asking)
+    replaced = client.put("/v1/storage/put/alone/c", content=content)
+    deleted = client.delete("/v1/storage/delete/alone/c")
+
+    assert (registered.status_code, replaced.status_code) == (200, 200), registered.text
+    assert deleted.status_code == 204
+    assert len(asked) > 10
+    assert told == []
+    with closing(sqlite3.connect(served.data_dir / "catalog.db")) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        assert is_waiting(), "it would have been seen"
 
 
 FAULTS = ["500", "503", "SlowDown", "reset", "reset-after", "delay"]

@@ -290,19 +290,20 @@ def test_readers_never_miss_an_object_that_is_being_replaced(local: LocalObjects
 def test_a_registration_and_a_change_never_both_win(
     objects: Objects, local: LocalObjects, state: State
 ) -> None:
-    """The catalog's way: look at the object, then look again inside the transaction."""
+    """The catalog's way: watch the object, look at it, then ask inside the transaction."""
     guard: Guard = objects._unless_registered
 
     def register(key: str) -> bool:
         try:
-            seen = local.find(key)
+            with objects.watching([key]) as changed:
+                seen = local.find(key)
 
-            def work(tx: Transaction) -> None:
-                if local.find(key) != seen:
-                    raise ConflictError("replaced")
-                tx.execute("INSERT INTO registered_object VALUES (?, ?, 'main.d')", (key, key))
+                def work(tx: Transaction) -> None:
+                    if key in changed:
+                        raise ConflictError("replaced")
+                    tx.execute("INSERT INTO registered_object VALUES (?, ?, 'main.d')", (key, key))
 
-            state.write(work)
+                state.write(work)
         except (ObjectNotFoundError, ConflictError):
             return False
         registered[key] = seen
