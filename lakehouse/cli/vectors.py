@@ -12,7 +12,7 @@ from lakehouse.cli import output
 from lakehouse.cli.jobs import bar
 from lakehouse.cli.reading_items import BATCH_ITEMS, Naming, items_of
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, Collection, Found, ItemsAdded, Optimized
+from lakehouse.client import Client, Collection, Found, ItemsAdded, Optimized, Reembedded
 from lakehouse.errors import InvalidInputError
 
 
@@ -179,6 +179,20 @@ def optimize(name: str, as_json: bool, **where: Any) -> None:
             ("waiting", found.waiting),
         ]
     )
+
+
+def reembed(name: str, model: str | None, as_json: bool, **where: Any) -> None:
+    def work(lake: Client) -> Reembedded:
+        with bar() as told:
+            return lake.vectors.reembed(name, model, told=told)
+
+    found = connected(work, **where)
+    if as_json:
+        output.emit(found)
+        return
+    done = f"{output.plural(found.embedded, 'text')} embedded by {found.model}."
+    same = f"Nothing to do: {name} is embedded by {found.model} as it is now."
+    output.stdout().print(done if found.embedded else same, style="green", soft_wrap=True)
 
 
 def drop(name: str, as_json: bool, **where: Any) -> None:

@@ -162,6 +162,29 @@ def vectors_optimize(**options: Any) -> None:
     it.optimize(**options)
 
 
+@vectors.command(
+    "reembed",
+    epilog=after(
+        "lakehouse vectors reembed notes",
+        "lakehouse vectors reembed notes --model nomic-embed-text",
+        closing=WHERE,
+    ),
+)
+@click.argument("name")
+@click.option("--model", metavar="MODEL", help="Default: the one that the collection has.")
+@somewhere
+@json_option
+def vectors_reembed(**options: Any) -> None:
+    """Embed the texts again, after their model changed or to change it.
+
+    Until all are embedded, searches and writes go on with the old vectors; then the new ones are in
+    their place, all at once.
+    """
+    from lakehouse.cli import vectors as it
+
+    it.reembed(**options)
+
+
 @vectors.command("drop", epilog=after("lakehouse vectors drop notes", closing=WHERE))
 @click.argument("name")
 @somewhere

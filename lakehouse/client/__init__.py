@@ -42,6 +42,7 @@ from lakehouse.client.vectors import (
     Merged,
     Optimized,
     RecallChecked,
+    Reembedded,
     VectorItem,
 )
 
@@ -69,6 +70,7 @@ __all__ = [
     "Optimized",
     "Problem",
     "RecallChecked",
+    "Reembedded",
     "Ref",
     "Rejected",
     "RemoteError",

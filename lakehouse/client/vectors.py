@@ -130,6 +130,14 @@ class Optimized(msgspec.Struct, frozen=True):
     waiting: int
 
 
+class Reembedded(msgspec.Struct, frozen=True):
+    embedded: int
+    """None where the model was the same, and nothing was done."""
+    model: str
+    digest: str
+    dimension: int
+
+
 class VectorCollections:
     """`lake.vectors`: collections by name, `name` or `namespace.name`."""
 
@@ -287,6 +295,27 @@ class VectorCollections:
             told: called with the job at each change.
         """
         return msgspec.convert(self._job(name, "optimize", None, told), Optimized)
+
+    def reembed(
+        self,
+        name: str,
+        model: str | None = None,
+        *,
+        told: Callable[[Job], None] = lambda job: None,
+    ) -> Reembedded:
+        """Embed the texts of a collection again: its model changed, or another is to be it.
+
+        Args:
+            name: of the collection.
+            model: None for the one that it has.
+            told: called with the job at each change.
+
+        Raises:
+            UnprocessableError: items have no text, or one that the model knows no word of.
+            ConflictError: they are being embedded already.
+        """
+        asked = {"model": model} if model is not None else {}
+        return msgspec.convert(self._job(name, "reembed", asked, told), Reembedded)
 
     def _job(self, name: str, verb: str, asked: object, told: Callable[[Job], None]) -> Any:
         """Return the result of what a job does; begun twice it has one effect."""

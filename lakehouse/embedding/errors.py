@@ -31,6 +31,7 @@ class NothingKnownError(InvalidInputError):
             index=index,
             model=model,
         )
+        self.index = index
 
 
 class UnknownModelError(NotFoundError):

@@ -255,6 +255,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE schedule ADD COLUMN name TEXT NOT NULL DEFAULT ''",
         "UPDATE schedule SET name = label, label = caller || ':' || label",
     ),
+    (
+        # Where the files of a collection lie: elsewhere once its texts were embedded again.
+        "ALTER TABLE collection ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+        "UPDATE collection SET folder = collection_id",
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

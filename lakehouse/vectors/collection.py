@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundError
 from lakehouse.vectors.lance import TEXT_INDEX, Items, among, text_literal
@@ -60,11 +61,14 @@ class Collection:
         """Held by who builds its indexes or writes its files together."""
         self.unmerged: int | None = None
         """Pieces that its rows lie in, about. None: not known yet."""
-        self.is_gone = False
         self.may_use_index = True
         """False while its index is damaged: searches look at every vector then."""
+        self.touched: set[str] | None = None
+        """While its texts are embedded again: the ids of what is written meanwhile."""
+        self._folder = known.folder
         self._residents = residents
         self._exact_max = exact_max
+        self._gone: LakehouseError | None = None
         self._has_words = False
         self._length: int | None = None
         self._waiting: list[Put] = []
@@ -107,9 +111,18 @@ class Collection:
         return await self.shielded(run)
 
     def check_there(self) -> None:
-        """Raise `CollectionNotFoundError` when it was dropped while somebody waited."""
-        if self.is_gone:
-            raise CollectionNotFoundError(str(self.known.name), [])
+        """Raise unless it is what its name means still.
+
+        Raises:
+            CollectionNotFoundError: it was dropped while somebody waited.
+            CollectionReplacedError: its texts were embedded again meanwhile.
+        """
+        if self._gone is not None:
+            raise self._gone
+
+    @property
+    def is_gone(self) -> bool:
+        return self._gone is not None
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what work gives that goes on to its end when the caller leaves."""
@@ -121,6 +134,7 @@ class Collection:
     async def delete(self, ids: Sequence[str]) -> int:
         """Delete items by their ids, by who holds `writing`; return how many there were."""
         ids, deleted = list(dict.fromkeys(ids)), 0
+        self._touch(ids)
         for start in range(0, len(ids), LOOKED_UP):
             part = ids[start : start + LOOKED_UP]
             deleted += await self._change(self.items.delete(among(part)))
@@ -149,14 +163,14 @@ class Collection:
 
         By who holds `writing`.
         """
-        known = self._residents.get(self.known.id)
+        known = self._residents.get(self._folder)
         if known is not None:
             return known
         if self._is_too_large(await self.length()):
             return None
         rows = await self.items.read(self._columns)
         found = await on_thread(partial(loaded, self.known, rows))
-        self._residents.keep(self.known.id, found)
+        self._residents.keep(self._folder, found)
         return found
 
     def _is_too_large(self, length: int) -> bool:
@@ -165,7 +179,7 @@ class Collection:
 
     async def view(self) -> View | None:
         """Return the rows as they are now; None when they are too many to be in memory."""
-        known = self._residents.get(self.known.id)
+        known = self._residents.get(self._folder)
         if known is None and self._length is not None and self._is_too_large(self._length):
             return None  # without waiting for who writes
         if known is None:
@@ -253,10 +267,12 @@ class Collection:
         """
         resident = await self.resident()
         batch = await on_thread(partial(together, batches))
+        self._touch(batch.ids)
         there = await self._there(batch, resident)
         rows = await on_thread(partial(batch.table, self.known.definition))
         if document is not None:
             gone = await self._others(document, set(batch.ids))
+            self._touch(gone)
             of_document = f"document = {text_literal(document)}"
             await self._change(self.items.upsert(rows, of_document))
         else:
@@ -268,6 +284,14 @@ class Collection:
         self._apply(partial(removed, gone))
         self._apply(lambda resident: resident.put(rows))
         return new
+
+    def _touch(self, ids: Sequence[str]) -> None:
+        """Remember what is about to be written, for who embeds the texts again."""
+        if self.touched is None:
+            return
+        if len(self.touched) + len(ids) > WAITING_MAX:
+            raise CollectionBusyError(str(self.known.name))
+        self.touched.update(ids)
 
     async def _others(self, document: str, ids: set[str]) -> list[str]:
         """Return the chunks of a document that are there besides these."""
@@ -302,35 +326,36 @@ class Collection:
             done = await work
         except BaseException:
             self._length = None
-            self._residents.drop(self.known.id)
+            self._residents.drop(self._folder)
             raise
         self.unmerged = None if self.unmerged is None else self.unmerged + 1
         return done
 
     def _apply(self, change: Callable[[Resident], None]) -> None:
         """Change the rows in memory as those on the disk were."""
-        resident = self._residents.get(self.known.id)
+        resident = self._residents.get(self._folder)
         if resident is None:
             return
         change(resident)
         if self._is_too_large(resident.count):
-            self._residents.drop(self.known.id)
+            self._residents.drop(self._folder)
         else:
-            self._residents.keep(self.known.id, resident)
+            self._residents.keep(self._folder, resident)
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody writes it or waits to."""
-        return not self._waiting and not self._tasks and not self.writing.locked()
+        is_written = bool(self._waiting or self._tasks or self.writing.locked())
+        return not is_written and self.touched is None
 
     def index_failed(self) -> None:
         """Note that the index cannot be read; what looks after it builds it anew."""
         self.may_use_index = False
 
-    def end(self) -> None:
-        """Forget what is in memory: it was dropped."""
-        self.is_gone = True
-        self._residents.drop(self.known.id)
+    def end(self, why: LakehouseError | None = None) -> None:
+        """Forget what is in memory; who waits to write is told why. Without: it was dropped."""
+        self._gone = why or CollectionNotFoundError(str(self.known.name), [])
+        self._residents.drop(self._folder)
 
 
 def removed(ids: Sequence[str], resident: Resident) -> None:

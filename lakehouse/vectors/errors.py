@@ -6,9 +6,14 @@ from lakehouse.errors import (
     NotFoundError,
     TooLargeError,
     UnavailableError,
+    UnprocessableError,
 )
 
 SHOWN_MAX = 80
+
+
+def count_more(count: int, shown: list[str]) -> str:
+    return ", ..." if count > len(shown) else ""
 
 
 class CollectionNotFoundError(NotFoundError):
@@ -97,9 +102,54 @@ class OtherModelError(ConflictError):
     def __init__(self, collection: str, model: str) -> None:
         super().__init__(
             f"the model {model} is not the one that the collection {collection} was built with:"
-            " embed its texts again into a new collection, or bring the old model back",
+            " embed its texts again (`reembed`), or bring the old model back",
             collection=collection,
             model=model,
+        )
+
+
+class ItemsWithoutTextError(UnprocessableError):
+    """Of items that came as vectors nobody knows what another model would make."""
+
+    def __init__(self, collection: str, count: int, ids: list[str]) -> None:
+        some = ", ".join(repr(each[:SHOWN_MAX]) for each in ids)
+        super().__init__(
+            f"{count:,} items of {collection} have no text to embed ({some}{count_more(count, ids)}"
+            "): delete them, or add them again with their texts; nothing was changed",
+            collection=collection,
+            count=count,
+        )
+
+
+class TextUnknownError(UnprocessableError):
+    """The new model knows no word of a text."""
+
+    def __init__(self, collection: str, item_id: str, model: str) -> None:
+        super().__init__(
+            f"the model {model} knows no word of the item {item_id[:SHOWN_MAX]!r} of {collection}:"
+            " delete it, or take another model; nothing was changed",
+            collection=collection,
+            item=item_id,
+        )
+
+
+class ReembeddingError(ConflictError):
+    """Its texts are being embedded again."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"the texts of {collection} are being embedded again: wait for that to end",
+            collection=collection,
+        )
+
+
+class CollectionReplacedError(ConflictError):
+    """While somebody waited to write, its texts were embedded again."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"the texts of {collection} were embedded again meanwhile: send it again",
+            collection=collection,
         )
 
 

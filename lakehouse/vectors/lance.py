@@ -83,7 +83,7 @@ class Lance:
         self._connected_with: Mapping[str, str] = {}
         self._connecting = asyncio.Lock()
 
-    async def create(self, collection_id: str, name: str, schema: pa.Schema) -> "Items":
+    async def create(self, folder: str, name: str, schema: pa.Schema) -> "Items":
         """Make the files of an empty collection, durably.
 
         Raises:
@@ -91,12 +91,12 @@ class Lance:
         """
         connection = await self._connect()
         try:
-            table = await connection.create_table(collection_id, schema=schema)
+            table = await connection.create_table(folder, schema=schema)
         except (RuntimeError, OSError, ValueError) as error:
             raise in_our_words(name, error) from error
-        return await self._items(collection_id, table, name)
+        return await self._items(folder, table, name)
 
-    async def open(self, collection_id: str, name: str) -> "Items":
+    async def open(self, folder: str, name: str) -> "Items":
         """Return the items of a collection.
 
         Raises:
@@ -104,16 +104,16 @@ class Lance:
         """
         connection = await self._connect()
         try:
-            table = await connection.open_table(collection_id)
+            table = await connection.open_table(folder)
         except (RuntimeError, OSError, ValueError) as error:
             raise in_our_words(name, error) from error
-        return await self._items(collection_id, table, name)
+        return await self._items(folder, table, name)
 
-    async def drop(self, collection_id: str) -> None:
+    async def drop(self, folder: str) -> None:
         """Remove the files of a collection, if there are any."""
         connection = await self._connect()
         try:
-            await connection.drop_table(collection_id, ignore_missing=True)
+            await connection.drop_table(folder, ignore_missing=True)
         except ValueError as error:
             if "not found" not in str(error):
                 raise
@@ -122,10 +122,10 @@ class Lance:
         """Whether items are reached with the keys of now: those to a bucket change."""
         return self._keys is None or items.keys == await on_thread(self._keys)
 
-    async def _items(self, collection_id: str, table: Any, name: str) -> "Items":
-        folder = None if self._keys else Path(self._place) / f"{collection_id}.lance"
-        items = Items(table, folder, name, self._connected_with)
-        if folder is not None:
+    async def _items(self, folder: str, table: Any, name: str) -> "Items":
+        path = None if self._keys else Path(self._place) / f"{folder}.lance"
+        items = Items(table, path, name, self._connected_with)
+        if path is not None:
             await on_thread(items.sync)
         return items
 

@@ -16,7 +16,7 @@ from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.vectors.errors import CollectionExistsError
 from lakehouse.vectors.models import ColumnType, Distance
 
-COLUMNS = "collection_id, namespace, name, definition, created_at"
+COLUMNS = "collection_id, namespace, name, definition, created_at, folder"
 LIVE = f"SELECT {COLUMNS} FROM collection WHERE dropped = 0"
 
 
@@ -47,10 +47,11 @@ class Kept:
     """A collection as it lies there."""
 
     id: str
-    """The name of its folder, too: no name of a user is a path."""
     name: TableName
     definition: Definition
     created_at: float
+    folder: str
+    """Where its files lie: no name of a user is a path."""
 
 
 class Ledger:
@@ -67,14 +68,15 @@ class Ledger:
 
         Until it is listed it is a dropped one: a process that is killed on the way leaves nothing.
         """
-        made = Kept(uuid.uuid4().hex, name, definition, datetime.now(UTC).timestamp())
-        values = (made.id, *name, made.id, encoded(definition), made.created_at)
+        new = uuid.uuid4().hex
+        made = Kept(new, name, definition, datetime.now(UTC).timestamp(), new)
+        values = (new, *name, new, encoded(definition), made.created_at, new)
 
         def work(tx: Transaction) -> None:
             tx.execute(
                 "INSERT INTO collection"
-                " (collection_id, namespace, name, folded, definition, created_at, dropped)"
-                " VALUES (?, ?, ?, ?, ?, ?, 1)",
+                " (collection_id, namespace, name, folded, definition, created_at, folder, dropped)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
                 values,
             )
 
@@ -100,6 +102,26 @@ class Ledger:
         self._state.write(lambda tx: tx.execute(sql, (encoded(definition), known.id)).rowcount)
         return replace(known, definition=definition)
 
+    def switch(self, known: Kept, aside: Kept, definition: Definition) -> Kept | None:
+        """Let a collection have the files of one that was made aside, which gets the old ones.
+
+        None when it was dropped meanwhile.
+        """
+        take = (
+            "UPDATE collection SET folder = ?, definition = ?"
+            " WHERE collection_id = ? AND dropped = 0"
+        )
+        give = "UPDATE collection SET folder = ? WHERE collection_id = ?"
+
+        def work(tx: Transaction) -> bool:
+            if not tx.execute(take, (aside.folder, encoded(definition), known.id)).rowcount:
+                return False
+            tx.execute(give, (known.folder, aside.id))
+            return True
+
+        done = self._state.write(work)
+        return replace(known, folder=aside.folder, definition=definition) if done else None
+
     def drop(self, known: Kept) -> bool:
         """Take a collection out of the list; False when somebody else has. Its files are left."""
         sql = (
@@ -108,10 +130,10 @@ class Ledger:
         )
         return self._state.write(lambda tx: tx.execute(sql, (known.id,)).rowcount) > 0
 
-    def dropped(self) -> list[str]:
-        """Return the ids of collections whose files are still to be removed."""
-        sql = "SELECT collection_id FROM collection WHERE dropped = 1"
-        return [each for (each,) in self._state.read(lambda tx: tx.execute(sql).fetchall())]
+    def dropped(self) -> list[tuple[str, str]]:
+        """Return the ids of collections whose files are still to be removed, and their folders."""
+        sql = "SELECT collection_id, folder FROM collection WHERE dropped = 1"
+        return self._state.read(lambda tx: tx.execute(sql).fetchall())
 
     def forget(self, collection_id: str) -> None:
         """Note that nothing of a dropped collection is left."""
@@ -130,6 +152,6 @@ def encoded(definition: Definition) -> str:
 
 
 def kept(row: Any) -> Kept:
-    collection_id, namespace, name, definition, created_at = row
+    collection_id, namespace, name, definition, created_at, folder = row
     known = msgspec.json.decode(definition, type=Definition)
-    return Kept(collection_id, TableName(namespace, name), known, created_at)
+    return Kept(collection_id, TableName(namespace, name), known, created_at, folder)

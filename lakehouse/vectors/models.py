@@ -250,3 +250,16 @@ class Optimized(msgspec.Struct, frozen=True, kw_only=True):
     """Items that the index of the vectors knows now."""
     waiting: int
     """Items that are found without it."""
+
+
+class Reembed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Text | None = None
+    """What embeds from now on; left out, the model that the collection has."""
+
+
+class Reembedded(msgspec.Struct, frozen=True, kw_only=True):
+    embedded: int
+    """Items whose texts were embedded; none where the model is the same, and nothing was done."""
+    model: str
+    digest: str
+    dimension: int

@@ -13,7 +13,7 @@ from typing import Self
 
 from lakehouse.config import VectorsConfig
 from lakehouse.vectors.collection import Collection
-from lakehouse.vectors.errors import CollectionBusyError
+from lakehouse.vectors.errors import CollectionBusyError, ReembeddingError
 from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX, Tidied
 from lakehouse.vectors.models import IndexState, Optimized
 
@@ -77,6 +77,8 @@ class Upkeep:
         Raises:
             LakehouseError: it could not be done; it stays as it was.
         """
+        if collection.touched is not None:  # old versions stay while somebody reads all of one
+            return
         async with collection.tending:
             if collection.is_gone:
                 return
@@ -89,10 +91,13 @@ class Upkeep:
 
         Raises:
             CollectionNotFoundError: it was dropped while this waited.
+            ReembeddingError: its texts are being embedded again.
             LakehouseError: it could not be done; the collection stays as it was.
         """
 
         async def work() -> Optimized:
+            if collection.touched is not None:
+                raise ReembeddingError(str(collection.known.name))
             async with collection.tending:
                 collection.check_there()
                 built = await self._built(collection)

@@ -7,19 +7,24 @@ import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import writes
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
+from lakehouse.api.streams import unless_gone
 from lakehouse.jobs import JobHandle, Jobs
 from lakehouse.names import parse_table_name
-from lakehouse.vectors.models import Optimized
+from lakehouse.vectors.models import Optimized, Reembed, Reembedded
 from lakehouse.vectors.vectors import Vectors, shown
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 Work: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, object]]
 OPTIMIZED = {
     200: ResponseSpec(Optimized, description="What was done to its files."),
+    202: ACCEPTED,
+}
+REEMBEDDED = {
+    200: ResponseSpec(Reembedded, description="The new vectors are durable, and searched."),
     202: ACCEPTED,
 }
 
@@ -46,6 +51,33 @@ class CollectionUpkeepController(Controller):
             return await vectors.optimize(collection.known.name)
 
         return await answered(request, jobs, "optimize", shown(collection.known.name), work)
+
+    @post("/{name:str}/reembed", status_code=200, responses=REEMBEDDED, guards=[writes])
+    async def reembed_collection(
+        self,
+        request: AnyRequest,
+        vectors: NamedDependency[Vectors],
+        jobs: NamedDependency[Jobs],
+        name: FromPath[str],
+        data: JSONBody[Reembed | None] = None,
+    ) -> Response[bytes]:
+        """Embed the texts of a collection again, by its model as it is now or by another.
+
+        Until all are embedded, searches and writes go on with the old vectors.
+        """
+        collection = await vectors.writable(parse_table_name(name))
+        model = data.model if data else None
+
+        async def work(job: JobHandle | None) -> Reembedded:
+            told = job.progress if job else untold
+            reembedding = vectors.reembed(collection.known.name, model, told)
+            return await (reembedding if job else unless_gone(request.receive, reembedding))
+
+        return await answered(request, jobs, "reembed", shown(collection.known.name), work)
+
+
+def untold(done: int | None = None, total: int | None = None, phase: str | None = None) -> None:
+    """Whoever waits for the answer sees no progress."""
 
 
 async def answered(

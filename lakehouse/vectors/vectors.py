@@ -19,7 +19,7 @@ from lakehouse.auth import check_may, may, table_resource
 from lakehouse.config import MemoryShares, VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
-from lakehouse.embedding import Embedding, Kind, ModelChangedError
+from lakehouse.embedding import Embedding, Identity, Kind, ModelChangedError
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name
 from lakehouse.vectors.collection import Collection
@@ -27,6 +27,7 @@ from lakehouse.vectors.documents import put_documents
 from lakehouse.vectors.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
+    CollectionReplacedError,
     InvalidCollectionError,
     InvalidQueryError,
     NoModelError,
@@ -35,7 +36,7 @@ from lakehouse.vectors.errors import (
 from lakehouse.vectors.filter_lance import to_lance
 from lakehouse.vectors.filters import parse_filter
 from lakehouse.vectors.items import checked, query_vector
-from lakehouse.vectors.lance import Lance, among, text_literal
+from lakehouse.vectors.lance import OLD, Items, Lance, among, text_literal
 from lakehouse.vectors.ledger import Checked, Definition, Kept, Ledger
 from lakehouse.vectors.merging import merged
 from lakehouse.vectors.models import (
@@ -53,10 +54,12 @@ from lakehouse.vectors.models import (
     Merged,
     Optimized,
     RecallChecked,
+    Reembedded,
     SearchRequest,
 )
 from lakehouse.vectors.ranking import by_both, by_words
 from lakehouse.vectors.recall import recall_of
+from lakehouse.vectors.reembedding import Progress, Reembedding, begin, of_model, reembedded
 from lakehouse.vectors.resident import Residents
 from lakehouse.vectors.room import Room
 from lakehouse.vectors.schema import Batch, check_columns, schema_of, values
@@ -104,6 +107,7 @@ class Vectors:
         self._opening = asyncio.Lock()
         self._defining = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._purging: set[asyncio.Task[None]] = set()
         self.room = Room(shares.uploads_and_results)
         self.upkeep = Upkeep(config)
 
@@ -113,13 +117,14 @@ class Vectors:
         found = await on_thread(self._ledger.all)
         self._known = {folded(str(each.name)): each for each in found}
         leftovers = await on_thread(self._ledger.dropped)
-        purging = asyncio.create_task(self._purge(leftovers))
+        self._purge_later(*leftovers)
         try:
             async with self.upkeep.open():
                 yield self
         finally:
-            purging.cancel()
-            await asyncio.gather(purging, *self._tasks, return_exceptions=True)
+            for each in self._purging:
+                each.cancel()
+            await asyncio.gather(*self._purging, *self._tasks, return_exceptions=True)
 
     async def create(self, asked: CollectionCreate) -> Shown:
         """Make an empty collection.
@@ -144,10 +149,10 @@ class Vectors:
     async def _made(self, name: TableName, definition: Definition) -> None:
         known = await on_thread(partial(self._ledger.reserve, name, definition))
         try:
-            await self._lance.create(known.id, str(name), schema_of(definition))
+            await self._lance.create(known.folder, str(name), schema_of(definition))
             await on_thread(partial(self._ledger.publish, known))
         except BaseException:
-            await self._purge([known.id])
+            await self._purge((known.id, known.folder))
             raise
         self._known[folded(str(name))] = known
 
@@ -217,7 +222,7 @@ class Vectors:
             self._open.pop(known.id, None)
             if collection is not None:
                 collection.end()
-            await self._purge([known.id])
+            await self._purge((known.id, known.folder))
 
         await (self._whole(work()) if collection is None else collection.alone(work))
 
@@ -336,6 +341,77 @@ class Vectors:
         record().note((str(collection.known.name),))
         return await self.upkeep.optimize(collection)
 
+    async def reembed(self, name: TableName, model: str | None, progress: Progress) -> Reembedded:
+        """Embed the texts of a collection again: by its model as it is now, or by another.
+
+        Until all of them are, searches and writes go on with the old vectors.
+
+        Raises:
+            ItemsWithoutTextError, TextUnknownError: an item cannot be embedded.
+            ReembeddingError: somebody else is at it.
+            UnknownModelError, EmbedderFailedError, ModelMissingError, ModelChangedError
+        """
+        collection = await self.writable(name)
+        record().note((str(collection.known.name),))
+        has = collection.known.definition.model
+        identity = await self._embedding.identity(model or (has.model if has else None))
+        if identity == has:
+            return reembedded(identity, 0)
+        self._disk.check(await collection.length() * identity.dimension * 4)
+        await begin(collection)
+        aside = None
+        try:
+            aside = await self._whole(self._aside(collection.known, identity))
+            work = Reembedding(collection, aside, self._embedding, identity, progress)
+            await work.copy()
+            await self.upkeep.look(aside)
+        except BaseException:
+            collection.touched = None
+            if aside is not None:
+                self._purge_later((aside.known.id, aside.known.folder))
+            collection.check_there()  # of files that a drop took nobody says that they are lost
+            raise
+        await self._whole(self._switched(work))
+        record().text_count += work.embedded
+        return reembedded(identity, work.embedded)
+
+    async def _aside(self, known: Kept, identity: Identity) -> Collection:
+        """Make the files of a collection that no name leads to."""
+        definition = of_model(known.definition, identity)
+        made = await on_thread(partial(self._ledger.reserve, known.name, definition))
+        items = await self._lance.create(made.folder, str(known.name), schema_of(definition))
+        return self._collection(made, items)
+
+    async def _switched(self, work: Reembedding) -> None:
+        """Let a collection have the vectors that were made aside; its old ones go later."""
+        old, aside = work.old, work.aside
+        unneeded, after_s = aside.known, 0.0
+        try:
+            async with old.writing:
+                old.check_there()
+                await work.catch_up()
+                async with self._defining:
+                    unneeded, after_s = await self._switch(old, aside, work.identity)
+        finally:
+            old.touched = None
+            # Whoever searches it meanwhile began before.
+            self._purge_later((unneeded.id, unneeded.folder), after_s=after_s)
+        self.upkeep.wake(aside)
+
+    async def _switch(
+        self, old: Collection, aside: Collection, identity: Identity
+    ) -> tuple[Kept, float]:
+        """Return the files that nobody needs then, and when, in seconds."""
+        definition = of_model(old.known.definition, identity)
+        known = await on_thread(partial(self._ledger.switch, old.known, aside.known, definition))
+        if known is None:
+            raise CollectionNotFoundError(shown(old.known.name), [])
+        unneeded = replace(aside.known, folder=old.known.folder)
+        aside.known = self._known[folded(str(known.name))] = known
+        self._open[known.id] = aside
+        old.end(CollectionReplacedError(shown(known.name)))
+        return unneeded, OLD.total_seconds()
+
     async def get(self, name: TableName) -> Collection:
         """Return a collection that the caller may read, open.
 
@@ -349,7 +425,7 @@ class Vectors:
             async with self._opening:
                 found = self._open.get(known.id) or await self._opened(known)
         if not await self._lance.is_current(found.items):
-            found.items = await self._lance.open(known.id, str(known.name))
+            found.items = await self._lance.open(known.folder, str(known.name))
         self._open.move_to_end(known.id)
         return found
 
@@ -366,8 +442,8 @@ class Vectors:
         return known
 
     async def _opened(self, known: Kept) -> Collection:
-        items = await self._lance.open(known.id, str(known.name))
-        made = Collection(known, items, self._residents, self._config.exact_max_rows)
+        items = await self._lance.open(known.folder, str(known.name))
+        made = self._collection(known, items)
         self._open[known.id] = made
         for each in list(self._open.values()):
             if len(self._open) <= OPEN_MAX:
@@ -377,15 +453,31 @@ class Vectors:
         self.upkeep.wake(made)
         return made
 
-    async def _purge(self, collection_ids: Sequence[str]) -> None:
-        """Remove the files of dropped collections; those that stay are tried at the next start."""
-        for each in collection_ids:
+    def _collection(self, known: Kept, items: Items) -> Collection:
+        return Collection(known, items, self._residents, self._config.exact_max_rows)
+
+    def _purge_later(self, *dropped: tuple[str, str], after_s: float = 0.0) -> None:
+        async def work() -> None:
+            await asyncio.sleep(after_s)
+            await self._purge(*dropped)
+
+        task = asyncio.create_task(work())
+        self._purging.add(task)
+        task.add_done_callback(self._purging.discard)
+
+    async def _purge(self, *dropped: tuple[str, str]) -> None:
+        """Remove the files of dropped collections; those that stay are tried at the next start.
+
+        Args:
+            dropped: the id and the folder of each.
+        """
+        for collection_id, folder in dropped:
             try:
-                await self._lance.drop(each)
+                await self._lance.drop(folder)
             except Exception as error:
                 log.warning("files of a dropped collection stay for now: %s", error)
             else:
-                await on_thread(partial(self._ledger.forget, each))
+                await on_thread(partial(self._ledger.forget, collection_id))
 
     async def _defined(self, asked: CollectionCreate) -> Definition:
         check_columns(asked.columns)

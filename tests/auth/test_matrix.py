@@ -129,6 +129,7 @@ ROWS = [
     Row("write", "POST", f"{V}/documents", {"documents": [{"id": "d", "text": "a lake"}]}),
     Row("write", "POST", f"{V}/check", {}),
     Row("write", "POST", f"{V}/optimize"),
+    Row("write", "POST", f"{V}/reembed", {}),
     Row("write", "POST", f"{V}/merge", {"dest": "{ns}.l"}),
     Row("write", "DELETE", "/v1/vectors/index/{ns}.gone", ok=204),
     Row("read", "DELETE", "/v1/queries/unknown-{ns}", ok=404),

@@ -78,3 +78,13 @@ def test_files_are_written_together_when_it_is_asked_for(quick: Shell) -> None:
     assert (done["merged"], done["fragments"], done["built"]) == (3, 1, [])
     assert "pieces now" in quick.ok("vectors", "optimize", "tidy").stdout
     assert quick.run("vectors", "optimize", "nobody").code == 3
+
+
+def test_texts_of_the_same_model_are_not_embedded_again(quick: Shell) -> None:
+    quick.write("said.jsonl", json.dumps({"id": "a", "text": "The lake froze over."}))
+    quick.ok("vectors", "create", "said")
+    quick.ok("vectors", "add", "said", "said.jsonl")
+
+    assert "Nothing to do" in quick.ok("vectors", "reembed", "said").stdout
+    assert quick.ok("vectors", "reembed", "said", "--json").json()["embedded"] == 0
+    assert quick.run("vectors", "reembed", "said", "--model", "nobody").code == 3

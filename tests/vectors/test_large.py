@@ -147,7 +147,7 @@ async def test_a_filter_never_leaves_fewer_than_there_are(lake: Lakehouse) -> No
 async def test_a_damaged_index_is_gone_around_and_built_anew(lake: Lakehouse, folder: Path) -> None:
     await until(lambda: is_ready(lake))
     collection = await lake.vectors.get(NAME)
-    place = folder / "warehouse" / "vectors" / f"{collection.known.id}.lance"
+    place = folder / "warehouse" / "vectors" / f"{collection.known.folder}.lance"
     shutil.rmtree(place / "_indices")
     lake.vectors._open.clear()  # what Lance has of it in memory
     lake.vectors._lance._connection = None

@@ -66,7 +66,7 @@ async def test_what_a_killed_process_had_begun_to_make_or_drop_is_gone_after_a_s
     async with opened(tmp_path) as lake:
         await lake.vectors.create(MADE)
         begun = lake.vectors._ledger.reserve(parse_table_name("half"), Definition(dimension=2))
-        await lake.vectors._lance.create(begun.id, "half", schema_of(begun.definition))
+        await lake.vectors._lance.create(begun.folder, "half", schema_of(begun.definition))
         await lake.vectors.create(CollectionCreate(name="dropping", dimension=2))
         dropping = lake.vectors._known["main.dropping"]
         lake.vectors._ledger.drop(dropping)
