@@ -35,7 +35,7 @@ class Sources:
     def load_later(
         self, source: str, table: str, *, idempotency_key: str | None = None, **options: Any
     ) -> Job:
-        """Return the job that does what `load` does."""
+        """Return the job that does what `load` does, again and again until there is no more."""
         return value_of(self._send(source, table, options, idempotency_key, RESPOND_ASYNC), Job)
 
     def try_load(self, source: str, table: str, **options: Any) -> DryRun:

@@ -1,6 +1,8 @@
 """Loads of a source: its objects are fetched into the spool, and then are files like any others."""
 
-from collections.abc import Sequence
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -8,15 +10,23 @@ from pathlib import Path
 import msgspec
 
 from lakehouse.catalog import Catalog, TableState, check_may_write, check_table_name
-from lakehouse.errors import NotFoundError
+from lakehouse.errors import LakehouseError, NotFoundError, OutcomeUnknownError
 from lakehouse.ingest.errors import InvalidLoadError, UploadTooLargeError
 from lakehouse.ingest.formats import Named, room_for
 from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.loading import chosen_mode
-from lakehouse.ingest.models import CONTENT, FILES_MAX, DryRun, LoadOptions
+from lakehouse.ingest.models import (
+    CONTENT,
+    FILES_MAX,
+    DryRun,
+    IngestAnswer,
+    LoadOptions,
+    SourceReport,
+)
 from lakehouse.ingest.several import naming
 from lakehouse.ingest.sources import SourceObject, Sources
 from lakehouse.ingest.spool import Upload, spooled
+from lakehouse.ingest.sums import has_more, key_of, sum_of
 from lakehouse.ingest.taken import ObjectsTakenError, Taken, content_of, not_taken, request_of
 from lakehouse.jobs import Job, JobHandle, Jobs
 from lakehouse.lanes import on_thread
@@ -89,14 +99,62 @@ class SourceLoads:
             )
 
     async def start(self, jobs: Jobs, source: str, options: LoadOptions, key: str | None) -> Job:
-        """Queue `load` and return its job; what is wrong with the source is said at once."""
+        """Queue `all` and return its job; what is wrong with the source is said at once."""
         subject = str(check_table_name(options.namespace, options.name))
         await self.check(source)
-
-        async def work(job: JobHandle) -> bytes:
-            return await self.load(source, options, key, job)
-
+        work = partial(self._work, source, options, key)
         return await jobs.start("ingest", work, subject=subject, unit="bytes")
+
+    async def all(
+        self, source: str, options: LoadOptions, key: str | None, job: JobHandle
+    ) -> AsyncGenerator[IngestAnswer]:
+        """Do what `load` does until there is nothing more, and yield the sum after each load.
+
+        Begun again, also under its key, it goes on where it ended: what was loaded stays.
+
+        Raises:
+            As `load`; what was loaded before stays then too.
+        """
+        total: IngestAnswer | None = None
+        for number in itertools.count():
+            job.check_cancelled()
+            try:
+                answer = await self.load(source, options, key_of(key, number), job)
+            except NothingThereError:
+                if total is None:
+                    raise
+                return  # somebody cleared away what was left
+            last = msgspec.json.decode(answer, type=IngestAnswer)
+            rows_max = self._ingest.config.bad_rows_reported_max
+            total = last if total is None else sum_of(total, last, rows_max)
+            yield total
+            if not has_more(total):
+                return
+
+    async def _work(
+        self, source: str, options: LoadOptions, key: str | None, job: JobHandle
+    ) -> IngestAnswer:
+        """Load all of a source; cancelled, it says what was loaded, and that there is more."""
+        total: IngestAnswer | None = None
+        try:
+            async with aclosing(self.all(source, options, key, job)) as loads:
+                async for done in loads:
+                    total = done
+        except OutcomeUnknownError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if total is None:
+                raise
+            if job.asked == "cancelled":
+                return total
+            if isinstance(error, LakehouseError) and isinstance(total.source, SourceReport):
+                error.detail += (
+                    f"; {total.source.object_count} objects before were loaded and stay so,"
+                    " the next load goes on behind them"
+                )
+            raise
+        assert total is not None, "it yields or raises"
+        return total
 
     async def check(self, source: str) -> None:
         """Raise what `Sources.batches` has against a source; that there is nothing is fine."""

@@ -1,7 +1,6 @@
 """What a run does: a load of a source, or of the rows of a statement."""
 
 import hashlib
-from typing import Any
 
 import msgspec
 
@@ -72,19 +71,12 @@ class Work:
             done = await self._table_changes.from_query(name, statement(asked), once)(job)
             return done.touched_rows
         assert asked.source is not None, "`check` let it pass"
-        total, more, number = 0, True, 0
-        while more:  # a source may have too many objects for one load
-            job.check_cancelled()
-            try:
-                answer = await self._source_loads.load(
-                    asked.source, load_options(asked), f"{key}-{number}", job
-                )
-            except NothingThereError:
-                return total  # nothing has come yet, or somebody cleared it away
-            told: dict[str, Any] = msgspec.json.decode(answer)
-            if not told["existing"]:
-                total += told["added_rows"] + told["updated_rows"] + told["deleted_rows"]
-            more, number = told["source"]["more"], number + 1
+        total = 0
+        try:
+            async for told in self._source_loads.all(asked.source, load_options(asked), key, job):
+                total = told.added_rows + told.updated_rows + told.deleted_rows
+        except NothingThereError:
+            pass  # nothing has come yet
         return total
 
 

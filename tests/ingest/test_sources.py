@@ -3,6 +3,7 @@
 import asyncio
 import io
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -230,6 +231,52 @@ def test_a_source_is_loaded_by_a_job(lake: Served, name: str) -> None:
     assert lake.rows(name) == [[1]]
 
 
+def later(lake: Served, name: str, source: str, key: str | None = None) -> httpx.Response:
+    params = {"name": name, "source": source, "mode": "append"}
+    headers = {**LATER, "Idempotency-Key": key} if key else LATER
+    return lake.send("POST", "/v1/ingest", params=params, headers=headers)
+
+
+def test_a_job_takes_all_of_a_source_and_its_result_is_the_sum(lake: Served, name: str) -> None:
+    for number in range(205):
+        put(lake, f"{name}/{number:03}.csv", f"id\n{number}\n")
+
+    job = ended(lake, later(lake, name, f"object:{name}/", f"all of {name}"))
+    put(lake, f"{name}/999.csv", "id\n999\n")
+    again = ended(lake, later(lake, name, f"object:{name}/", f"all of {name}"))
+
+    assert job["state"] == "succeeded", job
+    said = job["result"]
+    assert (said["added_rows"], said["row_count"], said["existing"]) == (205, 205, False)
+    assert (said["source"]["object_count"], said["source"]["more"]) == (205, False)
+    assert len(said["objects"]) == 3
+    assert again["result"] == said, "what came meanwhile is not of this key"
+    assert lake.rows(name) == [[number] for number in range(205)]
+    newest = ended(lake, later(lake, name, f"object:{name}/"))
+    assert newest["result"]["source"]["object_count"] == 1
+
+
+def test_a_job_that_fails_says_what_it_loaded_and_the_next_goes_on(lake: Served, name: str) -> None:
+    for number in range(104):
+        put(lake, f"{name}/{number:03}.csv", f"id\n{number}\n")
+    put(lake, f"{name}/104.csv", "id\nnone\n")
+
+    job = ended(lake, later(lake, name, f"object:{name}/"))
+    put(lake, f"{name}/104.csv", "id\n104\n")
+    mended = ended(lake, later(lake, name, f"object:{name}/"))
+
+    assert job["state"] == "failed"
+    assert "104.csv" in job["error"]["detail"]
+    assert "100 objects before were loaded" in job["error"]["detail"]
+    assert mended["result"]["source"] | {"size_bytes": 0} == {
+        "object_count": 5,
+        "size_bytes": 0,
+        "skipped_count": 100,
+        "more": False,
+    }
+    assert lake.rows(name) == [[number] for number in range(105)]
+
+
 def test_together_objects_are_no_larger_than_a_load_may_be(tmp_path: Path) -> None:
     config = Config(ingest=IngestConfig(max_bytes=100, line_max_bytes=50))
     with serving(tmp_path / "data", config) as lake:
@@ -353,3 +400,67 @@ def test_a_store_that_is_away_is_502_and_nothing_is_left(bucketed: Bucketed, nam
     assert bucketed.lake.send("GET", f"/v1/tables/{name}").status_code == 404
     assert not [path for path in bucketed.lake.files() if "upload-" in path]
     assert loaded(bucketed.lake, name, bucketed.uri(f"/{name}"), mode="append")["row_count"] == 1
+
+
+def slow_from(bucketed: Bucketed, first: str) -> threading.Event:
+    """Let no object from `first` on come; return what is set once one was asked for."""
+    reached = threading.Event()
+
+    def fault(asked: object_store.Asked) -> str | None:
+        name = asked.path.rpartition("/")[2]
+        if asked.method != "GET" or not name.endswith(".csv") or name < first:
+            return None
+        reached.set()
+        return "delay"
+
+    bucketed.proxy.fault = fault
+    return reached
+
+
+def many_objects(bucketed: Bucketed, name: str, count: int) -> str:
+    for number in range(count):
+        bucketed.put(f"{name}/{number:03}.csv", f"id\n{number}\n")
+    return bucketed.uri(f"/{name}")
+
+
+def test_a_job_that_is_cancelled_between_loads_has_succeeded_so_far(
+    bucketed: Bucketed, name: str
+) -> None:
+    source, lake = many_objects(bucketed, name, 160), bucketed.lake
+    reached = slow_from(bucketed, "120.csv")
+    try:
+        job = later(lake, name, source)
+        assert reached.wait(30)
+        assert lake.send("POST", f"{job.headers['location']}/cancel").status_code == 200
+        found = ended(lake, job)
+    finally:
+        bucketed.proxy.fault = lambda asked: None
+
+    assert found["state"] == "succeeded", found
+    assert found["result"]["added_rows"] == 100
+    assert found["result"]["source"]["more"] is True
+    assert lake.rows(name) == [[number] for number in range(100)]
+    assert ended(lake, later(lake, name, source))["result"]["added_rows"] == 60
+    assert not [path for path in lake.files() if "upload-" in path]
+
+
+def test_a_job_that_a_stop_interrupted_goes_on_under_its_key(
+    bucketed: Bucketed, name: str, tmp_path: Path
+) -> None:
+    source = many_objects(bucketed, name, 130)
+    config = Config(storage=bucketed.lake.lakehouse.config.storage)
+    reached = slow_from(bucketed, "110.csv")
+    try:
+        with serving(tmp_path / "data", config) as lake:
+            job = later(lake, name, source, "my key")
+            assert reached.wait(30)
+    finally:
+        bucketed.proxy.fault = lambda asked: None
+    with serving(tmp_path / "data", config) as lake:
+        assert ended(lake, job)["state"] == "interrupted"
+        assert len(lake.rows(name)) == 100
+
+        done = ended(lake, later(lake, name, source, "my key"))
+
+        assert done["result"]["added_rows"] == 130
+        assert lake.rows(name) == [[number] for number in range(130)]
