@@ -9,14 +9,12 @@ import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 
 import msgspec
 
-from benchmarks.row import Report, as_table, report
+from benchmarks.row import RESULTS, Report, as_table, report
 from benchmarks.store import STORES, in_bucket
 
-RESULTS = Path(__file__).with_name("results")
 ROWS = (
     "ingest-csv",
     "ingest-parquet",
@@ -30,8 +28,13 @@ ROWS = (
     "sql-scan",
     "sql-prune",
     "embed-rate",
+    "embed-cached",
+    "embed-together",
     "vector-exact",
     "vector-ann",
+    "vector-filter",
+    "vector-add",
+    "vector-sizes",
     "start",
 )
 IN_BUCKET = (

@@ -1,7 +1,6 @@
 """append-concurrent: many clients append to one table at once, and share their commits."""
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ import msgspec
 
 from benchmarks.row import Figure, Row, alternate
 from benchmarks.serving import KeptAlive, Served, lakehouse_server
+from benchmarks.together import together
 
 CLIENTS = 32
 FULL_S, QUICK_S = 5.0, 1.0
@@ -55,25 +55,15 @@ class Appending:
     def rate(self, clients: int) -> float:
         """Return the rows a second that so many clients were told are durable."""
         counts = [0] * clients
-        failures: list[BaseException] = []
 
         def append(number: int) -> None:
-            try:
-                for count in self._appends(number, deadline):
-                    counts[number] = count
-            except BaseException as error:
-                failures.append(error)
+            for count in self._appends(number, deadline):
+                counts[number] = count
 
-        threads = [threading.Thread(target=append, args=(each,)) for each in range(clients)]
         began = time.perf_counter()
         deadline = began + self._seconds
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        together(append, clients)
         taken = time.perf_counter() - began
-        if failures:
-            raise failures[0]
         self.acknowledged += sum(counts)
         return sum(counts) / taken
 

@@ -66,6 +66,16 @@ def datasette() -> Iterator[int]:
 
 
 @contextmanager
+def chroma() -> Iterator[int]:
+    """Serve an empty directory with Chroma; yield its port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as place:
+        command = [str(environment() / "chroma"), "run", "--path", place, "--port", str(port)]
+        with serving([*command, "--host", "127.0.0.1"], port, "/api/v2/heartbeat"):
+            yield port
+
+
+@contextmanager
 def serving(command: Sequence[str], port: int, ready: str) -> Iterator[None]:
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("duckdb", "granian", "litestar", "lakehouse-one", "msgspec", "pyarrow", "pyiceberg")
 
 
@@ -90,8 +91,14 @@ def alternate(
     ours: Callable[[], float], reference: Callable[[], float], runs: int
 ) -> tuple[list[float], list[float]]:
     """Measure both sides by turns, so that a noisy minute hits both; the first turn warms up."""
-    turns = [(reference(), ours()) for _ in range(runs + 1)][1:]
-    return [mine for _, mine in turns], [theirs for theirs, _ in turns]
+    theirs, mine = by_turns([reference, ours], runs)
+    return mine, theirs
+
+
+def by_turns(sides: Sequence[Callable[[], float]], runs: int) -> list[list[float]]:
+    """Measure any number of sides as `alternate` does two; return the values of each."""
+    turns = [[side() for side in sides] for _ in range(runs + 1)][1:]
+    return [list(values) for values in zip(*turns, strict=True)]
 
 
 def report(row: Row, quick: bool) -> Report:

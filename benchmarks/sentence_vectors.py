@@ -1,7 +1,7 @@
 """Real sentences as vectors, and a collection of them on a server."""
 
-import http.client
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import lakehouse.embedding
 from benchmarks.files import folder
 from benchmarks.sentences import sentences
 from benchmarks.serving import Served
+from benchmarks.vector_stores import Store
+from lakehouse.vectors.upkeep import WAITING_MIN, WAITING_SHARE
 
 MODEL = Path(lakehouse.embedding.__file__).parent / "static_minilm_256"
-BATCH = 1_000
+BATCH, QUERIES, K = 1_000, 200, 10
 READY_MAX_S = 120.0
 
 
@@ -36,52 +38,90 @@ def vectors_of(count: int) -> Any:
     return np.load(kept)
 
 
-def fill(server: Served, name: str, vectors: Any) -> float:
-    """Make a collection of vectors, ids `0`, `1`, ...; return the seconds that the adds took."""
-    asked = {"name": name, "dimension": vectors.shape[1]}
-    server.send("POST", "/v1/vectors/index", msgspec.json.encode(asked), "application/json")
+def fill(
+    store: Store,
+    name: str,
+    ids: Sequence[int],
+    vectors: Any,
+    metadata: Sequence[dict[str, int]] | None = None,
+) -> float:
+    """Add items, or put them in the place of those with their ids; return the seconds it took."""
+    connection = store.adding(name)
     taken = 0.0
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for start in range(0, len(vectors), BATCH):
-        rows = vectors[start : start + BATCH].tolist()
-        items = [{"id": str(start + n), "vector": row} for n, row in enumerate(rows)]
-        body = msgspec.json.encode({"items": items})
+        part = slice(start, start + BATCH)
+        body = store.items(ids[part], vectors[part], metadata and metadata[part])
         began = time.perf_counter()
-        connection.request("POST", f"/v1/vectors/index/{name}/add", body)
-        answer = connection.getresponse()
-        told = answer.read()
+        connection.send(body)
         taken += time.perf_counter() - began
-        if answer.status != http.client.OK:
-            raise RuntimeError(f"{answer.status} {told[:500]!r}")
     connection.close()
     return taken
 
 
 def wait_for_index(server: Served, name: str) -> None:
-    """Return once the index of a collection knows nearly all of its items."""
+    """Return once the index of a collection knows as many of its items as it will."""
     deadline = time.monotonic() + READY_MAX_S
     while time.monotonic() < deadline:
         told = msgspec.json.decode(server.send("GET", f"/v1/vectors/index/{name}"))
         index = told["index"]
-        if index["state"] == "ready" and index["waiting"] <= told["length"] // 20:
+        most = max(WAITING_MIN, WAITING_SHARE * told["length"]) / 2
+        if index["state"] == "ready" and index["waiting"] <= most:
             return
         time.sleep(0.2)
     raise RuntimeError(f"the index of {name} is not ready: {index}")
 
 
-def question(vector: Any, k: int) -> bytes:
-    return msgspec.json.encode({"vector": vector.tolist(), "k": k})
+class Searches:
+    """The same searches of one collection, asked again and again, one after the other.
+
+    Args:
+        true: the nearest of each query.
+        filters: one for each query; None for none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        queries: Any,
+        true: Sequence[set[int]],
+        filters: Sequence[dict[str, int]] | None = None,
+    ) -> None:
+        self.recall = 0.0
+        """Of the last time."""
+        asked = filters or [{}] * len(queries)
+        pairs = zip(queries, asked, strict=True)
+        self.bodies = [store.question(query, K, filter_) for query, filter_ in pairs]
+        self._client = store.searching(name)
+        self._store, self._true = store, true
+
+    def p50_ms(self) -> float:
+        taken, answers = [], []
+        for body in self.bodies:
+            began = time.perf_counter()
+            answers.append(self._client.send(body))
+            taken.append(time.perf_counter() - began)
+        self.recall = recall([self._store.ids_of(each) for each in answers], self._true)
+        return float(np.median(taken)) * 1000
 
 
-def ids_of(answer: bytes) -> list[int]:
-    return [int(each["id"]) for each in msgspec.json.decode(answer)["results"]]
+def truth(vectors: Any, queries: Any, kept: Sequence[Any] | None = None) -> list[set[int]]:
+    """Return the true `K` nearest of each query, by cosine, of unit vectors.
+
+    Args:
+        kept: for each query the rows that may be among them, bool; None for all.
+    """
+    found = []
+    for number, query in enumerate(queries):
+        far = -(vectors @ query)
+        if kept is not None:
+            far[~kept[number]] = np.inf
+        count = K if kept is None else min(K, int(kept[number].sum()))
+        found.append(set(np.argsort(far, kind="stable")[:count].tolist()))
+    return found
 
 
-def truth(vectors: Any, queries: Any, k: int) -> list[set[int]]:
-    """Return the true `k` nearest of each query, by cosine, of unit vectors."""
-    return [set(np.argsort(-(vectors @ query), kind="stable")[:k].tolist()) for query in queries]
-
-
-def recall(found: list[list[int]], true: list[set[int]]) -> float:
+def recall(found: Sequence[Sequence[int]], true: Sequence[set[int]]) -> float:
+    """Return the share of the true nearest that were found, from 0 to 1."""
     hits = sum(len(set(each) & nearest) for each, nearest in zip(found, true, strict=True))
     return hits / sum(map(len, true))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,22 +36,7 @@ class Served:
     """From the start of the process to the first 200 of `/ready`."""
 
     def send(self, method: str, path: str, body: Any = None, content_type: str = "") -> bytes:
-        """Send one request on a connection of its own; `body` is bytes or an open file."""
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S, blocksize=BLOCK_BYTES
-        )
-        headers = {"Content-Type": content_type} if content_type else {}
-        if body is not None and not isinstance(body, bytes):
-            headers["Content-Length"] = str(os.fstat(body.fileno()).st_size)
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status >= 300:
-            raise RuntimeError(f"{method} {path}: {response.status} {answer[:2000]!r}")
-        return answer
+        return requested(self.port, method, path, body, content_type)
 
     def ingest(self, table: str, file: Path, content_type: str) -> None:
         """Load a file and read the table once: what is measured is committed *and* readable."""
@@ -80,11 +65,35 @@ class Served:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
 
+def requested(port: int, method: str, path: str, body: Any = None, content_type: str = "") -> bytes:
+    """Send one request on a connection of its own; `body` is bytes or an open file."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=ANSWER_TIMEOUT_S, blocksize=BLOCK_BYTES
+    )
+    headers = {"Content-Type": content_type} if content_type else {}
+    if body is not None and not isinstance(body, bytes):
+        headers["Content-Length"] = str(os.fstat(body.fileno()).st_size)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    finally:
+        connection.close()
+    if response.status >= 300:
+        raise RuntimeError(f"{method} {path}: {response.status} {answer[:2000]!r}")
+    return answer
+
+
 @contextmanager
-def lakehouse_server(data_dir: Path | None = None) -> Iterator[Served]:
+def lakehouse_server(
+    data_dir: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """Start `lakehouse serve`, on an empty directory unless one is given; stop it with SIGTERM.
 
     Its warehouse lies where `store` says.
+
+    Args:
+        settings: variables of the environment beside those of this process.
     """
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder:
         directory = data_dir or Path(folder) / "data"
@@ -97,7 +106,7 @@ def lakehouse_server(data_dir: Path | None = None) -> Iterator[Served]:
                 [*command, "--port", str(port)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **variables(directory)},
+                env={**os.environ, **variables(directory), **(settings or {})},
             )
         try:
             wait_until_ready(port, process, log)

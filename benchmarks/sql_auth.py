@@ -8,7 +8,8 @@ import msgspec
 from benchmarks.files import CONTENT_TYPES, rows_file
 from benchmarks.row import Figure, Row
 from benchmarks.serving import KeptAlive, Served, lakehouse_server
-from benchmarks.sql_rate import CLIENTS, FULL_S, QUICK_S, WARM_UP_S, rate
+from benchmarks.sql_rate import CLIENTS, FULL_S, QUICK_S, WARM_UP_S
+from benchmarks.together import rate
 
 ROWS = 100_000
 AT_LEAST = 0.9
@@ -87,7 +88,8 @@ def row(
     taken: tuple[list[float], list[float]] = [], []
     for number in range(-1, runs):
         for side, values in zip((ours, theirs), taken, strict=True):
-            value = rate(side, WARM_UP_S if number < 0 else seconds)
+            asks = [each.send for each in side]
+            value = rate(asks, WARM_UP_S if number < 0 else seconds)
             if number >= 0:
                 values.append(value)
     for client in (*ours, *theirs):

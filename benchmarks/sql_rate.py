@@ -1,15 +1,12 @@
 """sql-rate: `SELECT 1` as fast as eight clients can ask, beside ROAPI and Datasette."""
 
-import threading
-import time
-from collections.abc import Sequence
-
 import msgspec
 
 from benchmarks.files import rows_file
 from benchmarks.rivals import NotHereError, datasette, roapi, version_of
 from benchmarks.row import Figure, Row
 from benchmarks.serving import KeptAlive, lakehouse_server
+from benchmarks.together import rate
 
 CLIENTS = 8
 FULL_S, QUICK_S = 5.0, 0.5
@@ -61,32 +58,9 @@ def rates(
 ) -> list[float]:
     """Return the answered requests a second of each run, after a warm-up."""
     clients = [KeptAlive(port, method, path, body, content_type) for _ in range(CLIENTS)]
-    rate(clients, WARM_UP_S)
-    found = [rate(clients, seconds) for _ in range(runs)]
+    asks = [client.send for client in clients]
+    rate(asks, WARM_UP_S)
+    found = [rate(asks, seconds) for _ in range(runs)]
     for client in clients:
         client.close()
     return found
-
-
-def rate(clients: Sequence[KeptAlive], seconds: float) -> float:
-    counts = [0] * len(clients)
-    failures: list[BaseException] = []
-
-    def ask(number: int) -> None:
-        try:
-            while time.perf_counter() < deadline:
-                clients[number].send()
-                counts[number] += 1
-        except BaseException as error:
-            failures.append(error)
-
-    began = time.perf_counter()
-    deadline = began + seconds
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(clients))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return sum(counts) / (time.perf_counter() - began)

@@ -6,6 +6,8 @@ from itertools import repeat
 from typing import Any
 
 WHITESPACE = b" \t\r\n"
+CONTAINERS = frozenset([dict, list])
+"""What a decoder makes of objects and lists."""
 LEVELS_MAX = 60
 """Objects and lists within each other in a body. What Arrow takes ends at 62, and the engine needs
 a second to bind a list of 400."""
@@ -57,13 +59,15 @@ def key_count(value: object, levels: int = LEVELS_MAX) -> int:
     Raises:
         RecursionError: there is something at more than `levels`.
     """
-    if not isinstance(value, dict | list):
+    if type(value) not in CONTAINERS:
         return 0
     if not levels:
         raise RecursionError
     if isinstance(value, dict):
         return len(value) + sum(map(key_count, value.values(), repeat(levels - 1)))
-    return sum(map(key_count, value, repeat(levels - 1)))
+    assert isinstance(value, list), "a decoder makes no third kind"
+    inner = [each for each in value if type(each) in CONTAINERS]  # none in a vector
+    return sum(map(key_count, inner, repeat(levels - 1)))
 
 
 def repeated(value: object, path: str = "") -> Iterator[str]:

@@ -10,6 +10,7 @@ from shutil import which
 import httpx
 import pytest
 
+from benchmarks import vector_sizes
 from benchmarks.__main__ import ROWS
 from tests.proof.claims import load_claims
 from tests.services import ServerProcess, lakehouse_server
@@ -210,6 +211,10 @@ def test_the_benchmarks_page_shows_the_newest_figures() -> None:
     newest = max((ROOT / "benchmarks" / "results").glob("*.md"), default=None)
 
     assert shown == (newest.read_text().strip() if newest else "There are none yet.")
+
+
+def test_the_page_of_vectors_shows_the_newest_sizes() -> None:
+    assert vector_sizes.shown() == vector_sizes.newest()
 
 
 def test_the_benchmarks_page_names_every_row() -> None:
