@@ -5,12 +5,19 @@ from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
 
+import msgspec
+
 WHITESPACE = b" \t\r\n"
 CONTAINERS = frozenset([dict, list])
 """What a decoder makes of objects and lists."""
 LEVELS_MAX = 60
 """Objects and lists within each other in a body. What Arrow takes ends at 62, and the engine needs
 a second to bind a list of 400."""
+
+
+PIECE_BYTES = 1024
+"""Of a long text, what is decoded at once to see whether a name is twice."""
+OBJECT, LIST = dict[str, msgspec.Raw], list[msgspec.Raw]
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -49,6 +56,8 @@ def keys_most(body: bytes, *, plain_names: bool = False) -> int:
     Args:
         plain_names: none ends in a backslash, so a quote that looks escaped ends none.
     """
+    if b'"' not in body:
+        return 0
     dense = body.translate(None, WHITESPACE)
     return dense.count(b'":') - (dense.count(b'\\":') if plain_names else 0)
 
@@ -89,3 +98,37 @@ def members(value: object, path: str) -> Iterator[tuple[str | None, str, object]
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield None, f"{path}[{number}]", inner
+
+
+def repeated_in(body: bytes, path: str = "") -> Iterator[str]:
+    """Yield what `repeated` does, of a long text that is JSON: piece by piece.
+
+    Costs about what a decoder of all of it does, and the memory of one piece.
+
+    Raises:
+        RecursionError: a piece is nested too deeply.
+    """
+    if b"{" not in body:
+        return
+    if len(body) <= PIECE_BYTES:
+        if may_repeat(body):
+            yield from repeated(with_repeats(body), path)
+    elif body.lstrip(WHITESPACE).startswith(b"["):
+        for number, piece in enumerate(msgspec.json.decode(body, type=LIST)):
+            yield from repeated_in(bytes(piece), f"{path}[{number}]")
+    elif body.lstrip(WHITESPACE).startswith(b"{"):
+        pieces = {n: bytes(each) for n, each in msgspec.json.decode(body, type=OBJECT).items()}
+        # Of a name that is twice one value is in no piece, and its names are left over here too.
+        if keys_most(body) - sum(map(keys_most, pieces.values())) > len(pieces):
+            yield from repeated(with_repeats(body), path)
+            return
+        for name, piece in pieces.items():
+            yield from repeated_in(piece, f"{path}.{name}" if path else name)
+
+
+def may_repeat(piece: bytes) -> bool:
+    """Whether a text has more names than its value, or holds a number that no float is."""
+    try:
+        return keys_most(piece) != key_count(msgspec.json.decode(piece))
+    except msgspec.DecodeError:
+        return True

@@ -1,5 +1,6 @@
 """JSON bodies: read whatever their Content-Type, refused by name and position."""
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,7 +10,7 @@ from lakehouse.api.negotiation import check_body_type
 from lakehouse.api.problems import InvalidRequestError
 from lakehouse.api.words import SHOWN_MAX, of_error
 from lakehouse.errors import InvalidInputError
-from lakehouse.json_text import fault, key_count, keys_most, repeated, with_repeats
+from lakehouse.json_text import fault, key_count, keys_most, repeated, repeated_in, with_repeats
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def decoded(body: bytes) -> Any:
     try:
         value = DECODER.decode(body)
         if keys_most(body) != key_count(value):  # more in the text, unless a text is like a name
-            check_repeats(body)
+            refuse(repeated(with_repeats(body)))
         return value
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJsonError(
@@ -58,10 +59,12 @@ def typed(body: bytes, kind: type[T]) -> T:
 
     Raises:
         MalformedJsonError: it is no JSON.
-        InvalidRequestError: a field is unknown, missing or wrong.
+        InvalidRequestError: a field is unknown, missing, wrong, or there twice.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
+        value = msgspec.json.decode(body, type=kind)
+        refuse(repeated_in(body))
+        return value
     except msgspec.ValidationError as error:
         raise InvalidRequestError([of_error(kind, error, "body")]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -70,8 +73,9 @@ def typed(body: bytes, kind: type[T]) -> T:
         ) from error
 
 
-def check_repeats(body: bytes) -> None:
-    for path in repeated(with_repeats(body)):
+def refuse(repeats: Iterable[str]) -> None:
+    """Raise for the first path of a field that is there twice."""
+    for path in repeats:
         shown = path[:SHOWN_MAX]
         message = f"the field {shown!r} is twice"
         raise InvalidRequestError([{"field": shown, "message": message, "in": "body"}])

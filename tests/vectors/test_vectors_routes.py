@@ -330,3 +330,44 @@ async def test_a_check_of_an_exact_collection_finds_all(
     assert told == {"queries": 20, "k": 5, "recall": 1.0, "items": 50, "approximate": False}
     index = (await client.get(place)).json()["index"]
     assert index["recall"] == 1.0 and index["recall_k"] == 5 and index["state"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "field"),
+    [
+        ("add", '{"items": [{"id": "a", "id": "b", "vector": [1, 0, 0]}]}', "items[0].id"),
+        (
+            "add",
+            '{"items": [{"id": "t", "text": "%s"}, {"id": "a", "vector": [1, 0, 0],'
+            ' "metadata": {"k": {"x": 1, "y": [{"z": 1, "z" : 2}]}}}]}' % ("x" * 3000),
+            "items[1].metadata.k.y[0].z",
+        ),
+        (
+            "add",
+            '{"items": [{"id": "a", "text": "' + "x" * 3000 + '"}], "items": []}',
+            "items",
+        ),
+        (
+            "documents",
+            '{"documents": [{"id": "a", "text": "b", "text": "c"}]}',
+            "documents[0].text",
+        ),
+    ],
+)
+async def test_a_field_that_is_twice_is_refused_in_long_bodies_too(
+    client: httpx.AsyncClient, made: Made, route: str, body: str, field: str
+) -> None:
+    place = await made()
+    refused = await client.post(f"{place}/{route}", content=body)
+    assert refused.status_code == 400
+    assert f"the field {field!r} is twice" in refused.json()["detail"]
+    assert (await client.get(place)).json()["length"] == 0
+
+
+async def test_what_looks_like_a_field_inside_of_a_text_is_none(
+    client: httpx.AsyncClient, made: Made
+) -> None:
+    place = await made(dimension=256)
+    code = '{"a": 1, "a": 2} ' * 200
+    items = [{"id": "code", "text": code, "metadata": {"of": code[:900], 'q": "q': 1}}]
+    assert (await client.post(f"{place}/add", json={"items": items})).status_code == 200
