@@ -114,10 +114,10 @@ def repeated_in(body: bytes, path: str = "") -> Iterator[str]:
         if may_repeat(body):
             yield from repeated(with_repeats(body), path)
     elif body.lstrip(WHITESPACE).startswith(b"["):
-        for number, piece in enumerate(msgspec.json.decode(body, type=LIST)):
-            yield from repeated_in(bytes(piece), f"{path}[{number}]")
+        for number, each in enumerate(msgspec.json.decode(body, type=LIST)):
+            yield from repeated_in(bytes(each), f"{path}[{number}]")
     elif body.lstrip(WHITESPACE).startswith(b"{"):
-        pieces = {n: bytes(each) for n, each in msgspec.json.decode(body, type=OBJECT).items()}
+        pieces = {n: bytes(it) for n, it in msgspec.json.decode(body, type=OBJECT).items()}
         # Of a name that is twice one value is in no piece, and its names are left over here too.
         if keys_most(body) - sum(map(keys_most, pieces.values())) > len(pieces):
             yield from repeated(with_repeats(body), path)

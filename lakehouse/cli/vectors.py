@@ -1,6 +1,6 @@
 """`vectors`: collections, what goes into them, and what is near."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import rich_click as click
 from lakehouse.cli import output
 from lakehouse.cli.jobs import bar
 from lakehouse.cli.reading_items import BATCH_ITEMS, Naming, items_of
+from lakehouse.cli.sending_documents import is_document, send_documents
 from lakehouse.cli.where import connected
 from lakehouse.client import Client, Collection, Found, ItemsAdded, Optimized, Reembedded
 from lakehouse.errors import InvalidInputError
@@ -70,14 +71,30 @@ def tell(found: Collection, as_json: bool) -> None:
 
 
 def add(
-    name: str, file: Path, id_: str, text: str, vector: str, as_json: bool, **where: Any
+    name: str,
+    files: Sequence[Path],
+    documents: bool,
+    size: int,
+    overlap: int,
+    as_json: bool,
+    naming: Mapping[str, str],
+    **where: Any,
 ) -> None:
-    if not file.is_file():
-        raise InvalidInputError(f"{file}: there is no such file")
+    for file in files:
+        if not file.is_file():
+            raise InvalidInputError(f"{file}: there is no such file")
+    split = [documents or is_document(file) for file in files]
+    if any(split) and not all(split):
+        raise click.UsageError("rows and documents go in two commands; --documents makes all texts")
+    if all(split):
+        add_documents(name, files, {"size": size, "overlap": overlap}, as_json, where)
+        return
 
     def work(lake: Client) -> ItemsAdded:
-        naming = Naming(id_, text, vector, lake.vectors.info(name).columns)
-        return send(lake, name, file, naming)
+        told = lake.vectors.info(name)
+        named = Naming(types=told.columns, **naming)
+        done = [send(lake, name, file, named) for file in files]
+        return ItemsAdded(sum(each.added for each in done), done[-1].length)
 
     done = connected(work, **where)
     if as_json:
@@ -86,6 +103,28 @@ def add(
     output.stdout().print(
         f"{output.plural(done.added, 'item')} added; {name} has {done.length:,}.", style="green"
     )
+
+
+def add_documents(
+    name: str, files: Sequence[Path], split: Mapping[str, int], as_json: bool, where: Any
+) -> None:
+    done = connected(lambda lake: send_documents(lake, name, files, split), **where)
+    chunks = sum(each.chunks for each in done.added)
+    if as_json:
+        output.emit(done)
+    else:
+        output.stdout().print(
+            f"{output.plural(len(done.added), 'document')} added in {chunks:,} chunks;"
+            f" {name} has {output.plural(done.length, 'item')}.",
+            style="green",
+            soft_wrap=True,
+        )
+    if done.failed:
+        first = done.failed[0]
+        raise InvalidInputError(
+            f"{output.plural(len(done.failed), 'document')} could not be added; the first is"
+            f" {first.id}: {first.detail}"
+        )
 
 
 def send(lake: Client, name: str, file: Path, naming: Naming) -> ItemsAdded:

@@ -80,25 +80,36 @@ def vectors_info(**options: Any) -> None:
         "lakehouse vectors add notes notes.jsonl",
         "lakehouse vectors add reviews reviews.csv --id review_id --text comment",
         "lakehouse vectors add images embeddings.parquet --vector embedding",
+        "lakehouse vectors add guides docs/*.md",
         closing=WHERE,
     ),
 )
 @click.argument("name", metavar="COLLECTION")
-@click.argument("file", type=FILE)
+@click.argument("files", metavar="FILE...", type=FILE, nargs=-1, required=True)
 @click.option("--id", "id_", default="id", show_default=True, help="The column of the ids.")
 @click.option("--text", default="text", show_default=True, help="The column of the texts.")
 @click.option("--vector", default="vector", show_default=True, help="The column of the vectors.")
+@click.option(
+    "--documents", is_flag=True, help="Each file is a text, whatever it is called: split it."
+)
+@click.option(
+    "--size", default=1000, show_default=True, help="Characters of a chunk of a document, at most."
+)
+@click.option("--overlap", default=100, show_default=True, help="Characters that chunks may share.")
 @somewhere
 @json_option
-def vectors_add(**options: Any) -> None:
-    """Add the rows of FILE: JSON lines, CSV or Parquet, by its name.
+def vectors_add(id_: str, text: str, vector: str, **options: Any) -> None:
+    """Add the rows of files, JSON lines, CSV or Parquet by their names, or Markdown and texts.
 
     All columns besides the id, the text and the vector are metadata. Rows go in batches of 1,000,
     each whole or not at all; an id that is there is replaced, so a file can be sent again.
+
+    Files that end in .md, .markdown or .txt are documents: they are split into chunks, Markdown by
+    its headings, and each takes the place of the one that its path was given for before.
     """
     from lakehouse.cli import vectors as it
 
-    it.add(**options)
+    it.add(naming={"id": id_, "text": text, "vector": vector}, **options)
 
 
 @vectors.command(

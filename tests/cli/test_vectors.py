@@ -88,3 +88,42 @@ def test_texts_of_the_same_model_are_not_embedded_again(quick: Shell) -> None:
     assert "Nothing to do" in quick.ok("vectors", "reembed", "said").stdout
     assert quick.ok("vectors", "reembed", "said", "--json").json()["embedded"] == 0
     assert quick.run("vectors", "reembed", "said", "--model", "nobody").code == 3
+
+
+def test_markdown_and_texts_are_split_and_replaced_by_their_paths(quick: Shell) -> None:
+    sections = "\n\n".join(f"## Part {n}\n\n{'The lake froze over. ' * 20}" for n in range(5))
+    quick.write("guide.md", f"# Guide\n\n{sections}")
+    quick.write("said.txt", "Interest rates were raised again. " * 100)
+    quick.ok("vectors", "create", "guides")
+
+    added = quick.ok("vectors", "add", "guides", "guide.md", "said.txt", "--json").json()
+    words = ("vectors", "search", "guides", "ice in winter", "-k", "1", "--json")
+    (found,) = quick.ok(*words).json()["results"]
+    quick.write("guide.md", "# Guide\n\nInterest rates were raised again.")
+    again = quick.ok("vectors", "add", "guides", "guide.md")
+
+    chunks = {each["id"]: each["chunks"] for each in added["added"]}
+    assert chunks["guide.md"] == 6 and chunks["said.txt"] >= 4 and added["failed"] == []
+    assert added["length"] == sum(chunks.values())
+    assert found["metadata"]["document"] == "guide.md"
+    assert found["metadata"]["headings"][0] == "Guide"
+    assert f"has {chunks['said.txt'] + 1} items" in " ".join(again.stdout.split())
+
+
+def test_what_is_no_text_is_named_and_the_others_are_there(quick: Shell) -> None:
+    quick.write("one.notes", "The lake froze over.")
+    quick.write("empty.txt", " ")
+    (quick.folder / "bytes.txt").write_bytes(b"\xff\xfe")
+    quick.write("row.csv", "id,text\na,b\n")
+    quick.ok("vectors", "create", "some")
+
+    mixed = quick.run("vectors", "add", "some", "row.csv", "empty.txt")
+    failed = quick.run("vectors", "add", "some", "--documents", "one.notes", "empty.txt")
+    broken = quick.run("vectors", "add", "some", "bytes.txt")
+    missing = quick.run("vectors", "add", "some", "nothing.md")
+
+    assert mixed.code == 2 and "two commands" in mixed.stderr
+    assert failed.code == 5 and "empty.txt" in failed.stderr and "1 document added" in failed.stdout
+    assert broken.code == 5 and "no text in UTF-8" in broken.stderr
+    assert missing.code == 5 and "no such file" in missing.stderr
+    assert quick.ok("vectors", "info", "some", "--json").json()["length"] == 1
