@@ -25,7 +25,7 @@ from lakehouse.api.streams import unless_gone
 from lakehouse.api.words import of_error
 from lakehouse.catalog import check_may_write, check_table_name, parse_table_name
 from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
-from lakehouse.ingest.background import start_load
+from lakehouse.ingest.background import UploadLoad, start_load, start_upload
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
 from lakehouse.ingest.inference import check_date_format
@@ -36,7 +36,7 @@ from lakehouse.ingest.several import naming
 from lakehouse.ingest.source_loads import SourceLoads
 from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
 from lakehouse.ingest.taken import request_of
-from lakehouse.ingest.uploads import Uploads
+from lakehouse.ingest.uploads import Uploads, put_together
 from lakehouse.jobs import Jobs
 
 BODY_MAX_BYTES = 4 * 1024 * 1024
@@ -180,12 +180,13 @@ class IngestController(Controller):
         check_key(key)
         check_may_write(check_table_name(options.namespace, options.name))  # before it is sent
         as_job = wants_job(request.headers) and not dry_run
-        if as_job:
+        in_parts = request.query_params.get(UPLOAD)
+        if as_job and in_parts is None:
             jobs.check_room()
         check_length(request, ingest.config.max_bytes)
         if (source := request.query_params.get(SOURCE)) is not None:
             await no_body(request)
-            if UPLOAD in request.query_params:
+            if in_parts is not None:
                 raise InvalidLoadError("source and upload exclude each other")
             if as_job:
                 return accepted(await source_loads.start(jobs, source, options, key))
@@ -194,15 +195,20 @@ class IngestController(Controller):
                 return Response(msgspec.json.encode(found))
             body = await unless_gone(request.receive, source_loads.load(source, options, key))
             return Response(body, media_type="application/json")
-        in_parts = request.query_params.get(UPLOAD)
         asked = request_of(in_parts or "", options)
-        if in_parts and key and (told := await uploads.answer(in_parts, key, asked)) is not None:
-            return Response(told, media_type="application/json")
+        if in_parts is not None:
+            await no_body(request)
+            told = await uploads.answer(in_parts, key, asked) if key else None
+            if as_job and (told is None or await uploads.job(in_parts, asked)):
+                load = UploadLoad(in_parts, options, key, asked)
+                return accepted(await start_upload(jobs, ingest, uploads, load))
+            if told is not None:
+                return Response(told, media_type="application/json")
+            await uploads.free(in_parts)
         with ingest.uploading() as path:
             if in_parts is None:
                 files = await received(request, path, options, ingest.limits)
             else:
-                await no_body(request)
                 files = [await put_together(uploads, in_parts, path, options, ingest.limits)]
             if dry_run:
                 work = ingest.dry_run(files, options)
@@ -212,11 +218,9 @@ class IngestController(Controller):
             else:
                 body = await unless_gone(request.receive, ingest.load(files, options, key))
         if as_job:
-            if in_parts is not None:
-                await uploads.end(in_parts)
             return accepted(job)
         if in_parts is not None:  # of one that failed it stays: load it again, with other options
-            await uploads.end_with(in_parts, key, asked, quoting_nothing(body))
+            await uploads.end(in_parts, asked, quoting_nothing(body), key=key)
         return Response(body, media_type="application/json")
 
     @post(
@@ -289,19 +293,6 @@ async def received(
 def upload_of(file: SpoolFile, part: FilePart) -> Upload:
     return Upload(
         file.path, file.size_bytes, file.sha256, part.filename, part.content_type, file.room_bytes
-    )
-
-
-async def put_together(
-    uploads: Uploads, upload_id: str, path: Path, options: LoadOptions, limits: SpoolLimits
-) -> Upload:
-    """Return a file that was sent in parts, copied to `path`."""
-    sent = await uploads.find(upload_id)
-    named = Named(sent.filename, sent.content_type)
-    chunks = uploads.chunks(upload_id)
-    file = await spooled(chunks, path, limits, lambda head: room_for(head, options.format, named))
-    return Upload(
-        path, file.size_bytes, file.sha256, sent.filename, sent.content_type, file.room_bytes
     )
 
 

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,9 @@ from lakehouse.catalog import IdempotencyMismatchError, owner
 from lakehouse.disk import Disk, Quota
 from lakehouse.errors import BusyError, ConflictError, NotFoundError, UnavailableError
 from lakehouse.ingest.errors import UploadTooLargeError
-from lakehouse.ingest.models import UploadBegin, UploadState
-from lakehouse.ingest.spool import BUFFER_BYTES, SpoolLimits, filling_the_disk
+from lakehouse.ingest.formats import Named, room_for
+from lakehouse.ingest.models import LoadOptions, UploadBegin, UploadState
+from lakehouse.ingest.spool import BUFFER_BYTES, SpoolLimits, Upload, filling_the_disk, spooled
 from lakehouse.lanes import on_thread
 from lakehouse.state import sync_directory, write_whole
 
@@ -54,6 +56,16 @@ class About(msgspec.Struct, frozen=True):
     """What that load was asked for."""
     answer: str | None = None
     """Of that load: whoever lost it asks again, and the bytes are gone."""
+    job_id: str | None = None
+    """The job that the load was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An upload that a job loads: its bytes stay until that has ended."""
+
+    job_id: str
+    request: str
 
 
 class UploadNotFoundError(NotFoundError):
@@ -97,6 +109,16 @@ class OtherUploadError(ConflictError):
         super().__init__(f"the upload with the key {key[:80]!r} is of another file")
 
 
+class UploadTakenError(ConflictError):
+    retryable = False
+
+    def __init__(self, upload_id: str, job_id: str) -> None:
+        super().__init__(
+            f"the job {job_id} loads the upload {upload_id}: wait for it, or cancel it",
+            job=job_id,
+        )
+
+
 class TooManyUploadsError(UnavailableError):
     def __init__(self) -> None:
         super().__init__(
@@ -123,6 +145,9 @@ class Uploads:
         self._limits = SpoolLimits(limits.file_max_bytes, disk, quota)
         self._receiving: set[str] = set()
         self._beginning = asyncio.Lock()
+        self._taken: dict[str, Taken] = {}
+        self.finishing = asyncio.Lock()
+        """Held by who looks for the job of an upload and starts one where there is none."""
 
     async def begin(self, asked: UploadBegin) -> UploadState:
         """Return a new upload, or the one that was begun under the same key.
@@ -176,7 +201,8 @@ class Uploads:
             self._receiving.discard(upload_id)
 
     async def delete(self, upload_id: str) -> None:
-        await self.find(upload_id)
+        """Give one up; `UploadTakenError` when a job loads it."""
+        await self.free(upload_id)
         await on_thread(partial(shutil.rmtree, self._folder / upload_id, ignore_errors=True))
 
     async def answer(self, upload_id: str, key: str, request: str) -> bytes | None:
@@ -192,17 +218,66 @@ class Uploads:
             raise IdempotencyMismatchError(key)
         return about.answer.encode()
 
-    async def end(self, upload_id: str) -> None:
-        """Let go of an upload that was loaded; one that is deleted was all the same."""
-        with suppress(UploadNotFoundError):
-            await self.delete(upload_id)
+    async def end(
+        self,
+        upload_id: str,
+        request: str,
+        answer: bytes,
+        *,
+        key: str | None,
+        job_id: str | None = None,
+    ) -> None:
+        """Let go of an upload that was loaded; one that is deleted was all the same.
 
-    async def end_with(self, upload_id: str, key: str | None, request: str, answer: bytes) -> None:
-        """Let go of an upload that was loaded; under a key `answer` has the answer for a day."""
-        if key is None:
-            return await self.end(upload_id)
-        kept = {"loaded_by": key, "request": request, "answer": answer.decode()}
-        return await on_thread(partial(self._end, owner(), upload_id, kept))
+        For a day `answer` tells under its key how that ended, and `job` which job it was.
+        """
+        if key is None and job_id is None:
+            with suppress(UploadNotFoundError):
+                await self.delete(upload_id)
+            return
+        kept = {
+            "loaded_by": key,
+            "request": request,
+            "answer": answer.decode(),
+            "job_id": job_id,
+        }
+        await on_thread(partial(self._end, owner(), upload_id, kept))
+
+    def take(self, upload_id: str, job_id: str, request: str) -> None:
+        """Keep an upload for the job that loads it, until `give_back`."""
+        self._taken[upload_id] = Taken(job_id, request)
+
+    def give_back(self, upload_id: str) -> None:
+        self._taken.pop(upload_id, None)
+
+    async def free(self, upload_id: str) -> UploadState:
+        """Return an upload of the caller's; `UploadTakenError` when a job loads it."""
+        state = await self.find(upload_id)
+        if (taken := self._taken.get(upload_id)) is not None:
+            raise UploadTakenError(upload_id, taken.job_id)
+        return state
+
+    async def job(self, upload_id: str, request: str) -> str | None:
+        """Return the id of the job that loads an upload, or has; None when there is none.
+
+        Raises:
+            UploadTakenError: one loads it that was asked for something else.
+        """
+        about = await on_thread(partial(self._about, owner(), upload_id))
+        if about is None:
+            return None
+        if (taken := self._taken.get(upload_id)) is None:
+            return about.job_id if about.request == request else None
+        if taken.request != request:
+            raise UploadTakenError(upload_id, taken.job_id)
+        return taken.job_id
+
+    async def whole(self, upload_id: str) -> UploadState:
+        """Return an upload of which nothing is missing; `UploadIncompleteError` where it is."""
+        state = await self.find(upload_id)
+        if state.offset < state.size_bytes:
+            raise UploadIncompleteError(state)
+        return state
 
     async def chunks(self, upload_id: str) -> AsyncIterator[bytes]:
         """Yield the bytes of an upload that is whole.
@@ -210,9 +285,7 @@ class Uploads:
         Raises:
             UploadIncompleteError: it is not.
         """
-        state = await self.find(upload_id)
-        if state.offset < state.size_bytes:
-            raise UploadIncompleteError(state)
+        await self.whole(upload_id)
         with none_without(upload_id):
             file = await on_thread(lambda: (self._folder / upload_id / DATA).open("rb"))
         try:
@@ -308,7 +381,7 @@ class Uploads:
                 found.append(self._find(who, folder.name))
         return sorted(found, key=lambda each: (each.expires_at, each.id))
 
-    def _end(self, who: str, upload_id: str, kept: Mapping[str, str]) -> None:
+    def _end(self, who: str, upload_id: str, kept: Mapping[str, str | None]) -> None:
         about = self._about(who, upload_id)
         if about is None:
             return
@@ -331,13 +404,27 @@ class Uploads:
     def _expire(self) -> int:
         before, count = time.time() - KEPT_S, 0
         for folder in self._all():
-            if folder.name not in self._receiving and changed_at(folder) < before:
+            in_use = folder.name in self._receiving or folder.name in self._taken
+            if not in_use and changed_at(folder) < before:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
         return count
 
     def _all(self) -> Iterator[Path]:
         return self._folder.iterdir() if self._folder.is_dir() else iter(())
+
+
+async def put_together(
+    uploads: Uploads, upload_id: str, path: Path, options: LoadOptions, limits: SpoolLimits
+) -> Upload:
+    """Return a file that was sent in parts, copied to `path`."""
+    sent = await uploads.find(upload_id)
+    named = Named(sent.filename, sent.content_type)
+    chunks = uploads.chunks(upload_id)
+    file = await spooled(chunks, path, limits, lambda head: room_for(head, options.format, named))
+    return Upload(
+        path, file.size_bytes, file.sha256, sent.filename, sent.content_type, file.room_bytes
+    )
 
 
 @contextmanager

@@ -206,6 +206,152 @@ def test_a_load_as_a_job_takes_the_file_along(lake: Served, name: str) -> None:
     assert lake.send("GET", f"/v1/uploads/{upload}").status_code == 404
 
 
+def later(lake: Served, upload: str, table: str, **options: Any) -> httpx.Response:
+    headers = {"Prefer": "respond-async", **options.pop("headers", {})}
+    return load(lake, upload, table, headers=headers, **options)
+
+
+def ended(lake: Served, job_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    while True:
+        job: dict[str, Any] = lake.send("GET", f"/v1/jobs/{job_id}").json()
+        if job["ended_at"]:
+            return job
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+
+
+async def take_all(slots: Any) -> None:
+    while slots.value:
+        await slots.acquire()
+
+
+async def give(slots: Any, count: int) -> None:
+    for _ in range(count):
+        slots.release()
+
+
+@contextmanager
+def no_slot(lake: Served) -> Iterator[None]:
+    """No load of a job begins in this block."""
+    slots = lake.lakehouse.ingest._background_slots
+    count = slots.value
+    lake.run(take_all(slots))
+    yield
+    lake.run(give(slots, count))
+
+
+def test_a_job_of_an_upload_is_the_same_one_however_often_it_is_asked_for(
+    lake: Served, name: str
+) -> None:
+    upload = begin(lake)
+    put(lake, upload, 0, CSV)
+    params = {"name": name, "upload": upload, "mode": "append"}
+
+    async def at_once() -> list[httpx.Response]:
+        headers = {"Prefer": "respond-async"}
+        asked = (lake.client.post("/v1/ingest", params=params, headers=headers) for _ in range(5))
+        return list(await asyncio.gather(*asked))
+
+    with no_slot(lake):
+        answers = lake.run(at_once())
+        others = [
+            later(lake, upload, f"{name}_2"),
+            load(lake, upload, name, params={"mode": "append"}),
+            lake.send("DELETE", f"/v1/uploads/{upload}"),
+        ]
+        assert offset_of(lake, upload) == len(CSV), "the bytes stay while it waits"
+    job = ended(lake, answers[0].json()["id"])
+    afterwards = later(lake, upload, name, params={"mode": "append"})
+
+    assert {each.status_code for each in answers} == {202}
+    assert {each.json()["id"] for each in answers} == {job["id"]}
+    assert [each.status_code for each in others] == [409] * 3
+    assert {each.json()["context"]["job"] for each in others} == {job["id"]}
+    assert job["state"] == "succeeded", job
+    assert (afterwards.status_code, afterwards.json()) == (202, job)
+    assert afterwards.headers["location"] == answers[0].headers["location"]
+    assert len(lake.rows(name)) == 5_000
+    assert later(lake, upload, f"{name}_2").status_code == 404
+
+
+def test_under_a_key_the_job_is_given_again_and_its_answer_to_who_waits(
+    lake: Served, name: str
+) -> None:
+    upload = begin(lake)
+    put(lake, upload, 0, CSV)
+    key = {"Idempotency-Key": f"job of {name}"}
+    job = ended(lake, later(lake, upload, name, headers=key).json()["id"])
+
+    assert later(lake, upload, name, headers=key).json() == job
+    assert load(lake, upload, name, headers=key).json() == job["result"]
+    assert later(lake, upload, name, headers=key, params={"mode": "append"}).status_code == 422
+
+
+def test_a_job_that_a_restart_interrupted_is_begun_again_with_the_bytes_that_are_there(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "data", Config()) as lake:
+        upload = begin(lake)
+        put(lake, upload, 0, CSV)
+        lake.run(take_all(lake.lakehouse.ingest._background_slots))
+        first = later(lake, upload, "t", params={"mode": "append"}).json()["id"]
+    with serving(tmp_path / "data", Config()) as lake:
+        assert ended(lake, first)["state"] == "interrupted"
+        assert offset_of(lake, upload) == len(CSV)
+
+        second = later(lake, upload, "t", params={"mode": "append"}).json()["id"]
+
+        assert second != first
+        assert ended(lake, second)["state"] == "succeeded"
+        assert len(lake.rows("t")) == 5_000
+        assert lake.send("GET", f"/v1/uploads/{upload}").status_code == 404
+        assert not [path for path in lake.files() if "upload-" in path]
+
+
+def test_a_job_that_ended_between_its_commit_and_its_row_loads_nothing_twice(
+    lake: Served, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = begin(lake)
+    put(lake, upload, 0, CSV)
+
+    async def lost(*_: Any, **__: Any) -> None:
+        raise OSError("the process is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lake.lakehouse.uploads, "end", lost)
+        first = ended(lake, later(lake, upload, name, params={"mode": "append"}).json()["id"])
+    assert (first["state"], len(lake.rows(name))) == ("failed", 5_000)
+    second = ended(lake, later(lake, upload, name, params={"mode": "append"}).json()["id"])
+
+    assert second["state"] == "succeeded"
+    assert second["result"]["added_rows"] == 5_000, "the answer of the load that was done"
+    assert len(lake.rows(name)) == 5_000
+
+
+def test_a_job_that_failed_leaves_the_file_for_the_next(lake: Served, name: str) -> None:
+    bad = b"id\n" + b"1\n" * 2_000 + b"x\n"
+    upload = begin(lake, len(bad))
+    put(lake, upload, 0, bad)
+    params = {"types": "id:long"}
+    first = ended(lake, later(lake, upload, name, params=params).json()["id"])
+    again = ended(lake, later(lake, upload, name, params=params).json()["id"])
+    mended = params | {"on_error": "reject"}
+    done = ended(lake, later(lake, upload, name, params=mended).json()["id"])
+
+    assert [first["state"], again["state"], done["state"]] == ["failed", "failed", "succeeded"]
+    assert first["id"] != again["id"]
+    assert done["result"]["rejected"]["count"] == 1
+
+
+def test_half_an_upload_is_no_job(lake: Served, name: str) -> None:
+    upload = begin(lake)
+    put(lake, upload, 0, CSV[:10])
+    assert later(lake, upload, name).status_code == 409
+    assert later(lake, "0" * 32, name).status_code == 404
+    assert later(lake, upload, "no/name").status_code == 400
+
+
 @contextmanager
 def a_slow_part(lake: Served, upload: str) -> Iterator[list[httpx.Response]]:
     """Ten bytes come before the block and ten after it; the answer is in the list then."""
