@@ -69,6 +69,8 @@ class Collection:
         self._residents = residents
         self._exact_max = exact_max
         self._gone: LakehouseError | None = None
+        self._row_bytes = 0
+        """What a row takes in memory, as they were measured last."""
         self._has_words = False
         self._length: int | None = None
         self._waiting: list[Put] = []
@@ -166,16 +168,23 @@ class Collection:
         known = self._residents.get(self._folder)
         if known is not None:
             return known
-        if self._is_too_large(await self.length()):
+        length = await self.length()
+        if self._is_too_large(length):
             return None
-        rows = await self.items.read(self._columns)
-        found = await on_thread(partial(loaded, self.known, rows))
+        found = Resident(self.known.definition, length)
+        async with self.items.batches(self._columns) as batches:
+            async for batch in batches:
+                await on_thread(partial(found.put, pa.Table.from_batches([batch])))
+                if not self._residents.fits(found.size_bytes):
+                    self._row_bytes = found.size_bytes // length + 1
+                    return None
+        self._row_bytes = found.size_bytes // max(length, 1)
         self._residents.keep(self._folder, found)
         return found
 
     def _is_too_large(self, length: int) -> bool:
-        width = self.known.definition.dimension * 4
-        return length > self._exact_max or not self._residents.fits(length * width)
+        row_bytes = max(self._row_bytes, self.known.definition.dimension * 4)
+        return length > self._exact_max or not self._residents.fits(length * row_bytes)
 
     async def view(self) -> View | None:
         """Return the rows as they are now; None when they are too many to be in memory."""
@@ -337,6 +346,7 @@ class Collection:
         if resident is None:
             return
         change(resident)
+        self._row_bytes = resident.size_bytes // max(resident.count, 1)
         if self._is_too_large(resident.count):
             self._residents.drop(self._folder)
         else:
@@ -360,12 +370,6 @@ class Collection:
 
 def removed(ids: Sequence[str], resident: Resident) -> None:
     resident.remove(ids)
-
-
-def loaded(known: Kept, rows: pa.Table) -> Resident:
-    resident = Resident(known.definition)
-    resident.put(rows)
-    return resident
 
 
 def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[Nearest]:

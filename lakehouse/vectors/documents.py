@@ -14,10 +14,10 @@ from lakehouse.errors import LakehouseError, UnavailableError, UpstreamError
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import InvalidDocumentError
-from lakehouse.vectors.items import ID_MAX_BYTES, check_id
+from lakehouse.vectors.items import check_id
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import DocumentAdded, DocumentFailed, DocumentIn, DocumentsPut
-from lakehouse.vectors.schema import Batch, check_declared
+from lakehouse.vectors.schema import ID_MAX_BYTES, Batch, check_declared
 from lakehouse.vectors.splitting import Chunk, split
 
 ID_ROOM_BYTES = 12

@@ -71,6 +71,18 @@ class TooManyBytesError(TooLargeError):
         )
 
 
+class AnswerTooLargeError(TooLargeError):
+    """What was asked for is more than an answer may have."""
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"the items that were found are {size_bytes:,} bytes, and an answer may have"
+            f" {max_bytes:,}: ask for fewer, with a smaller `k` or fewer `ids`, or filter more",
+            size_bytes=size_bytes,
+            max_bytes=max_bytes,
+        )
+
+
 class NoRoomForItemsError(UnavailableError):
     """The memory for items on their way in is in use."""
 
@@ -78,8 +90,8 @@ class NoRoomForItemsError(UnavailableError):
 
     def __init__(self) -> None:
         super().__init__(
-            "too many items arrive at once, and there is no memory for more; send these again in a"
-            " moment, or fewer at once"
+            "too many items come and go at once, and there is no memory for more; send it again"
+            " in a moment, or fewer at once"
         )
 
 

@@ -9,11 +9,14 @@ import numpy as np
 from lakehouse.vectors.errors import InvalidItemError, InvalidQueryError, TooManyItemsError
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import ITEMS_MAX, ItemIn
-from lakehouse.vectors.schema import Batch, check_declared
+from lakehouse.vectors.schema import (
+    ID_MAX_BYTES,
+    METADATA_MAX_BYTES,
+    TEXT_MAX_BYTES,
+    Batch,
+    check_declared,
+)
 
-ID_MAX_BYTES = 512
-METADATA_MAX_BYTES = 64 * 1024
-TEXT_MAX_BYTES = 256 * 1024
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 

@@ -20,8 +20,10 @@ from lakehouse.disk import DiskFullError
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.storage import StoreDownError
+from lakehouse.vectors.answers import SURE_ROWS, check_bytes
 from lakehouse.vectors.errors import CollectionBusyError, CollectionDamagedError
-from lakehouse.vectors.models import Distance
+from lakehouse.vectors.models import DIMENSION_MAX, Distance
+from lakehouse.vectors.schema import ID_MAX_BYTES, METADATA_MAX_BYTES, TEXT_MAX_BYTES, values
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,17 @@ UNREACHED = re.compile(r"error sending request|connect error|timed out|SlowDown|
 """How the client of object stores, in Rust, says that one does not answer."""
 SYNCED = ("data", "_deletions", "_transactions", "_versions")
 """In this order: what a manifest names is durable before the manifest is."""
-BATCH_ROWS = 8_192
+BATCH_ROWS, BATCH_BYTES = 8_192, 64 * 1024 * 1024
+"""Rows that are read at once, and what they may be if each is as large as one can be."""
+COLUMN_BYTES = {
+    "id": ID_MAX_BYTES,
+    "document": ID_MAX_BYTES,
+    "text": TEXT_MAX_BYTES,
+    "vector": 4 * DIMENSION_MAX,
+}
+"""Of the others, metadata has `METADATA_MAX_BYTES`, and so have all that are declared together."""
+METADATA_SIZE = "coalesce(octet_length(metadata), 0)"
+TEXT_SIZE = "coalesce(octet_length(text), 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +206,11 @@ class Items:
         where: str | None = None,
         *,
         limit: int | None = None,
-        by_id: bool = False,
+        in_order: bool = False,
     ) -> pa.Table:
+        """Return rows, `in_order` by their ids."""
         query = self._scan(columns, where, limit)
-        if by_id:
-            from lancedb.query import ColumnOrdering
-
-            query = query.order_by([ColumnOrdering(column_name="id", ascending=True)])
+        query = by_id(query) if in_order else query
         found: pa.Table = await self._reading(query.to_arrow())
         return found
 
@@ -208,10 +218,17 @@ class Items:
     async def batches(
         self, columns: Sequence[str], where: str | None = None
     ) -> AsyncIterator[AsyncIterator[pa.RecordBatch]]:
-        """Rows in batches, of one version however long they are read."""
+        """Rows in batches of at most `BATCH_BYTES`, of one version however long they are read."""
         yield await self._reading(
-            self._scan(columns, where, None).to_batches(max_batch_length=BATCH_ROWS)
+            self._scan(columns, where, None).to_batches(max_batch_length=rows_at_once(columns))
         )
+
+    async def sizes(self, where: str | None = None, *, limit: int) -> pa.Table:
+        """Return the first items by id, each with its `size`: metadata and text, in bytes."""
+        sized = {"id": "id", "size": f"{METADATA_SIZE} + {TEXT_SIZE}"}
+        query = by_id(self._scan(sized, where, limit))
+        found: pa.Table = await self._reading(query.to_arrow())
+        return found
 
     async def nearest(
         self,
@@ -221,26 +238,35 @@ class Items:
         columns: Sequence[str],
         where: str | None = None,
     ) -> pa.Table:
-        """Return rows that the index finds near a vector, with `_distance`, nearest first."""
+        """Return rows that the index finds near a vector, with `_distance`, nearest first.
+
+        Raises:
+            AnswerTooLargeError: their metadata is.
+        """
         query = self._table.query().nearest_to(vector).distance_type(METRIC[distance])
         query = query.refine_factor(REFINE).minimum_nprobes(PROBES_MIN)
-        if where is not None:
-            query = query.where(where)
-        found: pa.Table = await self._reading(
-            query.limit(k).select([*columns, "_distance"]).to_arrow()
-        )
-        return found
+        return await self._ranked(query, k, [*columns, "_distance"], where)
 
     async def matching(
         self, text: str, k: int, columns: Sequence[str], where: str | None = None
     ) -> pa.Table:
-        """Return rows whose text has words of a text, with `_score` (BM25), best first."""
+        """Return rows whose text has words of a text, with `_score` (BM25), best first.
+
+        Raises:
+            AnswerTooLargeError: their metadata is.
+        """
         query = self._table.query().nearest_to_text(text, columns=["text"])
-        if where is not None:
-            query = query.where(where)
-        found: pa.Table = await self._reading(
-            query.limit(k).select([*columns, "_score"]).to_arrow()
-        )
+        return await self._ranked(query, k, [*columns, "_score"], where)
+
+    async def _ranked(
+        self, query: Any, k: int, columns: Sequence[str], where: str | None
+    ) -> pa.Table:
+        query = query.limit(k) if where is None else query.limit(k).where(where)
+        if k > SURE_ROWS and "metadata" in columns:
+            sized = {columns[-1]: columns[-1], "size": METADATA_SIZE}
+            sizes = await self._reading(query.select(sized).to_arrow())
+            check_bytes(sum(values(sizes, "size")))
+        found: pa.Table = await self._reading(query.select(list(columns)).to_arrow())
         return found
 
     async def build_text_index(self) -> None:
@@ -319,8 +345,11 @@ class Items:
             sync_path(self._folder.parent)
         self._synced = there
 
-    def _scan(self, columns: Sequence[str], where: str | None, limit: int | None) -> Any:
-        query = self._table.query().select(list(columns))
+    def _scan(
+        self, columns: Sequence[str] | dict[str, str], where: str | None, limit: int | None
+    ) -> Any:
+        chosen = columns if isinstance(columns, dict) else list(columns)
+        query = self._table.query().select(chosen)
         if where is not None:
             query = query.where(where)
         return query if limit is None else query.limit(limit)
@@ -348,6 +377,19 @@ class Items:
             return await asked
         except (RuntimeError, OSError) as error:
             raise in_our_words(self._name, error) from error
+
+
+def by_id(query: Any) -> Any:
+    from lancedb.query import ColumnOrdering
+
+    return query.order_by([ColumnOrdering(column_name="id", ascending=True)])
+
+
+def rows_at_once(columns: Sequence[str]) -> int:
+    """Return how many rows of some columns have at most `BATCH_BYTES`, however large they are."""
+    known = sum(COLUMN_BYTES.get(name, 0) for name in columns)
+    has_more = not COLUMN_BYTES.keys() >= set(columns)
+    return min(BATCH_ROWS, BATCH_BYTES // (known + has_more * 2 * METADATA_MAX_BYTES))
 
 
 def in_our_words(name: str, error: Exception) -> LakehouseError:

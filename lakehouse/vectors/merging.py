@@ -82,7 +82,7 @@ def check_rows(rows: pa.Table, definition: Definition) -> None:
 async def moved(giving: Collection, taking: Collection, clear_source: bool) -> Merged:
     await check_fits(giving, taking)
     count = skipped = 0
-    ids = values(await giving.items.read(["id"], by_id=True), "id")
+    ids = values(await giving.items.read(["id"], in_order=True), "id")
     for start in range(0, len(ids), MOVED_AT_ONCE):
         part = ids[start : start + MOVED_AT_ONCE]
         there = set(values(await taking.items.read(["id"], among(part)), "id"))

@@ -54,7 +54,7 @@ async def sample(collection: Collection, count: int) -> Any:
     """Return the vectors of items spread evenly over the collection by their ids."""
     if not count:
         return []
-    ids = (await collection.items.read(["id"], by_id=True))["id"]
+    ids = (await collection.items.read(["id"], in_order=True))["id"]
     places = np.linspace(0, len(ids) - 1, count).astype(int)
     chosen = [ids[int(place)].as_py() for place in places]
     return vectors_of(await collection.items.read(["vector"], among(chosen)))

@@ -38,12 +38,13 @@ class View:
 class Resident:
     """Rows that change. On the event loop alone; who reads takes a `View`."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, rows: int = 0) -> None:
+        """Have none yet, and room for so many."""
         schema = schema_of(definition)
         self._schema = schema.remove(schema.get_field_index("vector")).remove_metadata()
-        self._vectors = np.empty((0, definition.dimension), np.float32)
-        self._lengths = np.empty(0, np.float32)
-        self._alive = np.empty(0, bool)
+        self._vectors = np.empty((rows, definition.dimension), np.float32)
+        self._lengths = np.empty(rows, np.float32)
+        self._alive = np.zeros(rows, bool)
         self._table = self._schema.empty_table()
         self._rows: dict[str, int] = {}
         self._view: View | None = None

@@ -1,9 +1,10 @@
-"""Memory for requests that bring many items: who finds none waits, and is refused in the end."""
+"""Memory for items on their way in or out: who finds none waits, and is refused in the end."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from lakehouse.vectors.answers import check_bytes
 from lakehouse.vectors.errors import NoRoomForItemsError, TooManyBytesError
 
 BYTES_EACH = 5
@@ -37,6 +38,23 @@ class Room:
         """
         if body_bytes > self.body_max_bytes:
             raise TooManyBytesError(body_bytes, self.body_max_bytes)
+        async with self._held(body_bytes):
+            yield
+
+    @asynccontextmanager
+    async def answering(self, rows_bytes: int) -> AsyncIterator[None]:
+        """Hold what an answer takes on its way out, of rows of so many bytes, in this block.
+
+        Raises:
+            AnswerTooLargeError: it is over what one answer may have.
+            NoRoomForItemsError: others have it, and none of them has ended in time.
+        """
+        check_bytes(rows_bytes, self.body_max_bytes)
+        async with self._held(rows_bytes):
+            yield
+
+    @asynccontextmanager
+    async def _held(self, body_bytes: int) -> AsyncIterator[None]:
         needed = body_bytes * BYTES_EACH
         try:
             async with asyncio.timeout(self._wait_s):

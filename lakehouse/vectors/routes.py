@@ -195,8 +195,10 @@ class VectorsController(Controller):
         """Return the items nearest to a vector or a text, of those that a filter keeps."""
         found = await vectors.search(parse_table_name(name), data)
         told = partial(encoded_answer, found, explain=data.explain)
-        many = found.rows.num_rows > FEW
-        return Response(await on_thread(told) if many else told(), media_type="application/json")
+        if found.rows.num_rows <= FEW:
+            return Response(told(), media_type="application/json")
+        async with vectors.room.answering(found.rows.nbytes):
+            return Response(await on_thread(told), media_type="application/json")
 
     @post("/{name:str}/merge", status_code=200, guards=[writes])
     async def merge_collections(
@@ -224,9 +226,8 @@ class VectorsController(Controller):
     ) -> ItemList:
         """List the items by id, page by page."""
         after = decoded(cursor) if cursor else None
-        rows = await vectors.page(parse_table_name(name), after, limit + 1)
-        items = await on_thread(partial(items_of, rows.slice(0, limit)))
-        more = rows.num_rows > limit
+        rows, more = await vectors.page(parse_table_name(name), after, limit)
+        items = await on_thread(partial(items_of, rows))
         return ItemList(items=items, next_cursor=encoded(items[-1].id) if more else None)
 
     @post("/{name:str}/delete", status_code=200, guards=[writes])

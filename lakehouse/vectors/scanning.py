@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from lakehouse.lanes import on_thread
+from lakehouse.vectors.answers import ANSWER_MAX_BYTES, SURE_ROWS, check_bytes, metadata_bytes
 from lakehouse.vectors.lance import Items
 from lakehouse.vectors.models import Distance
 from lakehouse.vectors.nearest import Question, nearest
 from lakehouse.vectors.resident import vectors_of
 
+MET_MAX = 4
+"""As many times what an answer may have, the nearest so far may have."""
 Keep = Any
 """What says which rows of a batch a filter keeps: rows to rows, on a thread. None for all."""
 
@@ -67,6 +70,9 @@ class Best:
         rows = rows.append_column("_distance", pa.array(distances, pa.float64()))
         both = rows if self._rows is None else pa.concat_tables([self._rows, rows])
         self._rows = first(both, self.question.k)
+        if self.question.k > SURE_ROWS and "metadata" in rows.schema.names:
+            # Nearer ones may be smaller: what leaves is measured again.
+            check_bytes(metadata_bytes(self._rows), MET_MAX * ANSWER_MAX_BYTES)
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         names = [*columns, "_distance"]

@@ -14,6 +14,9 @@ from lakehouse.vectors.errors import InvalidCollectionError
 from lakehouse.vectors.ledger import Definition, encoded
 from lakehouse.vectors.models import ColumnType
 
+ID_MAX_BYTES = 512
+METADATA_MAX_BYTES = 64 * 1024
+TEXT_MAX_BYTES = 256 * 1024
 RESERVED = frozenset(["id", "vector", "text", "metadata", "document", "distance", "score", "rank"])
 """Names that no declared column has: of parts of an item, and of a hit."""
 KIND = b"lakehouse"

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from lakehouse.database import Connection, Database
 from lakehouse.lanes import on_thread
+from lakehouse.vectors.answers import SURE_ROWS, check_bytes, metadata_bytes
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.conditions import Condition
 from lakehouse.vectors.errors import CollectionDamagedError
@@ -80,7 +81,10 @@ async def in_memory(
             rows = rows[view.alive[rows]]
     passed = None if rows is None else len(rows)
     found = await collection.nearest(view, Question(search.vector, search.k, rows))
-    table = view.table.select(list(search.columns)).take(pa.array(found.rows))
+    places = pa.array(found.rows)
+    if len(places) > SURE_ROWS:
+        check_bytes(metadata_bytes(view.table, places))
+    table = view.table.select(list(search.columns)).take(places)
     table = table.append_column("_distance", pa.array(found.distances, pa.float64()))
     return Found(table, "memory", view.count, passed)
 
@@ -109,6 +113,8 @@ async def from_disk(
         else:
             return Found(table, "index", length, passed, approximate=True)
     (table,) = await scanned(collection.items, [question], distance, columns, where, keep)
+    if table.num_rows > SURE_ROWS:
+        check_bytes(metadata_bytes(table))
     return Found(table, "scan", length, passed)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from lakehouse.audit import record
@@ -22,6 +23,7 @@ from lakehouse.disk import Disk
 from lakehouse.embedding import Embedding, Identity, Kind, ModelChangedError
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name
+from lakehouse.vectors.answers import ANSWER_MAX_BYTES, SURE_ITEMS, check_bytes
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.documents import put_documents
 from lakehouse.vectors.errors import (
@@ -316,16 +318,27 @@ class Vectors:
     ) -> Any:
         """Return the items of these ids that are there, as rows sorted by id."""
         collection = await self.get(name)
+        where = among(list(dict.fromkeys(ids)))
+        if len(ids) > SURE_ITEMS:
+            check_bytes(sum(values(await collection.items.sizes(where, limit=len(ids)), "size")))
         columns = ["id", "metadata", "text", *(["vector"] if with_vectors else [])]
-        found = await collection.items.read(columns, among(list(dict.fromkeys(ids))))
+        found = await collection.items.read(columns, where)
         return found.sort_by("id")
 
-    async def page(self, name: TableName, after: str | None, limit: int) -> Any:
-        """Return the first items whose ids come after one, as rows sorted by id."""
-        collection = await self.get(name)
+    async def page(self, name: TableName, after: str | None, limit: int) -> tuple[Any, bool]:
+        """Return the first items whose ids come after one, as rows by id, and if there are more.
+
+        They are fewer than `limit` where they would be more bytes than an answer may have.
+        """
+        items = (await self.get(name)).items
         where = None if after is None else f"id > {text_literal(after)}"
+        if limit >= SURE_ITEMS:
+            sizes = np.cumsum(values(await items.sizes(where, limit=limit), "size"))
+            fits = int(np.searchsorted(sizes, ANSWER_MAX_BYTES, side="right"))
+            limit = max(1, min(limit, fits))
         columns = ["id", "metadata", "text"]
-        return await collection.items.read(columns, where, limit=limit, by_id=True)
+        rows = await items.read(columns, where, limit=limit + 1, in_order=True)
+        return rows.slice(0, limit), rows.num_rows > limit
 
     async def check(self, name: TableName, queries: int, k: int) -> RecallChecked:
         """Measure how many of the true nearest searches find, and remember it."""
