@@ -13,6 +13,7 @@ from lakehouse.database import (
     Database,
     DatabaseSettings,
     EngineError,
+    Remote,
     literal,
     quoted,
 )
@@ -89,6 +90,46 @@ def test_what_the_lock_says_is_in_force_and_can_be_changed_by_nobody(
                 with pytest.raises(EngineError):
                     cursor.execute(way)
             assert cursor.execute(sql).fetchone() == (value,), name
+
+
+def test_keys_to_a_store_are_told_behind_the_lock_those_of_now_and_for_one_place(
+    tmp_path: Path,
+) -> None:
+    keys = ("the-first-id", "planted-secret", "planted-token")
+    remote = Remote(
+        place="s3://lake/ours",
+        endpoint="127.0.0.1:1",
+        has_tls=False,
+        region="us-east-1",
+        path_style=True,
+        keys=lambda: keys,
+    )
+    settings = DatabaseSettings(
+        directories=(remote.place,),
+        remote=remote,
+        temp_dir=tmp_path / "spill",
+        memory_max_bytes=1 << 30,
+        temp_max_bytes=1 << 30,
+    )
+    sql = "SELECT name, storage, persistent, scope, secret_string FROM duckdb_secrets()"
+    with Database.open(settings) as database:
+        for key_id in ("the-first-id", "the-next-id"):
+            keys = (key_id, *keys[1:])
+            with database.cursor() as cursor:
+                ((*where, told),) = cursor.execute(sql).fetchall()
+            assert where == ["warehouse", "memory", False, ["s3://lake/ours/"]]
+            assert key_id in told
+            assert "planted" not in told
+        with database.cursor() as cursor:
+            for way in (
+                "SET GLOBAL allow_persistent_secrets = true",
+                "CREATE PERSISTENT SECRET s (TYPE s3, KEY_ID 'a', SECRET 'b')",
+                "SELECT * FROM 's3://lake/theirs/x.parquet'",
+                "COPY (SELECT 1) TO 's3://lake/theirs/x.parquet'",
+            ):
+                with pytest.raises(EngineError) as refused:
+                    cursor.execute(way)
+                assert "HTTP" not in str(refused.value), "refused before anybody is asked"
 
 
 async def test_a_cancelled_statement_is_interrupted_at_once(database: Database) -> None:
