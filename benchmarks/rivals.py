@@ -66,12 +66,13 @@ def datasette() -> Iterator[int]:
 
 
 @contextmanager
-def chroma() -> Iterator[int]:
-    """Serve an empty directory with Chroma; yield its port."""
+def chroma(place: Path | None = None) -> Iterator[int]:
+    """Serve a directory with Chroma, an empty one unless one is given; yield its port."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as place:
-        command = [str(environment() / "chroma"), "run", "--path", place, "--port", str(port)]
-        with serving([*command, "--host", "127.0.0.1"], port, "/api/v2/heartbeat"):
+    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as empty:
+        command = [str(environment() / "chroma"), "run", "--path", str(place or empty)]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        with serving(command, port, "/api/v2/heartbeat"):
             yield port
 
 

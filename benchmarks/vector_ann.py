@@ -5,7 +5,9 @@ three of ten rows were changed.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lancedb
@@ -24,7 +26,7 @@ from benchmarks.sentence_vectors import (
     wait_for_index,
 )
 from benchmarks.serving import Served, lakehouse_server
-from benchmarks.vector_stores import EF_SEARCH, Chroma, Lakehouse
+from benchmarks.vector_stores import EF_SEARCH, Chroma, Lakehouse, Store
 from lakehouse.vectors.lance import PROBES_MIN, REFINE
 
 FULL_ROWS, QUICK_ROWS = 200_000, 60_000
@@ -40,35 +42,27 @@ def run(*, quick: bool, runs: int) -> list[Row]:
     everything = vectors_of(rows + upserted + QUERIES)
     vectors, fresh = everything[:rows].copy(), everything[rows : rows + upserted]
     queries = everything[rows + upserted :]
-    with lakehouse_server() as server:
-        with chroma() as port:
-            found = [filled(server, port, vectors, queries, runs)]
+    with lakehouse_server() as server, TemporaryDirectory(prefix="lakehouse-bench-") as place:
+        found = filled(server, Path(place), vectors, queries, runs)
         change(server, vectors, fresh)
-        found.append(changed(server, vectors, queries, runs))
-    return [row for group in found for row in group]
+        return [*found, changed(server, vectors, queries, runs)]
 
 
-def filled(server: Served, port: int, vectors: Any, queries: Any, runs: int) -> list[Row]:
-    store, rival = Lakehouse(server.port), Chroma(port)
+def filled(server: Served, place: Path, vectors: Any, queries: Any, runs: int) -> list[Row]:
     true = truth(vectors, queries)
-    taken_s = []
-    for each in (store, rival):
-        each.create(NAME, vectors.shape[1])
-        taken_s.append(fill(each, NAME, range(len(vectors)), vectors))
+    with chroma(place) as port:
+        added_per_s = [made(store, vectors) for store in (Lakehouse(server.port), Chroma(port))]
     wait_for_index(server, NAME)
-    ours, theirs = (Searches(each, NAME, queries, true) for each in (store, rival))
+    ours = Searches(Lakehouse(server.port), NAME, queries, true)
     ours.p50_ms()
-    for ef_search in EF_SEARCH:
-        rival.look_at(NAME, ef_search)
-        theirs.p50_ms()
-        if theirs.recall >= ours.recall:
-            break
+    ef_search = reaching(place, queries, true, ours.recall)
     lance = Direct(server, queries)
-    mine, direct, peer = by_turns([ours.p50_ms, lance.p50_ms, theirs.p50_ms], runs)
+    with chroma(place) as port:
+        theirs = Searches(Chroma(port), NAME, queries, true)
+        mine, direct, peer = by_turns([ours.p50_ms, lance.p50_ms, theirs.p50_ms], runs)
     name = f"{version_of('chromadb')}, ef {ef_search}, recall {theirs.recall:.3f}"
     work = f"k {K} of {len(vectors):,} sentences, p50 (recall {ours.recall:.3f})"
-    added = {"added_per_s": round(len(vectors) / taken_s[0])}
-    row = against_lance(work, mine, direct, ours.recall, sizes_of(vectors) | added)
+    row = against_lance(work, mine, direct, ours.recall, sizes_of(vectors, added_per_s[0]))
     figure = Figure(name, peer)
     return [
         row,
@@ -81,9 +75,31 @@ def filled(server: Served, port: int, vectors: Any, queries: Any, runs: int) -> 
             ratio=round(row.ours.median / figure.median, 3),
             target="ahead of Chroma at the same recall",
             met=row.ours.median < figure.median,
-            sizes=sizes_of(vectors) | {"added_per_s": round(len(vectors) / taken_s[1])},
+            sizes=sizes_of(vectors, added_per_s[1]),
         ),
     ]
+
+
+def made(store: Store, vectors: Any) -> float:
+    """Make the collection; return the items a second that were added."""
+    store.create(NAME, vectors.shape[1])
+    return round(len(vectors) / fill(store, NAME, range(len(vectors)), vectors))
+
+
+def reaching(place: Path, queries: Any, true: Sequence[set[int]], recall: float) -> int:
+    """Have Chroma look at as few neighbours as reach a recall, and return how many.
+
+    It loads its index with what is set at the start.
+    """
+    for ef_search in EF_SEARCH:
+        with chroma(place) as port:
+            Chroma(port).look_at(NAME, ef_search)
+        with chroma(place) as port:
+            searches = Searches(Chroma(port), NAME, queries, true)
+            searches.p50_ms()
+        if searches.recall >= recall:
+            break
+    return ef_search
 
 
 def change(server: Served, vectors: Any, fresh: Any) -> None:
@@ -99,13 +115,13 @@ def change(server: Served, vectors: Any, fresh: Any) -> None:
     vectors[first:] = np.nan  # no distance from it is less than another
 
 
-def changed(server: Served, vectors: Any, queries: Any, runs: int) -> list[Row]:
+def changed(server: Served, vectors: Any, queries: Any, runs: int) -> Row:
     ours = Searches(Lakehouse(server.port), NAME, queries, truth(vectors, queries))
     lance = Direct(server, queries)
     mine, direct = by_turns([ours.p50_ms, lance.p50_ms], runs)
     share = f"{UPSERTED:.0%} upserted and {DELETED:.0%} deleted"
     work = f"the same with {share}, p50 (recall {ours.recall:.3f})"
-    return [against_lance(work, mine, direct, ours.recall, sizes_of(vectors))]
+    return against_lance(work, mine, direct, ours.recall, sizes_of(vectors))
 
 
 def against_lance(
@@ -126,8 +142,9 @@ def against_lance(
     )
 
 
-def sizes_of(vectors: Any) -> dict[str, float]:
-    return {"rows": len(vectors), "dimension": vectors.shape[1], "queries": QUERIES, "k": K}
+def sizes_of(vectors: Any, added_per_s: float | None = None) -> dict[str, float]:
+    sizes = {"rows": len(vectors), "dimension": vectors.shape[1], "queries": QUERIES, "k": K}
+    return sizes if added_per_s is None else sizes | {"added_per_s": added_per_s}
 
 
 class Direct:

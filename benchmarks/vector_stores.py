@@ -94,21 +94,21 @@ class Chroma:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._ids: dict[str, str] = {}
 
     def create(self, name: str, dimension: int) -> None:
         body = {"name": name, "configuration": {"hnsw": {"space": "cosine"}}}
-        told = requested(self._port, "POST", self.BASE, msgspec.json.encode(body), JSON)
-        self._ids[name] = msgspec.json.decode(told)["id"]
+        requested(self._port, "POST", self.BASE, msgspec.json.encode(body), JSON)
 
     def drop(self, name: str) -> None:
         requested(self._port, "DELETE", f"{self.BASE}/{name}")
 
     def look_at(self, name: str, ef_search: int) -> None:
-        """Have searches keep so many neighbours in hand: more are slower, and find more."""
+        """Have searches keep so many neighbours in hand: more are slower, and find more.
+
+        From the next start of the server on.
+        """
         body = {"new_configuration": {"hnsw": {"ef_search": ef_search}}}
-        path = f"{self.BASE}/{self._ids[name]}"
-        requested(self._port, "PUT", path, msgspec.json.encode(body), JSON)
+        requested(self._port, "PUT", self._path(name), msgspec.json.encode(body), JSON)
 
     def adding(self, name: str) -> KeptAlive:
         return self._connection(name, "upsert")
@@ -140,5 +140,8 @@ class Chroma:
         return [int(each) for each in msgspec.json.decode(answer)["ids"][0]]
 
     def _connection(self, name: str, what: str) -> KeptAlive:
-        path = f"{self.BASE}/{self._ids[name]}/{what}"
-        return KeptAlive(self._port, "POST", path, b"", JSON)
+        return KeptAlive(self._port, "POST", f"{self._path(name)}/{what}", b"", JSON)
+
+    def _path(self, name: str) -> str:
+        told = requested(self._port, "GET", f"{self.BASE}/{name}")
+        return f"{self.BASE}/{msgspec.json.decode(told)['id']}"

@@ -391,6 +391,8 @@ def by_id(ids: Any, found: Nearest, k: int) -> Nearest:
     bound = found.distances[min(k, len(found.distances)) - 1]
     count = int(np.searchsorted(found.distances, bound, side="right"))
     rows, distances = found.rows[:count], found.distances[:count]
-    names = np.array(ids.take(pa.array(rows)).to_pylist(), dtype=object)
+    if (np.diff(distances) > 0).all():
+        return Nearest(rows, distances)
+    names = ids.take(pa.array(rows)).to_pylist()
     order = sorted(range(count), key=lambda n: (distances[n], names[n]))[:k]
     return Nearest(rows[order], distances[order])

@@ -104,9 +104,9 @@ def candidates(scores: Any, slack: Any, k: int) -> Any:
     """
     if k >= len(scores):
         return np.flatnonzero(np.isfinite(scores))
-    worst = scores + slack
-    bound = np.partition(worst, k - 1)[k - 1]
-    return np.flatnonzero((scores - slack <= bound) & np.isfinite(scores))
+    bound = np.partition(scores + slack, k - 1)[k - 1]
+    found = np.flatnonzero(scores - slack <= bound)
+    return found[np.isfinite(scores[found])]
 
 
 def exact(vectors: Any, rows: Any, query: Any, size: float, distance: Distance) -> Any:

@@ -12,8 +12,9 @@ from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.schema import schema_of, values
 
 GROWTH = 1.5
-CHUNKS_MAX = 64
-"""Chunks of the rows' table; more are made one: a row is found through all of them."""
+TAKEN_ALONE_MAX = 200
+"""Rows that are found one by one: more are taken together, which first copies all chunks of a
+column into one. 10 of 50,000 in 50 chunks took 0.9 ms, one by one 0.01."""
 DEAD_MIN, DEAD_SHARE = 1_000, 0.25
 """Rows that were replaced or deleted are left where they are until so many are dead."""
 ID_BYTES = 120
@@ -82,9 +83,7 @@ class Resident:
         self._alive[start : start + len(ids)] = True
         self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
         rest = table.select(self._schema.names).cast(self._schema)
-        self._table = pa.concat_tables([self._table, rest])
-        if self._table.column(0).num_chunks > CHUNKS_MAX:
-            self._table = self._table.combine_chunks()
+        self._table = appended(self._table, rest)
         self._view = None
         self._bury()
 
@@ -132,6 +131,29 @@ def vectors_of(table: pa.Table) -> Any:
         column = pa.concat_arrays(column.chunks) if column.num_chunks else column.type.wrap([])
     dimension = column.type.list_size
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+
+
+def appended(table: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return a table with rows behind it, in few chunks: each has more than twice those after it.
+
+    What reads a column looks into each of its chunks: a filter of 50,000 rows took 2.4 ms in one
+    and 5.5 in 50. So a row is copied as often as its chunk doubles.
+    """
+    before, behind, count = table.to_batches(), rows.to_batches(), rows.num_rows
+    while before and before[-1].num_rows <= 2 * count:
+        count += before[-1].num_rows
+        behind.insert(0, before.pop())
+    last = pa.Table.from_batches(behind, table.schema)
+    if len(behind) > 1:
+        last = last.combine_chunks()
+    return pa.concat_tables([pa.Table.from_batches(before, table.schema), last])
+
+
+def rows_at(table: pa.Table, places: Sequence[int]) -> pa.Table:
+    """Return the rows of these places, in their order."""
+    if not 0 < len(places) <= TAKEN_ALONE_MAX:
+        return table.take(pa.array(places, pa.int64()))
+    return pa.concat_tables([table.slice(place, 1) for place in places])
 
 
 class Residents:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from lancedb.index import IvfRq
 
 from lakehouse.app import Lakehouse, open_lakehouse
 from lakehouse.config import Config, VectorsConfig
@@ -141,6 +142,31 @@ async def test_a_filter_never_leaves_fewer_than_there_are(lake: Lakehouse) -> No
         found = await search(lake, query, k=15, filter=said)
         order = sorted(kept, key=lambda n: -(rows[n] @ query) / np.linalg.norm(rows[n]))
         assert ids(found) == [f"i{n}" for n in order[:15]]
+
+
+async def test_what_a_filter_keeps_is_found_in_whatever_part_of_the_index_it_lies(
+    lake: Lakehouse,
+) -> None:
+    await until(lambda: is_ready(lake))
+    clusters = 40
+    angles = np.repeat(np.linspace(0, np.pi, clusters), COUNT // clusters)
+    rows = vectors_of(7) * np.float32(0.001)
+    rows[:, 0] += np.cos(angles)
+    rows[:, 1] += np.sin(angles)
+    apart = [
+        ItemIn(id=f"i{n}", vector=row.tolist(), metadata=msgspec.Raw(b'{"part": %d}' % (n // 50)))
+        for n, row in enumerate(rows)
+    ]
+    await lake.vectors.add(NAME, apart)
+    collection = await lake.vectors.get(NAME)
+    config = IvfRq(distance_type="cosine", num_partitions=clusters)
+    await collection.items._table.create_index("vector", config=config, replace=True)
+
+    found = await search(lake, rows[0], k=600, filter={"part": {"$gte": 26}})
+
+    assert found.way == "index"
+    assert len(set(ids(found))) == 600
+    assert min(int(each[1:]) for each in ids(found)) >= 26 * 50
 
 
 @pytest.mark.skipif(object_store.IN_BUCKET in os.environ, reason="its files are in a bucket")
