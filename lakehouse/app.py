@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
@@ -89,6 +90,7 @@ from lakehouse.storage import (
     ObjectStore,
     Store,
     Warehouse,
+    WarehouseOwnedError,
     copy_catalog,
     keep_copies,
     open_warehouse,
@@ -320,15 +322,22 @@ def open_lance(warehouse: Warehouse, bytes_max: int) -> Lance:
 def refuse_other(warehouse: Warehouse, config: Config, directory: DataDirectory) -> None:
     """Refuse a bucket that belongs to a catalog that we have not: its tables would be orphans.
 
+    Copies of a bucket that is not ours, or not ours any more, go: nobody would erase in them.
+
     Raises:
         WarehouseOwnedError: it is another data directory's.
         CatalogLostError: it is ours, and our catalog is gone.
         StoreDownError, StoreRefusedError, NoBucketError: it does not answer, or not to us.
     """
     if warehouse.bucket is None:
+        shutil.rmtree(directory.cache, ignore_errors=True)
         return
     warehouse.bucket.check()
-    warehouse.claim(directory.owner_id)
+    try:
+        warehouse.claim(directory.owner_id)
+    except WarehouseOwnedError:
+        shutil.rmtree(directory.cache, ignore_errors=True)
+        raise
     has_catalog = config.catalog.uri is not None or directory.catalog_file.exists()
     if not has_catalog and warehouse.has_copy:
         raise CatalogLostError(directory.path)

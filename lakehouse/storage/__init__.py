@@ -7,6 +7,7 @@ from lakehouse.storage.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     StoreDownError,
+    WarehouseOwnedError,
 )
 from lakehouse.storage.keys import check_key
 from lakehouse.storage.local import LocalStore
@@ -39,6 +40,7 @@ __all__ = [
     "StoreDownError",
     "Stored",
     "Warehouse",
+    "WarehouseOwnedError",
     "check_key",
     "copy_catalog",
     "keep_copies",

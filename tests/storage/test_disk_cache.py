@@ -12,7 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lakehouse.app import refuse_other
+from lakehouse.config import Config, StorageConfig
 from lakehouse.disk import Disk
+from lakehouse.state import DataDirectory
+from lakehouse.storage import WarehouseOwnedError
 from lakehouse.storage.disk_cache import HASH_BYTES, UNFINISHED, DiskCache
 from lakehouse.storage.s3 import S3Store
 from lakehouse.storage.warehouse import open_warehouse
@@ -27,7 +31,11 @@ KEY = f"{FOLDER}/metadata/a.avro"
 FOR_EVER = """
 import sys
 from pathlib import Path
+from lakehouse.app import refuse_other
+from lakehouse.config import Config, StorageConfig
 from lakehouse.disk import Disk
+from lakehouse.state import DataDirectory
+from lakehouse.storage import WarehouseOwnedError
 from lakehouse.storage.disk_cache import DiskCache
 cache = DiskCache(Path(sys.argv[1]), "s3://lake/one", 1 << 20, Disk(Path(sys.argv[1]).parent, 0))
 for number in range(10**9):
@@ -254,3 +262,27 @@ def test_without_a_bound_no_folder_is_made(tmp_path: Path) -> None:
 
     assert store.read(KEY) == b"x"
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_host_that_lost_its_bucket_keeps_no_copies_of_it(tmp_path: Path) -> None:
+    object_store.needed()
+    config = object_store.settings(tmp_path / "keys")
+    with DataDirectory.open(tmp_path / "data") as directory:
+        ours = open_warehouse(config, tmp_path, directory.spool, cache=directory.cache)
+        refuse_other(ours, Config(storage=config), directory)
+        ours.store.write(KEY, b"x")
+        refuse_other(ours, Config(storage=config), directory)
+        assert [path for path in directory.cache.rglob("*.avro")] != [], "it is ours"
+
+        ours.take("another data directory")
+        with pytest.raises(WarehouseOwnedError):
+            refuse_other(ours, Config(storage=config), directory)
+        assert not directory.cache.exists()
+
+
+def test_nor_does_one_that_has_its_warehouse_on_the_disk_now(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "data") as directory:
+        (directory.cache / "of a bucket").mkdir(parents=True)
+        there = open_warehouse(StorageConfig(), directory.warehouse, directory.spool)
+        refuse_other(there, Config(), directory)
+        assert not directory.cache.exists()
