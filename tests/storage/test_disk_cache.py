@@ -272,7 +272,7 @@ def test_a_host_that_lost_its_bucket_keeps_no_copies_of_it(tmp_path: Path) -> No
         refuse_other(ours, Config(storage=config), directory)
         ours.store.write(KEY, b"x")
         refuse_other(ours, Config(storage=config), directory)
-        assert [path for path in directory.cache.rglob("*.avro")] != [], "it is ours"
+        assert list(directory.cache.rglob("*.avro")) != [], "it is ours"
 
         ours.take("another data directory")
         with pytest.raises(WarehouseOwnedError):
