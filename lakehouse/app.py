@@ -24,6 +24,7 @@ from lakehouse.api.idempotency import once_of
 from lakehouse.api.later import tell_rows
 from lakehouse.api.problems import EXCEPTION_HANDLERS, as_problem, get_problem, status_of_work
 from lakehouse.api.requests import check_request, read_signatures
+from lakehouse.audit import SCHEMA as AUDIT_SCHEMA
 from lakehouse.audit import Audit, record
 from lakehouse.auth import (
     THE_PROCESS,
@@ -65,13 +66,13 @@ from lakehouse.maintenance import Maintenance, MaintenanceRun
 from lakehouse.maintenance.routes import MaintenanceController
 from lakehouse.observability import Health, Metrics
 from lakehouse.observability.routes import HealthController
-from lakehouse.query import Allowance, Query, Spool, StatementEnded, TableChanges
+from lakehouse.query import Allowance, Log, Query, Spool, StatementEnded, TableChanges
 from lakehouse.query.change_routes import ChangesController
 from lakehouse.query.routes import QueriesController, SqlController
 from lakehouse.query.table_routes import TableRowsController
 from lakehouse.recovery import Backups
 from lakehouse.recovery.routes import BackupsController
-from lakehouse.schedules import Schedules, Work, forget_runs, runs_table
+from lakehouse.schedules import RUNS_SCHEMA, Schedules, Work, forget_runs, read_runs
 from lakehouse.schedules.routes import SchedulesController
 from lakehouse.state import (
     CatalogLostError,
@@ -214,8 +215,8 @@ async def open_lakehouse(
             listener=partial(count_statement, metrics),
             on_fatal=stop,
             logs={
-                "lakehouse.audit": audit.table,
-                "lakehouse.schedule_runs": partial(runs_table, state),
+                "lakehouse.audit": Log(AUDIT_SCHEMA, audit.read),
+                "lakehouse.schedule_runs": Log(RUNS_SCHEMA, partial(read_runs, state)),
             },
             collections=Relations(vectors, shares.uploads_and_results // 2),
         )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -129,19 +129,18 @@ class Audit:
         """Return why rows are missing, if any are, for `/ready`."""
         return [f"the audit log lacks rows: {self._failed}"] if self._failed else []
 
-    def table(self) -> pa.Table:
-        """Return all rows, the oldest first. On a worker thread.
+    def read(self, take: Callable[[pa.RecordBatch], None]) -> None:
+        """Call `take` with all rows, the oldest first, some at a time. On a worker thread.
 
-        Cost: what they take in Arrow, some 300 bytes each, and one batch as objects of Python.
+        Cost: one batch as objects of Python; in Arrow a row takes some 300 bytes.
         """
 
-        def work(tx: Transaction) -> pa.Table:
-            found, batches = tx.execute(SELECT), []
+        def work(tx: Transaction) -> None:
+            found = tx.execute(SELECT)
             while rows := found.fetchmany(BATCH_ROWS):
-                batches.append(batch_of(rows))
-            return pa.Table.from_batches(batches, SCHEMA)
+                take(batch_of(rows))
 
-        return self._state.read(work)
+        self._state.read(work)
 
     async def _flush(self) -> None:
         """Return when all rows that are there now are written.

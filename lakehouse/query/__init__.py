@@ -1,5 +1,6 @@
 """SQL in, rows out: one gate that every statement passes, and the results it gives."""
 
+from lakehouse.query.catalog_views import Log
 from lakehouse.query.change_models import RowsFromQuery
 from lakehouse.query.changes import TableChanges
 from lakehouse.query.models import SqlRequest
@@ -10,6 +11,7 @@ from lakehouse.query.statements import StatementEnded
 __all__ = [
     "Allowance",
     "Answer",
+    "Log",
     "NotModified",
     "Query",
     "ResultStream",

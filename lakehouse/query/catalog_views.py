@@ -3,13 +3,14 @@
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from lakehouse.auth import Action
 from lakehouse.catalog import Catalog, TableName, duckdb_type
-from lakehouse.database import Connection
+from lakehouse.database import Connection, quoted
 from lakehouse.errors import LakehouseError
 from lakehouse.query.errors import StatementNotAllowedError
 
@@ -50,6 +51,35 @@ def registered(cursor: Connection, rows: pa.Table) -> str:
     relation = f"lakehouse_view_{next(serial)}"
     cursor.register(relation, rows)
     return relation
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Rows of ours that may be many: read some at a time, into a table of the engine's."""
+
+    schema: pa.Schema
+    read: Callable[[Callable[[pa.RecordBatch], None]], None]
+    """Calls what it is given with each batch."""
+
+    def copied(self, cursor: Connection) -> str:
+        """Copy the rows for this cursor alone, and return the relation's name.
+
+        They are of its memory, which counts them, and go to the disk where that is too small.
+        """
+        relation = f"lakehouse_view_{next(serial)}"
+        target, batch = quoted(relation), f"{relation}_batch"
+
+        def copy(rows: pa.RecordBatch) -> None:
+            cursor.register(batch, rows)
+            try:
+                cursor.execute(f"INSERT INTO {target} FROM {quoted(batch)}")
+            finally:
+                cursor.unregister(batch)
+
+        cursor.register(batch, self.schema.empty_table())
+        cursor.execute(f"CREATE TEMP TABLE {target} AS FROM {quoted(batch)}")
+        self.read(copy)
+        return relation
 
 
 def columns_of(catalog: Catalog, name: TableName) -> list[tuple[str, str]]:

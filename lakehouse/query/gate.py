@@ -36,7 +36,7 @@ from lakehouse.query.amplifiers import (
     check_reduction,
     runs_as_it_is,
 )
-from lakehouse.query.catalog_views import VIEWS, explained, registered, shown_view, view_of
+from lakehouse.query.catalog_views import VIEWS, Log, explained, registered, shown_view, view_of
 from lakehouse.query.clock import Moment, Times, has_column
 from lakehouse.query.errors import (
     FunctionNotAllowedError,
@@ -57,7 +57,7 @@ from lakehouse.trees import Tree, nodes_of
 
 May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
-Logs: TypeAlias = Mapping[str, Callable[[], pa.Table]]
+Logs: TypeAlias = Mapping[str, Log | Callable[[], pa.Table]]
 NO_LOGS: Logs = {}
 Scope: TypeAlias = frozenset[str]
 
@@ -187,9 +187,7 @@ def prepare_one(
     for number, node in enumerate(walk.tables):
         replace_table(node, places.table(number))
     for view, node in walk.views:
-        log = logs.get(view)
-        rows = log() if log else view_of(view, catalog, may)
-        replace_table(node, registered(cursor, rows))
+        replace_table(node, relation_of(cursor, view, catalog, may, logs))
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
     # The walk saw a call before what is in it, so backwards the inner ones come first.
     for call in reversed(walk.capped):
@@ -200,6 +198,14 @@ def prepare_one(
     if not registers:
         PLANS.keep(asked, plan)
     return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile, registers)
+
+
+def relation_of(cursor: Connection, view: str, catalog: Catalog, may: May, logs: Logs) -> str:
+    """Return the relation of this cursor's that has the rows of a view, or of a log of ours."""
+    log = logs.get(view)
+    if isinstance(log, Log):
+        return log.copied(cursor)
+    return registered(cursor, log() if log else view_of(view, catalog, may))
 
 
 def written(cursor: Connection, tree: Tree) -> str:

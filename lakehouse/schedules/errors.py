@@ -57,3 +57,10 @@ class TooManySchedulesError(ConflictError):
 
     def __init__(self, count_max: int) -> None:
         super().__init__(f"there are {count_max} schedules, which is the most; delete one first")
+
+
+class TooManyOfOneError(ConflictError):
+    retryable = False
+
+    def __init__(self, count_max: int) -> None:
+        super().__init__(f"you have {count_max} schedules, which is the most; delete one first")

@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from lakehouse.schedules.errors import (
     ScheduleExistsError,
     ScheduleNotFoundError,
+    TooManyOfOneError,
     TooManySchedulesError,
 )
 from lakehouse.schedules.models import (
@@ -22,9 +23,9 @@ from lakehouse.schedules.models import (
 )
 from lakehouse.state import State, Transaction, UniqueViolationError
 
-T = TypeVar("T")
-
 SCHEDULES_MAX = 500
+OF_ONE_MAX = 100
+"""Of the schedules that there may be, those of one owner: nobody takes the room of all."""
 BATCH_ROWS = 4_096
 """Of all runs, those that are objects of Python at once."""
 KEPT_RUNS = 500
@@ -87,6 +88,7 @@ class Ledger:
         Raises:
             ScheduleExistsError: one of the same caller has its name.
             TooManySchedulesError: there are as many as there may be.
+            TooManyOfOneError: the caller has as many as one may.
         """
         now = datetime.now(UTC).timestamp()
         text = msgspec.json.encode(asked).decode()
@@ -95,6 +97,10 @@ class Ledger:
             (count,) = tx.execute("SELECT count(*) FROM schedule").fetchone()
             if count >= SCHEDULES_MAX:
                 raise TooManySchedulesError(SCHEDULES_MAX)
+            own = "SELECT count(*) FROM schedule WHERE caller = ?"
+            (count,) = tx.execute(own, (caller,)).fetchone()
+            if count >= OF_ONE_MAX:
+                raise TooManyOfOneError(OF_ONE_MAX)
             (schedule_id,) = tx.execute(
                 "INSERT INTO schedule"
                 " (label, name, asked, caller, token_id, created_at, paused, next_at)"
@@ -240,24 +246,23 @@ class Ledger:
         rows = self._state.read(lambda tx: tx.execute(sql).fetchall())
         return {row[1]: run_of(row[:-1], row[-1]) for row in rows}
 
-    def all_runs(self, batch_of: Callable[[Sequence[Sequence[Any]]], T]) -> list[T]:
-        """Return `batch_of` of the runs of all schedules, the oldest first, some at a time.
+    def all_runs(self, take: Callable[[Sequence[Sequence[Any]]], None]) -> None:
+        """Call `take` with the runs of all schedules, the oldest first, some at a time.
 
         Args:
-            batch_of: takes rows: what `runs` tells, then name and owner.
+            take: takes rows: what `runs` tells, then name and owner.
         """
         sql = (
             f"SELECT {RUN_COLUMNS}, name, caller FROM schedule_run JOIN schedule"
             " ON schedule.schedule_id = schedule_run.schedule_id ORDER BY run_id"
         )
 
-        def work(tx: Transaction) -> list[T]:
-            found, batches = tx.execute(sql), []
+        def work(tx: Transaction) -> None:
+            found = tx.execute(sql)
             while rows := found.fetchmany(BATCH_ROWS):
-                batches.append(batch_of(rows))
-            return batches
+                take(rows)
 
-        return self._state.read(work)
+        self._state.read(work)
 
 
 def forget_runs(state: State, is_about: Callable[[str], bool]) -> int:

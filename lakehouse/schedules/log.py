@@ -1,6 +1,6 @@
 """The runs of all schedules as a table, `lakehouse.schedule_runs` in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -24,9 +24,9 @@ FIELDS: list[tuple[str, pa.DataType]] = [
 SCHEMA = pa.schema(FIELDS)
 
 
-def runs_table(state: State) -> pa.Table:
-    """Return the runs of all schedules, the oldest first. On a worker thread."""
-    return pa.Table.from_batches(Ledger(state).all_runs(batch_of), SCHEMA)
+def read_runs(state: State, take: Callable[[pa.RecordBatch], None]) -> None:
+    """Call `take` with the runs of all schedules, the oldest first. On a worker thread."""
+    Ledger(state).all_runs(lambda rows: take(batch_of(rows)))
 
 
 def batch_of(found: Sequence[Sequence[Any]]) -> pa.RecordBatch:

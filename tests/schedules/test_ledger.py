@@ -6,13 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pytest
 
 from lakehouse.ingest.models import LoadOptions
 from lakehouse.ingest.sources import SourceObject
 from lakehouse.ingest.taken import ObjectsTakenError, Taken, content_of, not_taken, request_of
-from lakehouse.schedules import ScheduleCreate, ledger, runs_table
-from lakehouse.schedules.errors import ScheduleExistsError, TooManySchedulesError
+from lakehouse.schedules import ScheduleCreate, ledger, read_runs
+from lakehouse.schedules.errors import (
+    ScheduleExistsError,
+    TooManyOfOneError,
+    TooManySchedulesError,
+)
 from lakehouse.schedules.ledger import Ledger
 from lakehouse.state import SqliteState, State
 from lakehouse.state.migrations import MIGRATIONS
@@ -83,7 +88,9 @@ def test_runs_are_kept_by_schedule_and_the_oldest_go(
     assert last[two.id].run_id == only.run_id
     (found,) = rows.find("a")
     assert found.next_at == 64.0
-    assert runs_table(state).column("schedule").to_pylist() == ["b", "a", "a", "a"]
+    batches: list[pa.RecordBatch] = []
+    read_runs(state, batches.append)
+    assert [name for each in batches for name in each["schedule"].to_pylist()] == [*"baaa"]
 
 
 def test_runs_that_did_not_end_are_interrupted_once(state: State) -> None:
@@ -105,6 +112,21 @@ def test_there_are_not_too_many(state: State, monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(TooManySchedulesError):
         rows.add(named("b"), "ada", None, 1.0)
+
+
+def test_one_owner_does_not_take_the_room_of_all(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "OF_ONE_MAX", 2)
+    rows = Ledger(state)
+    first = rows.add(ASKED, "ada", None, 1.0)
+    rows.add(named("b"), "ada", None, 1.0)
+
+    with pytest.raises(TooManyOfOneError, match="you have 2 schedules"):
+        rows.add(named("c"), "ada", None, 1.0)
+    rows.add(named("c"), "bo", None, 1.0)
+    rows.delete(first.id)
+    rows.add(named("d"), "ada", None, 1.0)
 
 
 def taken(*objects: SourceObject, adds: bool = True) -> Taken:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from lakehouse.audit import Audit
@@ -562,8 +563,9 @@ def test_the_row_of_a_run_is_stored_with_its_change(
     monkeypatch.setattr(Audit, "_flush", nothing)
     run(lake, "kept")
 
-    table = lake.lakehouse.audit.table()
-    rows = [each for each in table.to_pylist() if each["method"] == "RUN"]
+    batches: list[pa.RecordBatch] = []
+    lake.lakehouse.audit.read(batches.append)
+    rows = [each for batch in batches for each in batch.to_pylist() if each["method"] == "RUN"]
     assert [each["tables"] for each in rows] == [["main.kept"]]
 
 
