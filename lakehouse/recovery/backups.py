@@ -45,6 +45,8 @@ RECORD = "backup.json"
 PARTIAL = ".partial"
 OBJECTS, VECTORS, VERSIONS = "objects", "vectors", "/_versions/"
 """What lies in the warehouse besides tables."""
+MARKS = "/_synced/"
+"""What a collection remembers of the disk that it is on, and of no other."""
 ATTEMPTS_MAX = 10
 GONE = "is gone or cut short"
 
@@ -184,7 +186,7 @@ class Backups:
         # that comes later would name files that were not listed.
         versions = [key for key in self._store.keys(VECTORS) if VERSIONS in key]
         files = [key for key in self._store.keys(VECTORS) if VERSIONS not in key]
-        for key in (*versions, *files):
+        for key in (*versions, *(each for each in files if MARKS not in each)):
             yield NeededFile(key, VECTORS, is_history=True)
 
     def _copy(self, run: Run, file: NeededFile) -> bool:

@@ -354,8 +354,9 @@ class Collection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody writes it or waits to."""
-        is_written = bool(self._waiting or self._tasks or self.writing.locked())
+        """Whether nobody writes it, tends it, or waits to."""
+        is_locked = self.writing.locked() or self.tending.locked()
+        is_written = bool(self._waiting or self._tasks or is_locked)
         return not is_written and self.touched is None
 
     def index_failed(self) -> None:

@@ -5,12 +5,12 @@ Its methods are asynchronous down to Rust, where the work is done on threads of 
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.storage import StoreDownError
 from lakehouse.vectors.answers import SURE_ROWS, check_bytes
+from lakehouse.vectors.durable import Durable, MissingVersionError, recover
 from lakehouse.vectors.errors import CollectionBusyError, CollectionDamagedError
 from lakehouse.vectors.models import DIMENSION_MAX, Distance
 from lakehouse.vectors.schema import ID_MAX_BYTES, METADATA_MAX_BYTES, TEXT_MAX_BYTES, values
@@ -49,8 +50,6 @@ TRIES, RETRY_S = 5, 0.05
 FULL = re.compile(r"No space left|StorageFull|disk quota", re.IGNORECASE)
 UNREACHED = re.compile(r"error sending request|connect error|timed out|SlowDown|Server error")
 """How the client of object stores, in Rust, says that one does not answer."""
-SYNCED = ("data", "_deletions", "_transactions", "_versions")
-"""In this order: what a manifest names is durable before the manifest is."""
 BATCH_ROWS, BATCH_BYTES = 8_192, 64 * 1024 * 1024
 """Rows that are read at once, and what they may be if each is as large as one can be."""
 COLUMN_BYTES = {
@@ -96,6 +95,8 @@ class Lance:
         self._connection: Any = None
         self._connected_with: Mapping[str, str] = {}
         self._connecting = asyncio.Lock()
+        self._recovered: set[str] = set()
+        """Folders that this process has opened: from then on all that is in them is ours."""
 
     async def create(self, folder: str, name: str, schema: pa.Schema) -> "Items":
         """Make the files of an empty collection, durably.
@@ -117,11 +118,12 @@ class Lance:
             CollectionDamagedError: its files cannot be read.
         """
         connection = await self._connect()
+        lost = await self._recover(folder, name)
         try:
             table = await connection.open_table(folder)
         except (RuntimeError, OSError, ValueError) as error:
             raise in_our_words(name, error) from error
-        return await self._items(folder, table, name)
+        return await self._items(folder, table, name, lost)
 
     async def drop(self, folder: str) -> None:
         """Remove the files of a collection, if there are any."""
@@ -136,12 +138,32 @@ class Lance:
         """Whether items are reached with the keys of now: those to a bucket change."""
         return self._keys is None or items.keys == await on_thread(self._keys)
 
-    async def _items(self, folder: str, table: Any, name: str) -> "Items":
-        path = None if self._keys else Path(self._place) / f"{folder}.lance"
-        items = Items(table, path, name, self._connected_with)
-        if path is not None:
-            await on_thread(items.sync)
+    async def _items(self, folder: str, table: Any, name: str, lost: Sequence[int] = ()) -> "Items":
+        durable = None if self._keys else Durable(self._path(folder))
+        items = Items(table, durable, name, self._connected_with, lost)
+        self._recovered.add(folder)
+        await items.make_durable()
         return items
+
+    def _path(self, folder: str) -> Path:
+        return Path(self._place) / f"{folder}.lance"
+
+    async def _recover(self, folder: str, name: str) -> list[int]:
+        """Put aside what nobody was told of when the last process ended; return its versions."""
+        if self._keys is not None or folder in self._recovered:
+            return []
+        try:
+            lost = await on_thread(partial(recover, self._path(folder)))
+        except (OSError, MissingVersionError) as error:
+            raise in_our_words(name, error) from error
+        if lost:
+            log.warning(
+                "the last write to the collection %s had not ended, and is put aside: nobody was"
+                " told that it is done (versions %s)",
+                name,
+                lost,
+            )
+        return lost
 
     async def _connect(self) -> Any:
         """Return a connection with the keys of now; the first takes a second: Lance is large."""
@@ -166,12 +188,20 @@ def imported() -> Any:
 class Items:
     """The rows of one collection. Writes come one after the other: who writes holds a lock."""
 
-    def __init__(self, table: Any, folder: Path | None, name: str, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        table: Any,
+        durable: Durable | None,
+        name: str,
+        keys: Mapping[str, str],
+        lost: Sequence[int] = (),
+    ) -> None:
         self.keys = keys
+        self.lost = lost
+        """Versions that were put aside when it was opened."""
         self._table = table
-        self._folder = folder
+        self._durable = durable
         self._name = name
-        self._synced: set[str] = set()
 
     async def count(self, where: str | None = None) -> int:
         return int(await self._reading(self._table.count_rows(where)))
@@ -326,26 +356,14 @@ class Items:
         return Tidied(merged, done.prune.old_versions_removed, done.prune.bytes_removed)
 
     async def make_durable(self) -> None:
-        if self._folder is not None:
-            await on_thread(self.sync)
-
-    def sync(self) -> None:
-        """Make durable what was written since the last time: Lance itself syncs nothing.
-
-        Shown by strace: its local store writes, links and renames, and never calls fsync.
-        """
-        assert self._folder is not None, "a bucket is durable by itself"
-        there: set[str] = set()
-        for name in SYNCED:
-            there |= sync_folder(self._folder / name, self._synced)
-        indexes = self._folder / "_indices"
-        if indexes.is_dir():
-            for folder in indexes.iterdir():
-                there |= sync_folder(folder, self._synced)
-        if self._synced.isdisjoint(there):  # it is new
-            sync_path(self._folder)
-            sync_path(self._folder.parent)
-        self._synced = there
+        """Sync what was written up to now; a bucket is durable by itself."""
+        if self._durable is None:
+            return
+        version = int(await self._table.version())
+        try:
+            await on_thread(partial(self._durable.sync, version))
+        except OSError as error:
+            raise in_our_words(self._name, error) from error
 
     def _scan(
         self, columns: Sequence[str] | dict[str, str], where: str | None, limit: int | None
@@ -403,37 +421,6 @@ def in_our_words(name: str, error: Exception) -> LakehouseError:
         return StoreDownError("it does not answer")
     why = "a file is missing" if "not found" in str(error).lower() else "a file is damaged"
     return CollectionDamagedError(name, why)
-
-
-def sync_folder(folder: Path, synced: set[str]) -> set[str]:
-    """Make the files of a folder durable that are not yet; return the names of all."""
-    if not folder.is_dir():
-        return set()
-    names = set()
-    fresh = False
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_file():
-                continue
-            key = f"{folder.name}/{entry.name}"
-            names.add(key)
-            if key not in synced:
-                try:
-                    sync_path(Path(entry.path))
-                except FileNotFoundError:  # cleaned up since
-                    continue
-                fresh = True
-    if fresh:
-        sync_path(folder)
-    return names
-
-
-def sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def text_literal(text: str) -> str:

@@ -202,11 +202,18 @@ class Vectors:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with collections that are open, in a sentence each."""
-        return [
+        damaged = [
             f"the index of the collection {shown(each.known.name)} is damaged, and built anew"
             for each in self._open.values()
             if not each.may_use_index
         ]
+        cut_off = [
+            f"the last write to the collection {shown(each.known.name)} was cut off when the last"
+            " process ended, and is put aside; nobody was told that it is done"
+            for each in self._open.values()
+            if each.items.lost
+        ]
+        return [*damaged, *cut_off]
 
     async def drop(self, name: TableName) -> None:
         """Drop a collection and all that is in it, also one whose files cannot be read.

@@ -45,6 +45,7 @@ async def test_a_backup_under_writes_is_restored_whole(tmp_path: Path, exact_max
             assert len(written) > before and not report.damaged
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+    assert not list(target.rglob("_synced")), "what was synced was on another disk"
     restore(target, tmp_path / "restored")
     with DataDirectory.open(tmp_path / "restored") as directory:
         async with open_lakehouse(config, directory) as lake:

@@ -61,5 +61,5 @@ def test_each_change_of_a_collection_is_synced_before_it_is_answered(
         for folder in wanted:  # the file itself, and then the folder that names it
             assert f"{folder} file" in seen, (change, folder, seen)
             assert seen.index(f"{folder} file") < seen.index(folder), (change, folder, seen)
-        order = [seen.index(folder) for folder in wanted]
+        order = [seen.index(folder) for folder in (*wanted, "_synced")]
         assert order == sorted(order), (change, seen)
