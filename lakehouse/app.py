@@ -461,6 +461,20 @@ def add_gauges(lakehouse: Lakehouse) -> None:
     metrics.gauge("jobs_running", "Jobs that run.", lambda: jobs.running)
     metrics.gauge("jobs_waiting", "Jobs that wait for their turn.", lambda: jobs.waiting)
     metrics.gauge("tables", "Tables in the catalog.", tables)
+    vectors = lakehouse.vectors
+    metrics.gauge("collections", "Collections of vectors.", lambda: vectors.count)
+    metrics.gauges(
+        "collection_recall",
+        "Recall of the last check, of the 100 collections that were checked last.",
+        "collection",
+        vectors.recalls,
+    )
+    metrics.gauges(
+        "collection_waiting_rows",
+        "Rows that an index does not know yet, of the 100 indexed collections that were used last.",
+        "collection",
+        vectors.waiting,
+    )
 
 
 def unwritable(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """What is counted, for Prometheus."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 from prometheus_client import (
@@ -14,6 +14,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -80,6 +82,16 @@ class Metrics:
         else:
             gauge.set(value)
 
+    def gauges(
+        self, name: str, meaning: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Add a value for each of some things, asked for whenever somebody reads the metrics.
+
+        Args:
+            values: by what the label says; who gives them bounds how many they are.
+        """
+        self._registry.register(Gauges(f"lakehouse_{name}", meaning, label, values))
+
     def text(self) -> bytes:
         return generate_latest(self._registry)
 
@@ -90,3 +102,18 @@ class Metrics:
         return Histogram(
             f"lakehouse_{name}", meaning, labels, buckets=SECONDS, registry=self._registry
         )
+
+
+class Gauges(Collector):
+    def __init__(
+        self, name: str, meaning: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._about = (name, meaning)
+        self._label = label
+        self._values = values
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(*self._about, labels=[self._label])
+        for said, value in self._values().items():
+            family.add_metric([said], value)
+        yield family

@@ -63,6 +63,8 @@ class Collection:
         """Pieces that its rows lie in, about. None: not known yet."""
         self.may_use_index = True
         """False while its index is damaged: searches look at every vector then."""
+        self.waiting: int | None = None
+        """Rows that its index does not know, at the last look; None without an index."""
         self.touched: set[str] | None = None
         """While its texts are embedded again: the ids of what is written meanwhile."""
         self._folder = known.folder

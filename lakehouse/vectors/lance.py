@@ -64,7 +64,7 @@ TEXT_SIZE = "coalesce(octet_length(text), 0)"
 
 
 @dataclass(frozen=True, slots=True)
-class IndexState:
+class Indexed:
     indexed: int
     waiting: int
 
@@ -314,12 +314,12 @@ class Items:
         stats: Any = await self._reading(self._table.stats())
         return int(stats["fragment_stats"]["num_fragments"])
 
-    async def index(self) -> IndexState | None:
+    async def index(self) -> Indexed | None:
         """Return how much the index of the vectors knows; None without one."""
         stats = await self._reading(self._table.index_stats(VECTOR_INDEX))
         if stats is None:
             return None
-        return IndexState(int(stats.num_indexed_rows), int(stats.num_unindexed_rows))
+        return Indexed(int(stats.num_indexed_rows), int(stats.num_unindexed_rows))
 
     async def index_names(self) -> set[str]:
         return {each.name for each in await self._reading(self._table.list_indices())}

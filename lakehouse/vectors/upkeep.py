@@ -14,7 +14,7 @@ from typing import Self
 from lakehouse.config import VectorsConfig
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import CollectionBusyError, ReembeddingError
-from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX, Tidied
+from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX, Indexed, Tidied
 from lakehouse.vectors.models import IndexState, Optimized
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Upkeep:
         length = await collection.length()
         if not collection.may_use_index:
             return State("damaged", 0, length)
-        index = await collection.items.index()
+        index = await measured(collection)
         if index is not None:
             name: IndexState = "building" if collection.known.id in self._building else "ready"
             return State(name, index.indexed, index.waiting)
@@ -85,6 +85,7 @@ class Upkeep:
             await self._built(collection)
             if await self._needs_optimizing(collection):
                 await self._tidied(collection)
+                await measured(collection)
 
     async def optimize(self, collection: Collection) -> Optimized:
         """Do it all now, worth it or not; reads and writes go on, and it goes on to its end.
@@ -102,7 +103,7 @@ class Upkeep:
                 collection.check_there()
                 built = await self._built(collection)
                 done = await self._tidied(collection)
-                index = await collection.items.index()
+                index = await measured(collection)
             return Optimized(
                 built=built,
                 merged=done.merged,
@@ -149,9 +150,9 @@ class Upkeep:
     async def _needs_optimizing(self, collection: Collection) -> bool:
         if collection.unmerged is None:
             collection.unmerged = await collection.items.fragments()
+        index = await measured(collection)
         if collection.unmerged >= FRAGMENTS_MAX:
             return True
-        index = await collection.items.index()
         if index is None:
             return False
         return index.waiting > max(WAITING_MIN, WAITING_SHARE * await collection.length()) / 2
@@ -176,3 +177,10 @@ class Upkeep:
                     log.warning("the collection %s is not kept: %s", collection.known.name, error)
                     asyncio.get_running_loop().call_later(RETRY_S, self.wake, collection)
             await asyncio.sleep(PAUSE_S)
+
+
+async def measured(collection: Collection) -> Indexed | None:
+    """Return how much the index knows, and remember it for the metrics."""
+    index = await collection.items.index()
+    collection.waiting = index.waiting if index else None
+    return index

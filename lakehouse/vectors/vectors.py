@@ -76,6 +76,8 @@ RESIDENT_PARTS, PARTS = 3, 4
 """Of the memory of vectors, what is for rows; the rest is for indexes."""
 OPEN_MAX = 1_000
 """Collections whose tables are open; for another one, that of the longest ago is closed."""
+MEASURED_MAX = 100
+"""Collections that the metrics name."""
 NEAR_MAX, COMPARED_MAX = 3, 1_000
 """Names that are told as like one that is not there, and that are compared: 10,000 take 0.2 s."""
 
@@ -214,6 +216,21 @@ class Vectors:
             if each.items.lost
         ]
         return [*damaged, *cut_off]
+
+    @property
+    def count(self) -> int:
+        return len(self._known)
+
+    def recalls(self) -> dict[str, float]:
+        """Return what the last checks measured, by the names of the collections checked last."""
+        found = [(each.definition.checked, each.name) for each in self._known.values()]
+        checked = sorted(((c.at, name, c.recall) for c, name in found if c), reverse=True)
+        return {shown(name): recall for _, name, recall in checked[:MEASURED_MAX]}
+
+    def waiting(self) -> dict[str, float]:
+        """Return how many rows an index does not know yet, by name, of those used last."""
+        used = [each for each in reversed(self._open.values()) if each.waiting is not None]
+        return {shown(each.known.name): each.waiting or 0 for each in used[:MEASURED_MAX]}
 
     async def drop(self, name: TableName) -> None:
         """Drop a collection and all that is in it, also one whose files cannot be read.

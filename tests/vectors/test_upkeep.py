@@ -99,3 +99,23 @@ async def test_it_is_a_job_for_who_prefers_one_and_refused_where_there_is_nothin
     for sent in ({}, headers):
         missing = await client.post("/v1/vectors/index/nobody/optimize", headers=sent)
         assert missing.status_code == 404
+
+
+async def test_recall_and_what_waits_for_an_index_are_in_the_metrics(
+    client: httpx.AsyncClient,
+) -> None:
+    await add(client, *range(350))
+    before = (await client.get("/metrics")).text
+    assert "lakehouse_collections 1.0" in before
+    assert "lakehouse_collection_recall{" not in before
+    assert "lakehouse_collection_waiting_rows{" not in before
+    await client.post(f"{PLACE}/optimize")
+    await add(client, *range(350, 360))
+    assert (await client.get(PLACE)).json()["index"]["waiting"] == 10
+    checked = (await client.post(f"{PLACE}/check", json={"queries": 20, "k": 5})).json()
+    text = (await client.get("/metrics")).text
+    assert f'lakehouse_collection_recall{{collection="tidied"}} {checked["recall"]}' in text
+    assert 'lakehouse_collection_waiting_rows{collection="tidied"} 10.0' in text
+    await client.delete(PLACE)
+    after = (await client.get("/metrics")).text
+    assert "lakehouse_collections 0.0" in after and "tidied" not in after
