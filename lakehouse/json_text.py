@@ -17,6 +17,9 @@ a second to bind a list of 400."""
 
 PIECE_BYTES = 1024
 """Of a long text, what is decoded at once to see whether a name is twice."""
+VECTOR_BYTES = 64
+"""A list of numbers that is longer is left out where only names count: most of a body of items."""
+OF_NUMBERS = b"0123456789+-.eE," + WHITESPACE
 OBJECT, LIST = dict[str, msgspec.Raw], list[msgspec.Raw]
 
 
@@ -100,14 +103,31 @@ def members(value: object, path: str) -> Iterator[tuple[str | None, str, object]
             yield None, f"{path}[{number}]", inner
 
 
-def repeated_in(body: bytes, path: str = "") -> Iterator[str]:
+def repeated_in(body: bytes) -> Iterator[str]:
     """Yield what `repeated` does, of a long text that is JSON: piece by piece.
 
-    Costs about what a decoder of all of it does, and the memory of one piece.
+    Costs about what a decoder of all of it does, vectors left out, and the memory of one piece.
 
     Raises:
         RecursionError: a piece is nested too deeply.
     """
+    for _ in repeated_in_pieces(without_vectors(body)):
+        yield from repeated_in_pieces(body)  # names may differ by numbers that were left out
+        return
+
+
+def without_vectors(body: bytes) -> bytes:
+    """Return a JSON text whose long lists of numbers are empty, also those inside of texts."""
+    first, *parts = body.split(b"[")
+    kept = [first]
+    for part in parts:
+        end = part.find(b"]")
+        is_vector = end > VECTOR_BYTES and not part[:end].translate(None, OF_NUMBERS)
+        kept.append(part[end:] if is_vector else part)
+    return b"[".join(kept)
+
+
+def repeated_in_pieces(body: bytes, path: str = "") -> Iterator[str]:
     if b"{" not in body:
         return
     if len(body) <= PIECE_BYTES:
@@ -115,7 +135,7 @@ def repeated_in(body: bytes, path: str = "") -> Iterator[str]:
             yield from repeated(with_repeats(body), path)
     elif body.lstrip(WHITESPACE).startswith(b"["):
         for number, each in enumerate(msgspec.json.decode(body, type=LIST)):
-            yield from repeated_in(bytes(each), f"{path}[{number}]")
+            yield from repeated_in_pieces(bytes(each), f"{path}[{number}]")
     elif body.lstrip(WHITESPACE).startswith(b"{"):
         pieces = {n: bytes(it) for n, it in msgspec.json.decode(body, type=OBJECT).items()}
         # Of a name that is twice one value is in no piece, and its names are left over here too.
@@ -123,7 +143,7 @@ def repeated_in(body: bytes, path: str = "") -> Iterator[str]:
             yield from repeated(with_repeats(body), path)
             return
         for name, piece in pieces.items():
-            yield from repeated_in(piece, f"{path}.{name}" if path else name)
+            yield from repeated_in_pieces(piece, f"{path}.{name}" if path else name)
 
 
 def may_repeat(piece: bytes) -> bool:

@@ -100,13 +100,13 @@ class Embedding:
             if await provider.identity() != identity:
                 raise ModelChangedError(provider.name, "it was replaced while it embedded")
             found.update(zip(missing, vectors, strict=True))
-            for text, vector in zip(missing, vectors, strict=True):
-                if vector.any():  # what it knows nothing of is an error, and errors are not kept
+            for text, vector, is_known in zip(missing, vectors, vectors.any(axis=1), strict=True):
+                if is_known:  # what it knows nothing of is an error, and errors are not kept
                     self._cache.put(identity, text, vector.copy())
-        for index, text in enumerate(prepared):
-            if not found[text].any():
-                raise NothingKnownError(index, provider.name)
-        return identity, np.stack([found[text] for text in prepared])
+        every = np.stack([found[text] for text in prepared])
+        if len(unknown := np.flatnonzero(~every.any(axis=1))):
+            raise NothingKnownError(int(unknown[0]), provider.name)
+        return identity, every
 
     async def models(self) -> list[EmbeddingModel]:
         """Return every model, the default first; what is wrong with one is said."""

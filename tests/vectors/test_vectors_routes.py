@@ -348,6 +348,11 @@ async def test_a_check_of_an_exact_collection_finds_all(
             "items",
         ),
         (
+            "add",
+            '{"items": [{"id": "a", "vector": [1, 0, 0], "vector": %s}]}' % ([0.5] * 3000),
+            "items[0].vector",
+        ),
+        (
             "documents",
             '{"documents": [{"id": "a", "text": "b", "text": "c"}]}',
             "documents[0].text",
@@ -369,5 +374,7 @@ async def test_what_looks_like_a_field_inside_of_a_text_is_none(
 ) -> None:
     place = await made(dimension=256)
     code = '{"a": 1, "a": 2} ' * 200
-    items = [{"id": "code", "text": code, "metadata": {"of": code[:900], 'q": "q': 1}}]
+    ones, twos = (f"k{[number] * 40}" for number in (1, 2))  # names that differ by a list alone
+    said = {"of": code[:900], 'q": "q': 1, ones: 1, twos: 2}
+    items = [{"id": "code", "text": code, "metadata": said}]
     assert (await client.post(f"{place}/add", json={"items": items})).status_code == 200
