@@ -39,6 +39,9 @@ NEW_ORDER = {
 }
 
 
+COLLECTION, QUESTION = "products", "coffee before going to bed"
+
+
 class NotEmptyError(ConflictError):
     retryable = False
 
@@ -135,12 +138,12 @@ def tell(story: Story, lake: Client) -> None:
     )
     show(story, joined)
 
-    body = msgspec.json.encode({"rows": [NEW_ORDER]}).decode()
+    body = text_of({"rows": [NEW_ORDER]})
     append = f"curl -fsS {url}/v1/tables/orders/rows -d {shlex.quote(body)}"
     before = lake.sql(COUNT).rows[0]
     story.step(
         "Append one order",
-        f"echo {shlex.quote(msgspec.json.encode(NEW_ORDER).decode())} | "
+        f"echo {shlex.quote(text_of(NEW_ORDER))} | "
         "lakehouse ingest orders - --format ndjson --mode append",
         append,
         lambda: lake.rows("orders", [NEW_ORDER]),
@@ -160,6 +163,43 @@ def tell(story: Story, lake: Client) -> None:
         lambda: lake.sql(COUNT, as_of=past),
     )
     show(story, earlier)
+    tell_meaning(story, lake)
+
+
+def tell_meaning(story: Story, lake: Client) -> None:
+    """Search texts by what they mean; the model is part of the package."""
+    place = f"{story.url}/v1/vectors/index"
+    story.step(
+        "Make a collection for texts",
+        f"lakehouse vectors create {COLLECTION}",
+        f"curl -fsS {place} -d {shlex.quote(text_of({'name': COLLECTION}))}",
+        lambda: lake.vectors.create(COLLECTION),
+    )
+    with as_file(files("lakehouse.cli") / "demo_data" / "products.jsonl") as path:
+        items = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+        quoted = shlex.quote(str(path))
+        added = story.step(
+            "Add what a shop says of its products",
+            f"lakehouse vectors add {COLLECTION} {quoted}",
+            f"""(printf '{{"items": ['; paste -sd, {quoted}; printf ']}}')"""
+            f" | curl -fsS {place}/{COLLECTION}/add -d @-",
+            lambda: lake.vectors.add(COLLECTION, items),
+        )
+    story.say(f"{output.plural(added.added, 'text')}, each as a vector, durable and found now.")
+    body = text_of({"text": QUESTION, "k": 3})
+    found = story.step(
+        "Search by meaning: no word of it needs to be there",
+        f"lakehouse vectors search {COLLECTION} {shlex.quote(QUESTION)} -k 3",
+        f"curl -fsS {place}/{COLLECTION}/search -d {shlex.quote(body)}",
+        lambda: lake.vectors.search(COLLECTION, QUESTION, k=3),
+    )
+    if not story.as_json:
+        rows = [(hit.id, round(hit.distance or 0.0, 3)) for hit in found.results]
+        output.show([("id", ""), ("distance", "double")], rows)
+
+
+def text_of(body: object) -> str:
+    return msgspec.json.encode(body).decode()
 
 
 def show(story: Story, result: Result) -> None:
@@ -183,5 +223,5 @@ def command_of(sql: str) -> str:
 
 
 def curl_of(url: str, sql: str, **fields: Any) -> str:
-    body = msgspec.json.encode({"sql": sql, **fields}).decode()
+    body = text_of({"sql": sql, **fields})
     return f"curl -fsS {url}/v1/sql -d {shlex.quote(body)}"

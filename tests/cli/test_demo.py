@@ -36,8 +36,11 @@ def test_the_demo_runs_to_its_end_and_shows_each_way(alone: Shell) -> None:
         "curl -fsS http://127.0.0.1:",
         "4,000 orders before, 4,001 after",
         "--as-of orders=",
+        "10 texts, each as a vector",
+        "lakehouse vectors search products 'coffee before going to bed'",
     ):
         assert words in done.stdout
+    assert done.stdout.index("Decaf, 500 g") < done.stdout.index("Espresso blend, 250 g")
     assert "\x1b[" not in done.stdout
     assert done.stderr == ""
     assert (alone.folder / "lake" / "warehouse" / "tables").is_dir()
@@ -58,6 +61,7 @@ def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopp
         try:
             told = json.loads(wait_for_line(process, '"steps"'))
             # What it shows is what does it: all requests by hand, and the append as a command.
+            httpx.delete(f"{told['url']}/v1/vectors/index/products").raise_for_status()
             by_hand = [*(step["curl"] for step in told["steps"]), told["steps"][3]["command"]]
             script = 'lakehouse() { "$PYTHON" -m lakehouse "$@"; }\n' + "\n".join(by_hand)
             subprocess.run(
@@ -76,9 +80,10 @@ def test_the_demo_tells_machines_in_one_document_and_serves_on_until_it_is_stopp
     assert (process.returncode, rest) == (0, "")
     assert not Path(told["data_dir"]).exists()
     steps = told["steps"]
-    assert len(steps) == 6
+    assert len(steps) == 9
+    assert steps[8]["result"]["results"][0]["id"] == "Decaf, 500 g"
     assert len(steps[2]["result"]["rows"]) == 5
-    assert [step["result"]["rows"][0] for step in steps[4:]] == [[4001, 104_001], [4000, 104_000]]
+    assert [step["result"]["rows"][0] for step in steps[4:6]] == [[4001, 104_001], [4000, 104_000]]
 
 
 def test_the_bundled_files_are_what_the_script_makes(
