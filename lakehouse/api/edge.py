@@ -61,8 +61,8 @@ SAFE_HEADERS = (
 AUTHORIZATION = b"authorization"
 REVOKED = "the token was revoked"
 READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
-STATEMENTS = "/v1/sql"
-"""What is sent there is a SELECT: its row is a statement's, though it is a POST."""
+QUESTIONS = re.compile(r"/v1/(sql|embed|vectors/index/[^/]+/(search|get))")
+"""What is sent there changes nothing, though it is a POST: nobody waits until its row is synced."""
 REFUSALS = frozenset([401, 403])
 
 
@@ -118,8 +118,8 @@ class Exchange:
         self._unread = (
             headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         )
-        is_statement = scope["method"] == "POST" and scope["path"] == STATEMENTS
-        self._is_write = scope["method"] not in READ_METHODS and not is_statement
+        self._is_noted = scope["method"] not in READ_METHODS
+        self._is_write = self._is_noted and not QUESTIONS.fullmatch(scope["path"])
         self._has_row = False
         if self._is_write:
             self.noted.row = self.row
@@ -193,7 +193,7 @@ class Exchange:
         """Have the log say how the request ended, soon."""
         if self.noted.audit_id is not None:
             self._audit.answered(self.noted.audit_id, self.row())
-        elif not self._has_row and (self._is_write or self.noted.sql_sha256):
+        elif not self._has_row and (self._is_noted or self.noted.sql_sha256):
             self._audit.later(self.row())
 
 

@@ -219,6 +219,26 @@ async def test_a_statement_is_in_the_log_by_its_hash_and_its_tables(
     assert "a literal of somebody" not in str(table_of(audited.audit).to_pylist())
 
 
+async def test_a_search_and_an_embedding_are_in_the_log_within_a_second(
+    audited: Lakehouse, secret: str
+) -> None:
+    made = {"name": "sales.notes", "dimension": 2}
+    await asked(audited, secret, "POST", "/v1/vectors/index", json=made)
+    place = "/v1/vectors/index/sales.notes"
+    item = {"id": "a", "vector": [1, 0]}
+    await asked(audited, secret, "POST", f"{place}/add", json={"items": [item]})
+    await asked(audited, secret, "POST", f"{place}/search", json={"vector": [1, 0]})
+    await asked(audited, secret, "POST", "/v1/embed", json={"texts": ["a sentence of somebody"]})
+    deadline = time.monotonic() + 10
+    while not (embedded := await rows(audited, "path = '/v1/embed'")):
+        assert time.monotonic() < deadline, "an embedding is written within a second"
+        await asyncio.sleep(0.1)
+    assert (embedded[0]["caller"], embedded[0]["status"]) == ("writer", 200)
+    (search,) = await rows(audited, f"path = '{place}/search'")
+    assert (search["tables"], search["row_count"]) == (["sales.notes"], 1)
+    assert "a sentence of somebody" not in str(table_of(audited.audit).to_pylist())
+
+
 @pytest.mark.parametrize("prefer", ["wait=60", "respond-async"])
 async def test_what_a_change_read_is_in_the_log_too(
     audited: Lakehouse, secret: str, prefer: str
