@@ -198,14 +198,15 @@ async def open_lakehouse(
             Ledger(state),
             open_lance(warehouse, shares.vectors),
             database,
+            catalog,
             embedding,
             config.vectors,
             disk=disk,
             shares=shares,
-            namespace_of=catalog.namespaces.get,
         )
         await stack.enter_async_context(vectors.open())
         catalog.namespaces.also_in = count_in
+        catalog.on_commit(partial(wake_followers, vectors))
         queries = Query(
             database,
             catalog,
@@ -226,7 +227,9 @@ async def open_lakehouse(
         )
         jobs.on_end(partial(tell_rows, limiter, audit))
         await stack.enter_async_context(jobs.open())
-        catalog.erasing.forget = partial(forget, jobs, state, store, directory.spool)
+        catalog.erasing.forget = partial(
+            forget, jobs, state, store, directory.spool, forgetting(vectors)
+        )
         await stack.enter_async_context(kept_up(stop, tokens.keep_looking))
         taster = stack.enter_context(Taster.open(memory_max_bytes))
         ingest = Ingest(
@@ -360,8 +363,26 @@ def chores_of(
     )
 
 
-def forget(jobs: Jobs, state: State, store: Store, spool: Path, table: TableName) -> None:
-    """Leave no byte of what jobs and runs said of a table in the catalog, nor in its copy."""
+def forgetting(vectors: Vectors) -> Callable[[TableName], None]:
+    """Return what has collections forget what their table has lost. Blocks, and not the loop."""
+    loop = asyncio.get_running_loop()
+
+    def forget(table: TableName) -> None:
+        asyncio.run_coroutine_threadsafe(vectors.forget(table), loop).result()
+
+    return forget
+
+
+def forget(
+    jobs: Jobs,
+    state: State,
+    store: Store,
+    spool: Path,
+    in_collections: Callable[[TableName], None],
+    table: TableName,
+) -> None:
+    """Leave no byte of lost rows in collections, nor of what jobs and runs said in the catalog."""
+    in_collections(table)
 
     def is_about(name: str) -> bool:
         return folded(str(parse_table_name(name))) == folded(str(table))
@@ -481,6 +502,12 @@ def unwritable(path: Path) -> str | None:
     return None if os.access(path, os.W_OK) else f"the folder {path.name} cannot be written"
 
 
+def wake_followers(vectors: Vectors, table: TableName) -> None:
+    """Have collections follow a commit, and the answer of its request say whether they did."""
+    if vectors.following.committed(table):
+        record().commit(str(table))
+
+
 def count_statement(metrics: Metrics, ended: StatementEnded) -> None:
     record().note(ended.tables, ended.row_count, ended.sql)
     metrics.statements(ended.outcome).inc()
@@ -563,6 +590,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
         allowed_hosts=lakehouse.config.server.allowed_hosts,
         open_routes=lakehouse.config.auth.open_routes,
         cors_origins=lakehouse.config.server.cors_origins,
+        settled=lakehouse.vectors.following.settled,
     )
     loop = asyncio.get_running_loop()
 

@@ -37,6 +37,12 @@ class TableName(NamedTuple):
         return f"{self.namespace}.{self.name}"
 
 
+def shown(name: TableName) -> str:
+    """Return a name as requests write it: without its namespace where that goes without saying."""
+    is_plain = name.namespace == DEFAULT_NAMESPACE and "." not in name.name
+    return name.name if is_plain else str(name)
+
+
 def parse_table_name(text: str) -> TableName:
     """Return the table that `namespace.name` or `name` (in `main`) means.
 

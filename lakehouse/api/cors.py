@@ -11,8 +11,8 @@ HEADERS = (
 )
 EXPOSED = (
     b"ETag, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After,"
-    b" X-Lakehouse-Query-Id, X-Lakehouse-Requests-Left-Today, X-Lakehouse-Rows-Left-Today,"
-    b" X-Lakehouse-Trace-Id"
+    b" X-Lakehouse-Index, X-Lakehouse-Query-Id, X-Lakehouse-Requests-Left-Today,"
+    b" X-Lakehouse-Rows-Left-Today, X-Lakehouse-Trace-Id"
 )
 MAX_AGE_S = b"600"
 

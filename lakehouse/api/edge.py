@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -38,9 +38,13 @@ from lakehouse.redaction import redacted
 log = logging.getLogger("lakehouse.requests")
 
 Headers: TypeAlias = Mapping[bytes, bytes]
+Settled: TypeAlias = Callable[[Iterable[str]], Awaitable[bool]]
+"""Whether the collections that follow tables have reached what was committed; waits a while."""
 
 TRACE_HEADER = "X-Lakehouse-Trace-Id"
 TRACE_FIELD = TRACE_HEADER.lower().encode()
+INDEX_FIELD = b"x-lakehouse-index"
+"""Of a write to a table that collections follow: whether they find it already."""
 TRACE = re.compile(r"[!-~]{1,128}")
 LOOPBACK_HOSTS = frozenset(["localhost", "127.0.0.1", "[::1]"])
 OPERATIONS = frozenset(["/health", "/ready", "/metrics"])
@@ -64,6 +68,10 @@ READ_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 QUESTIONS = re.compile(r"/v1/(sql|embed|vectors/index/[^/]+/(search|get))")
 """What is sent there changes nothing, though it is a POST: nobody waits until its row is synced."""
 REFUSALS = frozenset([401, 403])
+
+
+async def nobody_follows(tables: Iterable[str]) -> bool:
+    return True
 
 
 class ForeignHostError(PermissionDeniedError):
@@ -100,6 +108,7 @@ class Exchange:
         send: Send,
         audit: Audit,
         address: str,
+        settled: Settled,
     ) -> None:
         given = headers.get(TRACE_FIELD, b"").decode("latin-1")
         self.scope = scope
@@ -114,6 +123,7 @@ class Exchange:
         self._waited_s = 0.0
         self._receive, self._send = receive, send
         self._audit, self._address = audit, address
+        self._settled = settled
         self._started = time.perf_counter()
         self._unread = (
             headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
@@ -154,6 +164,9 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status, self.is_answered = message["status"], True
             await self._keep_row()
+            if self.noted.followed:
+                is_found = await self._settled(self.noted.followed)
+                self.added.append((INDEX_FIELD, b"ready" if is_found else b"pending"))
             sent = [*message.get("headers", ()), *SAFE_HEADERS, *self.added]
             if self._unread:  # the rest of the body still comes: no request can follow it
                 sent = [pair for pair in sent if pair[0].lower() != b"connection"]
@@ -204,6 +217,7 @@ class Edge:
         entrance: says who asks.
         limiter: knows what each token may still ask for.
         audit: keeps what was written, refused or asked in SQL.
+        settled: waits for collections that follow the tables that a request changed.
         open_routes: paths that nobody needs a token for.
     """
 
@@ -218,6 +232,7 @@ class Edge:
         allowed_hosts: Iterable[str] = (),
         open_routes: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
+        settled: Settled = nobody_follows,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -227,6 +242,7 @@ class Edge:
         self._hosts = LOOPBACK_HOSTS | frozenset(allowed_hosts)
         self._open_routes = frozenset(open_routes)
         self._cors = Cors(cors_origins)
+        self._settled = settled
         self._schemes = ("http", "https") if entrance.proxies else ("http",)
         """Of our pages: a proxy in front may speak TLS."""
         self._of_tokens: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
@@ -260,7 +276,8 @@ class Edge:
                 await self._app(scope, receive, send)
             return
         headers = joined(scope["headers"])
-        exchange = Exchange(scope, headers, receive, send, self._audit, self._address(scope))
+        address = self._address(scope)
+        exchange = Exchange(scope, headers, receive, send, self._audit, address, self._settled)
         exchange.added.extend(self._cors.allowing(headers))
         token = trace_id.set(exchange.trace)
         counted = scope["path"] not in OPERATIONS

@@ -23,6 +23,8 @@ class Record:
     together: Sequence["Record"] = ()
     """The requests that one change is made for, when they are several."""
     tables: set[str] = field(default_factory=set)
+    followed: set[str] = field(default_factory=set)
+    """Those of them that it changed, and that collections follow."""
     row_count: int = 0
     text_count: int = 0
     """Texts that were embedded."""
@@ -37,6 +39,11 @@ class Record:
         self.row_count += rows
         if sql is not None:
             self.sql_sha256 = hashlib.sha256(sql.encode(errors="replace")).hexdigest()
+
+    def commit(self, table: str) -> None:
+        """Note that it changed a table that collections follow."""
+        for each in (self, *self.together):
+            each.followed.add(table)
 
     def uncounted(self) -> Used:
         """Return what was noted since this was asked before: a job goes on after its request."""

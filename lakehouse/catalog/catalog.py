@@ -166,7 +166,7 @@ class Catalog:
 
     def on_commit(self, listener: Callable[[TableName], None]) -> None:
         """Have `listener` called after each commit, on the committing thread, with each table."""
-        self._tables.on_commit = listener
+        self._tables.listeners.append(listener)
 
     def nearest(self, name: TableName) -> str | None:
         """Return the name most like `name`, for the error that says it is not there."""

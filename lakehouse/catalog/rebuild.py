@@ -239,6 +239,7 @@ class Rebuild:
         def work(tx: Transaction) -> None:
             tx.execute("DELETE FROM lease")
             tx.execute("DELETE FROM catalog_copy")
+            tx.execute("DELETE FROM watermark")  # what followed a table looks at all of it again
             changed = [each for each in self._tables if each.table and each.action != "clash"]
             for plan in changed:
                 if plan.pointer:

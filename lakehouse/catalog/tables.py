@@ -160,8 +160,8 @@ class Tables:
         self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
         self._locks = Locks()
         self._rewriting = Locks()
-        self.on_commit: Callable[[TableName], None] = lambda name: None
-        """Called after each commit with every table that has a new state."""
+        self.listeners: list[Callable[[TableName], None]] = []
+        """Each is called after each commit with every table that has a new state."""
 
     def pointers(self, names: Sequence[TableName]) -> list[Pointer | None]:
         """Return where each table is, all as of one moment; None for one that is not there.
@@ -260,7 +260,8 @@ class Tables:
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
-            self.on_commit(table.name)
+            for listener in self.listeners:
+                listener(table.name)
         return attempt.tables
 
     def _prepare(self, attempt: Attempt, change: Change, current: LoadedTable | None) -> None:

@@ -13,7 +13,15 @@ from lakehouse.cli.jobs import bar
 from lakehouse.cli.reading_items import BATCH_ITEMS, Naming, items_of
 from lakehouse.cli.sending_documents import is_document, send_documents
 from lakehouse.cli.where import connected
-from lakehouse.client import Client, Collection, Found, ItemsAdded, Optimized, Reembedded
+from lakehouse.client import (
+    Client,
+    Collection,
+    CollectionSource,
+    Found,
+    ItemsAdded,
+    Optimized,
+    Reembedded,
+)
 from lakehouse.errors import InvalidInputError
 
 
@@ -23,6 +31,10 @@ def create(
     model: str | None,
     distance: str,
     column: Sequence[str],
+    from_table: str | None,
+    id_: str,
+    text: str,
+    metadata: Sequence[str],
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -31,9 +43,20 @@ def create(
         raise click.UsageError("--column is NAME=TYPE, as year=integer")
     columns = {key: type_ for key, _, type_ in pairs}
 
+    source = None
+    if from_table is not None:
+        source = {"table": from_table, "id": id_, "text": text, "metadata": [*metadata]}
+    elif metadata:
+        raise click.UsageError("--metadata names columns of a table: give --from-table too")
+
     def work(lake: Client) -> Collection:
         return lake.vectors.create(
-            name, dimension=dimension, model=model, distance=distance, columns=columns
+            name,
+            dimension=dimension,
+            model=model,
+            distance=distance,
+            columns=columns,
+            source=source,
         )
 
     tell(connected(work, **where), as_json)
@@ -66,8 +89,18 @@ def tell(found: Collection, as_json: bool) -> None:
             ("columns", found.columns),
             ("index", found.index.state),
             ("recall", recall),
+            *(source_facts(found.source) if found.source else ()),
         ]
     )
+
+
+def source_facts(source: CollectionSource) -> list[tuple[str, object]]:
+    said = source.state if source.lag_s == 0 else f"{source.state}, {source.lag_s:.1f} s behind"
+    return [
+        ("from", f"{source.table} ({source.id}, {source.text})"),
+        ("follows", said),
+        *([("detail", source.detail)] if source.detail else ()),
+    ]
 
 
 def add(

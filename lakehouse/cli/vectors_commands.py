@@ -24,6 +24,7 @@ def vectors() -> None:
     epilog=after(
         "lakehouse vectors create notes --column year=integer",
         "lakehouse vectors create points --dimension 768 --distance euclidean",
+        "lakehouse vectors create found --from-table reviews --id id --text comment",
         closing=WHERE,
     ),
 )
@@ -44,10 +45,23 @@ def vectors() -> None:
     help="A key that filters will ask for: string, integer, float, boolean or timestamp. May be "
     "repeated.",
 )
+@click.option(
+    "--from-table",
+    metavar="TABLE",
+    help="Hold the rows of a table: what is written there is found here, and nothing else.",
+)
+@click.option("--id", "id_", default="id", show_default=True, help="The table's column of ids.")
+@click.option("--text", default="text", show_default=True, help="The table's column of texts.")
+@click.option(
+    "--metadata",
+    multiple=True,
+    metavar="COLUMN",
+    help="A column of the table that becomes metadata. May be repeated.",
+)
 @somewhere
 @json_option
 def vectors_create(**options: Any) -> None:
-    """Make an empty collection."""
+    """Make a collection: an empty one, or one that follows a table."""
     from lakehouse.cli import vectors as it
 
     it.create(**options)

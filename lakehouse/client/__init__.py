@@ -34,6 +34,7 @@ from lakehouse.client.schedules import Schedule, ScheduleRun
 from lakehouse.client.schemas import SchemaField, TableSchema
 from lakehouse.client.vectors import (
     Collection,
+    CollectionSource,
     DocumentsDone,
     Found,
     Hit,
@@ -50,6 +51,7 @@ __all__ = [
     "DEFAULT_URL",
     "Client",
     "Collection",
+    "CollectionSource",
     "Difference",
     "DocumentsDone",
     "DroppedTable",

@@ -26,6 +26,23 @@ class CollectionIndex(msgspec.Struct, frozen=True):
     checked_at: datetime | None = None
 
 
+class CollectionSource(msgspec.Struct, frozen=True):
+    """The table that a collection is derived from, and how far it has come."""
+
+    table: str
+    id: str
+    text: str
+    metadata: list[str]
+    state: str
+    """`current`, `pending` or `failed`; `detail` says why."""
+    snapshot_id: int | None
+    table_snapshot_id: int | None
+    lag_s: float
+    skipped: int
+    """Rows of the last look that cannot be items."""
+    detail: str | None = None
+
+
 class Collection(msgspec.Struct, frozen=True):
     name: str
     dimension: int
@@ -35,6 +52,7 @@ class Collection(msgspec.Struct, frozen=True):
     model: str | None
     created_at: datetime
     index: CollectionIndex
+    source: CollectionSource | None = None
 
 
 class CollectionList(msgspec.Struct, frozen=True):
@@ -153,14 +171,17 @@ class VectorCollections:
         model: str | None = None,
         distance: str = "cosine",
         columns: Mapping[str, str] | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Collection:
-        """Make an empty collection; `ConflictError` when the name is taken.
+        """Make a collection; `ConflictError` when the name is taken.
 
         Args:
             dimension: numbers of a vector; None for as many as the model gives.
             model: what embeds texts; None for the default.
             distance: `cosine` or `euclidean`.
             columns: keys of the metadata that filters will ask for, with their types.
+            source: the table that it is derived from: `table`, its columns `id` and `text`, and
+                `metadata`, a list of others. None for a collection that items are added to.
         """
         asked = {
             "name": name,
@@ -168,6 +189,7 @@ class VectorCollections:
             "model": model,
             "distance": distance,
             "columns": dict(columns or {}),
+            "source": None if source is None else dict(source),
         }
         # A second one of that name is refused, so it may not be sent again unseen.
         answer = self._transport.send("POST", "/v1/vectors/index", json=asked, again=False)
@@ -226,17 +248,21 @@ class VectorCollections:
         filter: Mapping[str, Any] | None = None,
         mode: str = "vector",
         explain: bool = False,
+        wait_for: int | None = None,
     ) -> Found:
         """Return the `k` items nearest to a text or a vector, of those that the filter keeps.
 
         Args:
             mode: `text` looks for the words of a text, `hybrid` for both.
+            wait_for: a snapshot of the table that the collection is derived from, to be reached
+                before; `UnavailableError` when it takes longer than 30 s.
         """
         asked: dict[str, Any] = {
             "k": k,
             "filter": dict(filter or {}),
             "mode": mode,
             "explain": explain,
+            "wait_for": wait_for,
         }
         if text is not None:
             asked["text"] = text

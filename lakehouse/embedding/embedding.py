@@ -62,9 +62,17 @@ class Embedding:
         return await self._find(model).identity()
 
     async def embed(
-        self, texts: Sequence[str], model: str | None = None, kind: Kind = "plain"
+        self,
+        texts: Sequence[str],
+        model: str | None = None,
+        kind: Kind = "plain",
+        *,
+        zeros: bool = False,
     ) -> tuple[Identity, Vectors]:
         """Return the vectors of texts, in their order, and which model they are of.
+
+        Args:
+            zeros: a text of which the model knows no word has the zero vector, and is no error.
 
         Raises:
             EmptyTextError: there are none, or nothing is in one.
@@ -83,13 +91,13 @@ class Embedding:
                 raise EmptyTextError(index)
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._embedded(provider, texts, kind)
+                return await self._embedded(provider, texts, kind, zeros=zeros)
         except TimeoutError as error:
             why = f"it took longer than {self._deadline_s} s; send fewer texts at once"
             raise EmbedderFailedError(provider.name, why) from error
 
     async def _embedded(
-        self, provider: Provider, texts: Sequence[str], kind: Kind
+        self, provider: Provider, texts: Sequence[str], kind: Kind, *, zeros: bool
     ) -> tuple[Identity, Vectors]:
         identity = await provider.identity()
         prepared = [provider.prepared(text, kind) for text in texts]
@@ -104,7 +112,7 @@ class Embedding:
                 if is_known:  # what it knows nothing of is an error, and errors are not kept
                     self._cache.put(identity, text, vector.copy())
         every = np.stack([found[text] for text in prepared])
-        if len(unknown := np.flatnonzero(~every.any(axis=1))):
+        if not zeros and len(unknown := np.flatnonzero(~every.any(axis=1))):
             raise NothingKnownError(int(unknown[0]), provider.name)
         return identity, every
 

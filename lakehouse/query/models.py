@@ -18,6 +18,8 @@ class SearchRelation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     mode: Literal["vector", "text", "hybrid"] = "vector"
     k: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
     filter: dict[str, Any] = {}
+    wait_for: int | None = None
+    """A snapshot of the table that the collection is derived from: wait until it is reached."""
 
 
 class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

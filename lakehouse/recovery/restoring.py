@@ -91,6 +91,8 @@ def put_back(folder: Path, record: Backup, path: Path, without: Sequence[str]) -
             names = [parse_table_name(each) for each in without]
             with suppress(NothingToRelocateError):  # a backup without tables
                 relocate(state, store, record.warehouse, without=names)
+        # Items may be newer than the catalog: collections are compared with the tables they follow.
+        state.write(lambda tx: tx.execute("DELETE FROM watermark").rowcount)
         count = state.read(lambda tx: tx.execute("SELECT count(*) FROM iceberg_tables").fetchone())
     catalog.rename(path / "catalog.db")
     return int(count[0])

@@ -260,6 +260,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE collection ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
         "UPDATE collection SET folder = collection_id",
     ),
+    (
+        """
+        CREATE TABLE watermark (
+            collection_id TEXT PRIMARY KEY,
+            table_uuid TEXT NOT NULL,
+            snapshot_id INTEGER
+        ) STRICT
+        """,
+    ),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

@@ -18,7 +18,7 @@ import pyarrow as pa
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundError
-from lakehouse.vectors.lance import TEXT_INDEX, Items, among, text_literal
+from lakehouse.vectors.lance import TEXT_INDEX, Items, among
 from lakehouse.vectors.ledger import Kept
 from lakehouse.vectors.nearest import Nearest, Question, nearest
 from lakehouse.vectors.resident import Resident, Residents, View
@@ -270,22 +270,21 @@ class Collection:
             for each in group:
                 each.done.set_result(len(set(each.batch.ids)))
 
-    async def write(self, batches: Sequence[Batch], document: str | None = None) -> int:
+    async def write(self, batches: Sequence[Batch], instead_of: str | None = None) -> int:
         """Write batches as one version, by who holds `writing`; return how many ids are new.
 
         Args:
-            document: the one that these are all chunks of; its others go with the same version.
+            instead_of: a predicate; other items that it keeps go with the same version.
         """
         resident = await self.resident()
         batch = await on_thread(partial(together, batches))
         self._touch(batch.ids)
         there = await self._there(batch, resident)
         rows = await on_thread(partial(batch.table, self.known.definition))
-        if document is not None:
-            gone = await self._others(document, set(batch.ids))
+        if instead_of is not None:
+            gone = await self._others(instead_of, set(batch.ids))
             self._touch(gone)
-            of_document = f"document = {text_literal(document)}"
-            await self._change(self.items.upsert(rows, of_document))
+            await self._change(self.items.upsert(rows, instead_of))
         else:
             gone = []
             await self._change(self.items.upsert(rows) if there else self.items.add(rows))
@@ -304,9 +303,9 @@ class Collection:
             raise CollectionBusyError(str(self.known.name))
         self.touched.update(ids)
 
-    async def _others(self, document: str, ids: set[str]) -> list[str]:
-        """Return the chunks of a document that are there besides these."""
-        rows = await self.items.read(["id"], f"document = {text_literal(document)}")
+    async def _others(self, where: str, ids: set[str]) -> list[str]:
+        """Return which ids a predicate keeps besides these."""
+        rows = await self.items.read(["id"], where)
         return [each for each in values(rows, "id") if each not in ids]
 
     async def _there(self, batch: Batch, resident: Resident | None) -> set[str]:

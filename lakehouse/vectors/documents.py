@@ -15,6 +15,7 @@ from lakehouse.lanes import on_thread
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import InvalidDocumentError
 from lakehouse.vectors.items import check_id
+from lakehouse.vectors.lance import text_literal
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.models import DocumentAdded, DocumentFailed, DocumentIn, DocumentsPut
 from lakehouse.vectors.schema import ID_MAX_BYTES, Batch, check_declared
@@ -74,7 +75,8 @@ async def put_one(
         for start in range(0, len(chunks), CHUNKS_EMBEDDED)
     ]
     batch = batch_of(document, chunks, np.concatenate(parts))
-    await collection.alone(partial(collection.write, [batch], document.id))
+    of_document = f"document = {text_literal(document.id)}"
+    await collection.alone(partial(collection.write, [batch], of_document))
     return len(chunks)
 
 

@@ -177,6 +177,36 @@ class CollectionBusyError(UnavailableError):
         )
 
 
+class DerivedCollectionError(UnprocessableError):
+    """A collection that is derived from a table changes with that table alone."""
+
+    def __init__(self, collection: str, table: str) -> None:
+        super().__init__(
+            f"the items of {collection} are the rows of the table {table}: change the table",
+            collection=collection,
+            table=table,
+        )
+
+
+class CollectionBehindError(UnavailableError):
+    """A collection has not reached the state of its table that somebody waits for."""
+
+    retry_after_s = 5
+
+    def __init__(
+        self, collection: str, table: str, snapshot_id: int | None, why: str | None
+    ) -> None:
+        wanted = f"the snapshot {snapshot_id} of " if snapshot_id is not None else ""
+        reason = f" ({why})" if why else ""
+        super().__init__(
+            f"the collection {collection} has not reached {wanted}the table {table} yet{reason};"
+            " try again in a moment",
+            collection=collection,
+            table=table,
+            snapshot_id=snapshot_id,
+        )
+
+
 class CollectionDamagedError(UnavailableError):
     """The files of a collection cannot be read."""
 

@@ -14,7 +14,7 @@ from lakehouse.embedding import Identity
 from lakehouse.names import TableName, folded
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.vectors.errors import CollectionExistsError
-from lakehouse.vectors.models import ColumnType, Distance
+from lakehouse.vectors.models import ColumnType, Distance, Source
 
 COLUMNS = "collection_id, namespace, name, definition, created_at, folder"
 LIVE = f"SELECT {COLUMNS} FROM collection WHERE dropped = 0"
@@ -40,6 +40,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     m: int | None = None
     ef_search: int | None = None
     checked: Checked | None = None
+    source: Source | None = None
+    """The table that it is derived from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """The state of its table that a collection has reached: all of it, and nothing else."""
+
+    table_uuid: str
+    snapshot_id: int | None
+    """None: the table had none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,22 @@ class Ledger:
         done = self._state.write(work)
         return replace(known, folder=aside.folder, definition=definition) if done else None
 
+    def watermarks(self) -> dict[str, Watermark]:
+        """Return how far collections are with their tables, by their ids."""
+        sql = "SELECT collection_id, table_uuid, snapshot_id FROM watermark"
+        found = self._state.read(lambda tx: tx.execute(sql).fetchall())
+        return {each: Watermark(*values) for each, *values in found}
+
+    def reach(self, known: Kept, mark: Watermark) -> None:
+        """Note how far a collection is with its table; its items are durable before."""
+        sql = (
+            "INSERT INTO watermark (collection_id, table_uuid, snapshot_id) VALUES (?, ?, ?)"
+            " ON CONFLICT (collection_id) DO UPDATE SET"
+            " table_uuid = excluded.table_uuid, snapshot_id = excluded.snapshot_id"
+        )
+        values = (known.id, mark.table_uuid, mark.snapshot_id)
+        self._state.write(lambda tx: tx.execute(sql, values).rowcount)
+
     def drop(self, known: Kept) -> bool:
         """Take a collection out of the list; False when somebody else has. Its files are left."""
         sql = (
@@ -137,8 +164,14 @@ class Ledger:
 
     def forget(self, collection_id: str) -> None:
         """Note that nothing of a dropped collection is left."""
-        sql = "DELETE FROM collection WHERE collection_id = ? AND dropped = 1"
-        self._state.write(lambda tx: tx.execute(sql, (collection_id,)).rowcount)
+
+        def work(tx: Transaction) -> None:
+            tx.execute("DELETE FROM watermark WHERE collection_id = ?", (collection_id,))
+            tx.execute(
+                "DELETE FROM collection WHERE collection_id = ? AND dropped = 1", (collection_id,)
+            )
+
+        self._state.write(work)
 
 
 def count_in(tx: Transaction, namespace: str) -> int:

@@ -19,6 +19,22 @@ ColumnType: TypeAlias = Literal["string", "integer", "float", "boolean", "timest
 Dimension: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DIMENSION_MAX)]
 Mode: TypeAlias = Literal["vector", "text", "hybrid"]
 IndexState: TypeAlias = Literal["none", "building", "ready", "damaged"]
+SourceState: TypeAlias = Literal["current", "pending", "failed"]
+
+COLUMNS_MAX = 100
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table whose rows a collection holds; what is written there is found here."""
+
+    table: Text
+    """`name`, or `namespace.name`."""
+    id: Text
+    """The column of the ids. No two rows should have the same."""
+    text: Text
+    """The column of the texts, which are embedded."""
+    metadata: Annotated[list[Text], msgspec.Meta(max_length=COLUMNS_MAX)] = []
+    """Columns that become metadata of an item; those in `columns` do in any case."""
 
 
 class CollectionCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +52,8 @@ class CollectionCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Accepted, and without effect: exact search and IVF have no graph."""
     ef_search: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Accepted, and without effect."""
+    source: Source | None = None
+    """The table that it is derived from; then nothing is added or deleted but by that table."""
 
 
 class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +71,26 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
     checked_at: datetime | None = None
 
 
+class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The table that a collection is derived from, and how far it has come."""
+
+    table: str
+    id: str
+    text: str
+    metadata: list[str]
+    state: SourceState
+    """`pending`: newer rows are on their way. `failed`: they are not; `detail` says why."""
+    snapshot_id: int | None
+    """The snapshot of the table that the items are of; None before the first."""
+    table_snapshot_id: int | None
+    """The one that the table is at; None while it has none, and when it is gone."""
+    lag_s: float
+    """Seconds since the last change of a table that is further than the collection; else 0."""
+    skipped: int
+    """Rows of the last look that cannot be items, like those without a text; `detail` has one."""
+    detail: str | None = None
+
+
 class Collection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     name: str
     dimension: int
@@ -64,6 +102,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False)
     """None: only vectors were added so far."""
     created_at: datetime
     index: IndexInfo
+    source: SourceInfo | None = None
     m: int | None = None
     ef_search: int | None = None
 
@@ -144,6 +183,8 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What an item must have: `{"lang": "de", "year": {"$gte": 2020}}`."""
     explain: bool = False
     """Say how it was searched."""
+    wait_for: int | None = None
+    """A snapshot of the table that the collection is derived from: wait until it is reached."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from lakehouse.errors import TooLargeError
 from lakehouse.lanes import on_thread
-from lakehouse.names import TableName, folded, parse_table_name
+from lakehouse.names import TableName, folded, parse_table_name, shown
 from lakehouse.vectors.models import SearchRequest
 from lakehouse.vectors.schema import ARROW, column_value, values
 from lakehouse.vectors.searching import Found
-from lakehouse.vectors.vectors import Vectors, shown
+from lakehouse.vectors.vectors import Vectors
 
 SCHEMA = "vectors"
 """Where SQL finds collections: `vectors.notes`, `vectors."sales.notes"`."""

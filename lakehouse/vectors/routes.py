@@ -18,7 +18,7 @@ from lakehouse.api.documented import streamed
 from lakehouse.api.pages import LIMIT_DEFAULT, Cursor, Limit, decoded, encoded
 from lakehouse.api.streams import unless_gone
 from lakehouse.lanes import on_thread
-from lakehouse.names import parse_table_name
+from lakehouse.names import parse_table_name, shown
 from lakehouse.vectors.models import (
     Collection,
     CollectionCreate,
@@ -43,7 +43,7 @@ from lakehouse.vectors.resident import vectors_of
 from lakehouse.vectors.room import BODY_MAX_BYTES
 from lakehouse.vectors.schema import as_written, values
 from lakehouse.vectors.searching import Found, answer
-from lakehouse.vectors.vectors import Vectors, shown
+from lakehouse.vectors.vectors import Vectors
 
 ADDED = {200: ResponseSpec(ItemsAdded, description="The items are durable, and are found.")}
 PUT = {200: ResponseSpec(DocumentsDone, description="What became of each document.")}

@@ -13,9 +13,9 @@ from lakehouse.api.access import writes
 from lakehouse.api.later import ACCEPTED, accepted, wants_job
 from lakehouse.api.streams import unless_gone
 from lakehouse.jobs import JobHandle, Jobs
-from lakehouse.names import parse_table_name
+from lakehouse.names import parse_table_name, shown
 from lakehouse.vectors.models import Optimized, Reembed, Reembedded
-from lakehouse.vectors.vectors import Vectors, shown
+from lakehouse.vectors.vectors import Vectors
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 Work: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, object]]

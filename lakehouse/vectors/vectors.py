@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from lakehouse.audit import record
 from lakehouse.auth import check_may, may, table_resource
+from lakehouse.catalog import Catalog
 from lakehouse.config import MemoryShares, VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
-from lakehouse.embedding import Embedding, Identity, Kind, ModelChangedError
+from lakehouse.embedding import Embedding, Kind, ModelChangedError
 from lakehouse.lanes import on_thread
-from lakehouse.names import TableName, check_new_name, folded, parse_table_name
+from lakehouse.names import TableName, check_new_name, folded, parse_table_name, shown
 from lakehouse.vectors.answers import ANSWER_MAX_BYTES, SURE_ITEMS, check_bytes
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.documents import put_documents
@@ -30,6 +31,7 @@ from lakehouse.vectors.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     CollectionReplacedError,
+    DerivedCollectionError,
     InvalidCollectionError,
     InvalidQueryError,
     NoModelError,
@@ -37,6 +39,7 @@ from lakehouse.vectors.errors import (
 )
 from lakehouse.vectors.filter_lance import to_lance
 from lakehouse.vectors.filters import parse_filter
+from lakehouse.vectors.following import Following, Writer
 from lakehouse.vectors.items import checked, query_vector
 from lakehouse.vectors.lance import OLD, Items, Lance, among, text_literal
 from lakehouse.vectors.ledger import Checked, Definition, Kept, Ledger
@@ -78,6 +81,10 @@ OPEN_MAX = 1_000
 """Collections whose tables are open; for another one, that of the longest ago is closed."""
 MEASURED_MAX = 100
 """Collections that the metrics name."""
+LEAVE_S = 1.0
+"""Searches of files that are about to go have so long to end."""
+TEXTS_EMBEDDED = 500
+"""Of a table, at once: each time has the deadline of the model."""
 NEAR_MAX, COMPARED_MAX = 3, 1_000
 """Names that are told as like one that is not there, and that are compared: 10,000 take 0.2 s."""
 
@@ -90,12 +97,12 @@ class Vectors:
         ledger: Ledger,
         lance: Lance,
         database: Database,
+        catalog: Catalog,
         embedding: Embedding,
         config: VectorsConfig,
         *,
         disk: Disk,
         shares: MemoryShares,
-        namespace_of: Callable[[str], str],
     ) -> None:
         self._ledger = ledger
         self._lance = lance
@@ -104,7 +111,7 @@ class Vectors:
         self._config = config
         self._disk = disk
         self._residents = Residents(shares.vectors * RESIDENT_PARTS // PARTS)
-        self._namespace_of = namespace_of
+        self._catalog = catalog
         self._known: dict[str, Kept] = {}
         """By name, folded: nobody else writes the catalog while we hold its lease."""
         self._open: OrderedDict[str, Collection] = OrderedDict()
@@ -114,6 +121,8 @@ class Vectors:
         self._purging: set[asyncio.Task[None]] = set()
         self.room = Room(shares.uploads_and_results)
         self.upkeep = Upkeep(config)
+        writer = Writer(self.get, self._take_over)
+        self.following = Following(ledger, catalog, database, writer)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
@@ -123,7 +132,7 @@ class Vectors:
         leftovers = await on_thread(self._ledger.dropped)
         self._purge_later(*leftovers)
         try:
-            async with self.upkeep.open():
+            async with self.upkeep.open(), self.following.open(found):
                 yield self
         finally:
             for each in self._purging:
@@ -142,15 +151,18 @@ class Vectors:
         name = parse_table_name(asked.name)
         check_new_name("collection name", name.name)
         check_may("write", table_resource(*name), f"the collection {name}")
-        name = TableName(await on_thread(partial(self._namespace_of, name.namespace)), name.name)
+        namespace = await on_thread(partial(self._catalog.namespaces.get, name.namespace))
+        name = TableName(namespace, name.name)
         if (there := self._known.get(folded(str(name)))) is not None:
             raise CollectionExistsError(shown(there.name))
         definition = await self._defined(asked)
-        await self._whole(self._made(name, definition))
+        made = await self._whole(self._made(name, definition))
         record().note((str(name),))
+        if definition.source is not None:
+            await self.following.settle(made)
         return await self.info(name)
 
-    async def _made(self, name: TableName, definition: Definition) -> None:
+    async def _made(self, name: TableName, definition: Definition) -> Kept:
         known = await on_thread(partial(self._ledger.reserve, name, definition))
         try:
             await self._lance.create(known.folder, str(name), schema_of(definition))
@@ -159,6 +171,8 @@ class Vectors:
             await self._purge((known.id, known.folder))
             raise
         self._known[folded(str(name))] = known
+        self.following.add(known)
+        return known
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what work gives that goes on to its end when the caller leaves."""
@@ -198,6 +212,7 @@ class Vectors:
                 recall_k=found.k if found else None,
                 checked_at=datetime.fromtimestamp(found.at, UTC) if found else None,
             ),
+            source=await self.following.info(collection.known),
             m=definition.m,
             ef_search=definition.ef_search,
         )
@@ -215,7 +230,7 @@ class Vectors:
             for each in self._open.values()
             if each.items.lost
         ]
-        return [*damaged, *cut_off]
+        return [*damaged, *cut_off, *self.following.warnings()]
 
     @property
     def count(self) -> int:
@@ -246,6 +261,7 @@ class Vectors:
                 raise CollectionNotFoundError(shown(name), [])
             self._known.pop(folded(str(name)), None)
             self._open.pop(known.id, None)
+            self.following.remove(known)
             if collection is not None:
                 collection.end()
             await self._purge((known.id, known.folder))
@@ -260,7 +276,7 @@ class Vectors:
             NoModelError, OtherModelError: a text came, and the model is not there for it.
             DiskFullError, CollectionBusyError
         """
-        collection = await self.writable(name)
+        collection = await self.changeable(name)
         batch = await on_thread(partial(checked, items, collection.known.definition))
         await self._embed_texts(collection, batch)
         self._disk.check(batch.vectors.nbytes)
@@ -281,6 +297,8 @@ class Vectors:
         if asked.mode != "vector" and asked.text is None:
             raise InvalidQueryError(f"the mode {asked.mode} looks for words: send a `text`")
         collection = await self.get(name)
+        if asked.wait_for is not None:
+            await self.following.wait_for(collection.known, asked.wait_for)
         search = Search(vector=None, k=asked.k, filter=asked.filter)
         if asked.mode == "text":
             found = await by_words(collection, asked.text or "", search, self._database)
@@ -301,7 +319,7 @@ class Vectors:
         Raises:
             NoModelError, OtherModelError, EmbedderFailedError: of the first, nothing was put.
         """
-        collection = await self.writable(name)
+        collection = await self.changeable(name)
         self._disk.check(sum(len(each.text) for each in asked.documents))
         embed = partial(self._embedded, kind="document")
         added, failed = await put_documents(collection, asked, embed)
@@ -315,8 +333,8 @@ class Vectors:
         Raises:
             InvalidCollectionError: they are the same, or their vectors are of other lengths.
         """
-        giving = await (self.writable(source) if clear_source else self.get(source))
-        taking = await self.writable(dest)
+        giving = await (self.changeable(source) if clear_source else self.get(source))
+        taking = await self.changeable(dest)
         done = await merged(giving, taking, clear_source=clear_source)
         self.upkeep.wake(taking)
         record().note((str(giving.known.name), str(taking.known.name)), done.merged)
@@ -326,7 +344,7 @@ class Vectors:
         """Delete items by their ids, or all that a filter keeps."""
         if (asked.ids is None) == (asked.filter is None):
             raise InvalidQueryError("say which items: `ids`, or a `filter`; one of both")
-        collection = await self.writable(name)
+        collection = await self.changeable(name)
 
         async def work() -> int:
             ids = asked.ids if asked.ids is not None else await self._ids(collection, asked.filter)
@@ -398,7 +416,8 @@ class Vectors:
         await begin(collection)
         aside = None
         try:
-            aside = await self._whole(self._aside(collection.known, identity))
+            definition = of_model(collection.known.definition, identity)
+            aside = await self._whole(self._aside(collection.known, definition))
             work = Reembedding(collection, aside, self._embedding, identity, progress)
             await work.copy()
             await self.upkeep.look(aside)
@@ -412,9 +431,43 @@ class Vectors:
         record().text_count += work.embedded
         return reembedded(identity, work.embedded)
 
-    async def _aside(self, known: Kept, identity: Identity) -> Collection:
+    async def forget(self, table: TableName) -> None:
+        """Leave no byte of rows that a table has lost in the files of what is derived from it.
+
+        Raises:
+            CollectionBehindError: a collection does not follow; what it holds stays.
+        """
+        for known in self.following.of_table(table):
+            await self.following.caught_up(known)
+            await self._whole(self._rewritten(known.name))
+
+    async def _rewritten(self, name: TableName) -> None:
+        """Let a collection have new files with the items of now; the old ones are gone then."""
+        old = await self.get(name)
+        definition = old.known.definition
+        aside = await self._aside(old.known, definition)
+        unneeded = aside.known
+        try:
+            async with old.tending, old.writing:
+                old.check_there()
+                columns = schema_of(definition).names
+                async with old.items.batches(columns) as batches:
+                    async for batch in batches:
+                        rows = pa.Table.from_batches([batch]).cast(schema_of(definition))
+                        await aside.items.add(rows)
+                await self.upkeep.look(aside)
+                async with self._defining:
+                    unneeded, _ = await self._switch(old, aside, definition)
+        except BaseException:
+            await self._purge((unneeded.id, unneeded.folder))
+            raise
+        self.upkeep.wake(aside)
+        await asyncio.sleep(LEAVE_S)
+        await self._lance.drop(unneeded.folder)  # not in the background: it must be gone
+        await on_thread(partial(self._ledger.forget, unneeded.id))
+
+    async def _aside(self, known: Kept, definition: Definition) -> Collection:
         """Make the files of a collection that no name leads to."""
-        definition = of_model(known.definition, identity)
         made = await on_thread(partial(self._ledger.reserve, known.name, definition))
         items = await self._lance.create(made.folder, str(known.name), schema_of(definition))
         return self._collection(made, items)
@@ -428,7 +481,8 @@ class Vectors:
                 old.check_there()
                 await work.catch_up()
                 async with self._defining:
-                    unneeded, after_s = await self._switch(old, aside, work.identity)
+                    definition = of_model(old.known.definition, work.identity)
+                    unneeded, after_s = await self._switch(old, aside, definition)
         finally:
             old.touched = None
             # Whoever searches it meanwhile began before.
@@ -436,10 +490,9 @@ class Vectors:
         self.upkeep.wake(aside)
 
     async def _switch(
-        self, old: Collection, aside: Collection, identity: Identity
+        self, old: Collection, aside: Collection, definition: Definition
     ) -> tuple[Kept, float]:
         """Return the files that nobody needs then, and when, in seconds."""
-        definition = of_model(old.known.definition, identity)
         known = await on_thread(partial(self._ledger.switch, old.known, aside.known, definition))
         if known is None:
             raise CollectionNotFoundError(shown(old.known.name), [])
@@ -470,6 +523,18 @@ class Vectors:
         """As `get`, of one that the caller may write; `ForbiddenError` when it may only read."""
         check_may_write(self._readable(name))
         return await self.get(name)
+
+    async def changeable(self, name: TableName) -> Collection:
+        """As `writable`, of one whose items are not the rows of a table.
+
+        Raises:
+            DerivedCollectionError: they are.
+        """
+        collection = await self.writable(name)
+        source = collection.known.definition.source
+        if source is not None:
+            raise DerivedCollectionError(shown(collection.known.name), source.table)
+        return collection
 
     def _readable(self, name: TableName) -> Kept:
         """Return a collection that the caller may read; `CollectionNotFoundError` without."""
@@ -518,8 +583,10 @@ class Vectors:
 
     async def _defined(self, asked: CollectionCreate) -> Definition:
         check_columns(asked.columns)
-        model = None
-        if asked.model is not None or asked.dimension is None:
+        source = model = None
+        if asked.source is not None:
+            source = await self.following.checked(asked.source, asked.columns)
+        if asked.model is not None or asked.dimension is None or source is not None:
             model = await self._embedding.identity(asked.model)
             if asked.dimension not in (None, model.dimension):
                 raise InvalidCollectionError(
@@ -535,6 +602,7 @@ class Vectors:
             model=model,
             m=asked.m,
             ef_search=asked.ef_search,
+            source=source,
         )
 
     async def _query(self, collection: Collection, asked: SearchRequest) -> Any:
@@ -552,15 +620,43 @@ class Vectors:
             texts = [text for text in batch.texts if text is not None]
             batch.vectors[places] = await self._embedded(collection, texts, "document")
 
-    async def _embedded(self, collection: Collection, texts: Sequence[str], kind: Kind) -> Any:
+    async def _take_over(self, collection: Collection, rows: pa.Table, gone: Sequence[str]) -> int:
+        """Put rows of a table as items, while others go; return how many the model knows not."""
+        self._disk.check(rows.nbytes + rows.num_rows * collection.known.definition.dimension * 4)
+        texts, parts = values(rows, "text"), []
+        for start in range(0, len(texts), TEXTS_EMBEDDED):
+            part = texts[start : start + TEXTS_EMBEDDED]
+            parts.append(await self._embedded(collection, part, "document", zeros=True))
+        vectors = np.concatenate(parts)
+        known: Any = vectors.any(axis=1)
+        gone = [*gone, *values(rows.filter(pa.array(~known)), "id")]
+        rows, vectors = rows.filter(pa.array(known)), vectors[known]
+        if rows.num_rows:
+            batch = Batch(
+                ids=values(rows, "id"),
+                vectors=vectors,
+                texts=values(rows, "text"),
+                metadata=values(rows, "metadata"),
+                keeps=[False] * rows.num_rows,
+            )
+            instead_of = among(gone) if gone else None
+            await collection.alone(partial(collection.write, [batch], instead_of))
+        elif gone:
+            await collection.alone(partial(collection.delete, gone))
+        self.upkeep.wake(collection)
+        return len(known) - rows.num_rows
+
+    async def _embedded(
+        self, collection: Collection, texts: Sequence[str], kind: Kind, *, zeros: bool = False
+    ) -> Any:
         """Return the vectors of texts by the model that the collection was built with."""
         definition = collection.known.definition
         model = definition.model.model if definition.model else None
         name = shown(collection.known.name)
         try:
-            identity, vectors = await self._embedding.embed(texts, model, kind)
+            identity, vectors = await self._embedding.embed(texts, model, kind, zeros=zeros)
         except ModelChangedError:  # meanwhile; which one it is by now says the next answer
-            identity, vectors = await self._embedding.embed(texts, model, kind)
+            identity, vectors = await self._embedding.embed(texts, model, kind, zeros=zeros)
         if definition.model is None:
             if identity.dimension != definition.dimension:
                 raise NoModelError(name, definition.dimension, identity.model, identity.dimension)
@@ -608,8 +704,3 @@ def check_may_write(known: Kept) -> None:
 
 def may_read(name: TableName) -> bool:
     return may("read", table_resource(*name))
-
-
-def shown(name: TableName) -> str:
-    """Return a name as requests write it: without its namespace where that is `main`."""
-    return name.name if name.namespace == "main" else str(name)

@@ -127,3 +127,18 @@ def test_what_is_no_text_is_named_and_the_others_are_there(quick: Shell) -> None
     assert broken.code == 5 and "no text in UTF-8" in broken.stderr
     assert missing.code == 5 and "no such file" in missing.stderr
     assert quick.ok("vectors", "info", "some", "--json").json()["length"] == 1
+
+
+def test_a_collection_is_derived_from_a_table(quick: Shell) -> None:
+    quick.write("reviews.csv", "nr,comment,stars\n1,The lake froze over.,5\n2,Rates rose.,1\n")
+    quick.ok("ingest", "reviews.csv")
+    named = ("--id", "nr", "--text", "comment", "--metadata", "stars")
+
+    quick.ok("vectors", "create", "opinions", "--from-table", "reviews", *named)
+
+    found = quick.ok("vectors", "search", "opinions", "ice", "-k", "1", "--json").json()["results"]
+    assert [(hit["id"], hit["metadata"]) for hit in found] == [("1", {"stars": 5})]
+    told = quick.ok("vectors", "info", "opinions").stdout
+    assert "reviews (nr, comment)" in told and "current" in told
+    refused = quick.run("vectors", "create", "none", "--metadata", "stars")
+    assert refused.code == 2 and "--from-table" in refused.stderr

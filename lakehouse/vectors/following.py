@@ -1,0 +1,405 @@
+"""Collections that follow a table: what is committed there is found here, and nothing else.
+
+A commit wakes those that follow its table. Each looks at what differs from the snapshot that it has
+reached, puts and deletes items, and then moves its watermark: killed in between it does the same
+again, which changes nothing. Where that snapshot is gone, or there is none yet, all rows are
+compared with all items. Whatever goes wrong here, the table's commit is neither late nor lost.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self
+
+import pyarrow as pa
+
+from lakehouse.auth import THE_PROCESS, acting
+from lakehouse.catalog import Catalog
+from lakehouse.database import Database
+from lakehouse.errors import LakehouseError
+from lakehouse.lanes import on_thread
+from lakehouse.names import TableName, folded, parse_table_name, shown
+from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.errors import (
+    CollectionBehindError,
+    CollectionReplacedError,
+    InvalidQueryError,
+)
+from lakehouse.vectors.lance import among, text_literal
+from lakehouse.vectors.ledger import Kept, Ledger, Watermark
+from lakehouse.vectors.models import Source, SourceInfo, SourceState
+from lakehouse.vectors.schema import values
+from lakehouse.vectors.sources import GONE_ROWS, IDS_ROWS, Reading, checked_source
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2
+"""Collections that catch up at the same time."""
+RETRY_S = 15.0
+"""After a look that failed."""
+COMMIT_WAIT_S = 10.0
+"""A write waits so long for the collections of its table; then it says that they are behind."""
+SEARCH_WAIT_S = 30.0
+UNKNOWN = "a row is no item: the model knows no word of its text"
+QUICK = "static"
+"""The provider whose texts a write waits for; any other takes as long as it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How a collection is reached, by its name, and rows are put into it.
+
+    `put` takes rows of `id`, `text` and `metadata`, and ids that go in the same version; it returns
+    how many of the rows the model knows no word of: they are no items.
+    """
+
+    get: Callable[[TableName], Awaitable[Collection]]
+    put: Callable[[Collection, pa.Table, Sequence[str]], Awaitable[int]]
+
+
+@dataclass(slots=True, eq=False)
+class Follower:
+    """A collection, and how far it is."""
+
+    known: Kept
+    source: Source
+    mark: Watermark | None
+    wanted: int = 0
+    """Grows with each commit of the table."""
+    done: int = 0
+    """What was wanted when the last look began that came to its end."""
+    is_slow: bool = False
+    """Whether what it does now is more than a write waits for."""
+    error: str | None = None
+    skipped: int = 0
+    example: str | None = None
+    task: asyncio.Task[None] | None = None
+    logged: str | None = None
+    """The error that the log has: one line, however often it is tried."""
+    retry: asyncio.TimerHandle | None = None
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and made anew, whenever one of these changes."""
+
+    def slow(self) -> None:
+        """Say that what it does now is not waited for."""
+        if not self.is_slow:
+            self.is_slow = True
+            self.tell()
+
+    def tell(self) -> None:
+        self.told.set()
+        self.told = asyncio.Event()
+
+
+class Following:
+    """All of it on the event loop, but for `committed`.
+
+    Args:
+        writer: what collections are opened and written by.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        database: Database,
+        writer: Writer,
+    ) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._database = database
+        self._writer = writer
+        self._followers: dict[str, Follower] = {}
+        """By the id of the collection."""
+        self._tables: dict[str, list[Follower]] = {}
+        """By the name of the table, folded."""
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._is_open = True
+
+    @asynccontextmanager
+    async def open(self, known: Iterable[Kept]) -> AsyncIterator[Self]:
+        """Have each of the collections catch up with what was committed while nobody looked."""
+        marks = await on_thread(self._ledger.watermarks)
+        for each in known:
+            self.add(each, marks.get(each.id))
+        try:
+            yield self
+        finally:
+            self._is_open = False
+            tasks = [each.task for each in self._followers.values() if each.task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def checked(self, source: Source, columns: Any) -> Source:
+        """Return a source as its table has it; raises what `checked_source` does."""
+        return await on_thread(partial(checked_source, self._catalog, source, columns))
+
+    def add(self, known: Kept, mark: Watermark | None = None) -> None:
+        """Let a collection follow its table, if it has one."""
+        source = known.definition.source
+        if source is None:
+            return
+        follower = Follower(known, source, mark)
+        self._followers[known.id] = follower
+        self._tables.setdefault(key_of(source), []).append(follower)
+        self._wake(follower)
+
+    def remove(self, known: Kept) -> None:
+        """Forget a collection that was dropped."""
+        follower = self._followers.pop(known.id, None)
+        if follower is None:
+            return
+        of_table = self._tables[key_of(follower.source)]
+        of_table.remove(follower)
+        if not of_table:
+            del self._tables[key_of(follower.source)]
+        if follower.task is not None:
+            follower.task.cancel()
+        follower.error = "it was dropped"
+        follower.tell()
+
+    def committed(self, table: TableName) -> bool:
+        """Whether collections follow a table that has a new state; they are woken. On any thread.
+
+        It takes a moment and raises nothing: the commit is done.
+        """
+        if folded(str(table)) not in self._tables:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._wake_all, folded(str(table)))
+        except RuntimeError:  # the loop is closed: the next start looks at every table
+            return False
+        return True
+
+    async def settled(self, tables: Iterable[str]) -> bool:
+        """Whether all that follow these tables have reached them, within `COMMIT_WAIT_S`.
+
+        False at once of those that cannot be waited for.
+        """
+        wanted = [
+            (follower, follower.wanted)
+            for table in tables
+            for follower in self._tables.get(folded(table), ())
+        ]
+        reached = [await self._reached(*each, time.monotonic() + COMMIT_WAIT_S) for each in wanted]
+        return all(reached)
+
+    async def settle(self, known: Kept) -> bool:
+        """Whether one collection has reached its table, as `settled`."""
+        follower = self._followers[known.id]
+        return await self._reached(follower, follower.wanted, time.monotonic() + COMMIT_WAIT_S)
+
+    def of_table(self, table: TableName) -> list[Kept]:
+        """Return the collections that follow a table."""
+        return [each.known for each in self._tables.get(folded(str(table)), ())]
+
+    async def caught_up(self, known: Kept) -> None:
+        """Wait until a collection has reached its table, whatever its model.
+
+        Raises:
+            CollectionBehindError: it has not within `SEARCH_WAIT_S`.
+        """
+        follower = self._followers[known.id]
+        await self._until(follower, follower.wanted, None)
+
+    async def wait_for(self, known: Kept, snapshot_id: int) -> None:
+        """Wait until a collection has reached a snapshot of its table, or a later one.
+
+        Raises:
+            InvalidQueryError: it follows no table.
+            SnapshotNotFoundError, TableNotFoundError: there is no such snapshot.
+            CollectionBehindError: it has not reached it within `SEARCH_WAIT_S`.
+        """
+        follower = self._followers.get(known.id)
+        if follower is None:
+            raise InvalidQueryError("`wait_for` is for collections that are derived from a table")
+        wanted = follower.wanted  # whoever knows the snapshot knows it from after its commit
+        table = parse_table_name(follower.source.table)
+        with acting(THE_PROCESS):  # who may read the collection may know how far it is
+            await on_thread(partial(self._catalog.snapshot_id, table, snapshot_id))
+        await self._until(follower, wanted, snapshot_id)
+
+    async def info(self, known: Kept) -> SourceInfo | None:
+        """Return how far a collection is; None of one that follows no table."""
+        follower = self._followers.get(known.id)
+        if follower is None:
+            return None
+        source, mark = follower.source, follower.mark
+        with acting(THE_PROCESS):
+            now = await on_thread(partial(self._catalog.find, parse_table_name(source.table)))
+        there = None if now is None else (now.uuid, now.snapshot_id)
+        reached = None if mark is None else (mark.table_uuid, mark.snapshot_id)
+        error = follower.error if now is not None else f"no table is named {source.table!r}"
+        is_current = there is not None and there == reached
+        state: SourceState = "current" if is_current else "failed" if error else "pending"
+        behind_s = 0.0
+        if now is not None and not is_current:
+            behind_s = max(0.0, time.time() - now.updated_at.timestamp())
+        return SourceInfo(
+            table=source.table,
+            id=source.id,
+            text=source.text,
+            metadata=source.metadata,
+            state=state,
+            snapshot_id=mark.snapshot_id if mark is not None else None,
+            table_snapshot_id=now.snapshot_id if now is not None else None,
+            lag_s=round(behind_s, 3),
+            skipped=follower.skipped,
+            detail=error if state == "failed" else follower.example,
+        )
+
+    def warnings(self) -> list[str]:
+        """Return which collections do not follow, and why, in a sentence each."""
+        return [
+            f"the collection {each.known.name} does not follow the table {each.source.table}:"
+            f" {each.error}"
+            for each in self._followers.values()
+            if each.error is not None
+        ]
+
+    async def _until(self, follower: Follower, wanted: int, snapshot_id: int | None) -> None:
+        try:
+            async with asyncio.timeout(SEARCH_WAIT_S):
+                while follower.done < wanted:
+                    await follower.told.wait()
+        except TimeoutError:
+            name, source = shown(follower.known.name), follower.source.table
+            raise CollectionBehindError(name, source, snapshot_id, follower.error) from None
+
+    async def _reached(self, follower: Follower, wanted: int, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                while follower.done < wanted:
+                    if follower.is_slow or follower.error is not None:
+                        return False
+                    await follower.told.wait()
+        except TimeoutError:
+            return False
+        return follower.error is None
+
+    def _wake_all(self, table: str) -> None:
+        for follower in self._tables.get(table, ()):
+            self._wake(follower)
+
+    def _wake(self, follower: Follower) -> None:
+        follower.wanted += 1
+        self._begin(follower)
+
+    def _begin(self, follower: Follower) -> None:
+        if follower.retry is not None:
+            follower.retry.cancel()
+            follower.retry = None
+        if follower.task is None and self._is_open and follower.known.id in self._followers:
+            follower.error = None
+            # Not in the context of the write that woke it: it is nobody's texts, nobody's work.
+            context = self._context.copy()
+            follower.task = asyncio.create_task(self._follow(follower), context=context)
+
+    async def _follow(self, follower: Follower) -> None:
+        """Look again and again, until nothing new was committed meanwhile."""
+        try:
+            with acting(THE_PROCESS):
+                while follower.done < follower.wanted:
+                    wanted = follower.wanted
+                    try:
+                        async with self._turns:
+                            await self._look(follower)
+                    except CollectionReplacedError:  # its texts were embedded anew meanwhile
+                        continue
+                    follower.done, follower.error, follower.logged = wanted, None, None
+                    follower.tell()
+        except Exception as error:
+            self._failed(follower, error)
+            follower.retry = self._loop.call_later(RETRY_S, self._begin, follower)
+        finally:
+            follower.task, follower.is_slow = None, False
+            follower.tell()
+
+    def _failed(self, follower: Follower, error: Exception) -> None:
+        is_known = isinstance(error, LakehouseError)
+        follower.error = str(error) if is_known else "the table could not be read"
+        if follower.error != follower.logged:
+            follower.logged, name = follower.error, follower.known.name
+            told = "the collection %s does not follow its table: %s"
+            log.warning(told, name, error, exc_info=not is_known)
+
+    async def _look(self, follower: Follower) -> None:
+        """Bring a collection to the state that its table has now."""
+        now = await on_thread(partial(self._catalog.get, parse_table_name(follower.source.table)))
+        mark = follower.mark
+        if mark is not None and (mark.table_uuid, mark.snapshot_id) == (now.uuid, now.snapshot_id):
+            return
+        collection = await self._writer.get(follower.known.name)
+        model = collection.known.definition.model
+        if model is None or model.provider != QUICK:
+            follower.slow()
+        with Reading.open(self._database, self._catalog, follower.source, mark) as reading:
+            reached = await reading.begin()
+            await self._take_over(follower, collection, reading)
+            follower.skipped, follower.example = reading.skipped, reading.example
+        await on_thread(partial(self._ledger.reach, follower.known, reached))
+        follower.mark = reached
+        follower.tell()
+
+    async def _take_over(
+        self, follower: Follower, collection: Collection, reading: Reading
+    ) -> None:
+        """Put and delete what a look at the table gives; what is little is one version."""
+        compare = reading.is_whole and await collection.length() > 0
+        chunks = self._changed(collection, reading) if compare else reading.chunks()
+        rows = await anext(chunks, None)
+        further = await anext(chunks, None) if rows is not None else None
+        while rows is not None and further is not None:
+            follower.slow()
+            reading.skip(await self._writer.put(collection, rows, []), UNKNOWN)
+            rows, further = further, await anext(chunks, None)
+        leaving = self._strangers(collection, reading) if compare else reading.gone()
+        gone: list[str] = await anext(leaving, [])
+        if rows is not None:
+            reading.skip(await self._writer.put(collection, rows, gone), UNKNOWN)
+        elif gone:
+            await collection.alone(partial(collection.delete, gone))
+        async for ids in leaving:
+            await collection.alone(partial(collection.delete, ids))
+
+    async def _changed(self, collection: Collection, reading: Reading) -> AsyncIterator[pa.Table]:
+        """The rows of a table that are not yet items as they are now."""
+        async for rows in reading.chunks():
+            there: dict[str, tuple[str | None, str | None]] = {}
+            ids = values(rows, "id")
+            for start in range(0, len(ids), GONE_ROWS):
+                where = among(ids[start : start + GONE_ROWS])
+                found = await collection.items.read(["id", "text", "metadata"], where)
+                said = zip(values(found, "text"), values(found, "metadata"), strict=True)
+                there |= dict(zip(values(found, "id"), said, strict=True))
+            wanted = zip(ids, values(rows, "text"), values(rows, "metadata"), strict=True)
+            new = [there.get(name) != (text, about) for name, text, about in wanted]
+            if any(new):
+                yield rows.filter(pa.array(new))
+
+    async def _strangers(
+        self, collection: Collection, reading: Reading
+    ) -> AsyncIterator[list[str]]:
+        """The ids of items that no row of the table has."""
+        after: str | None = None
+        while True:
+            where = None if after is None else f"id > {text_literal(after)}"
+            page = await collection.items.read(["id"], where, limit=IDS_ROWS, by_id=True)
+            if not page.num_rows:
+                return
+            after = page["id"][-1].as_py()
+            ids = await reading.missing(page)
+            for start in range(0, len(ids), GONE_ROWS):
+                yield ids[start : start + GONE_ROWS]
+
+
+def key_of(source: Source) -> str:
+    return folded(str(parse_table_name(source.table)))
