@@ -405,7 +405,8 @@ async def test_a_job_in_the_background_that_fails_stops_the_server() -> None:
         await asyncio.sleep(60)
 
     async with kept_up(stopped.set, fail, go_on):
-        await asyncio.wait_for(stopped.wait(), timeout=5)
+        async with asyncio.timeout(5):
+            await stopped.wait()
 
 
 def test_of_two_that_want_one_port_at_once_exactly_one_gets_it(free_port: int) -> None:

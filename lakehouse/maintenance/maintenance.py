@@ -60,7 +60,10 @@ class Maintenance:
         sweep_at = time.monotonic() + FIRST_SWEEP_S
         while True:
             try:
-                await asyncio.wait_for(self._event.wait(), max(0.0, sweep_at - time.monotonic()))
+                # Not `wait_for`: in Python 3.11 it loses a cancel that comes with the event, and
+                # the end of the server waited for this for ever.
+                async with asyncio.timeout(max(0.0, sweep_at - time.monotonic())):
+                    await self._event.wait()
             except TimeoutError:
                 await kept(self.run())
                 sweep_at = time.monotonic() + self._config.interval_s

@@ -181,7 +181,8 @@ class Schedules:
             except (LakehouseError, OSError):
                 log.exception("schedules could not be looked at; it is tried again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause_s)
+                async with asyncio.timeout(pause_s):  # `wait_for` loses a cancel in Python 3.11
+                    await self._woken.wait()
 
     async def _pause_s(self) -> float:
         active = [each.next_at for each in await on_thread(self._ledger.all) if not each.paused]

@@ -392,7 +392,7 @@ class Following:
         after: str | None = None
         while True:
             where = None if after is None else f"id > {text_literal(after)}"
-            page = await collection.items.read(["id"], where, limit=IDS_ROWS, by_id=True)
+            page = await collection.items.read(["id"], where, limit=IDS_ROWS, in_order=True)
             if not page.num_rows:
                 return
             after = page["id"][-1].as_py()

@@ -19,9 +19,9 @@ from lakehouse.catalog import (
 from lakehouse.database import Connection, Database, Lane, Session, quoted
 from lakehouse.names import TableName, shown
 from lakehouse.vectors.errors import InvalidCollectionError
-from lakehouse.vectors.items import ID_MAX_BYTES, METADATA_MAX_BYTES, TEXT_MAX_BYTES
 from lakehouse.vectors.ledger import Watermark
 from lakehouse.vectors.models import ColumnType, Source
+from lakehouse.vectors.schema import ID_MAX_BYTES, METADATA_MAX_BYTES, TEXT_MAX_BYTES
 
 CHUNK_ROWS, CHUNK_BYTES = 10_000, 16 * 1024 * 1024
 """Rows that are embedded and written together: so many, or when their texts are so large."""

@@ -81,6 +81,7 @@ OPEN_MAX = 1_000
 """Collections whose tables are open; for another one, that of the longest ago is closed."""
 MEASURED_MAX = 100
 """Collections that the metrics name."""
+COPIED_BYTES = 32 * 1024 * 1024
 LEAVE_S = 1.0
 """Searches of files that are about to go have so long to end."""
 TEXTS_EMBEDDED = 500
@@ -450,11 +451,7 @@ class Vectors:
         try:
             async with old.tending, old.writing:
                 old.check_there()
-                columns = schema_of(definition).names
-                async with old.items.batches(columns) as batches:
-                    async for batch in batches:
-                        rows = pa.Table.from_batches([batch]).cast(schema_of(definition))
-                        await aside.items.add(rows)
+                await copied(old.items, aside.items, schema_of(definition))
                 await self.upkeep.look(aside)
                 async with self._defining:
                     unneeded, _ = await self._switch(old, aside, definition)
@@ -704,3 +701,16 @@ def check_may_write(known: Kept) -> None:
 
 def may_read(name: TableName) -> bool:
     return may("read", table_resource(*name))
+
+
+async def copied(old: Items, new: Items, schema: pa.Schema) -> None:
+    """Write all items of one collection into an empty one, `COPIED_BYTES` or so at once."""
+    parts: list[pa.RecordBatch] = []
+    async with old.batches(schema.names) as batches:
+        async for batch in batches:
+            parts.append(batch)
+            if sum(each.nbytes for each in parts) > COPIED_BYTES:
+                await new.add(pa.Table.from_batches(parts).cast(schema))
+                parts.clear()
+    if parts:
+        await new.add(pa.Table.from_batches(parts).cast(schema))

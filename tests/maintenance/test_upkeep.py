@@ -190,8 +190,32 @@ def test_a_sweep_that_fails_is_followed_by_the_next(
         raise StateBusyError
 
     monkeypatch.setattr(lake.catalog, "names", busy)
+
+    async def keep() -> None:
+        async with asyncio.timeout(10):
+            await maintenance.keep()
+
     with pytest.raises(LookedTwiceError):
-        asyncio.run(asyncio.wait_for(maintenance.keep(), 10))
+        asyncio.run(keep())
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_an_end_that_comes_with_a_commit_is_an_end(lake: Lake, turns: int) -> None:
+    """Of `wait_for` it was none: the cancel was lost, and the server never ended."""
+    maintenance = Maintenance(lake.database, lake.catalog, lake.state, MaintenanceConfig())
+
+    async def end() -> bool:
+        task = asyncio.create_task(maintenance.keep())
+        await asyncio.sleep(0.01)
+        maintenance._event.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=1)
+        task.cancel()
+        return bool(done)
+
+    assert asyncio.run(end())
 
 
 def test_a_row_that_cannot_be_written_does_not_stop_the_work(
