@@ -25,8 +25,9 @@ SUFFIXES = {
     ".arrows": "arrow",
     ".parquet": "parquet",
     ".orc": "orc",
+    ".avro": "avro",
 }
-BINARY = {"arrow", "parquet", "orc"}
+BINARY = {"arrow", "parquet", "orc", "avro"}
 
 
 def sql(
@@ -88,7 +89,7 @@ def format_of(format_: str | None, path: Path | None, as_json: bool) -> str:
         chosen = SUFFIXES.get(path.suffix.lower())
         if chosen is None or format_ == "table":
             raise click.UsageError(
-                f"--format says how to write {path}: json, csv, ndjson, arrow, parquet or orc"
+                f"--format says how to write {path}: json, csv, ndjson, arrow, parquet, orc or avro"
             )
         return chosen
     if path is None and format_ in BINARY and sys.stdout.isatty():

@@ -249,7 +249,7 @@ def ingest(**options: Any) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", "json", "csv", "ndjson", "arrow", "parquet", "orc"]),
+    type=click.Choice(["table", "json", "csv", "ndjson", "arrow", "parquet", "orc", "avro"]),
     help="Default: table, or what the name of the output file says.",
 )
 @output_option

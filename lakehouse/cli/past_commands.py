@@ -202,7 +202,7 @@ def changes(**options: Any) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["csv", "ndjson", "json", "arrow", "parquet", "orc"]),
+    type=click.Choice(["csv", "ndjson", "json", "arrow", "parquet", "orc", "avro"]),
     help="Default: csv, or what the name of the output file says.",
 )
 @click.option("--as-of", metavar="WHEN", help="A snapshot id, a tag, a branch, or a time.")
@@ -210,7 +210,7 @@ def changes(**options: Any) -> None:
 @somewhere
 @json_option
 def export(**options: Any) -> None:
-    """Write a whole table as a file: CSV, NDJSON, JSON, Arrow, Parquet or ORC."""
+    """Write a whole table as a file: CSV, NDJSON, JSON, Arrow, Parquet, ORC or Avro."""
     from lakehouse.cli import past
 
     past.export(**options)

@@ -16,7 +16,7 @@ JobState: TypeAlias = Literal[
 FileFormat: TypeAlias = Literal[
     "csv", "tsv", "ndjson", "json", "parquet", "arrow", "orc", "avro", "xlsx"
 ]
-FileExportFormat: TypeAlias = Literal["ndjson", "json", "csv", "arrow", "parquet", "orc"]
+FileExportFormat: TypeAlias = Literal["ndjson", "json", "csv", "arrow", "parquet", "orc", "avro"]
 ExportFormat: TypeAlias = FileExportFormat
 
 

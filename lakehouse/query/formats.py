@@ -1,4 +1,4 @@
-"""Results as streams of bytes: NDJSON, JSON, CSV, Arrow IPC, Parquet, ORC, a batch at a time."""
+"""Results as streams of bytes, a batch at a time: all forms but Avro, which the engine writes."""
 
 import io
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet", "orc"]
+Format: TypeAlias = Literal["json", "ndjson", "csv", "arrow", "parquet", "orc", "avro"]
 
 
 class SearchRelation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

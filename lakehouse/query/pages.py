@@ -160,7 +160,7 @@ class Spool:
     ) -> None:
         self.kept_s = kept_s
         self._disk = disk or Disk(directory)
-        self._directory = directory
+        self.directory = directory
         self._result_max_bytes = result_max_bytes
         self._total_max_bytes = total_max_bytes
         self._results: dict[str, Spooled] = {}
@@ -173,7 +173,7 @@ class Spool:
         with self._lock:
             self._results.clear()
             self._used_bytes = 0
-        for path in self._directory.glob("*.arrow"):
+        for path in self.directory.glob("*.arrow"):
             path.unlink(missing_ok=True)
 
     def store(
@@ -191,7 +191,7 @@ class Spool:
             DiskFullError: the disk would be below its reserve.
         """
         result_id = secrets.token_urlsafe(16)
-        path = self._directory / f"{result_id}.arrow"
+        path = self.directory / f"{result_id}.arrow"
         spooled = Spooled(result_id, query_id, columns, path, first_row, [])
         try:
             self._write(spooled, schema, batches)

@@ -19,6 +19,7 @@ from lakehouse.auth import EVERYTHING, Action, may, table_resource
 from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
+from lakehouse.query.avro import Avro
 from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson, Orc, Parquet
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
@@ -34,6 +35,7 @@ from lakehouse.query.run_errors import (
 )
 from lakehouse.query.running import (
     WITHOUT_ARROW,
+    WITHOUT_AVRO,
     WITHOUT_ORC,
     WITHOUT_PARQUET,
     Result,
@@ -60,7 +62,7 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
 }
 
 
-LOST = {"parquet": WITHOUT_PARQUET, "orc": WITHOUT_ORC}
+LOST = {"parquet": WITHOUT_PARQUET, "orc": WITHOUT_ORC, "avro": WITHOUT_AVRO}
 """Types of the engine that a format has not: their values are text there."""
 
 
@@ -373,13 +375,22 @@ class Query:
                 running.stop,
                 lost=LOST.get(running.format, WITHOUT_ARROW),
             )
-            pieces = encoded(result, running)
+            encoder = self._encoder(running.format, result.schema, cursor)
+            pieces = encoded(result, encoder, running)
             return next(pieces), pieces  # what fails up to here still gets its status
 
         first, pieces = twice(running, build)
         if running.finished and not statement.registers:
             session.keep()
         return etag, first, pieces
+
+    def _encoder(self, name: Format, schema: pa.Schema, cursor: Connection) -> Encoder:
+        try:
+            if name == "avro":
+                return Avro(schema, cursor, self._spool.directory)
+            return ENCODERS[name](schema)
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            raise UnencodableResultError(name, str(error)) from error
 
     async def _expire(self) -> None:
         while True:
@@ -435,12 +446,8 @@ class ResultStream:
         return self._running.cancellable()
 
 
-def encoded(result: Result, running: Running) -> Iterator[bytes]:
+def encoded(result: Result, encoder: Encoder, running: Running) -> Iterator[bytes]:
     """Yield the result in its format, in pieces of about `STREAM_CHUNK_BYTES`."""
-    try:
-        encoder = ENCODERS[running.format](result.schema)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        raise UnencodableResultError(running.format, str(error)) from error
     running.row_count = 0
     waiting, size = [encoder.head()], 0
     for batch in result.batches:

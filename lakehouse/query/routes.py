@@ -26,6 +26,7 @@ MEDIA_TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
     "orc": "application/vnd.apache.orc",
+    "avro": "application/vnd.apache.avro",
 }
 EXAMPLES = [
     Example(
@@ -77,8 +78,9 @@ class SqlController(Controller):
         """Run one SELECT and return its rows.
 
         A table is readable the moment its load was answered. `Accept` or `?format=` chooses JSON,
-        NDJSON, CSV, Arrow IPC, Parquet or ORC. JSON comes in pages of `query.max_result_bytes`:
-        `truncated` says that there are more, `next` where; the other formats stream all rows.
+        NDJSON, CSV, Arrow IPC, Parquet, ORC or Avro. JSON comes in pages of
+        `query.max_result_bytes` (`truncated` says that there are more, `next` where), the others
+        stream all rows.
         In JSON, BIGINT is a number; HUGEINT, DECIMAL, NaN and Infinity are strings, blobs are
         base64, times are ISO 8601. Leaving, or `DELETE /v1/sql/{query_id}`, stops the statement.
         """

@@ -42,6 +42,7 @@ VARIABLE_BATCH_ROWS = 256
 # negative, TIMETZ loses its zone): they leave as text.
 WITHOUT_ARROW = frozenset({"uhugeint", "time with time zone", "bit", "bignum", "geometry"})
 WITHOUT_PARQUET = WITHOUT_ARROW | {"interval", "union", "enum"}
+WITHOUT_AVRO = WITHOUT_PARQUET | {"time_ns", "ubigint", '"null"'}
 WITHOUT_ORC = WITHOUT_PARQUET | {"time", "time_ns", "ubigint", '"null"'}
 
 FIXED_WIDTH = frozenset(

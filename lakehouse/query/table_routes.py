@@ -40,7 +40,7 @@ from lakehouse.query.tables import (
 
 SNAPSHOT_ID = "X-Lakehouse-Snapshot-Id"
 FILE_FORMATS = {
-    name: MEDIA_TYPES[name] for name in ("csv", "ndjson", "json", "arrow", "parquet", "orc")
+    name: MEDIA_TYPES[name] for name in ("csv", "ndjson", "json", "arrow", "parquet", "orc", "avro")
 }
 SUFFIXES = {"arrow": "arrows"}
 FILE = {**ROWS, 200: ResponseSpec(bytes, description="The rows.", media_type="text/csv")}
@@ -74,7 +74,7 @@ class TableRowsController(Controller):
         format_name: FormatName = None,
         query_id: QueryId = None,
     ) -> Response[Any]:
-        """Stream a whole table as CSV, NDJSON, JSON, Arrow, Parquet or ORC, as it is or was.
+        """Stream a whole table as CSV, NDJSON, JSON, Arrow, Parquet, ORC or Avro, as it is or was.
 
         `X-Lakehouse-Snapshot-Id` says which snapshot it is: `changes?since=` goes on from there.
         """

@@ -286,6 +286,9 @@ def test_files_say_what_they_are_or_the_options_do(quick: Shell) -> None:
     quick.ok("ingest", "formed", quick.write("a.json", '[{"id": 1, "city": "Lyon"}]'))
     quick.ok("sql", "FROM formed", "-o", "formed.orc")
     quick.ok("ingest", "formed", "formed.orc", "--mode", "append")
+    quick.ok("export", "formed", "--format", "avro", "-o", "formed.avro")
+    quick.ok("ingest", "as_avro", "formed.avro")
+    assert quick.ok("sql", "FROM as_avro", "--json").json()["rows"] == [[1, "Lyon"]] * 2
     bars = quick.write("a.csv", "id||city\n2||Oslo\n")
     quick.ok("ingest", "formed", bars, "--delimiter", "||", "--mode", "append")
     fixed = quick.write("a.txt", "3    Zürich\n")

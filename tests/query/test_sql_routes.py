@@ -4,8 +4,10 @@ import io
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import pyarrow as pa
 import pyarrow.orc
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.catalog import Column, TableName
+from lakehouse.database import extension_file
 from tests.query.conftest import ROWS, SqlServer
 
 JSON = {"Content-Type": "application/json"}
@@ -184,7 +187,15 @@ def test_a_format_we_do_not_write_is_406_and_lists_those_we_do(client: httpx.Cli
     refused(client.get("/v1/sql?sql=SELECT+1&format=xml"), 400, "ndjson")
 
 
-def test_all_formats_hold_the_same_rows(client: httpx.Client) -> None:
+def read_avro(content: bytes, folder: Path) -> pa.Table:
+    path = folder / "rows.avro"
+    path.write_bytes(content)
+    with duckdb.connect() as engine:
+        engine.execute(f"LOAD '{extension_file('avro')}'")
+        return engine.execute(f"FROM read_avro('{path}')").to_arrow_table()
+
+
+def test_all_formats_hold_the_same_rows(client: httpx.Client, tmp_path: Path) -> None:
     statement = "SELECT id, name FROM numbers ORDER BY id"
     expected = [(n, f"number {n}") for n in range(ROWS)]
 
@@ -199,13 +210,14 @@ def test_all_formats_hold_the_same_rows(client: httpx.Client) -> None:
     arrow = pa.ipc.open_stream(get("arrow")).read_all()
     parquet = pq.read_table(io.BytesIO(get("parquet")))
     orc = pyarrow.orc.read_table(io.BytesIO(get("orc")))
-    for table in (arrow, parquet, orc):
+    avro = read_avro(get("avro"), tmp_path)
+    for table in (arrow, parquet, orc, avro):
         assert table.schema.names == ["id", "name"]
         assert list(zip(*(c.to_pylist() for c in table.columns), strict=True)) == expected
 
 
 def test_an_empty_result_is_whole_in_every_format(client: httpx.Client) -> None:
-    for name in ("ndjson", "csv", "arrow", "orc", "parquet"):
+    for name in ("ndjson", "csv", "arrow", "orc", "avro", "parquet"):
         params = {"sql": "SELECT id FROM numbers WHERE id < 0", "format": name}
         answer = client.get("/v1/sql", params=params)
         assert answer.status_code == 200
@@ -215,7 +227,7 @@ def test_an_empty_result_is_whole_in_every_format(client: httpx.Client) -> None:
 def test_an_error_before_the_first_row_has_its_status_in_every_format(
     client: httpx.Client,
 ) -> None:
-    for name in ("ndjson", "csv", "arrow", "orc", "parquet"):
+    for name in ("ndjson", "csv", "arrow", "orc", "avro", "parquet"):
         params = {"sql": "SELECT CAST(name AS DATE) FROM numbers", "format": name}
         refused(client.get("/v1/sql", params=params), 400, "number")
 
@@ -335,6 +347,21 @@ def test_what_is_nested_too_deeply_is_told_so(client: httpx.Client, depth: int, 
     nested = "[" * depth + "1" + "]" * depth
     refused(client.post("/v1/sql", json={"sql": f"SELECT {nested}"}), 400, words)
     assert client.post("/v1/sql", json={"sql": "SELECT [[[1]]]"}).json()["rows"] == [[[[[1]]]]]
+
+
+def test_what_avro_has_no_name_or_type_for_is_told_or_is_text(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    answer = client.get("/v1/sql", params={"sql": 'SELECT 1 AS "a b"', "format": "avro"})
+    assert answer.status_code == 400
+    assert "'a b' is no name" in answer.json()["detail"]
+
+    sql = "SELECT 7::UBIGINT AS u, INTERVAL 1 DAY AS i, NULL AS n, 'x'::ENUM('x', 'y') AS e"
+    answer = client.get("/v1/sql", params={"sql": sql, "format": "avro"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/vnd.apache.avro"
+    rows = read_avro(answer.content, tmp_path).to_pylist()
+    assert rows == [{"u": "7", "i": "1 day", "n": None, "e": "x"}]
 
 
 def test_orc_has_as_text_what_it_has_no_type_for(client: httpx.Client) -> None:
