@@ -27,8 +27,10 @@ class StaticModel:
     """Loaded when its first text comes: that takes half a second and 40 MB."""
 
     name = NAME
-    texts_max = 1024
+    texts_max = 256
     calls_max = 2
+    """Two, and of some texts each: while one's are split into tokens, which leaves the interpreter
+    free, the other's are summed."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
