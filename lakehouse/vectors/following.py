@@ -9,14 +9,12 @@ compared with all items. Whatever goes wrong here, the table's commit is neither
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
-
-import pyarrow as pa
 
 from lakehouse.auth import THE_PROCESS, acting
 from lakehouse.catalog import Catalog
@@ -30,11 +28,10 @@ from lakehouse.vectors.errors import (
     CollectionReplacedError,
     InvalidQueryError,
 )
-from lakehouse.vectors.lance import among, text_literal
 from lakehouse.vectors.ledger import Kept, Ledger, Watermark
 from lakehouse.vectors.models import Source, SourceInfo, SourceState
-from lakehouse.vectors.schema import values
-from lakehouse.vectors.sources import GONE_ROWS, IDS_ROWS, Reading, checked_source
+from lakehouse.vectors.sources import Reading, checked_source
+from lakehouse.vectors.taking_over import Put, take_over
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,6 @@ RETRY_S = 15.0
 COMMIT_WAIT_S = 10.0
 """A write waits so long for the collections of its table; then it says that they are behind."""
 SEARCH_WAIT_S = 30.0
-UNKNOWN = "a row is no item: the model knows no word of its text"
 QUICK = "static"
 """The provider whose texts a write waits for; any other takes as long as it takes."""
 
@@ -59,7 +55,7 @@ class Writer:
     """
 
     get: Callable[[TableName], Awaitable[Collection]]
-    put: Callable[[Collection, pa.Table, Sequence[str]], Awaitable[int]]
+    put: Put
 
 
 @dataclass(slots=True, eq=False)
@@ -343,62 +339,11 @@ class Following:
             follower.slow()
         with Reading.open(self._database, self._catalog, follower.source, mark) as reading:
             reached = await reading.begin()
-            await self._take_over(follower, collection, reading)
+            await take_over(collection, reading, self._writer.put, follower.slow)
             follower.skipped, follower.example = reading.skipped, reading.example
         await on_thread(partial(self._ledger.reach, follower.known, reached))
         follower.mark = reached
         follower.tell()
-
-    async def _take_over(
-        self, follower: Follower, collection: Collection, reading: Reading
-    ) -> None:
-        """Put and delete what a look at the table gives; what is little is one version."""
-        compare = reading.is_whole and await collection.length() > 0
-        chunks = self._changed(collection, reading) if compare else reading.chunks()
-        rows = await anext(chunks, None)
-        further = await anext(chunks, None) if rows is not None else None
-        while rows is not None and further is not None:
-            follower.slow()
-            reading.skip(await self._writer.put(collection, rows, []), UNKNOWN)
-            rows, further = further, await anext(chunks, None)
-        leaving = self._strangers(collection, reading) if compare else reading.gone()
-        gone: list[str] = await anext(leaving, [])
-        if rows is not None:
-            reading.skip(await self._writer.put(collection, rows, gone), UNKNOWN)
-        elif gone:
-            await collection.alone(partial(collection.delete, gone))
-        async for ids in leaving:
-            await collection.alone(partial(collection.delete, ids))
-
-    async def _changed(self, collection: Collection, reading: Reading) -> AsyncIterator[pa.Table]:
-        """The rows of a table that are not yet items as they are now."""
-        async for rows in reading.chunks():
-            there: dict[str, tuple[str | None, str | None]] = {}
-            ids = values(rows, "id")
-            for start in range(0, len(ids), GONE_ROWS):
-                where = among(ids[start : start + GONE_ROWS])
-                found = await collection.items.read(["id", "text", "metadata"], where)
-                said = zip(values(found, "text"), values(found, "metadata"), strict=True)
-                there |= dict(zip(values(found, "id"), said, strict=True))
-            wanted = zip(ids, values(rows, "text"), values(rows, "metadata"), strict=True)
-            new = [there.get(name) != (text, about) for name, text, about in wanted]
-            if any(new):
-                yield rows.filter(pa.array(new))
-
-    async def _strangers(
-        self, collection: Collection, reading: Reading
-    ) -> AsyncIterator[list[str]]:
-        """The ids of items that no row of the table has."""
-        after: str | None = None
-        while True:
-            where = None if after is None else f"id > {text_literal(after)}"
-            page = await collection.items.read(["id"], where, limit=IDS_ROWS, in_order=True)
-            if not page.num_rows:
-                return
-            after = page["id"][-1].as_py()
-            ids = await reading.missing(page)
-            for start in range(0, len(ids), GONE_ROWS):
-                yield ids[start : start + GONE_ROWS]
 
 
 def key_of(source: Source) -> str:
