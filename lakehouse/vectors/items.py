@@ -17,8 +17,6 @@ from lakehouse.vectors.schema import (
     check_declared,
 )
 
-FLOAT_MAX = float(np.finfo(np.float32).max)
-
 
 def checked(items: Sequence[ItemIn], definition: Definition) -> Batch:
     """Return the items as a batch, in their order; the vectors of texts are still zero.
@@ -77,10 +75,10 @@ def query_vector(numbers: Sequence[float], definition: Definition) -> Any:
         raise InvalidQueryError(
             f"the vector has {len(numbers)} numbers, and the collection {definition.dimension}"
         )
-    vector = np.array(numbers, np.float64)
-    if not np.abs(vector).max() <= FLOAT_MAX:  # nor is NaN
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
+        found = np.array(numbers, np.float32)
+    if not np.isfinite(found).all():
         raise InvalidQueryError("the vector has a number that is none, or beyond float32")
-    found = vector.astype(np.float32)
     if definition.distance == "cosine" and not found.any():
         raise InvalidQueryError("the vector is zero, which has no direction: no cosine is its")
     return found
