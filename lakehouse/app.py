@@ -98,7 +98,7 @@ from lakehouse.storage import (
 )
 from lakehouse.storage.routes import StorageController
 from lakehouse.taster import Taster
-from lakehouse.vectors import Lance, Ledger, Relations, Vectors, count_in
+from lakehouse.vectors import Ledger, Relations, Vectors, count_in, open_lance
 from lakehouse.vectors.routes import VectorsController
 from lakehouse.vectors.upkeep_routes import CollectionUpkeepController
 
@@ -300,27 +300,6 @@ def database_settings(
         short_lane=config.query.concurrency_max + SPARE_THREADS,
         long_lane=config.ingest.concurrency_max,
     )
-
-
-def open_lance(warehouse: Warehouse, bytes_max: int) -> Lance:
-    """Return where collections lie; a quarter of the memory of vectors is for their indexes."""
-    place, remote = f"{warehouse.store.place}/vectors", warehouse.remote
-    if remote is None:
-        return Lance(place, None, bytes_max // 4)
-
-    def options() -> dict[str, str]:
-        access_key, secret_key, token = remote.keys()
-        return {
-            "aws_access_key_id": access_key,
-            "aws_secret_access_key": secret_key,
-            **({"aws_session_token": token} if token else {}),
-            "aws_endpoint": f"{'https' if remote.has_tls else 'http'}://{remote.endpoint}",
-            "aws_region": remote.region,
-            "allow_http": str(not remote.has_tls).lower(),
-            "aws_virtual_hosted_style_request": str(not remote.path_style).lower(),
-        }
-
-    return Lance(place, options, bytes_max // 4)
 
 
 def refuse_other(warehouse: Warehouse, config: Config, directory: DataDirectory) -> None:

@@ -30,7 +30,7 @@ from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.lossless import DATE_TEXT, NOT_FINITE, TIME_TEXT, ZONE_TEXT, text_pattern
 from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
-from lakehouse.catalog.rebuild import Rebuild
+from lakehouse.catalog.rebuild import Rebuild, ensure_namespace
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
 from lakehouse.catalog.row_plans import RowCounts
@@ -111,6 +111,7 @@ __all__ = [
     "check_table_name",
     "dataset_id",
     "duckdb_type",
+    "ensure_namespace",
     "fingerprint",
     "folded",
     "iceberg_type",

@@ -401,9 +401,15 @@ def delete_pointer(tx: Transaction, pointer: Pointer) -> None:
     )
 
 
-def insert(tx: Transaction, name: TableName, location: str) -> None:
-    namespace = find_namespace(tx, name.namespace)
+def ensure_namespace(tx: Transaction, name: str) -> str:
+    """Return a namespace as it was created, or create it."""
+    namespace = find_namespace(tx, name)
     if namespace is None:
-        namespace = name.namespace
+        namespace = name
         tx.execute(INSERT_NAMESPACE, (CATALOG_NAME, namespace))
+    return namespace
+
+
+def insert(tx: Transaction, name: TableName, location: str) -> None:
+    namespace = ensure_namespace(tx, name.namespace)
     insert_pointer(tx, Pointer(TableName(namespace, name.name), location))

@@ -129,6 +129,13 @@ def show(done: Rebuilt) -> None:
             for each in report.tables
         ],
     )
+    if done.collections:
+        output.show(
+            [("collection", ""), ("action", ""), ("note", "")],
+            [(each.collection, each.action, each.note or "") for each in done.collections],
+        )
+    for folder, reason in done.silent.items():
+        output.facts([("no collection", f"{folder}: {reason}")])
     for fork in report.forks:
         output.facts(
             [

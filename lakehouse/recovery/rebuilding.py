@@ -1,5 +1,6 @@
 """`catalog.db` again, from the warehouse alone: its copy there, and the tables' own files."""
 
+import asyncio
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,15 +9,22 @@ import msgspec
 
 from lakehouse.catalog import Rebuild, RebuildReport
 from lakehouse.config import StorageConfig
+from lakehouse.recovery import collections
+from lakehouse.recovery.collections import RebuildCollection
 from lakehouse.recovery.errors import NoWarehouseError
 from lakehouse.state import SqliteState, damage_in, held_as_it_is, owner_id, replace_catalog
-from lakehouse.storage import COPY_KEY, Store, open_warehouse
+from lakehouse.storage import COPY_KEY, Store, Warehouse, open_warehouse
+from lakehouse.vectors import About, open_lance
 
 HERE = StorageConfig()
+LANCE_BYTES = 64 * 1024 * 1024
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
     report: RebuildReport
+    collections: list[RebuildCollection]
+    silent: dict[str, str]
+    """Folders of collections that say nothing of themselves, and why."""
     copy: str
     """What was begun from, in words."""
     applied: bool
@@ -48,13 +56,28 @@ def rebuild(path: Path, config: StorageConfig = HERE, *, apply: bool) -> Rebuilt
             words = begin(store, new)
             with SqliteState.open(new) as state:
                 plan = Rebuild(state, store)
+                found = asyncio.run(looked(warehouse, apply=apply))
+                vectors = collections.plan_of(state, *found)
                 if apply:
                     plan.apply()
+                    collections.apply(state, vectors)
             kept = replace_catalog(path, new) if apply else None
             if apply:
                 shutil.rmtree(path / "cache", ignore_errors=True)  # another one had the bucket
                 warehouse.take(owner_id(path))
-    return Rebuilt(plan.report(), words, apply, str(kept) if kept else None)
+    return Rebuilt(
+        plan.report(),
+        vectors.report,
+        vectors.unreadable,
+        words,
+        apply,
+        str(kept) if kept else None,
+    )
+
+
+async def looked(warehouse: Warehouse, *, apply: bool) -> tuple[dict[str, About], dict[str, str]]:
+    lance = open_lance(warehouse, LANCE_BYTES)
+    return await collections.look(warehouse.store, lance, apply=apply)
 
 
 def begin(store: Store, path: Path) -> str:

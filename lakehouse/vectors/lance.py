@@ -19,7 +19,8 @@ import pyarrow as pa
 from lakehouse.disk import DiskFullError
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
-from lakehouse.storage import StoreDownError
+from lakehouse.storage import StoreDownError, Warehouse
+from lakehouse.vectors.about import About, read_about, written
 from lakehouse.vectors.answers import SURE_ROWS, check_bytes
 from lakehouse.vectors.durable import Durable, MissingVersionError, recover
 from lakehouse.vectors.errors import CollectionBusyError, CollectionDamagedError
@@ -125,6 +126,18 @@ class Lance:
             raise in_our_words(name, error) from error
         return await self._items(folder, table, name, lost)
 
+    async def peek(self, folder: str) -> About | None:
+        """Return what a collection says of itself, and leave its files as they are.
+
+        Raises:
+            CollectionDamagedError: they cannot be read.
+        """
+        connection = await self._connect()
+        try:
+            return read_about(await (await connection.open_table(folder)).schema())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise in_our_words(folder, error) from error
+
     async def drop(self, folder: str) -> None:
         """Remove the files of a collection, if there are any."""
         connection = await self._connect()
@@ -179,6 +192,27 @@ class Lance:
             return self._connection
 
 
+def open_lance(warehouse: Warehouse, bytes_max: int) -> Lance:
+    """Return where collections lie; a quarter of the memory of vectors is for their indexes."""
+    place, remote = f"{warehouse.store.place}/vectors", warehouse.remote
+    if remote is None:
+        return Lance(place, None, bytes_max // 4)
+
+    def options() -> dict[str, str]:
+        access_key, secret_key, token = remote.keys()
+        return {
+            "aws_access_key_id": access_key,
+            "aws_secret_access_key": secret_key,
+            **({"aws_session_token": token} if token else {}),
+            "aws_endpoint": f"{'https' if remote.has_tls else 'http'}://{remote.endpoint}",
+            "aws_region": remote.region,
+            "allow_http": str(not remote.has_tls).lower(),
+            "aws_virtual_hosted_style_request": str(not remote.path_style).lower(),
+        }
+
+    return Lance(place, options, bytes_max // 4)
+
+
 def imported() -> Any:
     import lancedb  # 1.1 s, which a server without collections saves
 
@@ -202,6 +236,15 @@ class Items:
         self._table = table
         self._durable = durable
         self._name = name
+
+    async def about(self) -> About | None:
+        """Return what the table says of itself."""
+        return read_about(await self._reading(self._table.schema()))
+
+    async def tell(self, about: About) -> None:
+        """Have the table say it from now on."""
+        update = {"path": "id", "metadata": written(about)}
+        await self._write(lambda: self._table.update_field_metadata(update))
 
     async def count(self, where: str | None = None) -> int:
         return int(await self._reading(self._table.count_rows(where)))

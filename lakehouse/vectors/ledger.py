@@ -174,6 +174,24 @@ class Ledger:
         self._state.write(work)
 
 
+def restore(tx: Transaction, known: Kept) -> None:
+    """List a collection whose files are there, or say anew where they are and what it is."""
+    tx.execute("DELETE FROM collection WHERE collection_id = ?", (known.id,))
+    tx.execute(
+        "INSERT INTO collection"
+        " (collection_id, namespace, name, folded, definition, created_at, folder, dropped)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+        (
+            known.id,
+            *known.name,
+            folded(str(known.name)),
+            encoded(known.definition),
+            known.created_at,
+            known.folder,
+        ),
+    )
+
+
 def count_in(tx: Transaction, namespace: str) -> int:
     """Return how many collections a namespace holds."""
     sql = "SELECT count(*) FROM collection WHERE dropped = 0 AND namespace = ?"

@@ -44,10 +44,11 @@ def check_columns(names: Iterable[str]) -> None:
             )
 
 
-def schema_of(definition: Definition) -> pa.Schema:
+def schema_of(definition: Definition, about: Mapping[str, str] | None = None) -> pa.Schema:
+    """Return the columns of a collection; those that are made have what it says of itself."""
     return pa.schema(
         [
-            pa.field("id", pa.string(), nullable=False),
+            pa.field("id", pa.string(), nullable=False, metadata=dict(about or {})),
             pa.field("vector", pa.list_(pa.float32(), definition.dimension), nullable=False),
             pa.field("text", pa.string()),
             pa.field("metadata", pa.string()),

@@ -22,8 +22,10 @@ from lakehouse.config import MemoryShares, VectorsConfig
 from lakehouse.database import Database
 from lakehouse.disk import Disk
 from lakehouse.embedding import Embedding, Kind, ModelChangedError
+from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_new_name, folded, parse_table_name, shown
+from lakehouse.vectors.about import about_of, is_same, written
 from lakehouse.vectors.answers import ANSWER_MAX_BYTES, SURE_ITEMS, check_bytes
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.documents import put_documents
@@ -166,7 +168,8 @@ class Vectors:
     async def _made(self, name: TableName, definition: Definition) -> Kept:
         known = await on_thread(partial(self._ledger.reserve, name, definition))
         try:
-            await self._lance.create(known.folder, str(name), schema_of(definition))
+            schema = schema_of(definition, written(about_of(known)))
+            await self._lance.create(known.folder, str(name), schema)
             await on_thread(partial(self._ledger.publish, known))
         except BaseException:
             await self._purge((known.id, known.folder))
@@ -490,6 +493,8 @@ class Vectors:
         self, old: Collection, aside: Collection, definition: Definition
     ) -> tuple[Kept, float]:
         """Return the files that nobody needs then, and when, in seconds."""
+        new = replace(old.known, definition=definition)
+        await aside.items.tell(about_of(new))
         known = await on_thread(partial(self._ledger.switch, old.known, aside.known, definition))
         if known is None:
             raise CollectionNotFoundError(shown(old.known.name), [])
@@ -549,8 +554,17 @@ class Vectors:
                 break
             if each is not made and each.is_idle:
                 del self._open[each.known.id]
+        await self._tell(made)
         self.upkeep.wake(made)
         return made
+
+    async def _tell(self, collection: Collection) -> None:
+        """Have the files of a collection say what it is, unless they do; it is served even so."""
+        try:
+            if not is_same(await collection.items.about(), collection.known):
+                await collection.items.tell(about_of(collection.known))
+        except LakehouseError as error:
+            log.warning("the files of %s do not say what it is: %s", collection.known.name, error)
 
     def _collection(self, known: Kept, items: Items) -> Collection:
         return Collection(known, items, self._residents, self._config.exact_max_rows)
@@ -674,6 +688,7 @@ class Vectors:
             collection.known = known
             if not collection.is_gone:
                 self._known[folded(str(known.name))] = known
+                await self._tell(collection)
 
     async def _ids(self, collection: Collection, filter_: Any) -> list[str]:
         """Return the ids of the items that a filter keeps."""
