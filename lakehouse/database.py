@@ -1,5 +1,6 @@
 """One DuckDB for the whole process: many cursors, locked down, and never on the event loop."""
 
+import ctypes
 import os
 import re
 import threading
@@ -24,6 +25,7 @@ from lakehouse.lanes import Threads, on_thread
 # and loads and scans as fast). Source: https://jemalloc.net/jemalloc.3.html#opt.retain
 os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false,background_thread:true")
 
+import _duckdb
 import duckdb
 
 from lakehouse.disk import Disk, bytes_in
@@ -66,6 +68,8 @@ REMOTE_SETTINGS: Mapping[str, object] = {
 LANES_WAIT_S = 1.0
 ROOM_BYTES = 16 * 1024 * 1024
 """What Python needs to tell that there is no memory: the stack of a thread, objects."""
+PURGE = b"arena.4096.purge"
+"""Of all arenas of the engine's allocator. Source: https://jemalloc.net/jemalloc.3.html"""
 ROOM_TRIES, ROOM_WAIT_S = 100, 0.05
 
 
@@ -427,6 +431,13 @@ def is_misread(error: BaseException) -> bool:
     return bool(MISREAD.search(str(error)))
 
 
+def give_back() -> None:
+    """Return to the system what the engine has freed and keeps for later. Blocks up to 0.2 s."""
+    engine = ctypes.CDLL(_duckdb.__file__)
+    if hasattr(engine, "duckdb_je_mallctl"):
+        engine.duckdb_je_mallctl(PURGE, None, None, None, ctypes.c_size_t(0))
+
+
 def wait_for_room() -> None:
     """Wait until Python has memory again, at most 5 s.
 
@@ -467,6 +478,7 @@ def lock_down(connection: Connection, settings: DatabaseSettings) -> None:
         "TimeZone": "UTC",
         "memory_limit": f"{settings.memory_max_bytes}B",
         "threads": settings.threads,
+        "allocator_background_threads": True,
         "temp_directory": str(settings.temp_dir),
         SPILL_SETTING: f"{settings.temp_max_bytes}B",
         **(REMOTE_SETTINGS if settings.remote else {}),

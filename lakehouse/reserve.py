@@ -18,6 +18,10 @@ OBJECTS_BYTES = BUFFERS_BYTES = 24 * 1024 * 1024
 OBJECT_BYTES, BUFFER_BYTES = 400, 100_000
 """Of what `pymalloc` hands out (up to 512), and the C library from its heap (below 128 KiB)."""
 ARENA_BITS = 20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""As `malloc.h` numbers them."""
+MAPPED_BYTES = 1024 * 1024
+"""A buffer as large as this is mapped by itself, and so given back when it is freed."""
 
 KEPT: list[bytes] = []
 
@@ -36,6 +40,32 @@ def with_frames(work: Callable[[], T]) -> T:
 
 
 with_frames.__code__ = with_frames.__code__.replace(co_stacksize=STACK_SLOTS)
+
+
+def keep_one_heap() -> None:
+    """Have the C library keep one heap for all threads. Too late where there are some already.
+
+    By default each thread has its own, of parts of 64 MiB, and what such a part has grown by is
+    never given back to the limit, free or not: after a minute of statements that take much those
+    were 600 MiB with 100 in use. What lies in the one heap for want of memory is everybody's, too.
+    Source: https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):  # another library than glibc
+        return
+    libc.mallopt(M_ARENA_MAX, 1)
+    libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+    libc.mallopt(M_TRIM_THRESHOLD, MAPPED_BYTES)
+
+
+def trim() -> None:
+    """Give the pages of the heap that nobody uses back to the system. Blocks for milliseconds.
+
+    They stay reserved: nothing gives back what lies below a block that is in use.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(ctypes.c_size_t(0))
 
 
 def keep_room() -> None:

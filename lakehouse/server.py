@@ -16,6 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+# Read when the library is loaded: what one of its threads has freed is there for the others.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1")
+
 from granian import _granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings

@@ -1,5 +1,6 @@
 """The lock holds on every cursor, and what a cursor computes does not depend on the host."""
 
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from lakehouse.database import (
     DatabaseSettings,
     EngineError,
     Remote,
+    give_back,
     literal,
     quoted,
 )
@@ -192,3 +194,45 @@ async def test_a_cursor_whose_statement_failed_or_was_interrupted_is_not_used_ag
 def test_names_and_texts_are_quoted() -> None:
     assert quoted('a"b') == '"a""b"'
     assert literal("a'b") == "'a''b'"
+
+
+TAKEN_MIB = 100
+LARGE = f"SELECT len(list(repeat('x', 1000000) || i)) FROM range({TAKEN_MIB}) t(i)"
+
+
+def data_mib() -> int:
+    """Return what the kernel counts against `RLIMIT_DATA`."""
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    return pages * resource.getpagesize() >> 20
+
+
+def three_times(cursor: Connection) -> None:
+    for _ in range(3):
+        cursor.execute(LARGE).fetchall()
+
+
+async def test_what_the_engine_has_freed_is_given_back_at_once_when_it_is_asked_for(
+    database: Database,
+) -> None:
+    give_back()
+    before = data_mib()
+    await database.run(lambda cursor: cursor.execute(LARGE).fetchall())
+    kept = data_mib() - before
+    give_back()
+    assert kept > TAKEN_MIB // 2, "it keeps it for a second: else there is nothing to show"
+    assert data_mib() - before < TAKEN_MIB // 4
+
+
+async def test_what_the_engine_has_freed_is_given_back_after_a_while_by_itself(
+    database: Database,
+) -> None:
+    """Of threads that do nothing any more, too: each would keep what its last statements had."""
+    give_back()
+    before = data_mib()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(database.run, three_times)
+    deadline = time.monotonic() + 15
+    while data_mib() - before > TAKEN_MIB:
+        assert time.monotonic() < deadline, "the engine sits on what it has freed"
+        await anyio.sleep(0.1)

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from lakehouse.server import MEMORY_ROOM_BYTES
-from tests.services import ServerProcess, lakehouse_server
+from tests.services import lakehouse_server, size_of, wait_until
 
 
 @pytest.mark.slow
@@ -37,20 +36,6 @@ def test_a_statement_that_asks_for_more_than_there_is_ends_alone(tmp_path: Path)
         assert size_of(server, "VmHWM") < max_bytes + MEMORY_ROOM_BYTES
         # What it took comes back: else the next statement, or thread, would find no room.
         wait_until(lambda: size_of(server, "VmData") < max_bytes + MEMORY_ROOM_BYTES // 2)
-
-
-def size_of(server: ServerProcess, what: str) -> int:
-    """Return a size of `/proc/<pid>/status`, in bytes."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith(f"{what}:")]
-    return int(line.split()[1]) * 1024
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from lakehouse.cli import output
 from lakehouse.cli import settings as them
 from lakehouse.cli.settings import settings
 from lakehouse.config import data_directory, take_tokens
-from lakehouse.reserve import with_frames
+from lakehouse.reserve import keep_one_heap, with_frames
 
 
 def serve(
@@ -31,6 +31,7 @@ def serve(
     # Arrow's own allocator reserves 1 GiB when it is asked for the first byte, which the limit on
     # data counts: a small server had no memory left. It is chosen before Arrow is imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    keep_one_heap()
     # All of the server: 1 s, which `--check` does without.
     from lakehouse.observability import configure_logs
     from lakehouse.server import serve as serve_until_stopped

@@ -24,7 +24,7 @@ from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
-from lakehouse.query.pressure import watched
+from lakehouse.query.pressure import wait_while_short, watched
 from lakehouse.query.relations import Collections, relations, search
 from lakehouse.query.run_errors import (
     ENGINE_ERRORS,
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STREAM_CHUNK_BYTES = 1024 * 1024
-MEMORY_RETRY_AFTER_S = 0.2
+MEMORY_RETRY_AFTER_S, MEMORY_WAIT_S = 0.2, 2.0
 EXPIRE_EVERY_S = 60.0
 ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
     "ndjson": Ndjson,
@@ -470,6 +470,7 @@ def twice(running: Running, build: Callable[[], T]) -> T:
             return build()
     except MemoryPressureError:
         time.sleep(MEMORY_RETRY_AFTER_S)
+        wait_while_short(MEMORY_WAIT_S)
         with running.unless_short():
             return build()
 

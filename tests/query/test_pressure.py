@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import mmap
 import threading
 import time
 from pathlib import Path
@@ -10,13 +11,63 @@ import pytest
 
 from lakehouse.config import QueryConfig
 from lakehouse.query import Query, Spool, SqlRequest
-from lakehouse.query.pressure import watch
+from lakehouse.query.pressure import (
+    IDLE_LOOKS,
+    MOVED_MAX_BYTES,
+    RESERVED_BYTES,
+    STATM,
+    Limit,
+    sizes,
+    watch,
+)
 from lakehouse.query.query import ResultStream
 from lakehouse.query.run_errors import MemoryPressureError, StatementCancelledError
 from lakehouse.query.statements import GRACE_S
 from tests.query.lake import open_lake
 
+MIB, GIB = 1024**2, 1024**3
 ENDLESS = "SELECT count(*) FROM range(10000000) a(i), range(10000000) b(j) WHERE i * j % 7 = 8"
+
+
+def always(data: int, untouched: int) -> bool:
+    return True
+
+
+def never(data: int, untouched: int) -> bool:
+    return False
+
+
+def test_the_limit_moves_by_what_was_not_touched_for_a_while_and_back_at_once() -> None:
+    told: list[int] = []
+    limit = Limit(2 * GIB, told.append)
+    for second in range(1, IDLE_LOOKS):
+        limit.look(RESERVED_BYTES + 400 * MIB, second)
+    assert told == [], "it may be about to be filled"
+    limit.look(RESERVED_BYTES + 400 * MIB, IDLE_LOOKS)
+    assert limit.bytes == told.pop() == 2 * GIB + 400 * MIB
+    limit.look(RESERVED_BYTES + 192 * MIB, IDLE_LOOKS + 0.01)
+    assert limit.bytes == told.pop() == 2 * GIB + 192 * MIB
+    limit.look(RESERVED_BYTES // 2, IDLE_LOOKS + 0.02)
+    assert limit.bytes == told.pop() == 2 * GIB, "never below what it was"
+
+
+def test_the_limit_moves_so_far_and_no_further() -> None:
+    told: list[int] = []
+    limit = Limit(2 * GIB, told.append)
+    for second in range(1, IDLE_LOOKS + 1):
+        limit.look(9 * GIB, second)
+    assert told == [2 * GIB + MOVED_MAX_BYTES]
+
+
+def test_what_is_reserved_and_not_touched_is_told_apart() -> None:
+    before, untouched_before = sizes(STATM.read_bytes())
+    with mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
+        data, untouched = sizes(STATM.read_bytes())
+        assert data - before > 60 * MIB
+        assert untouched - untouched_before > 60 * MIB
+        mapped.write(bytes(64 * MIB))
+        _, touched = sizes(STATM.read_bytes())
+        assert untouched - touched > 50 * MIB
 
 
 def test_who_watches_calls_while_memory_is_short_and_not_before() -> None:
@@ -26,9 +77,9 @@ def test_who_watches_calls_while_memory_is_short_and_not_before() -> None:
         called.set()
         return 1
 
-    with watch(1 << 50, give_way):
+    with watch(never, give_way):
         assert not called.wait(0.2)
-    with watch(0, give_way):
+    with watch(always, give_way):
         assert called.wait(10)
 
 
@@ -42,7 +93,7 @@ def test_who_watches_goes_on_when_there_was_no_memory_for_that() -> None:
         again.set()
         return 0
 
-    with watch(0, give_way):
+    with watch(always, give_way):
         assert again.wait(10)
 
 
@@ -60,13 +111,13 @@ async def test_a_statement_that_gives_way_is_tried_again_and_told_why(
                 ways.extend([time.monotonic()] * count)
                 return count
 
-            with watch(0, give_way), pytest.raises(MemoryPressureError):
+            with watch(always, give_way), pytest.raises(MemoryPressureError):
                 if stream:
                     await query.stream(SqlRequest(sql=ENDLESS), "ndjson")
                 else:
                     await query.answer(SqlRequest(sql=ENDLESS))
             assert len(ways) >= 2
-            with watch(1 << 50, give_way):
+            with watch(never, give_way):
                 answer = await query.answer(SqlRequest(sql="SELECT 1"))
     assert answer.body  # type: ignore[union-attr]
 
@@ -96,5 +147,5 @@ async def test_a_statement_that_was_cancelled_as_well_is_cancelled(tmp_path: Pat
                 time.sleep(0.1)
                 return query.statements.give_way()
 
-            with watch(0, cancelled_first), pytest.raises(StatementCancelledError):
+            with watch(always, cancelled_first), pytest.raises(StatementCancelledError):
                 await query.answer(SqlRequest(sql=ENDLESS))
