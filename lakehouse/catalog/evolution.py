@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError, UnwritableTypeError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
-from lakehouse.catalog.metadata import NAME_MAPPING, Json, apply, schema_of, sort_order_of
+from lakehouse.catalog.metadata import NAME_MAPPING, Json, schema_of, sort_order_of
 from lakehouse.catalog.partitioning import find_field
 from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, Widen
 from lakehouse.catalog.types import (
@@ -27,6 +27,7 @@ from lakehouse.catalog.types import (
     to_columns,
     type_text,
 )
+from lakehouse.catalog.updates import apply
 from lakehouse.errors import InvalidInputError
 from lakehouse.names import check_new_column_names
 

@@ -21,7 +21,7 @@ from lakehouse.catalog.loads import (
     stage,
 )
 from lakehouse.catalog.manifests import Manifests, NewFile
-from lakehouse.catalog.metadata import apply, schema_of, sort_order_of, spec_of
+from lakehouse.catalog.metadata import schema_of, sort_order_of, spec_of
 from lakehouse.catalog.models import Column, DatasetObject, TableName
 from lakehouse.catalog.new_tables import NewTables
 from lakehouse.catalog.partitioning import (
@@ -35,6 +35,7 @@ from lakehouse.catalog.row_changes import Changed, RowChanges
 from lakehouse.catalog.row_plans import RowCounts
 from lakehouse.catalog.table import TableState, Written, table_state
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables, check_may_write
+from lakehouse.catalog.updates import apply
 from lakehouse.catalog.writing import Rows
 from lakehouse.database import Connection
 from lakehouse.errors import InvalidInputError

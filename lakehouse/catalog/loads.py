@@ -19,7 +19,6 @@ from lakehouse.catalog.manifests import Manifests, NewFile
 from lakehouse.catalog.metadata import (
     NAME_MAPPING,
     Json,
-    apply,
     current_snapshot_id,
     has_evolved,
     schema_of,
@@ -28,6 +27,7 @@ from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.schema_models import Add, AnyChange, Widen
 from lakehouse.catalog.tables import Draft, LoadedTable
 from lakehouse.catalog.types import Field, field_name, name_mapping, parse_type, to_columns
+from lakehouse.catalog.updates import apply
 from lakehouse.catalog.writing import (
     Rows,
     copy_rows,

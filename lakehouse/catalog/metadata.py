@@ -1,17 +1,14 @@
-"""Table metadata as plain JSON: requirements checked on it, updates applied to it.
+"""Table metadata as plain JSON: how it begins, how it is read, what is in it.
 
-The words are those of the Iceberg REST protocol, so that serving it is a thin face. Fields that
-we do not know stay: nothing is parsed into objects and written back without them.
+Fields that we do not know stay: nothing is parsed into objects and written back without them.
 Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from lakehouse.catalog.errors import CommitFailedError
 from lakehouse.catalog.types import Field
 from lakehouse.errors import InvalidInputError
 
@@ -23,7 +20,6 @@ DIGITS_MAX = 18
 """Of a property that is a number."""
 PREVIOUS_VERSIONS = "write.metadata.previous-versions-max"
 NO_SNAPSHOT = -1
-LAST_ADDED = -1
 MAIN = "main"
 NAME_MAPPING = "schema.name-mapping.default"
 ADOPTED = "lakehouse.adopted-from"
@@ -150,167 +146,6 @@ def snapshot_at(metadata: Json, at_ms: int) -> Json | None:
     """Return the snapshot that was current at `at_ms`; None before the first."""
     log = [entry for entry in metadata["snapshot-log"] if entry["timestamp-ms"] <= at_ms]
     return snapshot_of(metadata, log[-1]["snapshot-id"]) if log else None
-
-
-# Requirements: what must still be true when the commit happens.
-
-
-def assert_create(metadata: Json | None, requirement: Json) -> None:
-    if metadata is not None:
-        raise CommitFailedError("table already exists")
-
-
-def assert_table_uuid(metadata: Json | None, requirement: Json) -> None:
-    if metadata is None or metadata["table-uuid"] != requirement["uuid"]:
-        raise CommitFailedError("UUID does not match")
-
-
-def assert_ref_snapshot_id(metadata: Json | None, requirement: Json) -> None:
-    refs = metadata["refs"] if metadata else {}
-    found = refs.get(requirement["ref"], {}).get("snapshot-id")
-    if found != requirement.get("snapshot-id"):
-        raise CommitFailedError(f"{requirement['ref']} is at {found}, not where it was read")
-
-
-def assert_field(key: str, wanted: str, words: str) -> Callable[[Json | None, Json], None]:
-    def check(metadata: Json | None, requirement: Json) -> None:
-        if metadata is None or metadata[key] != requirement[wanted]:
-            raise CommitFailedError(f"{words} changed")
-
-    return check
-
-
-REQUIREMENTS: Mapping[str, Callable[[Json | None, Json], None]] = {
-    "assert-create": assert_create,
-    "assert-table-uuid": assert_table_uuid,
-    "assert-ref-snapshot-id": assert_ref_snapshot_id,
-    "assert-current-schema-id": assert_field(
-        "current-schema-id", "current-schema-id", "current schema"
-    ),
-    "assert-last-assigned-field-id": assert_field(
-        "last-column-id", "last-assigned-field-id", "last assigned field id"
-    ),
-}
-
-
-def check(metadata: Json | None, requirements: Iterable[Json]) -> None:
-    """Raise `CommitFailedError` for the first requirement that does not hold."""
-    for requirement in requirements:
-        known(REQUIREMENTS, requirement["type"], "requirement")(metadata, requirement)
-
-
-# Updates: each one changes a copy in place; what is inside is replaced, never changed.
-
-
-def add_schema(metadata: Json, update: Json) -> None:
-    schema = update["schema"]
-    schema_id = max(each["schema-id"] for each in metadata["schemas"]) + 1
-    metadata["schemas"] = [*metadata["schemas"], {**schema, "schema-id": schema_id}]
-    metadata["last-column-id"] = max(metadata["last-column-id"], update["last-column-id"])
-
-
-def set_current_schema(metadata: Json, update: Json) -> None:
-    schema_id = update["schema-id"]
-    if schema_id == LAST_ADDED:
-        schema_id = metadata["schemas"][-1]["schema-id"]
-    if all(each["schema-id"] != schema_id for each in metadata["schemas"]):
-        raise InvalidInputError(f"there is no schema {schema_id}")
-    metadata["current-schema-id"] = schema_id
-
-
-def set_properties(metadata: Json, update: Json) -> None:
-    metadata["properties"] = {**metadata["properties"], **update["updates"]}
-
-
-def remove_properties(metadata: Json, update: Json) -> None:
-    gone = set(update["removals"])
-    kept = {name: value for name, value in metadata["properties"].items() if name not in gone}
-    metadata["properties"] = kept
-
-
-def add_snapshot(metadata: Json, update: Json) -> None:
-    snapshot = update["snapshot"]
-    if snapshot["sequence-number"] <= metadata["last-sequence-number"]:
-        raise CommitFailedError("the sequence number is stale")
-    metadata["snapshots"] = [*metadata["snapshots"], snapshot]
-    metadata["last-sequence-number"] = snapshot["sequence-number"]
-    metadata["last-updated-ms"] = snapshot["timestamp-ms"]
-
-
-def set_snapshot_ref(metadata: Json, update: Json) -> None:
-    snapshot = snapshot_of(metadata, update["snapshot-id"])
-    if snapshot is None:
-        raise InvalidInputError(f"there is no snapshot {update['snapshot-id']}")
-    name = update["ref-name"]
-    reference = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
-    if reference["type"] not in (("branch",) if name == MAIN else ("branch", "tag")):
-        raise InvalidInputError(f"{name!r} cannot be a {reference['type']}")
-    if metadata["refs"].get(name) == reference:
-        return
-    metadata["refs"] = {**metadata["refs"], name: reference}
-    if name == MAIN:
-        metadata["current-snapshot-id"] = update["snapshot-id"]
-
-
-def remove_snapshot_ref(metadata: Json, update: Json) -> None:
-    name = update["ref-name"]
-    metadata["refs"] = {key: ref for key, ref in metadata["refs"].items() if key != name}
-    if name == MAIN:
-        metadata["current-snapshot-id"] = NO_SNAPSHOT
-
-
-def remove_snapshots(metadata: Json, update: Json) -> None:
-    """Forget snapshots, and the references and statistics of those that go.
-
-    The log says what was current when, without a gap: it begins after the last that went.
-    """
-    gone = frozenset(update["snapshot-ids"])
-    metadata["snapshots"] = [
-        each for each in metadata["snapshots"] if each["snapshot-id"] not in gone
-    ]
-    log = metadata["snapshot-log"]
-    first = max((n + 1 for n, each in enumerate(log) if each["snapshot-id"] in gone), default=0)
-    metadata["snapshot-log"] = log[first:]
-    for name, reference in metadata["refs"].items():
-        if reference["snapshot-id"] in gone:
-            remove_snapshot_ref(metadata, {"ref-name": name})
-    for key in ("statistics", "partition-statistics"):
-        if key in metadata:
-            stay = [each for each in metadata[key] if each["snapshot-id"] not in gone]
-            metadata[key] = stay
-
-
-UPDATES: Mapping[str, Callable[[Json, Json], None]] = {
-    "add-schema": add_schema,
-    "set-current-schema": set_current_schema,
-    "set-properties": set_properties,
-    "remove-properties": remove_properties,
-    "add-snapshot": add_snapshot,
-    "set-snapshot-ref": set_snapshot_ref,
-    "remove-snapshot-ref": remove_snapshot_ref,
-    "remove-snapshots": remove_snapshots,
-}
-
-
-def apply(metadata: Json, updates: Iterable[Json]) -> Json:
-    """Return the metadata after `updates`; the given one is left as it was."""
-    result = dict(metadata)
-    for update in updates:
-        known(UPDATES, update["action"], "update")(result, update)
-    log_current(metadata, result)
-    return result
-
-
-def log_current(before: Json, after: Json) -> None:
-    """Add to the log where `main` went: when its snapshot was made, or now, if it was there."""
-    snapshot_id = current_snapshot_id(after)
-    if snapshot_id in (None, current_snapshot_id(before)):
-        return
-    if snapshot_of(before, snapshot_id) is not None:
-        now_ms = time.time_ns() // 1_000_000
-        after["last-updated-ms"] = max(now_ms, before["last-updated-ms"] + 1)
-    entry = {"snapshot-id": snapshot_id, "timestamp-ms": after["last-updated-ms"]}
-    after["snapshot-log"] = [*after["snapshot-log"], entry]
 
 
 def known(table: Mapping[str, Any], name: str, what: str) -> Any:

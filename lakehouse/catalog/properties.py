@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 
 from lakehouse.catalog.errors import TableNotFoundError
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
-from lakehouse.catalog.metadata import PREVIOUS_VERSIONS, Json, apply
+from lakehouse.catalog.metadata import PREVIOUS_VERSIONS, Json
 from lakehouse.catalog.models import PropertiesChange, TableName, TableProperties
 from lakehouse.catalog.rules import RULES, InvalidPropertyError, number, rules_of
 from lakehouse.catalog.tables import Change, Draft, LoadedTable, Tables
+from lakehouse.catalog.updates import apply
 from lakehouse.config import MaintenanceConfig
 from lakehouse.errors import InvalidInputError
 from lakehouse.state import Transaction

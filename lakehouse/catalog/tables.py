@@ -25,8 +25,10 @@ from lakehouse.catalog.errors import (
     TableDamagedError,
     TableExistsError,
 )
-from lakehouse.catalog.metadata import Json, apply, check, read_metadata, with_log_entry
+from lakehouse.catalog.metadata import Json, read_metadata, with_log_entry
 from lakehouse.catalog.models import TableName
+from lakehouse.catalog.requirements import check
+from lakehouse.catalog.updates import apply
 from lakehouse.errors import InsufficientStorageError, LakehouseError, UnavailableError
 from lakehouse.failpoints import reach
 from lakehouse.names import InvalidNameError, folded

@@ -347,6 +347,16 @@ def ids_of(field: Field) -> str:
     return f"{{__duckdb_field_id: {field['id']}, {field_ids(children(type_))[1:]}"
 
 
+def all_ids(fields: Iterable[Field]) -> Iterator[int]:
+    """Yield the ids of fields and of all that is inside of them."""
+    waiting = deque(fields)
+    while waiting:
+        field = waiting.popleft()
+        yield field["id"]
+        if not isinstance(field["type"], str):
+            waiting.extend(children(field["type"]))
+
+
 def leaves(fields: Iterable[Field], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Field]]:
     """Each primitive field below structs with its path as DuckDB's statistics quote it.
 

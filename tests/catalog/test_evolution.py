@@ -15,8 +15,9 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.manifests import NewFile
-from lakehouse.catalog.metadata import NAME_MAPPING, apply, check
+from lakehouse.catalog.metadata import NAME_MAPPING
 from lakehouse.catalog.models import Column
+from lakehouse.catalog.requirements import check
 from lakehouse.catalog.schema_models import (
     Add,
     AnyChange,
@@ -28,6 +29,7 @@ from lakehouse.catalog.schema_models import (
     Widen,
 )
 from lakehouse.catalog.table import known_fingerprint
+from lakehouse.catalog.updates import apply
 from lakehouse.errors import ConflictError, InvalidInputError
 from tests.catalog.evolved import Row, evolve, read, scanned
 from tests.catalog.lake import Lake, main, rows_of

@@ -14,11 +14,7 @@ from lakehouse.catalog import Column
 from lakehouse.catalog.errors import CommitFailedError, SnapshotNotFoundError
 from lakehouse.catalog.metadata import (
     PREVIOUS_VERSIONS_MAX,
-    REQUIREMENTS,
-    UPDATES,
     Json,
-    apply,
-    check,
     current_snapshot_id,
     new_metadata,
     previous_versions_max,
@@ -29,9 +25,11 @@ from lakehouse.catalog.metadata import (
     with_log_entry,
 )
 from lakehouse.catalog.models import TableName
+from lakehouse.catalog.requirements import REQUIREMENTS, check
 from lakehouse.catalog.table import chosen_snapshot, moment
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import make_fields
+from lakehouse.catalog.updates import UPDATES, apply
 from lakehouse.errors import InvalidInputError
 
 UUID = "9c12d441-03fe-4693-9a96-a0705ddf69c1"
@@ -76,10 +74,22 @@ def test_new_metadata_is_what_pyiceberg_reads() -> None:
     [
         ({"type": "assert-create"}, "table already exists"),
         ({"type": "assert-table-uuid", "uuid": "other"}, "UUID does not match"),
-        ({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": 8}, "main is at 7"),
-        ({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": None}, "main is at 7"),
-        ({"type": "assert-ref-snapshot-id", "ref": "b", "snapshot-id": 7}, "b is at None"),
+        ({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": 8}, "branch main has"),
+        ({"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": None}, "branch main was"),
+        ({"type": "assert-ref-snapshot-id", "ref": "b", "snapshot-id": 7}, "branch or tag b is"),
         ({"type": "assert-current-schema-id", "current-schema-id": 1}, "current schema changed"),
+        (
+            {"type": "assert-default-spec-id", "default-spec-id": 3},
+            "default partition spec changed",
+        ),
+        (
+            {"type": "assert-last-assigned-partition-id", "last-assigned-partition-id": 1000},
+            "last assigned partition id changed: expected id 1000 != 999",
+        ),
+        (
+            {"type": "assert-default-sort-order-id", "default-sort-order-id": 3},
+            "default sort order changed: expected id 3 != 0",
+        ),
     ],
 )
 def test_a_requirement_that_does_not_hold_is_a_conflict(requirement: Json, words: str) -> None:
@@ -110,14 +120,14 @@ def test_a_table_that_is_not_there_meets_assert_create_alone() -> None:
             check(None, [requirement])
 
 
-@pytest.mark.parametrize("word", ["assert-default-spec-id", "", "assert-create "])
+@pytest.mark.parametrize("word", ["assert-view-uuid", "", "assert-create "])
 def test_an_unknown_requirement_is_refused_not_ignored(word: str) -> None:
     assert word not in REQUIREMENTS
     with pytest.raises(InvalidInputError, match="not known"):
         check(fresh(), [{"type": word}])
 
 
-@pytest.mark.parametrize("word", ["upgrade-format-version", "", "remove-snapshots "])
+@pytest.mark.parametrize("word", ["add-view-version", "", "remove-snapshots "])
 def test_an_unknown_update_is_refused_and_the_others_are_not_done(word: str) -> None:
     assert word not in UPDATES
     before = fresh()
@@ -206,14 +216,24 @@ def test_fields_that_we_do_not_know_survive_every_update() -> None:
 def test_apply_leaves_its_input_alone() -> None:
     before = apply(fresh(), adding(7))
     kept = copy.deepcopy(before)
-    fields, last = make_fields([Column("other", "long")])
+    fields, _ = make_fields([Column("other", "long")])
+    part = {"source-id": 1, "name": "part", "transform": "identity"}
     updates: list[Json] = [
-        {
-            "action": "add-schema",
-            "schema": {"type": "struct", "fields": fields},
-            "last-column-id": last,
-        },
+        {"action": "assign-uuid", "uuid": UUID},
+        {"action": "upgrade-format-version", "format-version": 2},
+        {"action": "add-schema", "schema": {"type": "struct", "fields": fields}},
         {"action": "set-current-schema", "schema-id": -1},
+        {"action": "remove-schemas", "schema-ids": [0]},
+        {"action": "add-spec", "spec": {"fields": [part]}},
+        {"action": "set-default-spec", "spec-id": -1},
+        {"action": "remove-partition-specs", "spec-ids": [0]},
+        {"action": "add-sort-order", "sort-order": {"fields": [part]}},
+        {"action": "set-default-sort-order", "sort-order-id": -1},
+        {"action": "set-location", "location": "file:///t"},
+        {"action": "set-statistics", "statistics": {"snapshot-id": 7}},
+        {"action": "set-partition-statistics", "partition-statistics": {"snapshot-id": 7}},
+        {"action": "remove-statistics", "snapshot-id": 7},
+        {"action": "remove-partition-statistics", "snapshot-id": 7},
         {"action": "set-properties", "updates": {"a": "1", "b": "2"}},
         {"action": "remove-properties", "removals": ["b"]},
         *adding(8),

@@ -1,0 +1,137 @@
+"""What other engines send: schemas, specs, sort orders, statistics, and a table made by updates."""
+
+from typing import Any
+
+import pytest
+
+from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.updates import apply
+from lakehouse.errors import InvalidInputError
+from tests.catalog.test_metadata import UUID, adding, fresh
+
+LONG: Json = {"id": 1, "name": "id", "required": False, "type": "long"}
+DAY: Json = {"source-id": 1, "name": "bucket", "transform": "bucket[8]"}
+ASCENDING: Json = {
+    "source-id": 1,
+    "transform": "identity",
+    "direction": "asc",
+    "null-order": "nulls-first",
+}
+
+
+def schema_with(*fields: Json) -> Json:
+    return {"action": "add-schema", "schema": {"type": "struct", "fields": [*fields]}}
+
+
+def spec_of(*fields: Json) -> Json:
+    return {"action": "add-spec", "spec": {"spec-id": 0, "fields": [*fields]}}
+
+
+def order_of(*fields: Json) -> Json:
+    return {"action": "add-sort-order", "sort-order": {"order-id": 1, "fields": [*fields]}}
+
+
+SET_SCHEMA: Json = {"action": "set-current-schema", "schema-id": -1}
+SET_SPEC: Json = {"action": "set-default-spec", "spec-id": -1}
+SET_ORDER: Json = {"action": "set-default-sort-order", "sort-order-id": -1}
+
+
+def test_a_schema_that_is_there_is_the_one_meant_and_no_second_one() -> None:
+    inner: Json = {"id": 6, "name": "a", "required": False, "type": "string"}
+    listed: Json = {
+        "type": "list",
+        "element-id": 5,
+        "element": {"type": "struct", "fields": [inner]},
+        "element-required": False,
+    }
+    nested: Json = {"id": 4, "name": "l", "required": False, "type": listed}
+    wide = apply(fresh(), [schema_with(LONG, nested), SET_SCHEMA])
+    assert (wide["current-schema-id"], wide["last-column-id"]) == (1, 6)
+    old = wide["schemas"][0]
+    back = apply(wide, [{"action": "add-schema", "schema": {**old, "schema-id": 77}}, SET_SCHEMA])
+    assert (back["current-schema-id"], len(back["schemas"])) == (0, 2)
+    assert back["last-column-id"] == 6
+
+
+def test_a_spec_takes_new_ids_and_keeps_those_that_its_fields_had() -> None:
+    first = apply(fresh(), [spec_of(DAY), SET_SPEC])
+    assert (first["default-spec-id"], first["last-partition-id"]) == (1, 1000)
+    other: Json = {"source-id": 1, "name": "cut", "transform": "truncate[4]"}
+    second = apply(first, [spec_of(other, {**DAY, "name": "again"}), SET_SPEC])
+    assert [each["field-id"] for each in second["partition-specs"][-1]["fields"]] == [1001, 1000]
+    assert (second["default-spec-id"], second["last-partition-id"]) == (2, 1001)
+    same = apply(second, [spec_of(DAY), SET_SPEC])
+    assert (same["default-spec-id"], len(same["partition-specs"])) == (1, 3)
+    none = apply(same, [spec_of(), SET_SPEC])
+    assert none["default-spec-id"] == 0
+
+
+def test_a_sort_order_is_added_once_and_none_is_number_zero() -> None:
+    sorted_ = apply(fresh(), [order_of(ASCENDING), SET_ORDER])
+    assert sorted_["default-sort-order-id"] == 1
+    same = apply(sorted_, [order_of(ASCENDING), SET_ORDER])
+    assert len(same["sort-orders"]) == 2
+    assert apply(same, [order_of(), SET_ORDER])["default-sort-order-id"] == 0
+
+
+def test_statistics_of_a_snapshot_are_replaced_and_removed() -> None:
+    table = apply(fresh(), adding(7))
+    for key in ("statistics", "partition-statistics"):
+        first: Json = {"snapshot-id": 7, "statistics-path": "file:///t/a.puffin", "more": 1}
+        put = apply(table, [{"action": f"set-{key}", key: first}])
+        again = apply(put, [{"action": f"set-{key}", key: {**first, "more": 2}}])
+        assert again[key] == [{**first, "more": 2}]
+        assert apply(again, [{"action": f"remove-{key}", "snapshot-id": 7}])[key] == []
+        assert apply(again, [{"action": "remove-snapshots", "snapshot-ids": [7]}])[key] == []
+
+
+def test_schemas_and_specs_that_nothing_uses_are_removed() -> None:
+    table = apply(fresh(), [schema_with(LONG), SET_SCHEMA, spec_of(DAY), SET_SPEC])
+    less = apply(
+        table,
+        [
+            {"action": "remove-schemas", "schema-ids": [0]},
+            {"action": "remove-partition-specs", "spec-ids": [0]},
+        ],
+    )
+    assert [each["schema-id"] for each in less["schemas"]] == [1]
+    assert [each["spec-id"] for each in less["partition-specs"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        (SET_SCHEMA, "none was"),
+        (SET_SPEC, "none was"),
+        (SET_ORDER, "none was"),
+        ({"action": "set-current-schema", "schema-id": 9}, "no schema 9"),
+        ({"action": "set-default-spec", "spec-id": 9}, "no partition spec 9"),
+        ({"action": "set-default-sort-order", "sort-order-id": 9}, "no sort order 9"),
+        ({"action": "remove-schemas", "schema-ids": [0]}, "current schema"),
+        ({"action": "remove-partition-specs", "spec-ids": [0]}, "default partition spec"),
+        ({"action": "assign-uuid", "uuid": "other"}, "keeps its UUID"),
+        ({"action": "set-location", "location": "file:///u"}, "stays where it lies"),
+        ({"action": "upgrade-format-version", "format-version": 3}, "not served yet"),
+        (spec_of({**DAY, "source-id": 99}), "no column of id 99"),
+        ({**schema_with(LONG), "last-column-id": 1}, "last column id is 3"),
+        (
+            {
+                "action": "add-snapshot",
+                "snapshot": {**adding(7)[0]["snapshot"], "sequence-number": 8},
+            },
+            "a snapshot 7 already",
+        ),
+    ],
+)
+def test_an_update_that_cannot_be_is_refused(update: Any, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        apply(apply(fresh(), adding(7)), [update])
+
+
+def test_what_says_nothing_new_changes_nothing() -> None:
+    same: list[Json] = [
+        {"action": "assign-uuid", "uuid": UUID},
+        {"action": "set-location", "location": "file:///t/"},
+        {"action": "upgrade-format-version", "format-version": 2},
+    ]
+    assert apply(fresh(), same) == fresh()
