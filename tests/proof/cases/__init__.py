@@ -10,6 +10,7 @@ from tests.proof.cases import (
     refusals,
     risks,
     storage,
+    vectors,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "refusals",
     "risks",
     "storage",
+    "vectors",
 ]
