@@ -51,10 +51,11 @@ from lakehouse.config import (
     memory_bytes,
     memory_shares,
 )
-from lakehouse.database import Database, DatabaseSettings, EngineMemoryError
+from lakehouse.database import Database, DatabaseSettings, EngineMemoryError, Remote
 from lakehouse.disk import Disk
 from lakehouse.embedding import Embedding
 from lakehouse.embedding.routes import EmbedController
+from lakehouse.iceberg import Protocol, iceberg_at
 from lakehouse.ingest import Ingest, LoadEnded, SourceLoads, Sources
 from lakehouse.ingest.routes import IngestController
 from lakehouse.ingest.upload_routes import UploadsController
@@ -135,6 +136,7 @@ class Lakehouse:
     schedules: Schedules
     embedding: Embedding
     vectors: Vectors
+    iceberg: Protocol
     stop: Callable[[], None]
     """Ends the process in good order: something broke that a new start mends."""
 
@@ -279,6 +281,7 @@ async def open_lakehouse(
             schedules=schedules,
             embedding=embedding,
             vectors=vectors,
+            iceberg=Protocol(catalog, store, storage_told(warehouse.remote)),
             stop=stop,
         )
         add_checks(lakehouse, directory, state, warehouse)
@@ -340,6 +343,18 @@ def chores_of(
         partial(keep_expiring, state, settings.idempotency_keys_days),
         partial(keep_copies, state, store, directory.spool, interval_s=settings.backup_interval_s),
     )
+
+
+def storage_told(remote: Remote | None) -> dict[str, str]:
+    """Return what other engines are told of where tables lie; they bring keys of their own."""
+    if remote is None:
+        return {}
+    return {
+        "s3.endpoint": f"{'https' if remote.has_tls else 'http'}://{remote.endpoint}",
+        "s3.region": remote.region,
+        "client.region": remote.region,
+        "s3.path-style-access": str(remote.path_style).lower(),
+    }
 
 
 def forgetting(vectors: Vectors) -> Callable[[TableName], None]:
@@ -540,6 +555,7 @@ def create_app(lakehouse: Lakehouse) -> Edge:
             VectorsController,
             CollectionUpkeepController,
             TokensController,
+            iceberg_at(lakehouse.iceberg),
         ],
         dependencies={
             "once": Provide(once_of),

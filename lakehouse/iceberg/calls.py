@@ -1,0 +1,122 @@
+"""One request of the protocol and its answer: read from the path as it was sent, byte by byte.
+
+A name may hold `/`, escaped; a path that was decoded before it was split has lost where.
+Source: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import orjson
+
+from lakehouse.errors import InvalidInputError
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.names import InvalidNameError, TableName, check_namespace, check_table_name
+
+LEVELS = "\x1f"
+"""Between the levels of a namespace."""
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose path has matched an endpoint."""
+
+    names: Mapping[str, str]
+    """What stood in the path where the endpoint has a name, decoded."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """By name in lower case."""
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the path.
+
+        Raises:
+            NoSuchNamespaceError: it cannot be the name of one.
+        """
+        return namespace_of(self.names["namespace"])
+
+    @property
+    def table(self) -> TableName:
+        """The table of the path.
+
+        Raises:
+            NoSuchTableError: it cannot be the name of one.
+        """
+        namespace, name = self.names["namespace"], self.names["table"]
+        try:
+            return check_table_name(namespace, name)
+        except InvalidNameError:
+            raise NoSuchTableError(f"{namespace.replace(LEVELS, '.')}.{name}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def told(value: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return an answer with a JSON body."""
+    return Answer(200, orjson.dumps(value), headers or {})
+
+
+def segments_of(raw_path: bytes) -> list[str]:
+    """Return the parts of a path, each decoded by itself.
+
+    Raises:
+        InvalidInputError: one is not UTF-8.
+    """
+    try:
+        return [unquote_to_bytes(part).decode() for part in raw_path.split(b"/") if part]
+    except UnicodeDecodeError:
+        raise InvalidInputError("the path is not percent-escaped UTF-8") from None
+
+
+def query_of(raw: bytes) -> dict[str, str]:
+    """Return the parameters of a query; of one that is there twice the last."""
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+
+
+def namespace_of(text: str) -> str:
+    """Return the namespace that the protocol names.
+
+    Raises:
+        NoSuchNamespaceError: it cannot be the name of one.
+    """
+    try:
+        return check_namespace(text)
+    except InvalidNameError:
+        raise NoSuchNamespaceError(text.replace(LEVELS, ".")) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    items: Sequence[str]
+    next_token: str | None
+
+
+def page_of(found: Sequence[str], query: Mapping[str, str]) -> Page:
+    """Return the part of sorted names that a client asks for.
+
+    Without `pageToken` it gets all of them; an empty one says that it takes pages.
+
+    Raises:
+        InvalidInputError: the page size is no number from 1.
+    """
+    token = query.get("pageToken")
+    if token is None:
+        return Page(found, None)
+    asked = query.get("pageSize", str(PAGE_SIZE))
+    if not asked.isdecimal() or not int(asked) >= 1:
+        raise InvalidInputError(f"pageSize is a whole number from 1, not {asked[:40]!r}")
+    size = min(int(asked), PAGE_SIZE)
+    rest = [each for each in found if each > token]
+    return Page(rest[:size], rest[size - 1] if len(rest) > size else None)
+
+
+PAGE_SIZE = 1_000

@@ -1,0 +1,201 @@
+"""The endpoints of the protocol that are served: what is not in this table is not advertised.
+
+A client takes an endpoint that the configuration does not list for one that is not there.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import orjson
+
+from lakehouse.auth import Action
+from lakehouse.catalog import Catalog, LoadedTable, NamespaceNotFoundError, TableNotFoundError
+from lakehouse.errors import InvalidInputError
+from lakehouse.iceberg.calls import LEVELS, Answer, Call, page_of, told
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.lanes import on_thread
+from lakehouse.storage import Store
+
+Handler: TypeAlias = Callable[["Protocol", Call], Awaitable[Answer]]
+
+REFERENCED = "refs"
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What the endpoints work with.
+
+    Args:
+        storage: what a client is told of the object store: where it is, never a key.
+    """
+
+    catalog: Catalog
+    store: Store
+    storage: Mapping[str, str]
+
+
+async def config(protocol: Protocol, call: Call) -> Answer:
+    """What a client should know before all else: which endpoints there are."""
+    listed = [f"{each.method} {each.template}" for each in ENDPOINTS if each.is_advertised]
+    return told({"defaults": {}, "overrides": {}, "endpoints": listed})
+
+
+async def list_namespaces(protocol: Protocol, call: Call) -> Answer:
+    """Namespaces have one level: below one of them there is none."""
+    parent = call.query.get("parent", "")
+    names = await on_thread(protocol.catalog.namespaces.list)
+    if parent:
+        if parent not in names:
+            raise NoSuchNamespaceError(parent.replace(LEVELS, "."))
+        names = []
+    page = page_of(names, call.query)
+    return told({"namespaces": [[name] for name in page.items], "next-page-token": page.next_token})
+
+
+async def load_namespace(protocol: Protocol, call: Call) -> Answer:
+    name = await on_thread(partial(found_namespace, protocol.catalog, call.namespace))
+    return told({"namespace": [name], "properties": {}})
+
+
+async def has_namespace(protocol: Protocol, call: Call) -> Answer:
+    await on_thread(partial(found_namespace, protocol.catalog, call.namespace))
+    return Answer(204)
+
+
+async def list_tables(protocol: Protocol, call: Call) -> Answer:
+    def work() -> list[str]:
+        namespace = found_namespace(protocol.catalog, call.namespace)
+        return [each.name for each in protocol.catalog.names() if each.namespace == namespace]
+
+    page = page_of(await on_thread(work), call.query)
+    namespace = [call.namespace]
+    return told(
+        {
+            "identifiers": [{"namespace": namespace, "name": name} for name in page.items],
+            "next-page-token": page.next_token,
+        }
+    )
+
+
+async def load_table(protocol: Protocol, call: Call) -> Answer:
+    """The metadata of a table, byte by byte as it lies there: fields that we do not know too."""
+    asked = call.query.get("snapshots", ALL)
+    if asked not in (ALL, REFERENCED):
+        raise InvalidInputError(f"snapshots is {ALL!r} or {REFERENCED!r}, not {asked[:40]!r}")
+
+    def work() -> Answer:
+        table = found_table(protocol.catalog, call)
+        tag = etag(table, asked)
+        if tag in listed(call.headers.get("if-none-match", "")):
+            return Answer(304, headers={"ETag": tag})
+        parts = {"location": table.location, "config": protocol.storage}
+        metadata = metadata_of(protocol.store, table, asked)
+        return Answer(200, spliced(parts, metadata), {"ETag": tag})
+
+    return await on_thread(work)
+
+
+async def has_table(protocol: Protocol, call: Call) -> Answer:
+    await on_thread(partial(found_table, protocol.catalog, call))
+    return Answer(204)
+
+
+async def report_metrics(protocol: Protocol, call: Call) -> Answer:
+    """What a scan of an engine cost, which nobody here keeps."""
+    await on_thread(partial(found_table, protocol.catalog, call))
+    return Answer(204)
+
+
+def found_namespace(catalog: Catalog, name: str) -> str:
+    """Return the name of a namespace as it was made. Blocks.
+
+    Raises:
+        NoSuchNamespaceError: there is none, for this caller.
+    """
+    try:
+        found = catalog.namespaces.get(name)
+    except NamespaceNotFoundError:
+        raise NoSuchNamespaceError(name) from None
+    if found != name:  # the protocol's names differ by case
+        raise NoSuchNamespaceError(name)
+    return found
+
+
+def found_table(catalog: Catalog, call: Call) -> LoadedTable:
+    """Return a table. Blocks.
+
+    Raises:
+        NoSuchTableError: there is none, for this caller.
+    """
+    name = call.table
+    try:
+        return catalog.load(name)
+    except TableNotFoundError:
+        raise NoSuchTableError(str(name)) from None
+
+
+def etag(table: LoadedTable, snapshots: str) -> str:
+    """Return what changes with each commit: metadata files are never written twice."""
+    digest = hashlib.sha256(f"{snapshots} {table.location}".encode()).hexdigest()[:32]
+    return f'"{digest}"'
+
+
+def listed(header: str) -> Sequence[str]:
+    """Return the tags of `If-None-Match`; a weak one of ours is as good."""
+    return [each.strip().removeprefix("W/") for each in header.split(",")]
+
+
+def metadata_of(store: Store, table: LoadedTable, snapshots: str) -> bytes:
+    if snapshots == ALL:
+        return store.read(store.key(table.location))
+    named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
+    kept = [each for each in table.metadata["snapshots"] if each["snapshot-id"] in named]
+    return orjson.dumps({**table.metadata, "snapshots": kept})
+
+
+def spliced(parts: Mapping[str, Any], metadata: bytes) -> bytes:
+    """Return the answer around metadata that is JSON already."""
+    location, config = orjson.dumps(parts["location"]), orjson.dumps(dict(parts["config"]))
+    return b'{"metadata-location":%b,"config":%b,"metadata":%b}' % (location, config, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method and a path, what a caller must be allowed, and what is done."""
+
+    method: str
+    template: str
+    action: Action
+    handler: Handler
+    is_advertised: bool = True
+
+    def match(self, method: str, segments: Sequence[str]) -> Mapping[str, str] | None:
+        """Return the names in a path of this endpoint; None for another path."""
+        wanted = self.template.strip("/").split("/")[2:]  # behind /v1/{prefix}: there is none
+        if method != self.method or len(wanted) != len(segments) - 1 or segments[0] != "v1":
+            return None
+        names: dict[str, str] = {}
+        for part, given in zip(wanted, segments[1:], strict=True):
+            if part.startswith("{"):
+                names[part[1:-1]] = given
+            elif part != given:
+                return None
+        return names
+
+
+NAMESPACE = "/v1/{prefix}/namespaces/{namespace}"
+TABLE = f"{NAMESPACE}/tables/{{table}}"
+ENDPOINTS = (
+    Endpoint("GET", "/v1/{prefix}/config", "read", config, is_advertised=False),
+    Endpoint("GET", "/v1/{prefix}/namespaces", "read", list_namespaces),
+    Endpoint("GET", NAMESPACE, "read", load_namespace),
+    Endpoint("HEAD", NAMESPACE, "read", has_namespace),
+    Endpoint("GET", f"{NAMESPACE}/tables", "read", list_tables),
+    Endpoint("GET", TABLE, "read", load_table),
+    Endpoint("HEAD", TABLE, "read", has_table),
+    Endpoint("POST", f"{TABLE}/metrics", "read", report_metrics),
+)

@@ -1,0 +1,74 @@
+"""Where the protocol is served: one ASGI handler, which reads the path as it was sent."""
+
+import logging
+
+from litestar import asgi
+from litestar.enums import ScopeType
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from lakehouse.api.access import reads
+from lakehouse.auth import EVERYTHING, ForbiddenError, may_somewhere
+from lakehouse.errors import LakehouseError
+from lakehouse.iceberg.calls import JSON, Answer, Call, query_of, segments_of
+from lakehouse.iceberg.endpoints import ENDPOINTS, Protocol
+from lakehouse.iceberg.problems import NoSuchEndpointError, error_of
+
+log = logging.getLogger(__name__)
+
+PLACE = "/iceberg"
+
+
+def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
+    """Return the handler of all that is below `/iceberg`.
+
+    Litestar decodes a path before it matches it, so it matches none of ours: each endpoint has its
+    own guard here, asked by the same function as any route's.
+    """
+
+    @asgi(PLACE, is_mount=True, copy_scope=True, guards=[reads])
+    async def iceberg(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == ScopeType.HTTP, "the edge lets nothing else in"
+        method, raw_path = scope["method"], scope["raw_path"].partition(b"?")[0]
+        headers = {
+            key.decode("latin-1").lower(): value.decode("latin-1")
+            for key, value in scope["headers"]
+        }
+        try:
+            answer = await answered(protocol, method, raw_path, scope["query_string"], headers)
+        except LakehouseError as error:
+            status, more, body = error_of(error)
+            answer = Answer(status, body, more)
+        await sent(send, answer, with_body=method != "HEAD")
+
+    return iceberg
+
+
+async def answered(
+    protocol: Protocol, method: str, raw_path: bytes, query: bytes, headers: dict[str, str]
+) -> Answer:
+    """Return the answer of the endpoint that a path is of.
+
+    Raises:
+        NoSuchEndpointError: it is of none.
+        ForbiddenError: the caller may do such a thing to nothing at all.
+        LakehouseError: what the endpoint raises.
+    """
+    segments = segments_of(raw_path.removeprefix(PLACE.encode()))
+    for endpoint in ENDPOINTS:
+        names = endpoint.match(method, segments)
+        if names is not None:
+            if not may_somewhere(endpoint.action, EVERYTHING):
+                raise ForbiddenError(endpoint.action, "anything")
+            return await endpoint.handler(protocol, Call(names, query_of(query), headers))
+    raise NoSuchEndpointError(method, "/".join(segments))
+
+
+async def sent(send: Send, answer: Answer, *, with_body: bool) -> None:
+    body = answer.body if with_body else b""
+    headers = {"Content-Type": JSON, **answer.headers} if answer.body else answer.headers
+    pairs = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+    if answer.status not in (204, 304):
+        pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

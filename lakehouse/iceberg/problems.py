@@ -1,0 +1,60 @@
+"""What goes wrong, in the protocol's shape: Java clients choose their exception by the type."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from lakehouse.api.problems import problem_of
+from lakehouse.catalog import CommitFailedError, NamespaceNotFoundError, TableNotFoundError
+from lakehouse.errors import LakehouseError, NotFoundError
+
+TYPES: Mapping[int, str] = {
+    400: "BadRequestException",
+    401: "NotAuthorizedException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    406: "UnsupportedOperationException",
+    409: "AlreadyExistsException",
+    413: "BadRequestException",
+    422: "UnprocessableEntityException",
+    429: "TooManyRequestsException",
+    503: "ServiceUnavailableException",
+}
+
+
+class NoSuchNamespaceError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Namespace does not exist: {name[:255]}")
+
+
+class NoSuchTableError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Table does not exist: {name[:512]}")
+
+
+class NoSuchEndpointError(NotFoundError):
+    """Nothing of the protocol is served at this path."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(
+            f"{method} {path[:200]} is not served; GET /iceberg/v1/config lists the endpoints"
+        )
+
+
+def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
+    """Return the status, the headers and the body that say what went wrong."""
+    status, headers, _ = problem_of(error)
+    kept = {key: value for key, value in headers.items() if key.lower() != "content-type"}
+    said = {"message": str(error), "type": type_of(error, status), "code": status}
+    return status, kept, orjson.dumps({"error": said})
+
+
+def type_of(error: LakehouseError, status: int) -> str:
+    match error:
+        case NoSuchTableError() | TableNotFoundError():
+            return "NoSuchTableException"
+        case NoSuchNamespaceError() | NamespaceNotFoundError():
+            return "NoSuchNamespaceException"
+        case CommitFailedError():
+            return "CommitFailedException"
+    return TYPES.get(status, "InternalServerError")

@@ -1,0 +1,184 @@
+"""Other engines read our tables by the protocol: PyIceberg, DuckDB, and requests as sent."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import orjson
+import pytest
+from pyiceberg.catalog.rest import RestCatalog
+
+from lakehouse.database import extension_file
+from tests.services import ServerProcess, lakehouse_server
+
+ROWS = b'{"id":1,"name":"Ada"}\n{"id":2,"name":"Bo"}\n'
+PLACE = "/iceberg/v1"
+TABLE = f"{PLACE}/namespaces/main/tables/people"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
+        with httpx.Client(base_url=server.url) as client:
+            load(client, ROWS)
+            client.post("/v1/namespaces", json={"name": "sales"}).raise_for_status()
+        yield server
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def load(client: httpx.Client, rows: bytes, name: str = "people") -> None:
+    query = {"name": name, "format": "ndjson", "mode": "append"}
+    client.post("/v1/ingest", params=query, content=rows).raise_for_status()
+
+
+def catalog(server: ServerProcess, **properties: Any) -> RestCatalog:
+    said = {"uri": f"{server.url}/iceberg", "auth": {"type": "noop"}, **properties}
+    return RestCatalog("lake", **said)
+
+
+def test_pyiceberg_lists_and_reads_what_was_just_loaded(
+    server: ServerProcess, client: httpx.Client
+) -> None:
+    load(client, ROWS, "fresh")
+    them = catalog(server)
+    assert them.list_namespaces() == [("main",), ("sales",)]
+    assert ("main", "fresh") in them.list_tables("main")
+    assert them.load_table("main.fresh").scan().to_arrow().num_rows == 2
+    load(client, b'{"id":3,"name":"Cy"}', "fresh")
+    assert them.load_table("main.fresh").scan().to_arrow().num_rows == 3
+
+
+def test_pyiceberg_reads_with_the_references_alone(server: ServerProcess) -> None:
+    them = catalog(server, **{"snapshot-loading-mode": "refs"})
+    assert them.load_table("main.people").scan().to_arrow()["name"].to_pylist() == ["Ada", "Bo"]
+
+
+def test_duckdb_attaches_it(server: ServerProcess) -> None:
+    with duckdb.connect() as engine:
+        for name in ("avro", "httpfs", "iceberg"):
+            engine.load_extension(str(extension_file(name)))
+        engine.execute(
+            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{server.url}/iceberg',"
+            " AUTHORIZATION_TYPE 'none', DEFAULT_SCHEMA 'main')"
+        )
+        rows = engine.execute("SELECT name FROM lake.main.people ORDER BY id").fetchall()
+    assert rows == [("Ada",), ("Bo",)]
+
+
+def test_only_what_is_served_is_advertised(client: httpx.Client) -> None:
+    found = client.get(f"{PLACE}/config", params={"warehouse": "x"}).json()
+    assert "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}" in found["endpoints"]
+    for endpoint in found["endpoints"]:
+        method, template = endpoint.split()
+        path = template.replace("{prefix}/", "").format(namespace="main", table="people")
+        answer = client.request(method, f"/iceberg{path}")
+        assert answer.status_code in (200, 204), endpoint
+    assert client.post(f"{PLACE}/namespaces", json={"namespace": ["a"]}).status_code == 404
+
+
+def test_a_table_is_its_metadata_file_and_304_while_it_is_the_same(client: httpx.Client) -> None:
+    answer = client.get(TABLE)
+    found = answer.json()
+    written = Path(found["metadata-location"].removeprefix("file://")).read_bytes()
+    assert orjson.loads(written) == found["metadata"]
+    same = client.get(TABLE, headers={"If-None-Match": f'"x", {answer.headers["etag"]}'})
+    assert (same.status_code, same.content) == (304, b"")
+    refs = client.get(TABLE, params={"snapshots": "refs"})
+    assert refs.headers["etag"] != answer.headers["etag"]
+    load(client, b'{"id":8,"name":"Di"}', "moving")
+    load(client, b'{"id":9,"name":"Ed"}', "moving")
+    place = TABLE.replace("people", "moving")
+    ids = [
+        len(client.get(place, params={"snapshots": asked}).json()["metadata"]["snapshots"])
+        for asked in ("all", "refs")
+    ]
+    assert ids == [2, 1]
+
+
+def test_pages_are_given_to_who_asks_for_pages(client: httpx.Client) -> None:
+    for number in range(5):
+        load(client, b'{"id":1}', f"paged_{number}")
+    place = f"{PLACE}/namespaces/main/tables"
+    every = [each["name"] for each in client.get(place).json()["identifiers"]]
+    found: list[str] = []
+    token: str | None = ""
+    while token is not None:
+        page = client.get(place, params={"pageToken": token, "pageSize": 2}).json()
+        found += [each["name"] for each in page["identifiers"]]
+        token = page["next-page-token"]
+    assert found == sorted(every)
+    assert client.get(place, params={"pageToken": "", "pageSize": "no"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "type_", "words"),
+    [
+        ("GET", "namespaces/nope", 404, "NoSuchNamespaceException", "does not exist: nope"),
+        ("HEAD", "namespaces/nope", 404, None, ""),
+        ("GET", "namespaces/nope/tables", 404, "NoSuchNamespaceException", "nope"),
+        ("GET", "namespaces/MAIN", 404, "NoSuchNamespaceException", "MAIN"),
+        ("GET", "namespaces/a%1Fb", 404, "NoSuchNamespaceException", "does not exist: a.b"),
+        ("GET", "namespaces?parent=nope", 404, "NoSuchNamespaceException", "nope"),
+        ("GET", "namespaces/main/tables/no", 404, "NoSuchTableException", "exist: main.no"),
+        ("GET", "namespaces/no/tables/no", 404, "NoSuchTableException", "exist: no.no"),
+        ("GET", "namespaces/main/tables/a%2Fb", 404, "NoSuchTableException", "main.a/b"),
+        ("HEAD", "namespaces/main/tables/no", 404, None, ""),
+        ("GET", "namespaces/main/tables/people?snapshots=x", 400, "BadRequestException", "refs"),
+        ("GET", "namespaces/%FF", 400, "BadRequestException", "UTF-8"),
+        ("POST", "oauth/tokens", 404, "NotFoundException", "not served"),
+        ("GET", "", 404, "NotFoundException", "not served"),
+    ],
+)
+def test_errors_are_the_protocols(
+    client: httpx.Client, method: str, path: str, status: int, type_: str | None, words: str
+) -> None:
+    answer = client.request(method, f"{PLACE}/{path}")
+    assert answer.status_code == status
+    if type_ is None:
+        assert answer.content == b""
+        return
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == (type_, status)
+    assert words in error["message"]
+
+
+def test_namespaces_have_one_level(client: httpx.Client) -> None:
+    found = client.get(f"{PLACE}/namespaces", params={"parent": "main"})
+    assert found.json()["namespaces"] == []
+
+
+def test_what_a_token_may_not_see_is_not_there(tmp_path: Path) -> None:
+    with lakehouse_server(tmp_path / "data", port=None) as server:
+        with httpx.Client(base_url=server.url) as client:
+            load(client, ROWS)
+            load(client, ROWS, "hidden")
+            command = [
+                sys.executable,
+                "-m",
+                "lakehouse",
+                "token",
+                "create",
+                "them",
+                "--role",
+                "reader",
+            ]
+            data = ["--on", "main.people", "--data", str(tmp_path / "data"), "--json"]
+            made = subprocess.run(
+                [*command, *data, "--json"], capture_output=True, check=True, text=True
+            )
+            secret = orjson.loads(made.stdout)["token"]
+            nobody = client.get(f"{PLACE}/namespaces")
+        assert nobody.status_code == 401
+        them = RestCatalog("lake", uri=f"{server.url}/iceberg", token=secret)
+        assert them.list_tables("main") == [("main", "people")]
+        assert them.load_table("main.people").scan().to_arrow().num_rows == 2
+        assert not them.table_exists("main.hidden")
