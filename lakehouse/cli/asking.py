@@ -35,6 +35,7 @@ def sql(
     file: Path | None,
     parameters: Sequence[str],
     as_of: Sequence[str],
+    search: Sequence[str],
     format_: str | None,
     path: Path | None,
     rows_max: int,
@@ -47,6 +48,7 @@ def sql(
     asked: dict[str, Any] = {
         "parameters": parameters_of(parameters),
         "as_of": dict(pair(each, "--as-of") for each in as_of),
+        "search": dict(search_of(each) for each in search),
         "timeout_s": timeout_s,
     }
 
@@ -132,6 +134,19 @@ def pair(text: str, option: str) -> tuple[str, str]:
     if not equals or not name or not value:
         raise click.UsageError(f"{option} is NAME=VALUE, not {text!r}")
     return name, value
+
+
+def search_of(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a search and what it asks for."""
+    name, equals, said = text.partition("=")
+    try:
+        asked = json.loads(said)
+    except ValueError as error:
+        asked = error
+    if not equals or not name or not isinstance(asked, dict):
+        shape = """NAME={"collection": "notes", "text": "ice", "k": 5}"""
+        raise click.UsageError(f"--search is {shape}, not {text!r}")
+    return name, asked
 
 
 def show(result: Result, rows_max: int) -> None:

@@ -226,6 +226,7 @@ def ingest(**options: Any) -> None:
         "lakehouse sql -f report.sql --format csv > report.csv",
         'lakehouse sql "FROM orders" -o orders.parquet',
         'lakehouse sql "SELECT count(*) FROM orders" --as-of orders=2026-01-31T12:00:00Z',
+        """lakehouse sql "FROM hits" --search hits='{"collection": "notes", "text": "ice"}'""",
         'echo "SHOW TABLES" | lakehouse sql --json',
         closing=WHERE,
     ),
@@ -245,6 +246,13 @@ def ingest(**options: Any) -> None:
     multiple=True,
     metavar="TABLE=WHEN",
     help="Read the table as it was: a snapshot id, a tag, a branch, or a time. May be repeated.",
+)
+@click.option(
+    "--search",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="Search a collection (`collection`, `text`, `k`, `filter`): the statement reads what is "
+    "found as NAME. May be repeated.",
 )
 @click.option(
     "--format",

@@ -66,6 +66,8 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 When: TypeAlias = int | str | datetime
 """A snapshot id, the name of a tag or a branch, or a time."""
 AsOf: TypeAlias = Mapping[str, When]
+Searches: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Searches of collections, by the names that a statement reads what they find under."""
 
 DEFAULT_URL = "http://127.0.0.1:3110"
 TOKEN_VARIABLE = "LAKEHOUSE_TOKEN"
@@ -405,6 +407,7 @@ class Client:
         parameters: Parameters | None = None,
         *,
         as_of: AsOf | None = None,
+        search: Searches | None = None,
         timeout_s: float | None = None,
     ) -> Result:
         """Run one SELECT. Its first page is read on return, the others when you get there.
@@ -416,6 +419,8 @@ class Client:
             sql: one SELECT, or DESCRIBE, SHOW TABLES, SUMMARIZE, EXPLAIN.
             parameters: values for `?`, in order, or for `$name`, by name.
             as_of: for a table, the snapshot to read: its id, a tag, a branch, or a time.
+            search: by name, a `collection` and what to look for in it, as `text` and `k`: what is
+                found is a relation of that name.
             timeout_s: seconds it may run; at most what the server allows.
 
         Raises:
@@ -425,7 +430,7 @@ class Client:
         response = self._transport.send(
             "POST",
             "/v1/sql",
-            json=statement(sql, parameters, as_of, timeout_s),
+            json=statement(sql, parameters, as_of, search, timeout_s),
             headers={"Accept": "application/json"},
         )
         return self._result(response)
@@ -438,33 +443,45 @@ class Client:
         parameters: Parameters | None = None,
         *,
         as_of: AsOf | None = None,
+        search: Searches | None = None,
         timeout_s: float | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """Run one SELECT and read all its rows as bytes of a format, in pieces.
 
         Arguments and errors are those of `sql`; an answer that breaks off raises while it is read.
         """
-        body = statement(sql, parameters, as_of, timeout_s)
+        body = statement(sql, parameters, as_of, search, timeout_s)
         params = {"format": format}
         with self._transport.stream("POST", "/v1/sql", params=params, json=body) as pieces:
             yield pieces
 
     @contextmanager
     def batches(
-        self, sql: str, parameters: Parameters | None = None, *, as_of: AsOf | None = None
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        as_of: AsOf | None = None,
+        search: Searches | None = None,
     ) -> Iterator["pa.RecordBatchReader"]:
         """Run one SELECT and read its rows as Arrow, with their exact types, a batch at a time."""
         # Needs pyarrow (60 ms and 100 MB), which the other methods do without.
         from lakehouse.client.arrow import reading
 
-        with self.export(sql, "arrow", parameters, as_of=as_of) as pieces, reading(pieces) as it:
+        asked = self.export(sql, "arrow", parameters, as_of=as_of, search=search)
+        with asked as pieces, reading(pieces) as it:
             yield it
 
     def arrow(
-        self, sql: str, parameters: Parameters | None = None, *, as_of: AsOf | None = None
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        as_of: AsOf | None = None,
+        search: Searches | None = None,
     ) -> "pa.Table":
         """Run one SELECT and return all its rows as an Arrow table, in memory."""
-        with self.batches(sql, parameters, as_of=as_of) as reader:
+        with self.batches(sql, parameters, as_of=as_of, search=search) as reader:
             return reader.read_all()
 
     def tables(self, namespace: str | None = None) -> Iterator[TableSummary]:
@@ -732,13 +749,19 @@ def new_key() -> dict[str, str]:
 
 
 def statement(
-    sql: str, parameters: Parameters | None, as_of: AsOf | None, timeout_s: float | None
+    sql: str,
+    parameters: Parameters | None,
+    as_of: AsOf | None,
+    search: Searches | None,
+    timeout_s: float | None,
 ) -> dict[str, Any]:
     body: dict[str, Any] = {"sql": sql}
     if parameters is not None:
         body["parameters"] = parameters
     if as_of:
         body["as_of"] = as_of
+    if search:
+        body["search"] = search
     if timeout_s is not None:
         body["timeout_s"] = timeout_s
     return body

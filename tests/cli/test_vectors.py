@@ -142,3 +142,18 @@ def test_a_collection_is_derived_from_a_table(quick: Shell) -> None:
     assert "reviews (nr, comment)" in told and "current" in told
     refused = quick.run("vectors", "create", "none", "--metadata", "stars")
     assert refused.code == 2 and "--from-table" in refused.stderr
+
+
+def test_a_statement_reads_what_a_search_finds(quick: Shell) -> None:
+    quick.write("notes.jsonl", '{"id": "a", "text": "The lake froze over."}\n')
+    quick.ok("vectors", "create", "asked")
+    quick.ok("vectors", "add", "asked", "notes.jsonl")
+    search = 'hits={"collection": "asked", "text": "ice", "k": 1}'
+
+    found = quick.ok("sql", "SELECT id FROM hits", "--search", search, "--json").json()
+    refused = quick.run("sql", "SELECT 1", "--search", "hits=asked")
+    missing = quick.run("sql", "SELECT 1", "--search", 'hits={"collection": "none", "text": "a"}')
+
+    assert found["rows"] == [["a"]]
+    assert refused.code == 2 and "NAME=" in refused.stderr
+    assert missing.code == 3
