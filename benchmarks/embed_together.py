@@ -16,8 +16,10 @@ from tests import ollama
 from tests.services import program
 
 CLIENTS = 32
-FULL_TIMES, QUICK_TIMES = 20, 3
+FULL_TIMES, QUICK_TIMES = 20, 1
 MORE_MAX = 1.5
+DEADLINE_S = 600
+"""On a busy machine a model takes its time: that is measured, and no error."""
 
 
 def run(*, quick: bool, runs: int) -> list[Row]:
@@ -32,6 +34,7 @@ def run(*, quick: bool, runs: int) -> list[Row]:
         settings = {
             "LAKEHOUSE_EMBEDDING__OLLAMA_URL": models.url,
             "LAKEHOUSE_EMBEDDING__OLLAMA_MODEL": ollama.MODEL,
+            "LAKEHOUSE_EMBEDDING__DEADLINE_S": str(DEADLINE_S),
         }
         with lakehouse_server(settings=settings) as server:
             rows.append(measured(server, ollama.MODEL, texts, runs, times))
