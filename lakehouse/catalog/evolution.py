@@ -19,6 +19,7 @@ from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, 
 from lakehouse.catalog.types import (
     Field,
     Type,
+    check_paths,
     check_writable,
     children,
     field_name,
@@ -82,6 +83,7 @@ class Evolution:
         for number, change in enumerate(changes):
             try:
                 STEPS[type(change)](self, change)
+                check_paths(self.fields)
             except (RefusedError, InvalidInputError, UnwritableTypeError) as error:
                 refused.append((number, change.name, str(error)))
         if refused:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from lakehouse.catalog.errors import UnsupportedTypeError, UnwritableTypeError
 from lakehouse.catalog.models import Column
 from lakehouse.database import literal, quoted
-from lakehouse.names import check_column_names
+from lakehouse.names import InvalidNameError, check_column_names
 
 Type: TypeAlias = str | dict[str, Any]
 Field: TypeAlias = dict[str, Any]
@@ -282,13 +282,31 @@ def make_fields(columns: Iterable[Column]) -> tuple[list[Field], int]:
     Raises:
         UnsupportedTypeError: Iceberg has no such type.
         UnwritableTypeError: it has, and we cannot write it.
+        InvalidNameError: two columns could not be told apart.
     """
     columns = list(columns)
     check_column_names(column.name for column in columns)
     ids = count(1)
     fields = numbered([{"name": each.name, "type": parse_type(each.type)} for each in columns], ids)
     check_writable(fields)
+    check_paths(fields)
     return fields, next(ids) - 1
+
+
+def check_paths(fields: Iterable[Field]) -> None:
+    """Refuse two fields of one path, as `a.b` beside a struct `a` with a `b`.
+
+    Readers of Iceberg know a field by its path, and open no table where that means two.
+
+    Raises:
+        InvalidNameError: names the path.
+    """
+    seen: set[str] = set()
+    for path, _ in paths(fields):
+        if path in seen:
+            reason = "a column of that name is there, and one inside of another column is called so"
+            raise InvalidNameError("column name", path, f"{reason} too; rename one of them")
+        seen.add(path)
 
 
 def check_writable(fields: Iterable[Field]) -> None:

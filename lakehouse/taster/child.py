@@ -175,7 +175,19 @@ def workbooks() -> dict[str, Any]:
 
 def orc(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     reader = pyarrow.orc.ORCFile(file)
-    return reader.schema, map(reader.read_stripe, range(reader.nstripes))
+
+    def stripe(number: int) -> pa.RecordBatch:
+        try:
+            return reader.read_stripe(number)
+        except pa.ArrowInvalid as error:
+            if "out of range for nanosecond" not in str(error):
+                raise
+            raise RefusedError(
+                "it holds a time before 1677 or after 2262, which is not read from ORC; "
+                "write the file as Parquet"
+            ) from error
+
+    return reader.schema, map(stripe, range(reader.nstripes))
 
 
 def write_batches(
@@ -291,7 +303,7 @@ def avro_value(name: str, avro: Any, read_as: str) -> str:
     if "UNION(" in read_as:
         raise RefusedError(f"column {name!r} is a union of several types; make it a string")
     if '"timestamp-' in inside:
-        zoned = re.sub(r'(?<!")\bTIMESTAMP\b(?!")', "TIMESTAMP WITH TIME ZONE", read_as)
+        zoned = re.sub(r'(?<!")\bTIMESTAMP\b(?!"| WITH)', "TIMESTAMP WITH TIME ZONE", read_as)
         return f"CAST({column} AS {zoned})"
     return column
 

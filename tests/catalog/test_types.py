@@ -189,6 +189,24 @@ def test_two_fields_of_a_struct_that_differ_by_case_are_refused() -> None:
         parse_type("struct<a: long, A: long>")
 
 
+@pytest.mark.parametrize(
+    ("other", "type_"),
+    [
+        ("a.b", "struct<b: long>"),
+        ("a.element", "list<long>"),
+        ("a.b.c", "struct<b: struct<c: int>>"),
+    ],
+)
+def test_two_fields_of_one_path_are_refused(lake: Lake, other: str, type_: str) -> None:
+    with pytest.raises(InvalidNameError, match="inside of another column"):
+        lake.catalog.create_table(main("t"), [Column(other, "long"), Column("a", type_)])
+    lake.write("t", "SELECT 1 AS id", {"id": "long"})
+    with pytest.raises(SchemaChangeError, match="inside of another column"):
+        evolve(lake, "t", Add(quoted(other), "long"), Add("a", type_))
+    with pytest.raises(InvalidNameError, match="inside of another column"):
+        lake.write("u", f"SELECT 1 AS {quoted(other)}, NULL AS a", {other: "long", "a": type_})
+
+
 def test_a_wide_struct_is_parsed_in_time() -> None:
     text = "struct<" + ", ".join(f"f{number}: long" for number in range(20_000)) + ">"
     assert type_text(parse_type(text)) == text

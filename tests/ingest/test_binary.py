@@ -166,6 +166,14 @@ def test_nanoseconds_are_looked_at_value_by_value(lake: Served, name: str) -> No
     assert "finer than microseconds" in answer.json()["detail"]
 
 
+def test_a_time_that_orc_is_not_read_with_is_named(lake: Served, name: str) -> None:
+    far = pa.array([datetime(9999, 12, 31, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    answer = lake.ingest(name, orc(pa.table({"t": far})), None)
+
+    assert answer.status_code == 400
+    assert "after 2262" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("make", [stream, file, orc])
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
 def test_a_file_that_was_cut_is_damaged(
@@ -221,6 +229,18 @@ def test_a_stream_without_rows_says_so(lake: Served, name: str) -> None:
     answer = lake.ingest(name, stream(table().slice(0, 0)), None)
 
     assert "no rows" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("format_", ["parquet", "arrow", "orc", "avro"])
+def test_what_was_written_is_loaded_again(lake: Served, name: str, format_: str) -> None:
+    sql = """SELECT 1 AS n, DATE '2024-02-29' AS day, TIMESTAMPTZ '2024-02-29 23:59:58Z' AS at,
+        [TIMESTAMPTZ '2024-02-29 23:59:58Z'] AS times, {'x': 'y'} AS place"""
+    written = lake.send("POST", "/v1/sql", params={"format": format_}, json={"sql": sql})
+    lake.loaded(name, written.content, None)
+
+    moment = "2024-02-29T23:59:58Z"
+    assert lake.rows(name) == [[1, "2024-02-29", moment, [moment], {"x": "y"}]]
+    assert lake.types(name)["times"] == "list<timestamptz>"
 
 
 LOGICAL: dict[str, tuple[Any, bytes, str, Any]] = {
