@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lakehouse.errors import InvalidInputError
@@ -67,6 +67,22 @@ def check_namespace(name: str) -> str:
     if name.lower() in RESERVED_NAMESPACES:
         raise InvalidNameError("namespace", name, "it is reserved; take another name")
     return name
+
+
+def check_levels(levels: Sequence[str]) -> str:
+    """Return a namespace of several levels, as PyIceberg's `SqlCatalog` keeps it: joined by dots.
+
+    Raises:
+        InvalidNameError: there is none, or one of them is refused.
+    """
+    if not levels:
+        raise InvalidNameError("namespace", "", "it has no level")
+    check_namespace(levels[0])
+    for each in levels[1:]:
+        check_name("namespace", each)
+        if "." in each:
+            raise InvalidNameError("namespace", each, "it has a dot; take another name")
+    return ".".join(levels)
 
 
 def check_name(what: str, name: str) -> str:

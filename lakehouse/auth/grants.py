@@ -38,11 +38,12 @@ class Covered(NamedTuple):
 
 
 def table_resource(namespace: str, name: str) -> Resource:
-    return Resource(f"tables/{folded(namespace)}/{folded(name)}/")
+    return Resource(f"{namespace_resource(namespace)}{folded(name)}/")
 
 
 def namespace_resource(namespace: str) -> Resource:
-    return Resource(f"tables/{folded(namespace)}/")
+    """A namespace of several levels, `a.b`, is a part of the first: a grant on `a` covers it."""
+    return Resource(f"tables/{folded(namespace).replace('.', '/')}/")
 
 
 def object_resource(key: str) -> Resource:

@@ -163,7 +163,7 @@ class NamespaceNotEmptyError(ConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the namespace {name!r} still holds tables or collections; drop them first"
+            f"the namespace {name!r} still holds tables, collections or namespaces; drop them first"
         )
 
 

@@ -1,7 +1,8 @@
 """Namespaces: groups of tables, kept in the second table of PyIceberg's `SqlCatalog`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from lakehouse.auth import check_may, may_somewhere, namespace_resource
 from lakehouse.catalog.errors import (
@@ -13,14 +14,39 @@ from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.models import NamespaceCreate
 from lakehouse.catalog.tables import CATALOG_NAME, find_namespace
 from lakehouse.errors import InvalidInputError
-from lakehouse.names import DEFAULT_NAMESPACE, check_namespace, check_new_name
+from lakehouse.names import DEFAULT_NAMESPACE, check_levels, check_new_name
 from lakehouse.state import State, Transaction
 
 INSERT = """
     INSERT INTO iceberg_namespace_properties
         (catalog_name, namespace, property_key, property_value)
-    VALUES (?, ?, 'exists', 'true')
+    VALUES (?, ?, ?, ?)
 """
+SET = f"""{INSERT}
+    ON CONFLICT (catalog_name, namespace, property_key)
+        DO UPDATE SET property_value = excluded.property_value
+"""
+KEY_MAX, VALUE_MAX = 255, 1_000
+"""Characters of a property: what the columns of `SqlCatalog` hold."""
+EXISTS = "exists"
+"""The property by which `SqlCatalog` notes a namespace that has no other."""
+BELOW = """
+    SELECT namespace FROM iceberg_namespace_properties
+    WHERE catalog_name = ? AND substr(lower(namespace), 1, length(?)) = lower(?) LIMIT 1
+"""
+SAME_NAME = """
+    SELECT table_namespace, table_name FROM iceberg_tables
+    WHERE catalog_name = ? AND length(table_namespace) < length(?)
+        AND substr(lower(table_namespace || '.' || table_name), 1, length(?)) = lower(?) LIMIT 1
+"""
+"""A table `b.t` of `a` where a namespace `a.b` is to be: `a.b.t` would be one of two."""
+
+
+class PropertiesChanged(NamedTuple):
+    updated: Sequence[str]
+    removed: Sequence[str]
+    missing: Sequence[str]
+    """Of those that were to be removed, the ones that were not there."""
 
 
 class Namespaces:
@@ -60,33 +86,92 @@ class Namespaces:
         return found
 
     def create(
-        self, name: str, *, idempotency: Idempotency[NamespaceCreate] | None = None
+        self,
+        name: str,
+        *,
+        inside: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
+        idempotency: Idempotency[NamespaceCreate] | None = None,
     ) -> NamespaceCreate:
-        """Create an empty namespace.
+        """Create an empty namespace, and those that it lies in.
+
+        Args:
+            inside: the names of those, the outermost first.
+            properties: what other engines note of it.
 
         Raises:
             NamespaceExistsError: the name is taken.
+            InvalidInputError: a property is too long.
             ForbiddenError: the caller may not write it.
         """
+        levels = [*inside, name]
+        name = check_levels(levels)
+        for each in levels:
+            check_new_name("namespace", each)
+        check_properties(properties or {})
         made = NamespaceCreate(name)
 
         def work(tx: Transaction) -> None:
             if find_namespace(tx, name) is not None:
                 raise NamespaceExistsError(name)
-            tx.execute(INSERT, (CATALOG_NAME, name))
+            inside = f"{name}."
+            if found := tx.execute(SAME_NAME, (CATALOG_NAME, name, inside, inside)).fetchone():
+                raise NamespaceExistsError(f"{found[0]}.{found[1]}")
+            for count in range(1, len(levels) + 1):
+                outer = ".".join(levels[:count])
+                if find_namespace(tx, outer) is None:
+                    tx.execute(INSERT, (CATALOG_NAME, outer, EXISTS, "true"))
+            for key, value in (properties or {}).items():
+                tx.execute(SET, (CATALOG_NAME, name, key, value))
             self._keys.record(tx, idempotency, made)
 
-        check_new_name("namespace", check_namespace(name))
         check_may_write_all(name)
         self._state.write(work)
         return made
+
+    def properties(self, name: str) -> dict[str, str]:
+        """Return what is noted of a namespace; `NamespaceNotFoundError` without one."""
+        found = self.get(name)
+        return self._state.read(lambda tx: read_properties(tx, found))
+
+    def change_properties(
+        self, name: str, updates: Mapping[str, str], removals: Sequence[str]
+    ) -> "PropertiesChanged":
+        """Set and remove properties.
+
+        Raises:
+            NamespaceNotFoundError: there is no such namespace.
+            ForbiddenError: the caller may not write all of it.
+        """
+
+        def work(tx: Transaction) -> PropertiesChanged:
+            found = find_namespace(tx, name)
+            if found is None:
+                raise NamespaceNotFoundError(name)
+            there = read_properties(tx, found)
+            for key, value in updates.items():
+                tx.execute(SET, (CATALOG_NAME, found, key, value))
+            removed = [key for key in removals if key in there]
+            for key in removed:
+                tx.execute(
+                    "DELETE FROM iceberg_namespace_properties"
+                    " WHERE catalog_name = ? AND namespace = ? AND property_key = ?",
+                    (CATALOG_NAME, found, key),
+                )
+            missing = [key for key in removals if key not in there]
+            return PropertiesChanged([*updates], removed, missing)
+
+        check_properties(updates)
+        self.get(name)
+        check_may_write_all(name)
+        return self._state.write(work)
 
     def drop(self, name: str, *, idempotency: Idempotency[None] | None = None) -> None:
         """Drop an empty namespace.
 
         Raises:
             NamespaceNotFoundError: there is none.
-            NamespaceNotEmptyError: it still holds tables, or collections.
+            NamespaceNotEmptyError: it still holds tables, collections or other namespaces.
             InvalidInputError: it is `main`, where datasets live.
             ForbiddenError: the caller may see it, and may not write all of it.
         """
@@ -100,7 +185,8 @@ class Namespaces:
                 " WHERE catalog_name = ? AND table_namespace = ?",
                 (CATALOG_NAME, found),
             ).fetchone()
-            if held[0] or self.also_in(tx, found):
+            below = tx.execute(BELOW, (CATALOG_NAME, *[f"{found}."] * 2)).fetchone()
+            if held[0] or below or self.also_in(tx, found):
                 raise NamespaceNotEmptyError(found)
             tx.execute(
                 "DELETE FROM iceberg_namespace_properties WHERE catalog_name = ? AND namespace = ?",
@@ -113,6 +199,24 @@ class Namespaces:
         self.get(name)
         check_may_write_all(name)
         self._state.write(work)
+
+
+def check_properties(properties: Mapping[str, str]) -> None:
+    for key, value in properties.items():
+        if not 1 <= len(key) <= KEY_MAX or len(value) > VALUE_MAX or key == EXISTS:
+            raise InvalidInputError(
+                f"the property {key[:80]!r} is refused: a key has 1 to {KEY_MAX} characters, and is"
+                f" not {EXISTS!r}; a value has {VALUE_MAX:,} at most"
+            )
+
+
+def read_properties(tx: Transaction, namespace: str) -> dict[str, str]:
+    rows = tx.execute(
+        "SELECT property_key, property_value FROM iceberg_namespace_properties"
+        " WHERE catalog_name = ? AND namespace = ? AND property_key <> ? ORDER BY property_key",
+        (CATALOG_NAME, namespace, EXISTS),
+    ).fetchall()
+    return dict(rows)
 
 
 def may_see(name: str) -> bool:

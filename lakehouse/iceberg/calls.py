@@ -6,14 +6,17 @@ Source: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import msgspec
 import orjson
 
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
-from lakehouse.names import InvalidNameError, TableName, check_namespace, check_table_name
+from lakehouse.names import InvalidNameError, TableName, check_levels, check_name
+
+T = TypeVar("T")
 
 LEVELS = "\x1f"
 """Between the levels of a namespace."""
@@ -29,6 +32,18 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     """By name in lower case."""
+    content: bytes = b""
+
+    def body(self, kind: type[T]) -> T:
+        """Return the body as what an endpoint takes; fields that we do not know are let be.
+
+        Raises:
+            InvalidInputError: it is no JSON, or lacks something.
+        """
+        try:
+            return msgspec.json.decode(self.content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInputError(f"the body is not what is sent here: {error}") from error
 
     @property
     def namespace(self) -> str:
@@ -46,11 +61,11 @@ class Call:
         Raises:
             NoSuchTableError: it cannot be the name of one.
         """
-        namespace, name = self.names["namespace"], self.names["table"]
+        levels, name = self.names["namespace"].split(LEVELS), self.names["table"]
         try:
-            return check_table_name(namespace, name)
+            return TableName(check_levels(levels), check_name("table name", name))
         except InvalidNameError:
-            raise NoSuchTableError(f"{namespace.replace(LEVELS, '.')}.{name}") from None
+            raise NoSuchTableError(f"{'.'.join(levels)}.{name}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,10 @@ def segments_of(raw_path: bytes) -> list[str]:
         raise InvalidInputError("the path is not percent-escaped UTF-8") from None
 
 
+def levels_of(namespace: str) -> list[str]:
+    return namespace.split(".")
+
+
 def query_of(raw: bytes) -> dict[str, str]:
     """Return the parameters of a query; of one that is there twice the last."""
     return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
@@ -88,10 +107,11 @@ def namespace_of(text: str) -> str:
     Raises:
         NoSuchNamespaceError: it cannot be the name of one.
     """
+    levels = text.split(LEVELS)
     try:
-        return check_namespace(text)
+        return check_levels(levels)
     except InvalidNameError:
-        raise NoSuchNamespaceError(text.replace(LEVELS, ".")) from None
+        raise NoSuchNamespaceError(".".join(levels)) from None
 
 
 @dataclass(frozen=True, slots=True)

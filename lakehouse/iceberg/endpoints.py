@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
+import msgspec
 import orjson
 
 from lakehouse.auth import Action
 from lakehouse.catalog import Catalog, LoadedTable, NamespaceNotFoundError, TableNotFoundError
 from lakehouse.errors import InvalidInputError
-from lakehouse.iceberg.calls import LEVELS, Answer, Call, page_of, told
-from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.iceberg.calls import Answer, Call, levels_of, namespace_of, page_of, told
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, SetAndRemovedError
 from lakehouse.lanes import on_thread
+from lakehouse.names import check_levels
 from lakehouse.storage import Store
 
 Handler: TypeAlias = Callable[["Protocol", Call], Awaitable[Answer]]
@@ -45,20 +48,70 @@ async def config(protocol: Protocol, call: Call) -> Answer:
 
 
 async def list_namespaces(protocol: Protocol, call: Call) -> Answer:
-    """Namespaces have one level: below one of them there is none."""
-    parent = call.query.get("parent", "")
-    names = await on_thread(protocol.catalog.namespaces.list)
-    if parent:
-        if parent not in names:
-            raise NoSuchNamespaceError(parent.replace(LEVELS, "."))
-        names = []
-    page = page_of(names, call.query)
-    return told({"namespaces": [[name] for name in page.items], "next-page-token": page.next_token})
+    """Those at the top, or those that lie in `parent`, at once below it."""
+    asked = call.query.get("parent", "")
+    if "%" in asked:  # some clients escape its levels once more
+        asked = unquote(asked)
+
+    def work() -> list[str]:
+        names = protocol.catalog.namespaces.list()
+        if not asked:
+            return [name for name in names if "." not in name]
+        inside = found_namespace(protocol.catalog, namespace_of(asked)) + "."
+        below = [name for name in names if name.startswith(inside)]
+        return [name for name in below if "." not in name.removeprefix(inside)]
+
+    page = page_of(await on_thread(work), call.query)
+    found = [levels_of(name) for name in page.items]
+    return told({"namespaces": found, "next-page-token": page.next_token})
+
+
+class NamespaceCreate(msgspec.Struct, frozen=True):
+    namespace: list[str]
+    properties: dict[str, str] = {}
+
+
+async def create_namespace(protocol: Protocol, call: Call) -> Answer:
+    asked = call.body(NamespaceCreate)
+    check_levels(asked.namespace)
+    *inside, name = asked.namespace
+    create = partial(protocol.catalog.namespaces.create, inside=inside)
+    await on_thread(partial(create, name, properties=asked.properties))
+    return told({"namespace": asked.namespace, "properties": asked.properties})
 
 
 async def load_namespace(protocol: Protocol, call: Call) -> Answer:
-    name = await on_thread(partial(found_namespace, protocol.catalog, call.namespace))
-    return told({"namespace": [name], "properties": {}})
+    def work() -> dict[str, str]:
+        name = found_namespace(protocol.catalog, call.namespace)
+        return protocol.catalog.namespaces.properties(name)
+
+    return told({"namespace": levels_of(call.namespace), "properties": await on_thread(work)})
+
+
+async def drop_namespace(protocol: Protocol, call: Call) -> Answer:
+    def work() -> None:
+        protocol.catalog.namespaces.drop(found_namespace(protocol.catalog, call.namespace))
+
+    await on_thread(work)
+    return Answer(204)
+
+
+class PropertiesChange(msgspec.Struct, frozen=True):
+    removals: list[str] = []
+    updates: dict[str, str] = {}
+
+
+async def change_properties(protocol: Protocol, call: Call) -> Answer:
+    asked = call.body(PropertiesChange)
+    if both := sorted(asked.updates.keys() & set(asked.removals)):
+        raise SetAndRemovedError(both)
+
+    def work() -> Answer:
+        name = found_namespace(protocol.catalog, call.namespace)
+        change = protocol.catalog.namespaces.change_properties
+        return told(change(name, asked.updates, asked.removals)._asdict())
+
+    return await on_thread(work)
 
 
 async def has_namespace(protocol: Protocol, call: Call) -> Answer:
@@ -72,7 +125,7 @@ async def list_tables(protocol: Protocol, call: Call) -> Answer:
         return [each.name for each in protocol.catalog.names() if each.namespace == namespace]
 
     page = page_of(await on_thread(work), call.query)
-    namespace = [call.namespace]
+    namespace = levels_of(call.namespace)
     return told(
         {
             "identifiers": [{"namespace": namespace, "name": name} for name in page.items],
@@ -192,8 +245,11 @@ TABLE = f"{NAMESPACE}/tables/{{table}}"
 ENDPOINTS = (
     Endpoint("GET", "/v1/{prefix}/config", "read", config, is_advertised=False),
     Endpoint("GET", "/v1/{prefix}/namespaces", "read", list_namespaces),
+    Endpoint("POST", "/v1/{prefix}/namespaces", "write", create_namespace),
     Endpoint("GET", NAMESPACE, "read", load_namespace),
     Endpoint("HEAD", NAMESPACE, "read", has_namespace),
+    Endpoint("DELETE", NAMESPACE, "write", drop_namespace),
+    Endpoint("POST", f"{NAMESPACE}/properties", "write", change_properties),
     Endpoint("GET", f"{NAMESPACE}/tables", "read", list_tables),
     Endpoint("GET", TABLE, "read", load_table),
     Endpoint("HEAD", TABLE, "read", has_table),

@@ -8,6 +8,8 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from lakehouse.api.access import reads
+from lakehouse.api.problems import BodyTooLargeError
+from lakehouse.api.streams import ClientGoneError
 from lakehouse.auth import EVERYTHING, ForbiddenError, may_somewhere
 from lakehouse.errors import LakehouseError
 from lakehouse.iceberg.calls import JSON, Answer, Call, query_of, segments_of
@@ -17,6 +19,8 @@ from lakehouse.iceberg.problems import NoSuchEndpointError, error_of
 log = logging.getLogger(__name__)
 
 PLACE = "/iceberg"
+BODY_MAX_BYTES = 8 * 1024 * 1024
+"""A commit of 5,000 updates is 2 MB."""
 
 
 def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
@@ -35,7 +39,9 @@ def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
             for key, value in scope["headers"]
         }
         try:
-            answer = await answered(protocol, method, raw_path, scope["query_string"], headers)
+            content = await received(receive) if method == "POST" else b""
+            query = query_of(scope["query_string"])
+            answer = await answered(protocol, method, raw_path, query, headers, content)
         except LakehouseError as error:
             status, more, body = error_of(error)
             answer = Answer(status, body, more)
@@ -45,7 +51,12 @@ def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
 
 
 async def answered(
-    protocol: Protocol, method: str, raw_path: bytes, query: bytes, headers: dict[str, str]
+    protocol: Protocol,
+    method: str,
+    raw_path: bytes,
+    query: dict[str, str],
+    headers: dict[str, str],
+    content: bytes,
 ) -> Answer:
     """Return the answer of the endpoint that a path is of.
 
@@ -60,8 +71,27 @@ async def answered(
         if names is not None:
             if not may_somewhere(endpoint.action, EVERYTHING):
                 raise ForbiddenError(endpoint.action, "anything")
-            return await endpoint.handler(protocol, Call(names, query_of(query), headers))
+            return await endpoint.handler(protocol, Call(names, query, headers, content))
     raise NoSuchEndpointError(method, "/".join(segments))
+
+
+async def received(receive: Receive) -> bytes:
+    """Return a body.
+
+    Raises:
+        BodyTooLargeError: it is over `BODY_MAX_BYTES`.
+    """
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":  # the client left
+            raise ClientGoneError
+        body += message["body"]
+        more = message["more_body"]
+        if len(body) > BODY_MAX_BYTES:
+            raise BodyTooLargeError(BODY_MAX_BYTES)
+    return bytes(body)
 
 
 async def sent(send: Send, answer: Answer, *, with_body: bool) -> None:

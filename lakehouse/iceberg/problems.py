@@ -1,12 +1,18 @@
 """What goes wrong, in the protocol's shape: Java clients choose their exception by the type."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from lakehouse.api.problems import problem_of
-from lakehouse.catalog import CommitFailedError, NamespaceNotFoundError, TableNotFoundError
-from lakehouse.errors import LakehouseError, NotFoundError
+from lakehouse.catalog import (
+    CommitFailedError,
+    NamespaceExistsError,
+    NamespaceNotEmptyError,
+    NamespaceNotFoundError,
+    TableNotFoundError,
+)
+from lakehouse.errors import LakehouseError, NotFoundError, UnprocessableError
 
 TYPES: Mapping[int, str] = {
     400: "BadRequestException",
@@ -32,6 +38,11 @@ class NoSuchTableError(NotFoundError):
         super().__init__(f"Table does not exist: {name[:512]}")
 
 
+class SetAndRemovedError(UnprocessableError):
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(f"a property cannot be set and removed at once: {', '.join(keys)[:255]}")
+
+
 class NoSuchEndpointError(NotFoundError):
     """Nothing of the protocol is served at this path."""
 
@@ -45,7 +56,10 @@ def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body that say what went wrong."""
     status, headers, _ = problem_of(error)
     kept = {key: value for key, value in headers.items() if key.lower() != "content-type"}
-    said = {"message": str(error), "type": type_of(error, status), "code": status}
+    message = str(error)
+    if isinstance(error, NamespaceExistsError):
+        message = f"Namespace already exists: {error.context['namespace']}"
+    said = {"message": message, "type": type_of(error, status), "code": status}
     return status, kept, orjson.dumps({"error": said})
 
 
@@ -55,6 +69,8 @@ def type_of(error: LakehouseError, status: int) -> str:
             return "NoSuchTableException"
         case NoSuchNamespaceError() | NamespaceNotFoundError():
             return "NoSuchNamespaceException"
+        case NamespaceNotEmptyError():
+            return "NamespaceNotEmptyException"
         case CommitFailedError():
             return "CommitFailedException"
     return TYPES.get(status, "InternalServerError")
