@@ -31,7 +31,14 @@ from lakehouse.catalog.idempotency import Idempotency, Once, owner
 from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.lossless import DATE_TEXT, NOT_FINITE, TIME_TEXT, ZONE_TEXT, text_pattern
-from lakehouse.catalog.models import Column, DatasetObject, RebuildReport, RelocatedTable, TableName
+from lakehouse.catalog.models import (
+    Adopt,
+    Column,
+    DatasetObject,
+    RebuildReport,
+    RelocatedTable,
+    TableName,
+)
 from lakehouse.catalog.rebuild import Rebuild, ensure_namespace
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
@@ -64,6 +71,7 @@ __all__ = [
     "NOT_FINITE",
     "TIME_TEXT",
     "ZONE_TEXT",
+    "Adopt",
     "AsOf",
     "Catalog",
     "Changed",

@@ -14,12 +14,24 @@ import msgspec
 import orjson
 
 from lakehouse.auth import Action
-from lakehouse.catalog import Catalog, LoadedTable, NamespaceNotFoundError, TableNotFoundError
+from lakehouse.catalog import (
+    Adopt,
+    Catalog,
+    LoadedTable,
+    NamespaceNotFoundError,
+    TableExistsError,
+    TableNotFoundError,
+)
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.calls import Answer, Call, levels_of, namespace_of, page_of, told
-from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, SetAndRemovedError
+from lakehouse.iceberg.problems import (
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    RenameTakenError,
+    SetAndRemovedError,
+)
 from lakehouse.lanes import on_thread
-from lakehouse.names import check_levels
+from lakehouse.names import TableName, check_levels
 from lakehouse.storage import Store
 
 Handler: TypeAlias = Callable[["Protocol", Call], Awaitable[Answer]]
@@ -145,16 +157,83 @@ async def load_table(protocol: Protocol, call: Call) -> Answer:
         tag = etag(table, asked)
         if tag in listed(call.headers.get("if-none-match", "")):
             return Answer(304, headers={"ETag": tag})
-        parts = {"location": table.location, "config": protocol.storage}
-        metadata = metadata_of(protocol.store, table, asked)
-        return Answer(200, spliced(parts, metadata), {"ETag": tag})
+        return loaded(protocol, table, asked)
 
     return await on_thread(work)
+
+
+def loaded(protocol: Protocol, table: LoadedTable, snapshots: str) -> Answer:
+    """Return the answer that a table is. Blocks."""
+    parts = {"location": table.location, "config": protocol.storage}
+    metadata = metadata_of(protocol.store, table, snapshots)
+    return Answer(200, spliced(parts, metadata), {"ETag": etag(table, snapshots)})
 
 
 async def has_table(protocol: Protocol, call: Call) -> Answer:
     await on_thread(partial(found_table, protocol.catalog, call))
     return Answer(204)
+
+
+async def drop_table(protocol: Protocol, call: Call) -> Answer:
+    """Take a table out of the catalog; with `purgeRequested` its files go, too."""
+    purges = call.query.get("purgeRequested", "").lower() == "true"
+
+    def work() -> None:
+        name = found_table(protocol.catalog, call).name
+        (protocol.catalog.purge if purges else protocol.catalog.drop)(name)
+
+    await on_thread(work)
+    return Answer(204)
+
+
+class Identifier(msgspec.Struct, frozen=True):
+    namespace: list[str]
+    name: str
+
+
+class TableRename(msgspec.Struct, frozen=True):
+    source: Identifier
+    destination: Identifier
+
+
+async def rename_table(protocol: Protocol, call: Call) -> Answer:
+    asked = call.body(TableRename)
+    source = TableName(check_levels(asked.source.namespace), asked.source.name)
+    to = TableName(check_levels(asked.destination.namespace), asked.destination.name)
+
+    def work() -> None:
+        try:
+            protocol.catalog.rename(source, to)
+        except TableNotFoundError:
+            raise NoSuchTableError(str(source)) from None
+        except TableExistsError:
+            raise RenameTakenError(str(source), str(to)) from None
+
+    await on_thread(work)
+    return Answer(204)
+
+
+class TableRegister(msgspec.Struct, frozen=True, rename="kebab"):
+    name: str
+    metadata_location: str
+
+
+async def register_table(protocol: Protocol, call: Call) -> Answer:
+    """Take over a table that lies in the warehouse: looked at whole before, down to its footers."""
+    asked = call.body(TableRegister)
+
+    def work() -> LoadedTable:
+        namespace = found_namespace(protocol.catalog, call.namespace)
+        try:
+            key = protocol.store.key(asked.metadata_location)
+        except ValueError:
+            raise InvalidInputError("the metadata file lies outside of the warehouse") from None
+        name = TableName(namespace, asked.name)
+        protocol.catalog.adopting.adopt(name, Adopt(metadata=key))
+        return protocol.catalog.load(name)
+
+    table = await on_thread(work)
+    return await on_thread(partial(loaded, protocol, table, ALL))
 
 
 async def report_metrics(protocol: Protocol, call: Call) -> Answer:
@@ -253,5 +332,8 @@ ENDPOINTS = (
     Endpoint("GET", f"{NAMESPACE}/tables", "read", list_tables),
     Endpoint("GET", TABLE, "read", load_table),
     Endpoint("HEAD", TABLE, "read", has_table),
+    Endpoint("DELETE", TABLE, "write", drop_table),
+    Endpoint("POST", "/v1/{prefix}/tables/rename", "write", rename_table),
+    Endpoint("POST", f"{NAMESPACE}/register", "write", register_table),
     Endpoint("POST", f"{TABLE}/metrics", "read", report_metrics),
 )

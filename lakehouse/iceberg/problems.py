@@ -10,9 +10,10 @@ from lakehouse.catalog import (
     NamespaceExistsError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
+    TableExistsError,
     TableNotFoundError,
 )
-from lakehouse.errors import LakehouseError, NotFoundError, UnprocessableError
+from lakehouse.errors import ConflictError, LakehouseError, NotFoundError, UnprocessableError
 
 TYPES: Mapping[int, str] = {
     400: "BadRequestException",
@@ -38,6 +39,13 @@ class NoSuchTableError(NotFoundError):
         super().__init__(f"Table does not exist: {name[:512]}")
 
 
+class RenameTakenError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str, to: str) -> None:
+        super().__init__(f"Cannot rename {name} to {to}. Table already exists")
+
+
 class SetAndRemovedError(UnprocessableError):
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(f"a property cannot be set and removed at once: {', '.join(keys)[:255]}")
@@ -59,6 +67,10 @@ def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
     message = str(error)
     if isinstance(error, NamespaceExistsError):
         message = f"Namespace already exists: {error.context['namespace']}"
+    if isinstance(error, NamespaceNotFoundError):
+        message = f"Namespace does not exist: {error.context['namespace']}"
+    if isinstance(error, TableExistsError):
+        message = f"Table already exists: {error.context['table']}"
     said = {"message": message, "type": type_of(error, status), "code": status}
     return status, kept, orjson.dumps({"error": said})
 

@@ -74,12 +74,17 @@ def test_duckdb_attaches_it(server: ServerProcess) -> None:
     assert rows == [("Ada",), ("Bo",)]
 
 
+def path_needs_more(template: str) -> bool:
+    """Whether it takes a body that is told in its own tests."""
+    return template.endswith(("/rename", "/register"))
+
+
 def test_only_what_is_served_is_advertised(client: httpx.Client) -> None:
     found = client.get(f"{PLACE}/config", params={"warehouse": "x"}).json()
     assert "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}" in found["endpoints"]
     for endpoint in found["endpoints"]:
         method, template = endpoint.split()
-        if method == "DELETE":
+        if method == "DELETE" or path_needs_more(template):
             continue
         path = template.replace("{prefix}/", "").format(namespace="main", table="people")
         body = {"namespace": ["advertised"]} if method == "POST" else None

@@ -1,0 +1,130 @@
+"""Tables dropped, renamed and registered by the protocol."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+
+from tests.services import ServerProcess, lakehouse_server
+
+PLACE = "/iceberg/v1"
+ROWS = b'{"id":1,"name":"Ada"}\n{"id":2,"name":"Bo"}\n'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def them(server: ServerProcess) -> RestCatalog:
+    said: Any = {"uri": f"{server.url}/iceberg", "auth": {"type": "noop"}}
+    return RestCatalog("lake", **said)
+
+
+def load(client: httpx.Client, name: str) -> None:
+    query = {"name": name, "format": "ndjson", "mode": "append"}
+    client.post("/v1/ingest", params=query, content=ROWS).raise_for_status()
+
+
+def count(client: httpx.Client, table: str) -> int:
+    answer = client.post("/v1/sql", json={"sql": f"SELECT count(*) FROM {table}"})
+    return int(answer.raise_for_status().json()["rows"][0][0])
+
+
+def test_a_dropped_table_is_gone_here_and_can_come_back(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    load(client, "going")
+    them.drop_table("main.going")
+    assert not them.table_exists("main.going")
+    assert client.get("/v1/tables/going").status_code == 404
+    with pytest.raises(NoSuchTableError):
+        them.drop_table("main.going")
+    assert client.post("/v1/tables/going/undrop", json={}).status_code == 200
+    assert them.load_table("main.going").scan().to_arrow().num_rows == 2
+
+
+def test_a_purged_one_leaves_no_file(
+    client: httpx.Client, them: RestCatalog, server: ServerProcess
+) -> None:
+    load(client, "purged")
+    place = Path(them.load_table("main.purged").location().removeprefix("file://"))
+    assert any(place.rglob("*.parquet"))
+    them.purge_table("main.purged")
+    assert not place.exists()
+
+
+def test_a_renamed_table_has_its_rows_and_its_old_name_is_free(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    load(client, "old")
+    load(client, "taken")
+    them.create_namespace_if_not_exists(("deep", "er"))
+    with pytest.raises(TableAlreadyExistsError, match=r"Cannot rename main\.old to main\.taken"):
+        them.rename_table("main.old", "main.taken")
+    with pytest.raises(NoSuchTableError):
+        them.rename_table("main.nothing", "main.new")
+    them.rename_table("main.old", ("deep", "er", "new"))
+    assert not them.table_exists("main.old")
+    assert them.load_table(("deep", "er", "new")).scan().to_arrow().num_rows == 2
+    assert count(client, '"deep.er".new') == 2
+    load(client, "old")
+    assert count(client, "old") == 2
+    source = {"namespace": ["main"], "name": "old"}
+    nowhere = {"source": source, "destination": {"namespace": ["no"], "name": "old"}}
+    answer = client.post(f"{PLACE}/tables/rename", json=nowhere)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "NoSuchNamespaceException")
+
+
+def test_a_table_that_lies_in_the_warehouse_is_registered(
+    client: httpx.Client, them: RestCatalog, server: ServerProcess, tmp_path: Path
+) -> None:
+    landing = server.data_dir / "warehouse" / "landing"
+    landing.mkdir()
+    other = SqlCatalog(
+        "other", uri=f"sqlite:///{tmp_path / 'other.db'}", warehouse=f"file://{landing}"
+    )
+    other.create_namespace("db")
+    rows = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", None]})
+    made = other.create_table("db.came", rows.schema)
+    made.append(rows)
+
+    registered = them.register_table("main.came", made.metadata_location)
+
+    assert registered.scan().to_arrow().num_rows == 3
+    assert count(client, "came") == 3
+    with pytest.raises(TableAlreadyExistsError):
+        them.register_table("main.came", made.metadata_location)
+    nothing = {"name": "none", "metadata-location": f"{made.location()}/metadata/9.metadata.json"}
+    answer = client.post(f"{PLACE}/namespaces/main/register", json=nothing)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"name": "x"}, 400, "metadata-location"),
+        ({"name": "x", "metadata-location": "s3://else/where.metadata.json"}, 400, "outside"),
+        ({"name": "x", "metadata-location": "file:///etc/passwd"}, 400, "outside"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(
+    client: httpx.Client, body: Any, status: int, words: str
+) -> None:
+    answer = client.post(f"{PLACE}/namespaces/main/register", json=body)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]["message"]
