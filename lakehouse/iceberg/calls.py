@@ -4,6 +4,7 @@ A name may hold `/`, escaped; a path that was decoded before it was split has lo
 Source: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -21,6 +22,9 @@ T = TypeVar("T")
 LEVELS = "\x1f"
 """Between the levels of a namespace."""
 JSON = "application/json"
+PAGE_SIZE = 1_000
+PAGE_SIZES = re.compile(r"0*[1-9][0-9]{0,17}")
+"""What clients ask for; at most `PAGE_SIZE` are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +136,8 @@ def page_of(found: Sequence[str], query: Mapping[str, str]) -> Page:
     if token is None:
         return Page(found, None)
     asked = query.get("pageSize", str(PAGE_SIZE))
-    if not asked.isdecimal() or not int(asked) >= 1:
+    if not PAGE_SIZES.fullmatch(asked):
         raise InvalidInputError(f"pageSize is a whole number from 1, not {asked[:40]!r}")
     size = min(int(asked), PAGE_SIZE)
     rest = [each for each in found if each > token]
     return Page(rest[:size], rest[size - 1] if len(rest) > size else None)
-
-
-PAGE_SIZE = 1_000
