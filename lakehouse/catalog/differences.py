@@ -212,7 +212,8 @@ class Differences:
         after: Json,
         pinned: list[Pinned],
     ) -> Sides:
-        is_next = before is None or after.get("parent-snapshot-id") == before["snapshot-id"]
+        # Of one whose parent has expired nobody knows what came before it.
+        is_next = after.get("parent-snapshot-id") == (before["snapshot-id"] if before else None)
         if is_next and after.get("summary", {}).get("operation") == "replace":
             return Sides(None, None)  # the same rows, laid out anew
         old, new = self._listed(before), self._listed(after)

@@ -10,8 +10,10 @@ from lakehouse.catalog import differences as module
 from lakehouse.catalog.edits import Edit, snapshot_draft
 from lakehouse.catalog.errors import ChangesExpiredError, NotInPastError, TableInUseError
 from lakehouse.catalog.metadata import snapshot_of
+from lakehouse.catalog.rules import rules_of
 from lakehouse.catalog.table import AsOf
 from lakehouse.catalog.tables import Change, Draft, LoadedTable
+from lakehouse.config import MaintenanceConfig
 from tests.catalog.lake import Lake, main
 from tests.catalog.lake import rows_of as rows_as
 
@@ -246,3 +248,20 @@ def test_files_stay_while_changes_are_read(lake: Lake) -> None:
     del found
     lake.catalog.purge(main("t"))
     assert lake.tree() == set()
+
+
+def test_since_before_all_is_all_though_only_rewritten_files_are_left(lake: Lake) -> None:
+    """The snapshots that brought the rows have expired; the last one says that it changed none."""
+    past = [write(lake, "SELECT 1 AS id, 'a' AS name", "create")]
+    past.append(write(lake, "SELECT 2 AS id, 'b' AS name"))
+    rules = rules_of(lake.metadata("t"), MaintenanceConfig())
+    assert lake.catalog.layout.compact(lake.cursor, main("t"), rules, 2).before == 2
+    assert lake.catalog.expiry.expire(main("t"), past) == 2
+    last = snapshot_of(lake.metadata("t"))
+    assert last is not None
+    found = lake.catalog.differences.net(lake.cursor, main("t"), None)
+    snapshot_id = last["snapshot-id"]
+    assert sorted(rows_of(lake, found)) == [
+        ("insert", snapshot_id, 1, "a"),
+        ("insert", snapshot_id, 2, "b"),
+    ]
