@@ -165,7 +165,10 @@ class Catalog:
         return loaded
 
     def on_commit(self, listener: Callable[[TableName], None]) -> None:
-        """Have `listener` called after each commit, on the committing thread, with each table."""
+        """Have `listener` called after each commit, on the committing thread, with each table.
+
+        It is also called with a name that was given to a table, or taken from one.
+        """
         self._tables.listeners.append(listener)
 
     def nearest(self, name: TableName) -> str | None:

@@ -146,6 +146,8 @@ class DroppedTables:
 
         with self._tables.locked([name]):
             dropped = self._state.write(work)
+            if dropped is not None:
+                self._tables.tell(name)
         reach("after-drop")
         return dropped
 
@@ -208,6 +210,7 @@ class DroppedTables:
 
         with self._tables.locked([name, to or name]):
             back = self._state.write(work)
+            self._tables.tell(back.name)
         reach("after-undrop")
         return back
 

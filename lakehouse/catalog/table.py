@@ -91,6 +91,8 @@ class TableState:
     name: TableName
     uuid: str
     columns: tuple[Column, ...]
+    column_ids: tuple[int, ...]
+    """In the same order: a column keeps its own whatever it is called."""
     snapshot_id: int | None
     row_count: int
     properties: Mapping[str, str]
@@ -114,12 +116,13 @@ class Written:
 
 def table_state(table: LoadedTable) -> TableState:
     metadata = table.metadata
-    snapshot = snapshot_of(metadata)
+    fields, snapshot = schema_of(metadata)["fields"], snapshot_of(metadata)
     summary = snapshot["summary"] if snapshot else {}
     return TableState(
         name=table.name,
         uuid=metadata["table-uuid"],
-        columns=to_columns(schema_of(metadata)["fields"]),
+        columns=to_columns(fields),
+        column_ids=tuple(each["id"] for each in fields),
         snapshot_id=current_snapshot_id(metadata),
         row_count=int(summary.get("total-records", 0)),
         properties=metadata["properties"],

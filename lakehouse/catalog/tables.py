@@ -262,9 +262,13 @@ class Tables:
         reach("after-pointer")
         for table in attempt.tables:
             self._cache.put(table.location, table.metadata)
-            for listener in self.listeners:
-                listener(table.name)
+            self.tell(table.name)
         return attempt.tables
+
+    def tell(self, name: TableName) -> None:
+        """Say that what a name means has changed, by who holds its lock."""
+        for listener in self.listeners:
+            listener(name)
 
     def _prepare(self, attempt: Attempt, change: Change, current: LoadedTable | None) -> None:
         draft = change.build(current)
@@ -372,6 +376,8 @@ class Tables:
             self._discard(Attempt(keys=[key]))
             raise
         self._cache.put(after.location, after.metadata)
+        for each in (name, to):
+            self.tell(each)
         return after
 
 

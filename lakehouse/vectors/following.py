@@ -30,13 +30,13 @@ from lakehouse.vectors.errors import (
 )
 from lakehouse.vectors.ledger import Kept, Ledger, Watermark
 from lakehouse.vectors.models import Source, SourceInfo, SourceState
-from lakehouse.vectors.sources import Reading, checked_source
+from lakehouse.vectors.sources import Reading, checked_source, mark_of
 from lakehouse.vectors.taking_over import Put, take_over
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2
-"""Collections that catch up at the same time."""
+"""Collections that catch up at the same time; so many, and as many of those that take long."""
 RETRY_S = 15.0
 """After a look that failed."""
 COMMIT_WAIT_S = 10.0
@@ -56,6 +56,10 @@ class Writer:
 
     get: Callable[[TableName], Awaitable[Collection]]
     put: Put
+
+
+class SlowError(Exception):
+    """A look takes longer than a write waits: it has to leave its turn to those that do not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,10 +86,15 @@ class Follower:
     """Set, and made anew, whenever one of these changes."""
 
     def slow(self) -> None:
-        """Say that what it does now is not waited for."""
+        """Say that what it does now is not waited for.
+
+        Raises:
+            SlowError: it has a turn of those that are: it begins again among its like.
+        """
         if not self.is_slow:
             self.is_slow = True
             self.tell()
+            raise SlowError
 
     def tell(self) -> None:
         self.told.set()
@@ -114,7 +123,7 @@ class Following:
         """By the id of the collection."""
         self._tables: dict[str, list[Follower]] = {}
         """By the name of the table, folded."""
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns, self._slow_turns = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._is_open = True
@@ -185,7 +194,8 @@ class Following:
             for table in tables
             for follower in self._tables.get(folded(table), ())
         ]
-        reached = [await self._reached(*each, time.monotonic() + COMMIT_WAIT_S) for each in wanted]
+        deadline = time.monotonic() + COMMIT_WAIT_S
+        reached = [await self._reached(*each, deadline) for each in wanted]
         return all(reached)
 
     async def settle(self, known: Kept) -> bool:
@@ -231,10 +241,8 @@ class Following:
         source, mark = follower.source, follower.mark
         with acting(THE_PROCESS):
             now = await on_thread(partial(self._catalog.find, parse_table_name(source.table)))
-        there = None if now is None else (now.uuid, now.snapshot_id)
-        reached = None if mark is None else (mark.table_uuid, mark.snapshot_id)
         error = follower.error if now is not None else f"no table is named {source.table!r}"
-        is_current = there is not None and there == reached
+        is_current = now is not None and mark == mark_of(now, source)
         state: SourceState = "current" if is_current else "failed" if error else "pending"
         behind_s = 0.0
         if now is not None and not is_current:
@@ -306,9 +314,10 @@ class Following:
                 while follower.done < follower.wanted:
                     wanted = follower.wanted
                     try:
-                        async with self._turns:
+                        async with self._slow_turns if follower.is_slow else self._turns:
                             await self._look(follower)
-                    except CollectionReplacedError:  # its texts were embedded anew meanwhile
+                    # The last: its texts were embedded anew meanwhile.
+                    except (SlowError, CollectionReplacedError):
                         continue
                     follower.done, follower.error, follower.logged = wanted, None, None
                     follower.tell()
@@ -331,7 +340,7 @@ class Following:
         """Bring a collection to the state that its table has now."""
         now = await on_thread(partial(self._catalog.get, parse_table_name(follower.source.table)))
         mark = follower.mark
-        if mark is not None and (mark.table_uuid, mark.snapshot_id) == (now.uuid, now.snapshot_id):
+        if mark == mark_of(now, follower.source):
             return
         collection = await self._writer.get(follower.known.name)
         model = collection.known.definition.model

@@ -51,6 +51,8 @@ class Watermark:
     table_uuid: str
     snapshot_id: int | None
     """None: the table had none yet."""
+    column_ids: str | None
+    """Of the columns that items are made of: a name may be another column's by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +137,20 @@ class Ledger:
 
     def watermarks(self) -> dict[str, Watermark]:
         """Return how far collections are with their tables, by their ids."""
-        sql = "SELECT collection_id, table_uuid, snapshot_id FROM watermark"
+        sql = "SELECT collection_id, table_uuid, snapshot_id, column_ids FROM watermark"
         found = self._state.read(lambda tx: tx.execute(sql).fetchall())
         return {each: Watermark(*values) for each, *values in found}
 
     def reach(self, known: Kept, mark: Watermark) -> None:
         """Note how far a collection is with its table; its items are durable before."""
         sql = (
-            "INSERT INTO watermark (collection_id, table_uuid, snapshot_id) VALUES (?, ?, ?)"
+            "INSERT INTO watermark (collection_id, table_uuid, snapshot_id, column_ids)"
+            " VALUES (?, ?, ?, ?)"
             " ON CONFLICT (collection_id) DO UPDATE SET"
-            " table_uuid = excluded.table_uuid, snapshot_id = excluded.snapshot_id"
+            " table_uuid = excluded.table_uuid, snapshot_id = excluded.snapshot_id,"
+            " column_ids = excluded.column_ids"
         )
-        values = (known.id, mark.table_uuid, mark.snapshot_id)
+        values = (known.id, mark.table_uuid, mark.snapshot_id, mark.column_ids)
         self._state.write(lambda tx: tx.execute(sql, values).rowcount)
 
     def drop(self, known: Kept) -> bool:

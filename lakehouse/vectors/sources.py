@@ -13,6 +13,7 @@ from lakehouse.catalog import (
     Differing,
     SnapshotNotFoundError,
     TableRef,
+    TableState,
     folded,
     parse_table_name,
 )
@@ -55,13 +56,14 @@ def checked_source(catalog: Catalog, asked: Source, columns: dict[str, ColumnTyp
         InvalidCollectionError: a column is not there, or cannot be what it is to be.
     """
     table = catalog.get(parse_table_name(asked.table))
-    wanted = list(dict.fromkeys([*asked.metadata, *columns]))
     there = Columns(table.name, table.columns)
     said = Source(
         table=shown(table.name),
         id=there.named(asked.id).name,
         text=there.named(asked.text).name,
-        metadata=[there.named(each).name for each in wanted],
+        metadata=list(
+            dict.fromkeys(there.named(each).name for each in [*asked.metadata, *columns])
+        ),
     )
     there.check_type("id", said.id, ID_TYPES)
     there.check_type("text", said.text, TEXT_TYPES)
@@ -73,6 +75,15 @@ def checked_source(catalog: Catalog, asked: Source, columns: dict[str, ColumnTyp
             raise InvalidCollectionError(f"the table calls the column {there.named(name).name!r}")
         there.check_type(f"column {name!r} of type {kind}", name, COLUMN_TYPES[kind])
     return said
+
+
+def mark_of(table: TableState, source: Source) -> Watermark:
+    """Return what a collection has reached whose items are the rows of a table as it is."""
+    names = (folded(each.name) for each in table.columns)
+    ids = dict(zip(names, table.column_ids, strict=True))
+    wanted = [source.id, source.text, *source.metadata]
+    column_ids = " ".join(str(ids.get(folded(name))) for name in wanted)
+    return Watermark(table.uuid, table.snapshot_id, column_ids)
 
 
 class Columns:
@@ -125,6 +136,8 @@ class Reading:
         self._mark = mark
         self._table = parse_table_name(source.table)
         self._reader: pa.RecordBatchReader | None = None
+        self._rest: pa.RecordBatch | None = None
+        """Rows that were read, and are more than a chunk has."""
         self._differing: Differing | None = None
         self._current: Any = None
         """The table at the snapshot that is reached; held, so that its files stay."""
@@ -156,7 +169,12 @@ class Reading:
         return await self._session.run(self._begin)
 
     async def chunks(self) -> AsyncIterator[pa.Table]:
-        """Rows that came, or changed, up to `CHUNK_ROWS` at once: `id`, `text`, `metadata`."""
+        """Rows that came, or changed, up to `CHUNK_ROWS` at once: `id`, `text`, `metadata`.
+
+        So do rows that stayed when another one of their id left: its item may be that one's.
+        """
+        if not self.is_whole:
+            await self._session.run(self._find_gone)
         await self._session.run(partial(self._start, self._rows_sql()))
         while (rows := await self._session.run(self._chunk)) is not None:
             yield rows
@@ -165,7 +183,7 @@ class Reading:
         """Ids that went with their rows, up to `GONE_ROWS` at once; none when all rows are read."""
         if self.is_whole:
             return
-        await self._session.run(partial(self._start, self._gone_sql()))
+        await self._session.run(partial(self._start, GONE))
         while ids := await self._session.run(self._ids):
             for start in range(0, len(ids), GONE_ROWS):
                 yield ids[start : start + GONE_ROWS]
@@ -191,18 +209,24 @@ class Reading:
 
     def _begin(self, cursor: Connection) -> Watermark:
         while True:
+            reached = mark_of(self._catalog.get(self._table), self._source)
             (self._current,) = self._catalog.pin(cursor, [TableRef(*self._table)])
-            reached = Watermark(self._current.uuid, self._current.snapshot_id)
             self._differing = self._since_mark(cursor, reached)
-            if self._differing is None or self._differing.until == reached.snapshot_id:
+            read = {self._current.snapshot_id}
+            if self._differing is not None:
+                read.add(self._differing.until)
+            if read == {reached.snapshot_id}:
                 return reached  # else somebody wrote in between
 
     def _since_mark(self, cursor: Connection, reached: Watermark) -> Differing | None:
         """Return what differs from what was reached before; None where nobody can say."""
-        if self._mark is None or self._mark.table_uuid != reached.table_uuid:
+        mark = self._mark
+        if mark is None or reached.snapshot_id is None:
+            return None
+        if (mark.table_uuid, mark.column_ids) != (reached.table_uuid, reached.column_ids):
             return None
         try:
-            return self._catalog.differences.net(cursor, self._table, self._mark.snapshot_id)
+            return self._catalog.differences.net(cursor, self._table, mark.snapshot_id)
         except SnapshotNotFoundError:  # it has expired
             return None
 
@@ -225,15 +249,23 @@ class Reading:
         """Return rows that are to be items; None when all were read."""
         parts: list[pa.RecordBatch] = []
         count = size = 0
-        while count + BATCH_ROWS <= CHUNK_ROWS and size < CHUNK_BYTES:
-            batch = self._batch()
-            if batch is None:
+        while count < CHUNK_ROWS and size < CHUNK_BYTES:
+            part = self._next()
+            if part is None:
                 break
-            part = self._kept(batch)
+            self._rest = part.slice(CHUNK_ROWS - count)
+            part = part.slice(0, CHUNK_ROWS - count)
             if part.num_rows:
                 parts.append(part)
                 count, size = count + part.num_rows, size + part.nbytes
         return pa.Table.from_batches(parts) if parts else None
+
+    def _next(self) -> pa.RecordBatch | None:
+        """Return rows that the last chunk left, or the next ones that can be items."""
+        if self._rest is not None and self._rest.num_rows:
+            return self._rest
+        batch = self._batch()
+        return None if batch is None else self._kept(batch)
 
     def _kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows of a batch that can be items, and count the others."""
@@ -245,21 +277,21 @@ class Reading:
         return batch.select([0, 1, 2])
 
     def _rows_sql(self) -> str:
-        rows = self._all() if self._differing is None else self._changed("insert")
+        rows = self._all()
+        if self._differing is not None:
+            rows = f"{self._changed('insert')} UNION ALL FROM stayed"
         return (
             "SELECT id, CASE WHEN valid THEN text END AS text,"
             f" CASE WHEN valid THEN metadata END AS metadata, valid FROM ({rows})"
         )
 
-    def _gone_sql(self) -> str:
-        """Return the SELECT of ids that left and did not come back, in whatever row."""
+    def _find_gone(self, cursor: Connection) -> None:
+        """Find ids that left and did not come back, and rows that have one of them still."""
         left = f"SELECT id FROM ({self._changed('delete')}) WHERE id IS NOT NULL"
         came = f"SELECT id FROM ({self._changed('insert')}) WHERE valid"
-        there = f"SELECT id FROM ({self._all()}) WHERE valid AND id IN (FROM went)"
-        return (
-            f"WITH went AS MATERIALIZED ({left} EXCEPT {came}), there AS ({there})"
-            " SELECT id FROM went WHERE id NOT IN (FROM there)"
-        )
+        cursor.execute(f"CREATE TEMP TABLE went AS {left} EXCEPT {came}")
+        stayed = f"FROM ({self._all()}) WHERE valid AND id IN (FROM went)"
+        cursor.execute(f"CREATE TEMP TABLE stayed AS {stayed}")
 
     def _all(self) -> str:
         names = [f"c{place}" for place in range(len(self._current.columns))]
@@ -289,6 +321,7 @@ class Reading:
         return f"SELECT id, text, metadata, {VALID} AS valid FROM ({parts})"
 
 
+GONE = "SELECT id FROM went WHERE id NOT IN (SELECT id FROM stayed)"
 NOT_BLANK = r"[^\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]"
 """What a text has that is more than what `str.strip` takes away."""
 VALID = (

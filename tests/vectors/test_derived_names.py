@@ -1,0 +1,164 @@
+"""Collections that are derived from a table, whatever its names mean, and whoever else follows."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lakehouse.config import EmbeddingConfig
+from lakehouse.vectors import following, taking_over
+from tests.embedding.ollama_double import running
+from tests.vectors.test_derived import (
+    COLUMNS,
+    PLACE,
+    SOURCE,
+    client,
+    current,
+    info,
+    items,
+    made,
+    opened,
+    row,
+    rows,
+    write,
+)
+
+__all__ = ["client"]
+STATIC = "static-minilm-256"
+
+
+async def evolve(client: httpx.AsyncClient, *changes: dict[str, Any]) -> None:
+    answer = await client.post("/v1/tables/notes/schema", json={"changes": list(changes)})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("texts", [["a river", "a mountain"], ["a mountain", "a river"]])
+async def test_of_two_rows_with_one_id_the_item_is_one_that_is_still_there(
+    client: httpx.AsyncClient, texts: list[str]
+) -> None:
+    await write(client, [row(1, text) for text in texts])
+    answer = await client.post("/v1/tables/notes/delete", json={"where": "body = 'a river'"})
+    assert answer.headers["x-lakehouse-index"] == "ready"
+    assert await items(client) == await rows(client) == {"1": ("a mountain", {"lang": "en"})}
+
+
+async def test_a_name_that_is_another_columns_by_now_gives_its_values(
+    client: httpx.AsyncClient,
+) -> None:
+    await write(client, [row(1, "a river", "de")])
+    await evolve(client, {"op": "drop", "name": "lang"})
+    await evolve(client, {"op": "add", "name": "lang", "type": "string"})
+    await current(client)
+    assert await items(client) == await rows(client) == {"1": ("a river", {"lang": None})}
+
+
+async def test_a_change_of_columns_that_nobody_saw_is_found_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as (client, lake):
+        await made(client)
+        await write(client, [row(1, "a river", "de")])
+        lake.vectors.following.committed = lambda table: False  # type: ignore[method-assign]
+        await evolve(client, {"op": "drop", "name": "lang"})
+        await evolve(client, {"op": "add", "name": "lang", "type": "string"})
+    async with opened(tmp_path) as (client, _):
+        await current(client)
+        assert await items(client) == await rows(client) == {"1": ("a river", {"lang": None})}
+
+
+async def test_a_table_that_gets_the_name_is_followed(client: httpx.AsyncClient) -> None:
+    await write(client, [row(1, "a river")])
+    answer = await client.post("/v1/tables", json={"name": "second", "columns": COLUMNS})
+    assert answer.status_code == 201
+    await write(client, [row(2, "a mountain")], name="second")
+    gone = await client.post("/v1/tables/notes/rename", json={"to": "first"})
+    assert gone.headers["x-lakehouse-index"] == "pending"
+    assert "does not follow the table" in (await client.get("/ready")).text
+    came = await client.post("/v1/tables/second/rename", json={"to": "notes"})
+    assert came.headers["x-lakehouse-index"] == "ready"
+    assert set(await items(client)) == {"2"}
+    await client.delete("/v1/tables/notes")
+    assert (await info(client))["state"] == "failed"
+    back = await client.post("/v1/tables/first/rename", json={"to": "notes"})
+    assert back.headers["x-lakehouse-index"] == "ready"
+    assert set(await items(client)) == {"1"}
+
+
+async def test_a_table_that_is_brought_back_is_followed(client: httpx.AsyncClient) -> None:
+    await write(client, [row(1, "a river")])
+    await client.delete("/v1/tables/notes")
+    assert "does not follow the table" in (await client.get("/ready")).text
+    answer = await client.post("/v1/tables/notes/undrop", json={})
+    assert answer.status_code < 300, answer.text
+    assert (await current(client))["detail"] is None
+    assert "does not follow the table" not in (await client.get("/ready")).text
+
+
+async def test_a_column_that_is_named_twice_is_one(client: httpx.AsyncClient) -> None:
+    body = {"name": "other", "source": {**SOURCE, "metadata": ["lang", "LANG"]}}
+    answer = await client.post("/v1/vectors/index", json=body)
+    assert answer.json()["source"]["metadata"] == ["lang"]
+    answer = await write(client, [row(1, "a river")])
+    assert answer.headers["x-lakehouse-index"] == "ready"
+
+
+async def test_ten_thousand_rows_are_waited_for(client: httpx.AsyncClient) -> None:
+    answer = await write(client, [row(each, f"a {each}") for each in range(10_000)])
+    assert answer.headers["x-lakehouse-index"] == "ready"
+    assert await items(client) == a_rows(10_000)
+    answer = await write(client, [row(each, f"b {each}") for each in range(10_001)], "overwrite")
+    assert answer.headers["x-lakehouse-index"] == "pending"
+    await current(client)
+    assert (await client.get(PLACE)).json()["length"] == 10_001
+
+
+def a_rows(count: int) -> dict[str, Any]:
+    return {str(each): (f"a {each}", {"lang": "en"}) for each in range(count)}
+
+
+async def test_slow_collections_keep_no_turn_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of a model that does not come to its end, and one that is there at once."""
+    stuck, put = asyncio.Event(), taking_over.take_over
+
+    async def take_over(collection: Any, *rest: Any) -> None:
+        if collection.known.definition.model.provider == "ollama":
+            await stuck.wait()
+        await put(collection, *rest)
+
+    monkeypatch.setattr(following, "take_over", take_over)
+    with running() as ollama:
+        embedding = EmbeddingConfig(ollama_url=ollama.url)
+        async with opened(tmp_path, embedding=embedding) as (client, _):
+            await made(client, model=STATIC)
+            for number in range(3):
+                body = {"name": f"slow_{number}", "source": SOURCE, "model": "nomic-embed-text"}
+                assert (await client.post("/v1/vectors/index", json=body)).status_code == 201
+            began = time.monotonic()
+            answer = await write(client, [row(1, "a river")])
+            assert answer.headers["x-lakehouse-index"] == "pending"
+            assert set(await items(client)) == {"1"}
+            assert time.monotonic() - began < following.COMMIT_WAIT_S / 2
+            stuck.set()
+
+
+async def test_all_that_follow_a_table_are_waited_for_together(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        body = {"name": f"other_{number}", "source": SOURCE}
+        assert (await client.post("/v1/vectors/index", json=body)).status_code == 201
+
+    async def take_over(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(following, "take_over", take_over)
+    monkeypatch.setattr(following, "COMMIT_WAIT_S", 1.0)
+    began = time.monotonic()
+    answer = await write(client, [row(1, "a river")])
+    assert answer.headers["x-lakehouse-index"] == "pending"
+    assert time.monotonic() - began < 2.5
