@@ -88,6 +88,7 @@ class Audit:
         self._rows: list[AuditRow] = []
         self._answers: list[tuple[object, ...]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._missing, self._unanswered = 0, 0
         self._failed: str | None = None
 
     @asynccontextmanager
@@ -126,8 +127,13 @@ class Audit:
         )
 
     def warnings(self) -> list[str]:
-        """Return why rows are missing, if any are, for `/ready`."""
-        return [f"the audit log lacks rows: {self._failed}"] if self._failed else []
+        """Return what is missing since the start, if anything is, and why, for `/ready`."""
+        if self._failed is None:
+            return []
+        return [
+            f"the audit log lacks {self._missing} rows, and how {self._unanswered} others were"
+            f" answered: {self._failed}"
+        ]
 
     def read(self, take: Callable[[pa.RecordBatch], None]) -> None:
         """Call `take` with all rows, the oldest first, some at a time. On a worker thread.
@@ -165,8 +171,11 @@ class Audit:
         try:
             await on_thread(partial(self._state.write, work, notable=False))
         except Exception as error:
-            self._failed = f"{len(rows)} could not be written ({error})"
-            log.critical("%d rows of the audit log are lost", len(rows), exc_info=True)
+            self._missing += len(rows)
+            self._unanswered += len(answers)
+            self._failed = str(error)
+            said = "the audit log lost %d rows, and how %d others were answered"
+            log.critical(said, len(rows), len(answers), exc_info=True)
         finally:
             self._writing = None
 

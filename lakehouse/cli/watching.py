@@ -28,6 +28,7 @@ from lakehouse.errors import (
     UnavailableError,
     UpstreamError,
 )
+from lakehouse.names import parse_table_name
 
 PAUSE_MAX_S = 30.0
 PASSING = (
@@ -127,6 +128,7 @@ def watch(
 ) -> None:
     if as_json and not once:
         raise click.UsageError("--json goes with --once: a watch has no end to tell of")
+    parse_table_name(table)  # else each file would be set aside for it
     read_as, where = reading(others)
     options = {**read_as, "mode": mode, "key": list(key), "on_error": on_error}
     with Directory.hold(path, table, pattern) as directory:

@@ -2,9 +2,9 @@
 
 from lakehouse.ingest.appending import LoadEnded
 from lakehouse.ingest.errors import BadRowsError, UnknownFormatError
-from lakehouse.ingest.inference import check_date_format
 from lakehouse.ingest.ingest import Ingest
 from lakehouse.ingest.models import IngestAnswer, LoadOptions
+from lakehouse.ingest.options import check_options
 from lakehouse.ingest.source_loads import NothingThereError, SourceLoads
 from lakehouse.ingest.sources import Sources
 from lakehouse.ingest.spool import Upload
@@ -20,5 +20,5 @@ __all__ = [
     "Sources",
     "UnknownFormatError",
     "Upload",
-    "check_date_format",
+    "check_options",
 ]

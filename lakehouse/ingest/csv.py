@@ -241,12 +241,7 @@ def open_csv(cursor: Connection, path: Path, options: ReadOptions, *, tabs: bool
         SchemaDriftError: the table has other columns.
     """
     header_text = head_text(path)
-    delimiter = options.delimiter or ("\t" if tabs else found_delimiter(header_text))
-    delimiter = SPELLED.get(delimiter, delimiter)
-    if len(delimiter.encode()) > DELIMITER_MAX_BYTES or set(delimiter) & set('"\r\n\0'):
-        raise InvalidLoadError(
-            f"delimiter is of 1 to {DELIMITER_MAX_BYTES} bytes, none a quote or a line break"
-        )
+    delimiter = spelled(options.delimiter or ("\t" if tabs else found_delimiter(header_text)))
     header = read_header(header_text, delimiter, options)
     raw = CsvSource(
         path=path,
@@ -288,6 +283,20 @@ def head_text(path: Path) -> str:
             "(then say encoding=utf-16-le)"
         )
     return text
+
+
+def spelled(delimiter: str) -> str:
+    """Return the delimiter that is meant.
+
+    Raises:
+        InvalidLoadError: no file has it.
+    """
+    delimiter = SPELLED.get(delimiter, delimiter)
+    if len(delimiter.encode()) > DELIMITER_MAX_BYTES or set(delimiter) & set('"\r\n\0'):
+        raise InvalidLoadError(
+            f"delimiter is of 1 to {DELIMITER_MAX_BYTES} bytes, none a quote or a line break"
+        )
+    return delimiter
 
 
 def found_delimiter(text: str) -> str:

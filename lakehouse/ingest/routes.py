@@ -28,10 +28,10 @@ from lakehouse.ingest import Ingest, IngestAnswer, LoadOptions, Upload
 from lakehouse.ingest.background import UploadLoad, start_load, start_upload
 from lakehouse.ingest.errors import InvalidLoadError, InvalidUploadError, UploadTooLargeError
 from lakehouse.ingest.formats import MEDIA_TYPES, Named, room_for
-from lakehouse.ingest.inference import check_date_format
 from lakehouse.ingest.loading import quoting_nothing
 from lakehouse.ingest.models import RowsAnswer, RowsMode
 from lakehouse.ingest.multipart import FilePart, files_of
+from lakehouse.ingest.options import check_options
 from lakehouse.ingest.several import naming
 from lakehouse.ingest.source_loads import SourceLoads
 from lakehouse.ingest.spool import SpoolFile, SpoolLimits, spooled
@@ -348,6 +348,7 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
 
     Raises:
         InvalidLoadError, InvalidRequestError: a parameter is missing or wrong.
+        UnsupportedTypeError: no table has a type that it names.
     """
     values: dict[str, Any] = dict(request.query_params.multi_items())
     values.pop(UPLOAD, None)
@@ -361,14 +362,14 @@ def read_options(request: AnyRequest) -> tuple[LoadOptions, bool]:
         values[name] = split_outside(values[name])
     if "header_row" in values:
         values["header_row"] = read_number(values["header_row"])
-    if "date_format" in values:
-        check_date_format(values["date_format"])
     if "types" in values:
         values["types"] = read_types(values["types"])
     try:
-        return msgspec.convert(values, LoadOptions), dry_run
+        options = msgspec.convert(values, LoadOptions)
     except msgspec.ValidationError as error:
         raise InvalidRequestError([of_error(LoadOptions, error, "query")]) from error
+    check_options(options)
+    return options, dry_run
 
 
 def read_flag(values: dict[str, Any], name: str) -> bool:

@@ -9,7 +9,7 @@ from lakehouse.ingest import (
     LoadOptions,
     NothingThereError,
     SourceLoads,
-    check_date_format,
+    check_options,
 )
 from lakehouse.jobs import JobHandle
 from lakehouse.query import RowsFromQuery, TableChanges
@@ -50,6 +50,8 @@ class Work:
             raise ScheduleTooLargeError(size, ASKED_MAX_BYTES)
         if (asked.source is None) == (asked.sql is None):
             raise InvalidScheduleError("a schedule has one of `source` and `sql`")
+        if asked.sql is not None and not asked.sql.strip():
+            raise InvalidScheduleError("the statement is empty")
         if (asked.mode in ("upsert", "delete")) != bool(asked.key):
             raise InvalidScheduleError("`key` names columns for the modes upsert and delete")
         if asked.source is not None:
@@ -85,6 +87,7 @@ def load_options(asked: ScheduleCreate) -> LoadOptions:
 
     Raises:
         InvalidScheduleError: one is none.
+        What `check_options` raises.
     """
     strange = asked.options.keys() - set(LoadOptions.__struct_fields__) | asked.options.keys() & {
         *OWN
@@ -98,8 +101,7 @@ def load_options(asked: ScheduleCreate) -> LoadOptions:
         options = msgspec.convert({**asked.options, **own, "mode": mode}, LoadOptions)
     except msgspec.ValidationError as error:
         raise InvalidScheduleError(f"options: {error}") from error
-    if options.date_format is not None:
-        check_date_format(options.date_format)
+    check_options(options)
     return options
 
 

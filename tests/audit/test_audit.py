@@ -379,4 +379,8 @@ async def test_a_row_that_cannot_be_written_is_said(state: State) -> None:
     state.write(lambda tx: tx.execute("DROP TABLE audit"))
     await audit.write(row_of())
     (warning,) = audit.warnings()
-    assert "1 could not be written" in warning
+    assert "lacks 1 rows" in warning
+    audit.answered(1, row_of())
+    await audit.write(row_of())
+    (warning,) = audit.warnings()
+    assert "lacks 2 rows, and how 1 others" in warning

@@ -266,10 +266,14 @@ def test_what_the_server_refuses_altogether_sets_no_file_aside(shell: Shell, inb
     (inbox / "a.csv").write_text("id\n1\n")
 
     done = shell.run("watch", inbox, "--table", "memory.t", "--once", *QUICK)
+    no_names = [
+        shell.run("watch", inbox, "--table", name, "--once", *QUICK) for name in ("", "x/y")
+    ]
     nobody = Shell(shell.folder, "http://127.0.0.1:9")
     away = nobody.run("watch", inbox, "--table", "t", "--once", *QUICK)
 
     assert (done.code, away.code) == (5, 6), (done.stderr, away.stderr)
+    assert [each.code for each in no_names] == [5, 5]
     assert (inbox / "a.csv").exists()
 
 

@@ -98,3 +98,10 @@ def test_widths_that_are_none_are_refused(
 
     assert answer.status_code == 400
     assert words in answer.json()["detail"]
+
+
+def test_a_delimiter_beside_widths_is_refused(lake: Served, name: str) -> None:
+    answer = lake.ingest(name, "x\n", widths="a:1", delimiter=";")
+
+    assert answer.status_code == 400
+    assert "exclude each other" in answer.json()["detail"]
