@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from lakehouse.database import Connection
+from lakehouse.query import lists
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
 from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
@@ -121,7 +122,10 @@ TOO_LARGE: Mapping[str, Mapping[int, str]] = {
     **{name: {1: f"{LENGTH} > {SPREAD_MAX}"} for name in SPREADS},
     **{name: dict.fromkeys((2, 3), f"len(a) > {STEPS_MAX}") for name in REDUCTIONS},
     **{name: {2: f"len(a) > {HEAVY_MAX}"} for name in EACH},
+    **lists.TOO_LONG,
 }
+OF_ROW = {EDITS: EDITS_OF_ROW, lists.BOTH: lists.BOTH_OF_ROW, lists.KEYS: lists.KEYS_OF_ROW}
+"""What is too large where each row has a call of its own, by what is too large once."""
 SEARCHES = PATTERNS.keys() | NEEDLES | FIRST_MATCH | (EVERY_MATCH - {"regexp_replace"})
 RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
 """Another value for each call; `now()` and its kin are the same all through a statement."""
@@ -130,11 +134,14 @@ RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
 def runs_as_it_is(call: Tree) -> bool:
     """Whether a capped call needs no check.
 
-    It looks for something short that is written out, or does something short to each element.
+    It looks for something short that is written out, does something short to each element, or
+    has a list that is written out.
     """
     name, arguments = call["function_name"].lower(), call["children"]
     if name in EACH:
         return not any(is_heavy(node) for node in nodes_of(arguments[1:]))
+    if name in lists.TOO_LONG:
+        return lists.is_written_out(name, arguments)
     return name in SEARCHES and len(arguments) > 1 and is_harmless(name, arguments[1])
 
 
@@ -178,8 +185,8 @@ class Amplifiers:
         """
         name, arguments = call["function_name"].lower(), call["children"]
         condition = TOO_LARGE[name].get(len(arguments))
-        if condition == EDITS and not is_constant(arguments):
-            condition = EDITS_OF_ROW
+        if condition in OF_ROW and not is_constant(arguments):
+            condition = OF_ROW[condition]
         if condition is None:
             raise FunctionNotAllowedError(name, f"it is not called with {len(arguments)} arguments")
         for size, node in enumerate(nodes_of(arguments)):
@@ -189,7 +196,10 @@ class Amplifiers:
                 # It is checked with one value and would run with another.
                 raise FunctionNotAllowedError(name, "its arguments may not be random")
         does = "search" if name in SEARCHES else "make"
-        text = f"CASE WHEN {condition} THEN error('{name} would {does} more than one call may')"
+        does = "compare" if name in lists.COMPARISONS else does
+        instead = lists.INSTEAD if name in lists.TOO_LONG else ""
+        message = f"{name} would {does} more than one call may{instead}"
+        text = f"CASE WHEN {condition} THEN error('{message}')"
         text += PATTERNS[name].instead if name in PATTERNS else ""
         tree = copied(self._template(cursor, text + " END"))
         fill(tree, arguments)

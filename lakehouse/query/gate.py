@@ -47,6 +47,7 @@ from lakehouse.query.errors import (
     UnknownTableError,
 )
 from lakehouse.query.functions import judge
+from lakehouse.query.joins import check_joins
 from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
@@ -376,6 +377,7 @@ class Walk:
             self.volatile = True
         self.selected.extend(node.get("select_list", ()))
         if node["type"] == "SELECT_NODE":
+            check_joins(node["from_table"])
             self.selects.append(node)
         if node["type"] == "RECURSIVE_CTE_NODE":
             itself = scope | {folded(node["cte_name"])}

@@ -15,6 +15,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.query.amplifiers import EACH, RANDOM, REDUCTIONS, SPREADS, TOO_LARGE
 from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
+from lakehouse.query.lists import COMPARISONS
 from lakehouse.query.regexes import EVERY_MATCH, FIRST_MATCH
 from tests.query.lake import open_lake
 
@@ -104,6 +105,29 @@ CASES = {
     "map_concat 2": (
         "map_concat(MAP {1: 2}, MAP {3: 4})",
         "map_concat(map(range(5001), range(5001)), map(range(5000), range(5000)))",
+    ),
+    **{
+        f"{name} 2": (
+            f"{before}range(60000){between}range(40000){after}",
+            f"{before}range(60000){between}range(40001){after}",
+        )
+        for name in sorted(COMPARISONS)
+        for before, between, after in [
+            (f"{name}(", ", ", ")") if name.isidentifier() else ("(", f" {name} ", ")")
+        ]
+    },
+    "list_has_any 2, of a column": (
+        "(SELECT list_has_any(l, l) FROM (SELECT range(2500)) t(l))",
+        "(SELECT list_has_any(l, l) FROM (SELECT range(2501)) t(l))",
+    ),
+    "map 2": ("map(range(100000), range(100000))", "map(range(100001), range(100001))"),
+    "map 2, of a column": (
+        "(SELECT map(l, l) FROM (SELECT range(5000)) t(l))",
+        "(SELECT map(l, l) FROM (SELECT range(5001)) t(l))",
+    ),
+    "map_from_entries 1": (
+        "map_from_entries(list_zip(range(100000), range(100000)))",
+        "map_from_entries(list_zip(range(100001), range(100001)))",
     ),
     "printf 2, in many places": (
         "printf(repeat('%1$s', 64), repeat('x', 1000000))",
@@ -351,6 +375,51 @@ def test_a_usual_pattern_runs_as_it_is(gate: tuple[Catalog, Connection], conditi
     statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
 
     assert "CASE" not in statement.sql
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("list_has_any(l, ['a', 'b'])", "l && ['a']", "l @> ['a']", "['a'] <@ l"),
+        *("list_intersect(l, ['a'])", "MAP {'a': l}", "MAP {l[1]: 1}", "map()"),
+    ],
+)
+def test_what_is_written_out_is_compared_with_every_list(
+    gate: tuple[Catalog, Connection], call: str
+) -> None:
+    catalog, cursor = gate
+    sql = f"SELECT {call} IS NOT NULL FROM (SELECT list_resize(['a'], 900000, 'a') AS l)"
+    limits = QueryConfig()
+
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+
+    assert "unnest the lists" not in statement.sql
+    assert cursor.execute(statement.sql).fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "list_has_any(a, b) AND list_intersect(a, b) = [2] AND a && b AND [2, 1] @> [a[1]]",
+        "list_filter([a, b], lambda x: list_has_any(x, [1])) = [a]",
+        "map(a, b)[2] = 3 AND map_from_entries(list_zip(a, b))[1] = 2",
+        "map(a::INTEGER[2], b::INTEGER[2])[2] = 3 AND list_has_any(a::INTEGER[2], b::INTEGER[2])",
+        "map(NULL, NULL) IS NULL AND list_has_any(a, NULL) IS NULL",
+    ],
+)
+def test_short_lists_are_compared_and_made_maps_of(
+    gate: tuple[Catalog, Connection], call: str
+) -> None:
+    catalog, cursor = gate
+    sql = f"SELECT {call} FROM (VALUES ([1, 2], [2, 3])) t(a, b)"
+    limits = QueryConfig()
+    statement = prepare(cursor, sql, catalog=catalog, may=lambda *_: True, as_of={}, limits=limits)
+    assert cursor.execute(statement.sql).fetchall() == [(True,)]
+
+
+def test_a_list_that_is_too_long_says_what_to_do(gate: tuple[Catalog, Connection]) -> None:
+    with pytest.raises((EngineError, LakehouseError), match="unnest the lists and join or group"):
+        answer(gate, "list_has_any(range(1000000), range(-1000000, 0))")
 
 
 def test_every_random_function_is_one_that_the_file_calls_volatile() -> None:

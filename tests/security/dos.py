@@ -41,6 +41,10 @@ ATTACKS = {
     "lists compared": "SELECT list_has_any(range(1000000), range(-1000000, 0))",
     "maps joined": "SELECT cardinality(map_concat(map(range(300000), range(300000)),"
     " map(range(300000), range(300000))))",
+    "lists compared in columns": "SELECT sum(list_has_any(l, l2)::INT) FROM (SELECT"
+    " range(2400 + i % 2) AS l, range(-2400 - i % 2, 0) AS l2 FROM range(1000000) t(i))",
+    "maps in columns": "SELECT sum(cardinality(map(l, l))) FROM (SELECT range(4900 + i % 2) AS l"
+    " FROM range(1000000) t(i))",
     "JSON in paragraphs": "SELECT len(json_pretty(repeat('[', 100000) || repeat(']', 100000)))",
     "JSON, deep, as a tree": "SELECT count(*) FROM json_tree(repeat('[', 100000)"
     " || repeat(']', 100000))",
@@ -123,6 +127,8 @@ ATTACKS = {
     + " FROM range(1000000) t(i)",
     "60 tables": "SELECT count(*) FROM range(2) t(i)"
     + joined("", " JOIN range(2) t#(i) ON t#.i = t.i", 60),
+    "50 tables": "SELECT count(*) FROM range(2) t(i)"
+    + joined("", " JOIN range(2) t#(i) ON t#.i = t.i", 49),
     "CTEs that double": "WITH a0 AS (SELECT 1 AS x), "
     + ", ".join(
         f"a{n} AS NOT MATERIALIZED (SELECT a.x FROM a{n - 1} a, a{n - 1} b)" for n in range(1, 30)
