@@ -57,6 +57,7 @@ ARROW_ROWS = 2_048
 """Of a batch where few rows are asked for. The engine reserves room for all of them, and by default
 for a million: 10 MiB for each column, so that one CSV of 300 columns had no memory in 1.5 GiB."""
 REMOTE_FAILURE = re.compile(r"HTTP Error: |for HTTP [A-Z]+ to '|\(HTTP code \d+")
+REFUSED = re.compile(r"\(HTTP (code )?40[13]\b")
 MISREAD = re.compile(r"(No magic bytes|too small to be a Parquet|[Ff]ooter length).*'s3://")
 FORGET_EVERY_S = 5.0
 REMOTE_SETTINGS: Mapping[str, object] = {
@@ -424,6 +425,11 @@ def is_of_remote(error: BaseException) -> bool:
     """
     text = str(error)
     return (bool(REMOTE_FAILURE.search(text)) and "404" not in text) or is_misread(error)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether it says that the object store knows the keys not, or that they may not do this."""
+    return bool(REFUSED.search(str(error)))
 
 
 def is_misread(error: BaseException) -> bool:

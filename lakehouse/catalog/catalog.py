@@ -71,7 +71,7 @@ from lakehouse.database import (
 from lakehouse.errors import LakehouseError
 from lakehouse.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.state import State, Transaction
-from lakehouse.storage import Store, StoreDownError
+from lakehouse.storage import Store, StoreDownError, engine_failed
 
 
 class Catalog:
@@ -268,7 +268,7 @@ class Catalog:
             relation = self._relations.get(cursor, table, snapshot, schema, files)
         except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
             if is_of_remote(error) and not is_misread(error):
-                raise StoreDownError("a file could not be read") from error
+                raise engine_failed(error, "a file could not be read") from error
             reason = damage_of(table, snapshot, self._manifests, self._store)
             if reason is None and isinstance(error, LakehouseError):
                 raise

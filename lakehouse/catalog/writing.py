@@ -25,7 +25,7 @@ from lakehouse.database import (
     quoted,
 )
 from lakehouse.names import check_new_column_names
-from lakehouse.storage import Store, StoreDownError
+from lakehouse.storage import Store, engine_failed
 
 TARGET_FILE = "write.target-file-size-bytes"
 TARGET_FILE_BYTES = 128 * 1024 * 1024
@@ -122,7 +122,7 @@ def copy_rows(
             written = cursor.execute(copy).fetchall()
     except EngineError as error:
         if is_of_remote(error):
-            raise StoreDownError("a file could not be written") from error
+            raise engine_failed(error, "a file could not be written") from error
         raise
     if partition and partitions_max is not None:
         folders = {str(row[0]).rpartition("/")[0] for row in written}

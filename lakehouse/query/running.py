@@ -24,7 +24,7 @@ from lakehouse.query.run_errors import (
     clean_message,
     kind_of,
 )
-from lakehouse.storage import StoreDownError
+from lakehouse.storage import engine_failed
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> Base
         return EngineDownError()
     if is_of_remote(error):
         log.error("the object store failed", exc_info=error)
-        return StoreDownError("a file of a table could not be read")
+        return engine_failed(error, "a file of a table could not be read")
     if kind in ("io", "http"):
         log.error("a table could not be read", exc_info=error)
         return TableUnreadableError([str(pinned.table) for pinned in tables])

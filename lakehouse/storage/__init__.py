@@ -8,6 +8,7 @@ from lakehouse.storage.errors import (
     ObjectNotFoundError,
     StoreDownError,
     WarehouseOwnedError,
+    engine_failed,
 )
 from lakehouse.storage.keys import check_key
 from lakehouse.storage.local import LocalStore
@@ -43,6 +44,7 @@ __all__ = [
     "WarehouseOwnedError",
     "check_key",
     "copy_catalog",
+    "engine_failed",
     "keep_copies",
     "object_key",
     "open_warehouse",

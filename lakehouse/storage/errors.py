@@ -1,5 +1,6 @@
 """What can go wrong with an object."""
 
+from lakehouse.database import is_refused
 from lakehouse.errors import (
     ConflictError,
     InvalidInputError,
@@ -120,6 +121,11 @@ class StoreRefusedError(UpstreamError):
             " they may do in the bucket, and the clocks of both",
             reason=reason,
         )
+
+
+def engine_failed(error: BaseException, what: str) -> UpstreamError:
+    """Return what the engine's error over an object means for the caller."""
+    return StoreRefusedError(what) if is_refused(error) else StoreDownError(what)
 
 
 class KeysMissingError(UpstreamError):

@@ -293,6 +293,7 @@ def test_keys_are_replaced_while_it_runs(client: httpx.Client, lake: Lake) -> No
 
     object_store.key_file(lake.folder, "nobody", "wrong-" + "w" * 20)
     refused = load(client, "rotated", "id\n2\n", mode="append")
+    unread = client.post("/v1/sql", json={"sql": "SELECT id FROM rotated"})
     object_store.key_file(
         lake.folder, session.access_key, session.secret_key, session.session_token or ""
     )
@@ -300,7 +301,12 @@ def test_keys_are_replaced_while_it_runs(client: httpx.Client, lake: Lake) -> No
     put = client.put("/v1/storage/put/rotated", content=b"x")
     object_store.key_file(lake.folder)
 
-    assert refused.status_code == 502, refused.text
+    for answer in (refused, unread):
+        assert answer.status_code == 502, answer.text
+        assert (answer.json()["type"], answer.json()["retryable"]) == (
+            "/problems/store-refused",
+            False,
+        )
     assert taken.status_code == put.status_code == 200, taken.text
     assert rows(client, "SELECT id FROM rotated ORDER BY id") == [[1], [3]]
 
