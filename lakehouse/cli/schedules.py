@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from lakehouse.cli import output
+from lakehouse.cli.asking import statement_text
 from lakehouse.cli.jobs import tell_job
 from lakehouse.cli.where import connected
 from lakehouse.client import Client, Schedule, ScheduleRun
@@ -27,7 +28,7 @@ def create(
     **where: Any,
 ) -> None:
     if file is not None:
-        sql = file.read_text()
+        sql = statement_text(sql, file)
     if (source is None) == (sql is None):
         raise click.UsageError("say what to do: --source, or --sql or --file")
     options = dict(option_of(each) for each in option)

@@ -48,6 +48,8 @@ def test_a_source_with_options(shell: Shell) -> None:
         (["x", "0 * * * *", "t"], 2),
         (["x", "0 * * * *", "t", "--sql", "SELECT 1", "--source", "object:x/"], 2),
         (["x", "0 * * * *", "t", "--source", "object:x/", "--option", "evolve"], 2),
+        (["x", "0 * * * *", "t", "--sql", "SELECT 1", "--file", "x.sql"], 2),
+        (["x", "0 * * * *", "t", "--file", "not-there.sql"], 3),
         (["x", "hourly", "t", "--sql", "SELECT 1"], 5),
         (["x", "0 * * * *", "t", "--source", "s3://not/listed"], 7),
     ],
