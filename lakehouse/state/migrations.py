@@ -269,7 +269,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
-    ("ALTER TABLE watermark ADD COLUMN column_ids TEXT",),
+    ("ALTER TABLE watermark ADD COLUMN made_of TEXT",),
 )
 
 # Each step of the catalog is a new format of the whole directory: an older program refuses it.

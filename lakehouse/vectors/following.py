@@ -25,6 +25,7 @@ from lakehouse.names import TableName, folded, parse_table_name, shown
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import (
     CollectionBehindError,
+    CollectionNotFoundError,
     CollectionReplacedError,
     InvalidQueryError,
 )
@@ -171,6 +172,13 @@ class Following:
         follower.error = "it was dropped"
         follower.tell()
 
+    def renew(self, known: Kept) -> None:
+        """Know a collection as it is by now; with another model other rows may be items."""
+        follower = self._followers.get(known.id)
+        if follower is not None:
+            follower.known = known
+            self._wake(follower)
+
     def committed(self, table: TableName) -> bool:
         """Whether collections follow a table that has a new state; they are woken. On any thread.
 
@@ -199,8 +207,10 @@ class Following:
         return all(reached)
 
     async def settle(self, known: Kept) -> bool:
-        """Whether one collection has reached its table, as `settled`."""
-        follower = self._followers[known.id]
+        """Whether one collection has reached its table, as `settled`; not one that was dropped."""
+        follower = self._followers.get(known.id)
+        if follower is None:
+            return False
         return await self._reached(follower, follower.wanted, time.monotonic() + COMMIT_WAIT_S)
 
     def of_table(self, table: TableName) -> list[Kept]:
@@ -212,8 +222,11 @@ class Following:
 
         Raises:
             CollectionBehindError: it has not within `SEARCH_WAIT_S`.
+            CollectionNotFoundError: it was dropped.
         """
-        follower = self._followers[known.id]
+        follower = self._followers.get(known.id)
+        if follower is None:
+            raise CollectionNotFoundError(shown(known.name), [])
         await self._until(follower, follower.wanted, None)
 
     async def wait_for(self, known: Kept, snapshot_id: int) -> None:
@@ -223,6 +236,7 @@ class Following:
             InvalidQueryError: it follows no table.
             SnapshotNotFoundError, TableNotFoundError: there is no such snapshot.
             CollectionBehindError: it has not reached it within `SEARCH_WAIT_S`.
+            CollectionNotFoundError: it was dropped meanwhile.
         """
         follower = self._followers.get(known.id)
         if follower is None:
@@ -242,7 +256,7 @@ class Following:
         with acting(THE_PROCESS):
             now = await on_thread(partial(self._catalog.find, parse_table_name(source.table)))
         error = follower.error if now is not None else f"no table is named {source.table!r}"
-        is_current = now is not None and mark == mark_of(now, source)
+        is_current = now is not None and mark == mark_of(now, follower.known.definition)
         state: SourceState = "current" if is_current else "failed" if error else "pending"
         behind_s = 0.0
         if now is not None and not is_current:
@@ -273,6 +287,8 @@ class Following:
         try:
             async with asyncio.timeout(SEARCH_WAIT_S):
                 while follower.done < wanted:
+                    if follower.known.id not in self._followers:
+                        raise CollectionNotFoundError(shown(follower.known.name), [])
                     await follower.told.wait()
         except TimeoutError:
             name, source = shown(follower.known.name), follower.source.table
@@ -339,14 +355,13 @@ class Following:
     async def _look(self, follower: Follower) -> None:
         """Bring a collection to the state that its table has now."""
         now = await on_thread(partial(self._catalog.get, parse_table_name(follower.source.table)))
-        mark = follower.mark
-        if mark == mark_of(now, follower.source):
+        mark, definition = follower.mark, follower.known.definition
+        if mark == mark_of(now, definition):
             return
         collection = await self._writer.get(follower.known.name)
-        model = collection.known.definition.model
-        if model is None or model.provider != QUICK:
+        if definition.model is None or definition.model.provider != QUICK:
             follower.slow()
-        with Reading.open(self._database, self._catalog, follower.source, mark) as reading:
+        with Reading.open(self._database, self._catalog, definition, mark) as reading:
             reached = await reading.begin()
             await take_over(collection, reading, self._writer.put, follower.slow)
             follower.skipped, follower.example = reading.skipped, reading.example

@@ -51,8 +51,8 @@ class Watermark:
     table_uuid: str
     snapshot_id: int | None
     """None: the table had none yet."""
-    column_ids: str | None
-    """Of the columns that items are made of: a name may be another column's by now."""
+    made_of: str | None
+    """The model, and the ids of the columns: a name may be another column's by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +137,20 @@ class Ledger:
 
     def watermarks(self) -> dict[str, Watermark]:
         """Return how far collections are with their tables, by their ids."""
-        sql = "SELECT collection_id, table_uuid, snapshot_id, column_ids FROM watermark"
+        sql = "SELECT collection_id, table_uuid, snapshot_id, made_of FROM watermark"
         found = self._state.read(lambda tx: tx.execute(sql).fetchall())
         return {each: Watermark(*values) for each, *values in found}
 
     def reach(self, known: Kept, mark: Watermark) -> None:
         """Note how far a collection is with its table; its items are durable before."""
         sql = (
-            "INSERT INTO watermark (collection_id, table_uuid, snapshot_id, column_ids)"
+            "INSERT INTO watermark (collection_id, table_uuid, snapshot_id, made_of)"
             " VALUES (?, ?, ?, ?)"
             " ON CONFLICT (collection_id) DO UPDATE SET"
             " table_uuid = excluded.table_uuid, snapshot_id = excluded.snapshot_id,"
-            " column_ids = excluded.column_ids"
+            " made_of = excluded.made_of"
         )
-        values = (known.id, mark.table_uuid, mark.snapshot_id, mark.column_ids)
+        values = (known.id, mark.table_uuid, mark.snapshot_id, mark.made_of)
         self._state.write(lambda tx: tx.execute(sql, values).rowcount)
 
     def drop(self, known: Kept) -> bool:
@@ -165,6 +165,14 @@ class Ledger:
         """Return the ids of collections whose files are still to be removed, and their folders."""
         sql = "SELECT collection_id, folder FROM collection WHERE dropped = 1"
         return self._state.read(lambda tx: tx.execute(sql).fetchall())
+
+    def left_of(self, known: Kept) -> list[tuple[str, str]]:
+        """Return, as `dropped`, what was put aside of a collection, or had its name."""
+        sql = (
+            "SELECT collection_id, folder FROM collection"
+            " WHERE dropped = 1 AND namespace = ? AND name = ?"
+        )
+        return self._state.read(lambda tx: tx.execute(sql, known.name).fetchall())
 
     def forget(self, collection_id: str) -> None:
         """Note that nothing of a dropped collection is left."""

@@ -61,6 +61,7 @@ class Reembedding:
         await check_texts(old)
         columns = ["id", "text", "metadata", "document"]
         async with old.tending, old.items.batches(columns) as batches:
+            old.check_there()
             self.progress(done=0, total=await old.length(), phase="embedding")
             async for batch in batches:
                 await self._take(pa.Table.from_batches([batch]), is_new=True)

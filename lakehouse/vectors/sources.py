@@ -20,7 +20,7 @@ from lakehouse.catalog import (
 from lakehouse.database import Connection, Database, Lane, Session, quoted
 from lakehouse.names import TableName, shown
 from lakehouse.vectors.errors import InvalidCollectionError
-from lakehouse.vectors.ledger import Watermark
+from lakehouse.vectors.ledger import Definition, Watermark
 from lakehouse.vectors.models import ColumnType, Source
 from lakehouse.vectors.schema import ID_MAX_BYTES, METADATA_MAX_BYTES, TEXT_MAX_BYTES
 
@@ -77,13 +77,16 @@ def checked_source(catalog: Catalog, asked: Source, columns: dict[str, ColumnTyp
     return said
 
 
-def mark_of(table: TableState, source: Source) -> Watermark:
-    """Return what a collection has reached whose items are the rows of a table as it is."""
+def mark_of(table: TableState, of: Definition) -> Watermark:
+    """Return what a collection has reached whose items are the rows of its table as it is."""
+    source, model = of.source, of.model
+    assert source is not None, "it follows a table"
+    assert model is not None, "it was made with one"
     names = (folded(each.name) for each in table.columns)
     ids = dict(zip(names, table.column_ids, strict=True))
     wanted = [source.id, source.text, *source.metadata]
-    column_ids = " ".join(str(ids.get(folded(name))) for name in wanted)
-    return Watermark(table.uuid, table.snapshot_id, column_ids)
+    columns = " ".join(str(ids.get(folded(name))) for name in wanted)
+    return Watermark(table.uuid, table.snapshot_id, f"{model.model} {model.digest} {columns}")
 
 
 class Columns:
@@ -128,13 +131,15 @@ class Reading:
     """
 
     def __init__(
-        self, session: Session, catalog: Catalog, source: Source, mark: Watermark | None
+        self, session: Session, catalog: Catalog, of: Definition, mark: Watermark | None
     ) -> None:
+        assert of.source is not None, "it follows a table"
         self._session = session
         self._catalog = catalog
-        self._source = source
+        self._of = of
+        self._source = of.source
         self._mark = mark
-        self._table = parse_table_name(source.table)
+        self._table = parse_table_name(of.source.table)
         self._reader: pa.RecordBatchReader | None = None
         self._rest: pa.RecordBatch | None = None
         """Rows that were read, and are more than a chunk has."""
@@ -149,10 +154,11 @@ class Reading:
     @classmethod
     @contextmanager
     def open(
-        cls, database: Database, catalog: Catalog, source: Source, mark: Watermark | None
+        cls, database: Database, catalog: Catalog, of: Definition, mark: Watermark | None
     ) -> Iterator[Self]:
-        with database.session(Lane.SHORT, f"what follows {source.table}") as session:
-            yield cls(session, catalog, source, mark)
+        assert of.source is not None, "it follows a table"
+        with database.session(Lane.SHORT, f"what follows {of.source.table}") as session:
+            yield cls(session, catalog, of, mark)
 
     @property
     def is_whole(self) -> bool:
@@ -209,7 +215,7 @@ class Reading:
 
     def _begin(self, cursor: Connection) -> Watermark:
         while True:
-            reached = mark_of(self._catalog.get(self._table), self._source)
+            reached = mark_of(self._catalog.get(self._table), self._of)
             (self._current,) = self._catalog.pin(cursor, [TableRef(*self._table)])
             self._differing = self._since_mark(cursor, reached)
             read = {self._current.snapshot_id}
@@ -223,7 +229,7 @@ class Reading:
         mark = self._mark
         if mark is None or reached.snapshot_id is None:
             return None
-        if (mark.table_uuid, mark.column_ids) != (reached.table_uuid, reached.column_ids):
+        if (mark.table_uuid, mark.made_of) != (reached.table_uuid, reached.made_of):
             return None
         try:
             return self._catalog.differences.net(cursor, self._table, mark.snapshot_id)

@@ -5,7 +5,7 @@ import difflib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakehouse.audit import record
-from lakehouse.auth import check_may, may, table_resource
+from lakehouse.auth import THE_PROCESS, acting, check_may, may, table_resource
 from lakehouse.catalog import Catalog
 from lakehouse.config import MemoryShares, VectorsConfig
 from lakehouse.database import Database
@@ -120,6 +120,7 @@ class Vectors:
         self._open: OrderedDict[str, Collection] = OrderedDict()
         self._opening = asyncio.Lock()
         self._defining = asyncio.Lock()
+        self._forgetting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._purging: set[asyncio.Task[None]] = set()
         self.room = Room(shares.uploads_and_results)
@@ -441,12 +442,23 @@ class Vectors:
         Raises:
             CollectionBehindError: a collection does not follow; what it holds stays.
         """
-        for known in self.following.of_table(table):
+        # Whoever erases rows of a table may know nothing of what others made of it.
+        with acting(THE_PROCESS):
+            async with self._forgetting:
+                for known in self.following.of_table(table):
+                    with suppress(CollectionNotFoundError):  # it was dropped, with its files
+                        await self._forgotten(known)
+
+    async def _forgotten(self, known: Kept) -> None:
+        while True:
             await self.following.caught_up(known)
-            await self._whole(self._rewritten(known.name))
+            try:
+                return await self._whole(self._rewritten(known.name))
+            except CollectionReplacedError:  # its texts were embedded anew meanwhile
+                continue
 
     async def _rewritten(self, name: TableName) -> None:
-        """Let a collection have new files with the items of now; the old ones are gone then."""
+        """Let a collection have new files with the items of now; all older ones are gone then."""
         old = await self.get(name)
         definition = old.known.definition
         aside = await self._aside(old.known, definition)
@@ -454,6 +466,8 @@ class Vectors:
         try:
             async with old.tending, old.writing:
                 old.check_there()
+                # Of models that it had, and of one that it is about to have.
+                left = await on_thread(partial(self._ledger.left_of, old.known))
                 await copied(old.items, aside.items, schema_of(definition))
                 await self.upkeep.look(aside)
                 async with self._defining:
@@ -463,8 +477,11 @@ class Vectors:
             raise
         self.upkeep.wake(aside)
         await asyncio.sleep(LEAVE_S)
-        await self._lance.drop(unneeded.folder)  # not in the background: it must be gone
-        await on_thread(partial(self._ledger.forget, unneeded.id))
+        # Not in the background: they must be gone.
+        left = [each for each in left if each[0] != unneeded.id]
+        for collection_id, folder in [*left, (unneeded.id, unneeded.folder)]:
+            await self._lance.drop(folder)
+            await on_thread(partial(self._ledger.forget, collection_id))
 
     async def _aside(self, known: Kept, definition: Definition) -> Collection:
         """Make the files of a collection that no name leads to."""
@@ -501,6 +518,7 @@ class Vectors:
         unneeded = replace(aside.known, folder=old.known.folder)
         aside.known = self._known[folded(str(known.name))] = known
         self._open[known.id] = aside
+        self.following.renew(known)
         old.end(CollectionReplacedError(shown(known.name)))
         return unneeded, OLD.total_seconds()
 

@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from lakehouse.auth import NOBODY, acting
 from lakehouse.config import EmbeddingConfig
+from lakehouse.names import TableName
 from lakehouse.vectors import following, taking_over
 from tests.embedding.ollama_double import running
 from tests.vectors.test_derived import (
@@ -16,6 +18,7 @@ from tests.vectors.test_derived import (
     PLACE,
     SOURCE,
     client,
+    contents,
     current,
     info,
     items,
@@ -162,3 +165,68 @@ async def test_all_that_follow_a_table_are_waited_for_together(
     answer = await write(client, [row(1, "a river")])
     assert answer.headers["x-lakehouse-index"] == "pending"
     assert time.monotonic() - began < 2.5
+
+
+async def test_rows_that_another_model_knows_are_items_when_it_is_asked(tmp_path: Path) -> None:
+    with running() as ollama:
+        embedding = EmbeddingConfig(ollama_url=ollama.url)
+        async with opened(tmp_path, embedding=embedding) as (client, _):
+            await made(client, model=STATIC)
+            await write(client, [row(1, "a river"), row(2, "\U00012345")])
+            assert set(await items(client)) == {"1"}
+            await reembed(client)
+            await current(client)
+            assert await items(client) == await rows(client)
+            assert len(await items(client)) == 2
+
+
+async def reembed(client: httpx.AsyncClient) -> None:
+    answer = await client.post(f"{PLACE}/reembed", json={"model": "nomic-embed-text"})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_what_is_erased_is_gone_from_the_files_of_older_models_too(tmp_path: Path) -> None:
+    vectors = tmp_path / "data" / "warehouse" / "vectors"
+    with running() as ollama:
+        embedding = EmbeddingConfig(ollama_url=ollama.url)
+        async with opened(tmp_path, embedding=embedding) as (client, _):
+            await made(client, model=STATIC)
+            await write(client, [row(1, "a river"), row(99, "the marker Wolpertinger")])
+            await reembed(client)
+            if vectors.exists():  # of a bucket its server has the files
+                assert "Wolpertinger" in contents(vectors)
+            erase = {"where": "id = 99", "erase": True}
+            answer = await client.post("/v1/tables/notes/delete", json=erase)
+            assert answer.status_code == 200, answer.text
+            assert set(await items(client)) == {"1"}
+            if vectors.exists():
+                assert "Wolpertinger" not in contents(vectors)
+
+
+async def test_who_erases_rows_need_not_know_of_the_collection(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (client, lake):
+        await made(client)
+        await write(client, [row(1, "a river")])
+        before = lake.vectors._known["main.found"].folder
+        with acting(NOBODY):
+            await lake.vectors.forget(TableName("main", "notes"))
+        assert lake.vectors._known["main.found"].folder != before
+        assert set(await items(client)) == {"1"}
+
+
+async def test_who_waits_for_a_collection_that_is_dropped_hears_it_at_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_over(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(following, "take_over", take_over)
+    monkeypatch.setattr(following, "COMMIT_WAIT_S", 0.1)
+    snapshot_id = (await write(client, [row(1, "a river")])).json()["snapshot_id"]
+    question = {"text": "a", "wait_for": snapshot_id}
+    waiting = asyncio.create_task(client.post(f"{PLACE}/search", json=question))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    assert (await client.delete(PLACE)).status_code == 204
+    async with asyncio.timeout(5):
+        assert (await waiting).status_code == 404
