@@ -382,7 +382,11 @@ def parsed(line: bytes, number: int, unit: Unit) -> dict[str, Any]:
     try:
         row = decoded(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        hint = " (send one JSON object a line)" if number == 1 and unit == "line" else ""
+        hint = (
+            " (send one JSON object a line, or say format=json)"
+            if number == 1 and unit == "line"
+            else ""
+        )
         raise InvalidFileError(f"{place} is no JSON object: {fault(error, line)}{hint}") from error
     if isinstance(row, dict):
         return row

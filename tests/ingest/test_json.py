@@ -53,6 +53,14 @@ def test_a_document_is_known_by_its_first_bytes(lake: Served, name: str, text: s
     assert lake.rows(name) == [[1], [2]]
 
 
+def test_objects_on_one_line_are_rows_where_the_format_is_said(lake: Served, name: str) -> None:
+    refused = lake.ingest(name, '{"a": 1}{"a": 2}', TYPE)
+    lake.loaded(name, '{"a": 1}{"a": 2}', TYPE, format="json")
+
+    assert "or say format=json" in refused.json()["detail"]
+    assert lake.rows(name) == [[1], [2]]
+
+
 def test_lines_of_objects_under_the_type_of_json_are_ndjson(lake: Served, name: str) -> None:
     refused = lake.ingest(name, '{"a": 1}\n{"a": 2}\n{"a"\n', TYPE)
 
