@@ -259,8 +259,9 @@ class Reading:
             part = self._next()
             if part is None:
                 break
-            self._rest = part.slice(CHUNK_ROWS - count)
-            part = part.slice(0, CHUNK_ROWS - count)
+            fitting = 1 + (CHUNK_BYTES - size) * part.num_rows // max(part.nbytes, 1)
+            fitting = min(fitting, CHUNK_ROWS - count)
+            self._rest, part = part.slice(fitting), part.slice(0, fitting)
             if part.num_rows:
                 parts.append(part)
                 count, size = count + part.num_rows, size + part.nbytes

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from lakehouse.auth import NOBODY, acting
+from lakehouse.auth import NOBODY, Grant, TokenCreate, acting
 from lakehouse.config import EmbeddingConfig
 from lakehouse.names import TableName
-from lakehouse.vectors import following, taking_over
+from lakehouse.vectors import following, sources, taking_over
 from tests.embedding.ollama_double import running
 from tests.vectors.test_derived import (
     COLUMNS,
@@ -230,3 +230,53 @@ async def test_who_waits_for_a_collection_that_is_dropped_hears_it_at_once(
     assert (await client.delete(PLACE)).status_code == 204
     async with asyncio.timeout(5):
         assert (await waiting).status_code == 404
+
+
+async def test_a_source_is_a_table_that_the_caller_may_read_and_its_readers_see_the_items(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as (client, lake):
+        await made(client)
+        await write(client, [row(1, "a river")])
+        await client.post("/v1/namespaces", json={"name": "open"})
+        lake.tokens.create(TokenCreate("keeper", [Grant("admin")]))
+        writer = lake.tokens.create(TokenCreate("writer", [Grant("writer", "open")])).token
+        both = [Grant("writer", "open"), Grant("reader", "main.notes")]
+        maker = lake.tokens.create(TokenCreate("maker", both)).token
+        reader = lake.tokens.create(TokenCreate("reader", [Grant("reader", "open")])).token
+        asked = {"name": "open.found", "source": SOURCE}
+
+        async def send(token: str, method: str, path: str, body: Any = None) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {token}"}
+            return await client.request(method, path, json=body, headers=headers)
+
+        assert (await send(writer, "POST", "/v1/vectors/index", asked)).status_code == 404
+        assert (await send(maker, "POST", "/v1/vectors/index", asked)).status_code == 201
+        page = await send(reader, "GET", "/v1/vectors/index/open.found/items")
+        assert [each["id"] for each in page.json()["items"]] == ["1"]
+        assert (await send(reader, "GET", "/v1/tables/notes")).status_code == 404
+        question = {"text": "river", "wait_for": 1}
+        place = "/v1/vectors/index/open.found/search"
+        assert (await send(reader, "POST", place, question)).status_code == 404
+
+
+async def test_long_texts_are_embedded_and_written_few_at_once(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine gives 2,048 rows at once, however long."""
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1024 * 1024)
+    sizes: list[int] = []
+
+    async def take_over(collection: Any, reading: Any, put: Any, slow: Any) -> None:
+        async def noted(collection: Any, rows: Any, gone: Any) -> int:
+            sizes.append(rows.nbytes)
+            return int(await put(collection, rows, gone))
+
+        await taking_over.take_over(collection, reading, noted, slow)
+
+    monkeypatch.setattr(following, "take_over", take_over)
+    await write(client, [row(each, f"river {each} " * 1500) for each in range(300)])
+    await current(client)
+    assert await items(client) == await rows(client)
+    assert sum(sizes) > 4 * max(sizes)
+    assert max(sizes) < 1.1 * sources.CHUNK_BYTES
