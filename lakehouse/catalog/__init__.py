@@ -37,6 +37,7 @@ from lakehouse.catalog.models import (
     DatasetObject,
     RebuildReport,
     RelocatedTable,
+    Snapshot,
     TableName,
 )
 from lakehouse.catalog.rebuild import Rebuild, ensure_namespace
@@ -105,6 +106,7 @@ __all__ = [
     "Rules",
     "SchemaChangedError",
     "SchemaDriftError",
+    "Snapshot",
     "SnapshotNotFoundError",
     "TableDamagedError",
     "TableExistsError",

@@ -9,15 +9,16 @@ compared with all items. Whatever goes wrong here, the table's commit is neither
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Self
 
 from lakehouse.auth import THE_PROCESS, acting
-from lakehouse.catalog import Catalog
+from lakehouse.catalog import Catalog, Snapshot, TableNotFoundError, TableState
 from lakehouse.database import Database
 from lakehouse.errors import LakehouseError
 from lakehouse.lanes import on_thread
@@ -254,13 +255,14 @@ class Following:
             return None
         source, mark = follower.source, follower.mark
         with acting(THE_PROCESS):
-            now = await on_thread(partial(self._catalog.find, parse_table_name(source.table)))
+            now, snapshots = await on_thread(partial(self._table, source))
         error = follower.error if now is not None else f"no table is named {source.table!r}"
         is_current = now is not None and mark == mark_of(now, follower.known.definition)
         state: SourceState = "current" if is_current else "failed" if error else "pending"
         behind_s = 0.0
         if now is not None and not is_current:
-            behind_s = max(0.0, time.time() - now.updated_at.timestamp())
+            since = unreached_since(snapshots, mark) or now.updated_at
+            behind_s = max(0.0, time.time() - since.timestamp())
         return SourceInfo(
             table=source.table,
             id=source.id,
@@ -273,6 +275,14 @@ class Following:
             skipped=follower.skipped,
             detail=error if state == "failed" else follower.example,
         )
+
+    def _table(self, source: Source) -> tuple[TableState | None, Sequence[Snapshot]]:
+        """Return a table as it is now, and its snapshots; None without. Blocks."""
+        name = parse_table_name(source.table)
+        try:
+            return self._catalog.get(name), self._catalog.snapshots(name)
+        except TableNotFoundError:
+            return None, ()
 
     def warnings(self) -> list[str]:
         """Return which collections do not follow, and why, in a sentence each."""
@@ -368,6 +378,13 @@ class Following:
         await on_thread(partial(self._ledger.reach, follower.known, reached))
         follower.mark = reached
         follower.tell()
+
+
+def unreached_since(snapshots: Sequence[Snapshot], mark: Watermark | None) -> datetime | None:
+    """Return when a table went on from what was reached, as far as its snapshots tell."""
+    times = {each.snapshot_id: each.committed_at for each in snapshots}
+    reached = None if mark is None else times.get(mark.snapshot_id or 0)
+    return min((at for at in times.values() if reached is None or at > reached), default=None)
 
 
 def key_of(source: Source) -> str:

@@ -85,7 +85,7 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     table_snapshot_id: int | None
     """The one that the table is at; None while it has none, and when it is gone."""
     lag_s: float
-    """Seconds since the last change of a table that is further than the collection; else 0."""
+    """Seconds since the first change of the table that the collection has not; else 0."""
     skipped: int
     """Rows of the last look that cannot be items, like those without a text; `detail` has one."""
     detail: str | None = None

@@ -280,3 +280,22 @@ async def test_long_texts_are_embedded_and_written_few_at_once(
     assert await items(client) == await rows(client)
     assert sum(sizes) > 4 * max(sizes)
     assert max(sizes) < 1.1 * sources.CHUNK_BYTES
+
+
+async def test_the_lag_grows_though_the_table_is_written_again_and_again(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(client, [row(0, "a river")])
+
+    async def take_over(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(following, "take_over", take_over)
+    monkeypatch.setattr(following, "COMMIT_WAIT_S", 0.0)
+    began = time.monotonic()
+    await write(client, [row(1, "a river")])
+    after_first = time.monotonic()
+    await asyncio.sleep(1)
+    await write(client, [row(2, "a river")])
+    least = time.monotonic() - after_first
+    assert least <= (await info(client))["lag_s"] <= time.monotonic() - began + 0.1
