@@ -65,16 +65,22 @@ def checked_source(catalog: Catalog, asked: Source, columns: dict[str, ColumnTyp
             dict.fromkeys(there.named(each).name for each in [*asked.metadata, *columns])
         ),
     )
-    there.check_type("id", said.id, ID_TYPES)
-    there.check_type("text", said.text, TEXT_TYPES)
-    for name in said.metadata:
+    for name in columns:
+        if there.named(name).name != name:
+            raise InvalidCollectionError(f"the table calls the column {there.named(name).name!r}")
+    check_types(there, said, columns)
+    return said
+
+
+def check_types(there: "Columns", source: Source, columns: Mapping[str, ColumnType]) -> None:
+    """Raise `InvalidCollectionError` unless the columns of a table can be what they are to be."""
+    there.check_type("id", source.id, ID_TYPES)
+    there.check_type("text", source.text, TEXT_TYPES)
+    for name in source.metadata:
         if not there.named(name).type.startswith("decimal"):
             there.check_type("metadata", name, METADATA_TYPES)
     for name, kind in columns.items():
-        if there.named(name).name != name:
-            raise InvalidCollectionError(f"the table calls the column {there.named(name).name!r}")
         there.check_type(f"column {name!r} of type {kind}", name, COLUMN_TYPES[kind])
-    return said
 
 
 def mark_of(table: TableState, of: Definition) -> Watermark:
@@ -170,7 +176,7 @@ class Reading:
 
         Raises:
             TableNotFoundError, TableDamagedError, EmptyTableError: the table cannot be read.
-            InvalidCollectionError: it has lost a column.
+            InvalidCollectionError: it has lost a column, or has one of another type.
         """
         return await self._session.run(self._begin)
 
@@ -217,6 +223,8 @@ class Reading:
         while True:
             reached = mark_of(self._catalog.get(self._table), self._of)
             (self._current,) = self._catalog.pin(cursor, [TableRef(*self._table)])
+            there = Columns(self._table, self._current.columns)
+            check_types(there, self._source, self._of.columns)
             self._differing = self._since_mark(cursor, reached)
             read = {self._current.snapshot_id}
             if self._differing is not None:

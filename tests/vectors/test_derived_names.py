@@ -299,3 +299,26 @@ async def test_the_lag_grows_though_the_table_is_written_again_and_again(
     await write(client, [row(2, "a river")])
     least = time.monotonic() - after_first
     assert least <= (await info(client))["lag_s"] <= time.monotonic() - began + 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "words"),
+    [
+        ("body", "long", "the text cannot come from the column 'body', which is long"),
+        ("id", "double", "the id cannot come from the column 'id', which is double"),
+        ("lang", "long", "the column 'lang' of type string cannot come from the column 'lang'"),
+    ],
+)
+async def test_a_column_of_another_type_is_told(
+    client: httpx.AsyncClient, name: str, type_: str, words: str
+) -> None:
+    body = {"name": "typed", "source": SOURCE, "columns": {"lang": "string"}}
+    assert (await client.post("/v1/vectors/index", json=body)).status_code == 201
+    await evolve(client, {"op": "drop", "name": name})
+    await evolve(client, {"op": "add", "name": name, "type": type_})
+    for _ in range(100):
+        said = (await client.get("/v1/vectors/index/typed")).json()["source"]
+        if said["state"] == "failed" and words in said["detail"]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(said)
