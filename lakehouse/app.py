@@ -362,7 +362,7 @@ def forgetting(vectors: Vectors) -> Callable[[TableName], None]:
     loop = asyncio.get_running_loop()
 
     def forget(table: TableName) -> None:
-        asyncio.run_coroutine_threadsafe(vectors.forget(table), loop).result()
+        asyncio.run_coroutine_threadsafe(vectors.replacing.forget(table), loop).result()
 
     return forget
 

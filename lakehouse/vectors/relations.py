@@ -56,14 +56,14 @@ class Relations:
         name = parse_table_name(collection)
         request = msgspec.convert(asked, SearchRequest)
         found = await self._vectors.search(name, request)
-        definition = (await self._vectors.get(name)).known.definition
+        definition = (await self._vectors.shelf.get(name)).known.definition
         return await on_thread(partial(relation, found, definition.columns, definition.distance))
 
     def tables(self) -> Mapping[str, Callable[[], pa.Table]]:
         """Return, by the names that SQL knows, what reads the collections that the caller may."""
         return {
             f"{SCHEMA}.{folded(shown(name))}": partial(self._rows, name)
-            for name in self._vectors.names()
+            for name in self._vectors.shelf.names()
         }
 
     def _rows(self, name: TableName) -> pa.Table:
@@ -71,7 +71,7 @@ class Relations:
         return asyncio.run_coroutine_threadsafe(self._read(name), self._loop).result()
 
     async def _read(self, name: TableName) -> pa.Table:
-        collection = await self._vectors.get(name)
+        collection = await self._vectors.shelf.get(name)
         columns = [*FIXED, *collection.known.definition.columns]
         read: list[pa.RecordBatch] = []
         size = 0

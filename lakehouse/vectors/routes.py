@@ -129,7 +129,7 @@ class VectorsController(Controller):
     @get(sync_to_thread=False, guards=[reads])
     def list_collections(self, vectors: NamedDependency[Vectors]) -> CollectionList:
         """List the names of all collections."""
-        names = [shown(each) for each in vectors.names()]
+        names = [shown(each) for each in vectors.shelf.names()]
         return CollectionList(names, len(names))
 
     @get("/{name:str}", guards=[reads])

@@ -2,15 +2,20 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
+from lakehouse.disk import Disk
 from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.lance import among, text_literal
-from lakehouse.vectors.schema import values
+from lakehouse.vectors.schema import Batch, values
 from lakehouse.vectors.sources import GONE_ROWS, IDS_ROWS, Reading
+from lakehouse.vectors.texts import Texts
 
+TEXTS_EMBEDDED = 500
+"""At once: each time has the deadline of the model."""
 UNKNOWN = "a row is no item: the model knows no word of its text"
 
 Put: TypeAlias = Callable[[Collection, pa.Table, Sequence[str]], Awaitable[int]]
@@ -71,3 +76,31 @@ async def strangers(collection: Collection, reading: Reading) -> AsyncIterator[l
         ids = await reading.missing(page)
         for start in range(0, len(ids), GONE_ROWS):
             yield ids[start : start + GONE_ROWS]
+
+
+async def put_rows(
+    texts_of: Texts, disk: Disk, collection: Collection, rows: pa.Table, gone: Sequence[str]
+) -> int:
+    """Put rows of a table as items, while others go; return how many the model knows not."""
+    disk.check(rows.nbytes + rows.num_rows * collection.known.definition.dimension * 4)
+    texts, parts = values(rows, "text"), []
+    for start in range(0, len(texts), TEXTS_EMBEDDED):
+        part = texts[start : start + TEXTS_EMBEDDED]
+        parts.append(await texts_of.vectors(collection, part, "document", zeros=True))
+    vectors = np.concatenate(parts)
+    known: Any = vectors.any(axis=1)
+    gone = [*gone, *values(rows.filter(pa.array(~known)), "id")]
+    rows, vectors = rows.filter(pa.array(known)), vectors[known]
+    if rows.num_rows:
+        batch = Batch(
+            ids=values(rows, "id"),
+            vectors=vectors,
+            texts=values(rows, "text"),
+            metadata=values(rows, "metadata"),
+            keeps=[False] * rows.num_rows,
+        )
+        instead_of = among(gone) if gone else None
+        await collection.alone(partial(collection.write, [batch], instead_of))
+    elif gone:
+        await collection.alone(partial(collection.delete, gone))
+    return len(known) - rows.num_rows

@@ -45,7 +45,7 @@ class CollectionUpkeepController(Controller):
 
         The server does it by itself; this is for who does not want to wait for it.
         """
-        collection = await vectors.writable(parse_table_name(name))
+        collection = await vectors.shelf.writable(parse_table_name(name))
 
         async def work(job: JobHandle | None) -> Optimized:
             return await vectors.optimize(collection.known.name)
@@ -65,12 +65,12 @@ class CollectionUpkeepController(Controller):
 
         Until all are embedded, searches and writes go on with the old vectors.
         """
-        collection = await vectors.writable(parse_table_name(name))
+        collection = await vectors.shelf.writable(parse_table_name(name))
         model = data.model if data else None
 
         async def work(job: JobHandle | None) -> Reembedded:
             told = job.progress if job else untold
-            reembedding = vectors.reembed(collection.known.name, model, told)
+            reembedding = vectors.replacing.reembed(collection.known.name, model, told)
             return await (reembedding if job else unless_gone(request.receive, reembedding))
 
         return await answered(request, jobs, "reembed", shown(collection.known.name), work)

@@ -102,11 +102,11 @@ async def test_rows_that_do_not_fit_into_memory_are_searched_on_the_disk(tmp_pat
     with DataDirectory.open(tmp_path / "data") as directory:
         async with open_lakehouse(config, directory) as lake, client_of(create_app(lake)) as client:
             await filled(client)
-            collection = await lake.vectors.get(parse_table_name("wide"))
+            collection = await lake.vectors.shelf.get(parse_table_name("wide"))
             found = (await search(client, k=5)).json()
             assert found["explain"]["way"] == "scan"
             assert len(found["results"]) == 5
-            assert lake.vectors._residents.size_bytes == 0
+            assert lake.vectors.shelf._residents.size_bytes == 0
             keep = [f"{n:04}" for n in range(COUNT - 50)]
             answer = await client.post(f"{PLACE}/delete", json={"ids": keep})
             assert answer.json()["length"] == 50

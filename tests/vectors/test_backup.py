@@ -54,7 +54,7 @@ async def test_a_backup_under_writes_is_restored_whole(tmp_path: Path, exact_max
             asked = SearchRequest(vector=[1.0, 3.0, 7.0, 1.0], k=10_000)
             found = await lake.vectors.search(NAME, asked)
             assert found.rows["id"][0].as_py() == "7-3"
-            rows = await (await lake.vectors.get(NAME)).items.read(["id"])
+            rows = await (await lake.vectors.shelf.get(NAME)).items.read(["id"])
             groups = [str(each).partition("-")[0] for each in rows["id"].to_pylist()]
             assert len(groups) == info.length
             assert {groups.count(each) for each in set(groups)} == {20}

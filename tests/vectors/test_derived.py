@@ -435,7 +435,9 @@ async def test_texts_that_did_not_change_are_not_embedded_again(
         lake.vectors.following.committed = lambda table: False  # type: ignore[method-assign]
         await client.post("/v1/tables/notes/delete", json={"where": "id < 10"})
         await write(client, [row(60, "a mountain")])
-        lake.vectors._ledger._state.write(lambda tx: tx.execute("DELETE FROM watermark").rowcount)
+        lake.vectors.shelf.ledger._state.write(
+            lambda tx: tx.execute("DELETE FROM watermark").rowcount
+        )
     async with opened(tmp_path) as (client, lake):
         await current(client)
         assert await items(client) == await rows(client)

@@ -207,10 +207,10 @@ async def test_who_erases_rows_need_not_know_of_the_collection(tmp_path: Path) -
     async with opened(tmp_path) as (client, lake):
         await made(client)
         await write(client, [row(1, "a river")])
-        before = lake.vectors._known["main.found"].folder
+        before = lake.vectors.shelf.known["main.found"].folder
         with acting(NOBODY):
-            await lake.vectors.forget(TableName("main", "notes"))
-        assert lake.vectors._known["main.found"].folder != before
+            await lake.vectors.replacing.forget(TableName("main", "notes"))
+        assert lake.vectors.shelf.known["main.found"].folder != before
         assert set(await items(client)) == {"1"}
 
 

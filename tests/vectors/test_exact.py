@@ -146,7 +146,7 @@ async def test_upserts_at_the_same_time_leave_one_item_for_each_id(lake: Lakehou
     assert (await lake.vectors.info(name)).length == 20
     found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8, k=100))
     assert sorted(ids_of(found.rows)) == sorted(f"i{n}" for n in range(20))
-    on_disk = await (await lake.vectors.get(name)).items.read(["id"])
+    on_disk = await (await lake.vectors.shelf.get(name)).items.read(["id"])
     assert sorted(ids_of(on_disk)) == sorted(f"i{n}" for n in range(20))
 
 
@@ -178,7 +178,7 @@ async def test_who_leaves_while_it_is_written_leaves_nothing_half(lake: Lakehous
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     await lake.vectors.add(name, [ItemIn(id="last", vector=[1.0] * 8)])
-    ids = ids_of(await (await lake.vectors.get(name)).items.read(["id"]))
+    ids = ids_of(await (await lake.vectors.shelf.get(name)).items.read(["id"]))
     parts = [each.partition("-")[0] for each in ids if each != "last"]
     assert all(parts.count(part) == 50 for part in set(parts))
     found = await lake.vectors.search(name, SearchRequest(vector=[1.0] * 8, k=10_000))
@@ -204,7 +204,7 @@ async def test_a_search_of_a_large_collection_does_not_wait_for_who_writes(
 ) -> None:
     name = await collection(lake, "busy")
     await lake.vectors.add(name, [ItemIn(id="a", vector=[1.0] * 8)])
-    held = await lake.vectors.get(name)
+    held = await lake.vectors.shelf.get(name)
     monkeypatch.setattr(held, "_exact_max", 0)
     held._residents.drop(held.known.id)
     async with held.writing, asyncio.timeout(5):

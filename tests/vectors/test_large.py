@@ -69,7 +69,7 @@ async def until(true: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> 
 
 async def is_ready(lake: Lakehouse) -> bool:
     """Whether the index is there, and nothing more is to be done in the background."""
-    collection = await lake.vectors.get(NAME)
+    collection = await lake.vectors.shelf.get(NAME)
     names = await collection.items.index_names()
     is_all = {VECTOR_INDEX, ID_INDEX, "part_idx"} <= names
     return is_all and (await lake.vectors.info(NAME)).index.state == "ready"
@@ -93,7 +93,7 @@ async def test_before_its_index_is_there_a_large_collection_is_searched_exactly(
     lake: Lakehouse,
 ) -> None:
     rows, query = vectors_of(1), vectors_of(2, 1)[0]
-    collection = await lake.vectors.get(NAME)
+    collection = await lake.vectors.shelf.get(NAME)
     collection.may_use_index = False
     found = await search(lake, query)
     assert found.way == "scan" and not found.approximate
@@ -158,7 +158,7 @@ async def test_what_a_filter_keeps_is_found_in_whatever_part_of_the_index_it_lie
         for n, row in enumerate(rows)
     ]
     await lake.vectors.add(NAME, apart)
-    collection = await lake.vectors.get(NAME)
+    collection = await lake.vectors.shelf.get(NAME)
     config = IvfRq(distance_type="cosine", num_partitions=clusters)
     await collection.items._table.create_index("vector", config=config, replace=True)
 
@@ -172,11 +172,11 @@ async def test_what_a_filter_keeps_is_found_in_whatever_part_of_the_index_it_lie
 @pytest.mark.skipif(object_store.IN_BUCKET in os.environ, reason="its files are in a bucket")
 async def test_a_damaged_index_is_gone_around_and_built_anew(lake: Lakehouse, folder: Path) -> None:
     await until(lambda: is_ready(lake))
-    collection = await lake.vectors.get(NAME)
+    collection = await lake.vectors.shelf.get(NAME)
     place = folder / "warehouse" / "vectors" / f"{collection.known.folder}.lance"
     shutil.rmtree(place / "_indices")
-    lake.vectors._open.clear()  # what Lance has of it in memory
-    lake.vectors._lance._connection = None
+    lake.vectors.shelf.opened.clear()  # what Lance has of it in memory
+    lake.vectors.shelf.lance._connection = None
     rows, query = vectors_of(1), vectors_of(5, 1)[0]
     found = await search(lake, query)
     assert ids(found) == nearest(rows, query)
@@ -190,13 +190,13 @@ async def test_a_restart_gives_the_same_answers_bit_by_bit(lake: Lakehouse, fold
     await until(lambda: is_ready(lake))
     queries = vectors_of(6, 10)
     before = [(await search(lake, each)).rows.to_pydict() for each in queries]
-    lake.vectors._open.clear()
-    lake.vectors._lance._connection = None
+    lake.vectors.shelf.opened.clear()
+    lake.vectors.shelf.lance._connection = None
     assert [(await search(lake, each)).rows.to_pydict() for each in queries] == before
 
 
 async def fragments(lake: Lakehouse) -> int:
-    collection = await lake.vectors.get(NAME)
+    collection = await lake.vectors.shelf.get(NAME)
     stats: Any = await collection.items._table.stats()
     return int(stats["fragment_stats"]["num_fragments"])
 

@@ -49,12 +49,12 @@ async def test_a_create_that_its_client_left_is_done_or_was_never_begun(tmp_path
             await asyncio.sleep(0.0004 * number)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await asyncio.gather(*lake.vectors._tasks, return_exceptions=True)
-            names = [str(each) for each in lake.vectors.names()]
+            await asyncio.gather(*lake.vectors.shelf._tasks, return_exceptions=True)
+            names = [str(each) for each in lake.vectors.shelf.names()]
             if names:
                 assert (await lake.vectors.info(NAME)).length == 0
                 await lake.vectors.drop(NAME)
-            assert lake.vectors._ledger.all() == []
+            assert lake.vectors.shelf.ledger.all() == []
         await lake.vectors.create(MADE)
         await lake.vectors.add(NAME, [ItemIn(id="a", vector=[1, 0])])
         assert len(folders(tmp_path)) == 1
@@ -65,16 +65,16 @@ async def test_what_a_killed_process_had_begun_to_make_or_drop_is_gone_after_a_s
 ) -> None:
     async with opened(tmp_path) as lake:
         await lake.vectors.create(MADE)
-        begun = lake.vectors._ledger.reserve(parse_table_name("half"), Definition(dimension=2))
-        await lake.vectors._lance.create(begun.folder, "half", schema_of(begun.definition))
+        begun = lake.vectors.shelf.ledger.reserve(parse_table_name("half"), Definition(dimension=2))
+        await lake.vectors.shelf.lance.create(begun.folder, "half", schema_of(begun.definition))
         await lake.vectors.create(CollectionCreate(name="dropping", dimension=2))
-        dropping = lake.vectors._known["main.dropping"]
-        lake.vectors._ledger.drop(dropping)
+        dropping = lake.vectors.shelf.known["main.dropping"]
+        lake.vectors.shelf.ledger.drop(dropping)
         assert len(folders(tmp_path)) == 3
     async with opened(tmp_path) as lake:
-        assert [str(each) for each in lake.vectors.names()] == ["main.one"]
+        assert [str(each) for each in lake.vectors.shelf.names()] == ["main.one"]
         await gone(tmp_path, 1)
-        assert lake.vectors._ledger.dropped() == []
+        assert lake.vectors.shelf.ledger.dropped() == []
         await lake.vectors.create(CollectionCreate(name="half", dimension=3))
 
 
@@ -128,12 +128,12 @@ async def test_a_check_does_not_bring_a_dropped_collection_back(
     async with opened(tmp_path) as lake:
         await lake.vectors.create(MADE)
         await lake.vectors.add(NAME, [ItemIn(id="a", vector=[1, 0])])
-        collection = await lake.vectors.get(NAME)
+        collection = await lake.vectors.shelf.get(NAME)
         await lake.vectors.drop(NAME)
-        await lake.vectors._define(collection, checked=None)
-        assert lake.vectors.names() == []
+        await lake.vectors.shelf.define(collection, checked=None)
+        assert lake.vectors.shelf.names() == []
         with pytest.raises(CollectionNotFoundError):
-            await lake.vectors.get(NAME)
+            await lake.vectors.shelf.get(NAME)
 
 
 async def test_a_namespace_with_a_collection_in_it_is_not_empty(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def two_acknowledged(folder: Path, *, and_one_more: bool = True) -> Path:
         await lake.vectors.add(NAME, [ItemIn(id="a", vector=[1, 0])])
         await lake.vectors.add(NAME, [ItemIn(id="b", vector=[0, 1])])
         if and_one_more:
-            collection = await lake.vectors.get(NAME)
+            collection = await lake.vectors.shelf.get(NAME)
             definition = collection.known.definition
             batch = checked([ItemIn(id="c", vector=[1, 1])], definition)
             await collection.items._table.add(batch.table(definition))

@@ -60,7 +60,7 @@ async def test_collections_come_back_from_their_files_alone(tmp_path: Path) -> N
     done = await rebuilt(tmp_path)
     assert actions(only_told) == actions(done) == {"main.one": "add", "sales.other": "add"}
     async with opened(tmp_path) as lake:
-        assert [str(each) for each in lake.vectors.names()] == ["main.one", "sales.other"]
+        assert [str(each) for each in lake.vectors.shelf.names()] == ["main.one", "sales.other"]
         info = await lake.vectors.info(ONE)
         assert (info.length, info.columns) == (1, {"year": "integer"})
         assert info.model == "static-minilm-256", "the first text brought it"
@@ -83,14 +83,14 @@ async def test_a_copy_of_the_catalog_is_moved_forward(tmp_path: Path) -> None:
     expected = {"main.one": "keep", "sales.other": "gone", "main.later": "add"}
     assert actions(done) == expected
     async with opened(tmp_path) as lake:
-        assert [str(each) for each in lake.vectors.names()] == ["main.later", "main.one"]
+        assert [str(each) for each in lake.vectors.shelf.names()] == ["main.later", "main.one"]
 
 
 async def test_of_two_folders_of_one_collection_the_later_one_holds(tmp_path: Path) -> None:
     await filled(tmp_path)
     folders = tmp_path / "data" / "warehouse" / "vectors"
     async with opened(tmp_path) as lake:
-        collection = await lake.vectors.get(OTHER)
+        collection = await lake.vectors.shelf.get(OTHER)
         copied = folders / "0123456789abcdef0123456789abcdef.lance"
         shutil.copytree(folders / f"{collection.known.folder}.lance", copied)
         await lake.vectors.add(OTHER, [ItemIn(id="c", vector=[1, 1])])
@@ -104,7 +104,7 @@ async def test_of_two_folders_of_one_collection_the_later_one_holds(tmp_path: Pa
 async def test_a_folder_that_says_nothing_is_told_and_left(tmp_path: Path) -> None:
     await filled(tmp_path)
     async with opened(tmp_path) as lake:
-        folder = (await lake.vectors.get(OTHER)).known.folder
+        folder = (await lake.vectors.shelf.get(OTHER)).known.folder
     path = tmp_path / "data" / "warehouse" / "vectors" / f"{folder}.lance"
     shutil.rmtree(path / "_versions")
     (path / "_versions").mkdir()

@@ -219,7 +219,7 @@ async def test_items_that_came_as_vectors_are_told_and_nothing_changes(
     assert (await client.get(PLACE)).json()["dimension"] == 4
     await client.post(f"{PLACE}/delete", json={"ids": [each["id"] for each in plain]})
     assert (await client.post(f"{PLACE}/reembed")).json()["embedded"] == 40
-    assert lake.vectors._ledger.dropped() != []
+    assert lake.vectors.shelf.ledger.dropped() != []
 
 
 async def test_a_model_that_fails_half_way_leaves_all_as_it_was(
@@ -242,10 +242,10 @@ async def test_a_model_that_fails_half_way_leaves_all_as_it_was(
     assert (await client.get(PLACE)).json()["dimension"] == 4
     assert len((await vectors_of(client, *range(40)))["001"]) == 4
     for _ in range(200):
-        if not lake.vectors._ledger.dropped():
+        if not lake.vectors.shelf.ledger.dropped():
             break
         await asyncio.sleep(0.02)
-    assert lake.vectors._ledger.dropped() == [], "the half of it is gone"
+    assert lake.vectors.shelf.ledger.dropped() == [], "the half of it is gone"
     ollama.embed = embed  # type: ignore[method-assign]
     assert (await client.post(f"{PLACE}/reembed")).json()["embedded"] == 40
 
@@ -273,7 +273,7 @@ async def test_one_that_is_dropped_meanwhile_does_not_come_back(
     tmp_path: Path, served: tuple[Lakehouse, httpx.AsyncClient], ollama: OllamaDouble
 ) -> None:
     lake, client = served
-    collection = await lake.vectors.get(parse_table_name("said"))
+    collection = await lake.vectors.shelf.get(parse_table_name("said"))
     ollama.models[f"{MODEL}:latest"] = "def"
     running = asyncio.create_task(client.post(f"{PLACE}/reembed"))
     for _ in range(10_000):
@@ -285,7 +285,7 @@ async def test_one_that_is_dropped_meanwhile_does_not_come_back(
     assert (gone.status_code, gone.json()["type"]) == (404, "/problems/collection-not-found")
     assert (await client.get(PLACE)).status_code == 404
     for _ in range(200):
-        if not lake.vectors._ledger.dropped():
+        if not lake.vectors.shelf.ledger.dropped():
             break
         await asyncio.sleep(0.02)
     assert not list((tmp_path / "data" / "warehouse" / "vectors").glob("*.lance"))
@@ -310,7 +310,7 @@ async def test_a_large_collection_has_its_index_and_its_words_before_the_switch(
         assert (await client.post(f"{PLACE}/search", json=words)).json()["results"]
         renewed(ollama)
         assert (await client.post(f"{PLACE}/reembed")).json()["embedded"] == 350
-        collection = await lake.vectors.get(parse_table_name("said"))
+        collection = await lake.vectors.shelf.get(parse_table_name("said"))
         assert {"vector_idx", "text_idx", "id_idx"} <= await collection.items.index_names()
         assert (await client.post(f"{PLACE}/search", json=words)).json()["results"]
         asked = {"text": item(9)["text"], "k": 400, "explain": True}
