@@ -40,7 +40,8 @@ from lakehouse.catalog.models import (
     Snapshot,
     TableName,
 )
-from lakehouse.catalog.rebuild import Rebuild, ensure_namespace
+from lakehouse.catalog.namespaces import ensure_namespace
+from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
 from lakehouse.catalog.row_plans import RowCounts

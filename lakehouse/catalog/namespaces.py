@@ -119,8 +119,7 @@ class Namespaces:
                 raise NamespaceExistsError(f"{found[0]}.{found[1]}")
             for count in range(1, len(levels) + 1):
                 outer = ".".join(levels[:count])
-                if find_namespace(tx, outer) is None:
-                    tx.execute(INSERT, (CATALOG_NAME, outer, EXISTS, "true"))
+                ensure_namespace(tx, outer)
             for key, value in (properties or {}).items():
                 tx.execute(SET, (CATALOG_NAME, name, key, value))
             self._keys.record(tx, idempotency, made)
@@ -199,6 +198,14 @@ class Namespaces:
         self.get(name)
         check_may_write_all(name)
         self._state.write(work)
+
+
+def ensure_namespace(tx: Transaction, name: str) -> str:
+    """Return a namespace as it was created, or create it."""
+    found = find_namespace(tx, name)
+    if found is None:
+        tx.execute(INSERT, (CATALOG_NAME, name, EXISTS, "true"))
+    return found or name
 
 
 def check_properties(properties: Mapping[str, str]) -> None:

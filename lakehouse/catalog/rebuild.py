@@ -18,14 +18,13 @@ from lakehouse.catalog.health import damage_of
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of
 from lakehouse.catalog.models import RebuildFork, RebuildReport, RebuildTable, TableName
-from lakehouse.catalog.namespaces import INSERT as INSERT_NAMESPACE
+from lakehouse.catalog.namespaces import ensure_namespace
 from lakehouse.catalog.orphans import keep
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     NAME,
     LoadedTable,
     Pointer,
-    find_namespace,
     insert_pointer,
 )
 from lakehouse.names import InvalidNameError, check_table_name, folded, parse_table_name
@@ -399,15 +398,6 @@ def delete_pointer(tx: Transaction, pointer: Pointer) -> None:
         " WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?",
         (CATALOG_NAME, *pointer.name),
     )
-
-
-def ensure_namespace(tx: Transaction, name: str) -> str:
-    """Return a namespace as it was created, or create it."""
-    namespace = find_namespace(tx, name)
-    if namespace is None:
-        namespace = name
-        tx.execute(INSERT_NAMESPACE, (CATALOG_NAME, namespace))
-    return namespace
 
 
 def insert(tx: Transaction, name: TableName, location: str) -> None:
