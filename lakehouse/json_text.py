@@ -13,8 +13,6 @@ CONTAINERS = frozenset([dict, list])
 LEVELS_MAX = 60
 """Objects and lists within each other in a body. What Arrow takes ends at 62, and the engine needs
 a second to bind a list of 400."""
-
-
 PIECE_BYTES = 1024
 """Of a long text, what is decoded at once to see whether a name is twice."""
 VECTOR_BYTES = 64

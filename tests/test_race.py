@@ -12,6 +12,7 @@ from queue import Queue
 import httpx
 import pytest
 
+from benchmarks.together import together as at_once
 from tests import object_store, postgres
 from tests.crash.harness import Server
 from tests.crash.rounds import free_port
@@ -37,24 +38,14 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def together(work: Callable[[int, httpx.Client], None], url: str, clients: int) -> None:
     """Run `work` in `clients` threads at once, each with a client; raise what any of them did."""
-    failures: list[BaseException] = []
     barrier = threading.Barrier(clients)
 
-    def guarded(number: int) -> None:
-        try:
-            with httpx.Client(base_url=url, timeout=60) as client:
-                barrier.wait()
-                work(number, client)
-        except BaseException as error:
-            failures.append(error)
+    def with_client(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            barrier.wait()
+            work(number, client)
 
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    at_once(with_client, clients)
 
 
 def post(client: httpx.Client, path: str, body: object, status: int = 200) -> httpx.Response:

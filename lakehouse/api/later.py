@@ -1,14 +1,19 @@
 """Answers that come later: `Prefer: respond-async`, 202 and where the job is (RFC 7240)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
-from litestar import Response
+from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 
+from lakehouse.api.streams import unless_gone
 from lakehouse.audit import Audit, record
 from lakehouse.auth import Limiter, caller
-from lakehouse.jobs import Job
+from lakehouse.jobs import Job, JobHandle, Jobs
+
+Work: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, object]]
+"""What a caller may wait for, or have done as a job: then it gets the job's handle."""
 
 RESPOND_ASYNC = "respond-async"
 
@@ -34,6 +39,26 @@ def accepted(job: Job) -> Response[bytes]:
     return Response(
         msgspec.json.encode(job), status_code=202, headers=headers, media_type="application/json"
     )
+
+
+async def now_or_later(
+    request: Request[Any, Any, Any],
+    jobs: Jobs,
+    kind: str,
+    work: Work,
+    *,
+    subject: str | None,
+    unit: str | None = None,
+) -> Response[bytes]:
+    """Answer what work gives, or with the job that does it, whichever the caller would rather have.
+
+    The arguments besides `work` are those of `Jobs.start`. A caller who leaves ends what it
+    waits for.
+    """
+    if wants_job(request.headers):
+        return accepted(await jobs.start(kind, work, subject=subject, unit=unit))
+    body = msgspec.json.encode(await unless_gone(request.receive, work(None)))
+    return Response(body, status_code=200, media_type="application/json")
 
 
 def tell_rows(limiter: Limiter, audit: Audit, ended: Job) -> None:

@@ -25,6 +25,12 @@ from lakehouse.errors import InvalidInputError
 LAST_ADDED = -1
 """In the place of an id: of what the same commit added last."""
 SCHEMA, SPEC, ORDER = "schema", "partition spec", "sort order"
+KINDS = {
+    SCHEMA: ("schemas", "schema-id", "current-schema-id"),
+    SPEC: ("partition-specs", "spec-id", "default-spec-id"),
+    ORDER: ("sort-orders", "order-id", "default-sort-order-id"),
+}
+"""Where those of a table are, what each is known by, and which of them holds."""
 NONE_YET = -1
 
 
@@ -81,19 +87,6 @@ def plain_schema(schema: Json) -> Json:
     return {"type": "struct", "identifier-field-ids": [], **rest}
 
 
-def set_current_schema(metadata: Changing, update: Json) -> None:
-    schema_id = metadata.meant(SCHEMA, update["schema-id"])
-    check_has(metadata["schemas"], "schema-id", schema_id, SCHEMA)
-    metadata["current-schema-id"] = schema_id
-
-
-def remove_schemas(metadata: Changing, update: Json) -> None:
-    gone = frozenset(update["schema-ids"])
-    if metadata["current-schema-id"] in gone:
-        raise InvalidInputError("the current schema cannot be removed")
-    metadata["schemas"] = [each for each in metadata["schemas"] if each["schema-id"] not in gone]
-
-
 def add_spec(metadata: Changing, update: Json) -> None:
     """Add a partition spec; one of the same fields is the one meant. Ids that are left out come."""
     known_ids = {id_ for each in metadata["schemas"] for id_ in all_ids(each["fields"])}
@@ -130,20 +123,6 @@ def known_field_id(metadata: Json, field: Json) -> int | None:
     return None
 
 
-def set_default_spec(metadata: Changing, update: Json) -> None:
-    spec_id = metadata.meant(SPEC, update["spec-id"])
-    check_has(metadata["partition-specs"], "spec-id", spec_id, SPEC)
-    metadata["default-spec-id"] = spec_id
-
-
-def remove_specs(metadata: Changing, update: Json) -> None:
-    gone = frozenset(update["spec-ids"])
-    if metadata["default-spec-id"] in gone:
-        raise InvalidInputError("the default partition spec cannot be removed")
-    stay = [each for each in metadata["partition-specs"] if each["spec-id"] not in gone]
-    metadata["partition-specs"] = stay
-
-
 def add_sort_order(metadata: Changing, update: Json) -> None:
     """Add a sort order; one of the same fields is the one meant, and that of none is number 0."""
     fields = update["sort-order"]["fields"]
@@ -157,19 +136,34 @@ def add_sort_order(metadata: Changing, update: Json) -> None:
     metadata.added[ORDER] = order_id
 
 
-def set_default_sort_order(metadata: Changing, update: Json) -> None:
-    order_id = metadata.meant(ORDER, update["sort-order-id"])
-    check_has(metadata["sort-orders"], "order-id", order_id, ORDER)
-    metadata["default-sort-order-id"] = order_id
-
-
 def next_id(there: Sequence[Json], key: str) -> int:
     return int(max((each[key] for each in there), default=NONE_YET)) + 1
 
 
-def check_has(there: Sequence[Json], key: str, wanted: int, what: str) -> None:
-    if all(each[key] != wanted for each in there):
-        raise InvalidInputError(f"there is no {what} {wanted}")
+def choose(what: str, word: str) -> Callable[[Changing, Json], None]:
+    """Return the update that makes a schema, a spec or an order the one that holds."""
+    there, key, current = KINDS[what]
+
+    def update(metadata: Changing, update: Json) -> None:
+        wanted = metadata.meant(what, update[word])
+        if all(each[key] != wanted for each in metadata[there]):
+            raise InvalidInputError(f"there is no {what} {wanted}")
+        metadata[current] = wanted
+
+    return update
+
+
+def remove_unused(what: str, word: str) -> Callable[[Changing, Json], None]:
+    """Return the update that forgets schemas or specs which nothing uses."""
+    there, key, current = KINDS[what]
+
+    def update(metadata: Changing, update: Json) -> None:
+        gone = frozenset(update[word])
+        if metadata[current] in gone:
+            raise InvalidInputError(f"the {what} that holds cannot be removed")
+        metadata[there] = [each for each in metadata[there] if each[key] not in gone]
+
+    return update
 
 
 def set_location(metadata: Changing, update: Json) -> None:
@@ -267,13 +261,13 @@ UPDATES: Mapping[str, Callable[[Changing, Json], None]] = {
     "assign-uuid": assign_uuid,
     "upgrade-format-version": upgrade_format_version,
     "add-schema": add_schema,
-    "set-current-schema": set_current_schema,
-    "remove-schemas": remove_schemas,
+    "set-current-schema": choose(SCHEMA, "schema-id"),
+    "remove-schemas": remove_unused(SCHEMA, "schema-ids"),
     "add-spec": add_spec,
-    "set-default-spec": set_default_spec,
-    "remove-partition-specs": remove_specs,
+    "set-default-spec": choose(SPEC, "spec-id"),
+    "remove-partition-specs": remove_unused(SPEC, "spec-ids"),
     "add-sort-order": add_sort_order,
-    "set-default-sort-order": set_default_sort_order,
+    "set-default-sort-order": choose(ORDER, "sort-order-id"),
     "set-location": set_location,
     "set-properties": set_properties,
     "remove-properties": remove_properties,

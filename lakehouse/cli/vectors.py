@@ -78,6 +78,7 @@ def tell(found: Collection, as_json: bool) -> None:
     if as_json:
         output.emit(found)
         return
+    columns = ", ".join(f"{key}={type_}" for key, type_ in found.columns.items())
     recall = "not measured" if found.index.recall is None else found.index.recall
     output.facts(
         [
@@ -86,7 +87,7 @@ def tell(found: Collection, as_json: bool) -> None:
             ("dimension", found.dimension),
             ("distance", found.distance),
             ("model", found.model or "none"),
-            ("columns", found.columns),
+            ("columns", columns or "none"),
             ("index", found.index.state),
             ("recall", recall),
             *(source_facts(found.source) if found.source else ()),
@@ -99,6 +100,7 @@ def source_facts(source: CollectionSource) -> list[tuple[str, object]]:
     return [
         ("from", f"{source.table} ({source.id}, {source.text})"),
         ("follows", said),
+        *([("skipped", source.skipped)] if source.skipped else ()),
         *([("detail", source.detail)] if source.detail else ()),
     ]
 

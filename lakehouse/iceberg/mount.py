@@ -13,8 +13,9 @@ from lakehouse.api.streams import ClientGoneError
 from lakehouse.auth import EVERYTHING, ForbiddenError, may_somewhere
 from lakehouse.errors import LakehouseError
 from lakehouse.iceberg.calls import JSON, Answer, Call, query_of, segments_of
-from lakehouse.iceberg.endpoints import ENDPOINTS, Protocol
+from lakehouse.iceberg.endpoints import ENDPOINTS
 from lakehouse.iceberg.problems import NoSuchEndpointError, error_of
+from lakehouse.iceberg.protocol import Protocol
 
 log = logging.getLogger(__name__)
 

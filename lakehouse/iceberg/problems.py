@@ -6,7 +6,6 @@ import orjson
 
 from lakehouse.api.problems import problem_of
 from lakehouse.catalog import (
-    CommitFailedError,
     NamespaceExistsError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
@@ -21,7 +20,7 @@ TYPES: Mapping[int, str] = {
     403: "ForbiddenException",
     404: "NotFoundException",
     406: "UnsupportedOperationException",
-    409: "AlreadyExistsException",
+    409: "CommitFailedException",
     413: "BadRequestException",
     422: "UnprocessableEntityException",
     429: "TooManyRequestsException",
@@ -64,15 +63,20 @@ def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body that say what went wrong."""
     status, headers, _ = problem_of(error)
     kept = {key: value for key, value in headers.items() if key.lower() != "content-type"}
-    message = str(error)
-    if isinstance(error, NamespaceExistsError):
-        message = f"Namespace already exists: {error.context['namespace']}"
-    if isinstance(error, NamespaceNotFoundError):
-        message = f"Namespace does not exist: {error.context['namespace']}"
-    if isinstance(error, TableExistsError):
-        message = f"Table already exists: {error.context['table']}"
-    said = {"message": message, "type": type_of(error, status), "code": status}
+    said = {"message": message_of(error), "type": type_of(error, status), "code": status}
     return status, kept, orjson.dumps({"error": said})
+
+
+def message_of(error: LakehouseError) -> str:
+    """Return what went wrong, where clients compare the words in those of the reference code."""
+    match error:
+        case NamespaceExistsError():
+            return f"Namespace already exists: {error.context['namespace']}"
+        case NamespaceNotFoundError():
+            return f"Namespace does not exist: {error.context['namespace']}"
+        case TableExistsError():
+            return f"Table already exists: {error.context['table']}"
+    return str(error)
 
 
 def type_of(error: LakehouseError, status: int) -> str:
@@ -83,6 +87,6 @@ def type_of(error: LakehouseError, status: int) -> str:
             return "NoSuchNamespaceException"
         case NamespaceNotEmptyError():
             return "NamespaceNotEmptyException"
-        case CommitFailedError():
-            return "CommitFailedException"
+        case TableExistsError() | NamespaceExistsError() | RenameTakenError():
+            return "AlreadyExistsException"
     return TYPES.get(status, "InternalServerError")

@@ -2,16 +2,14 @@
 
 from typing import Any, TypeAlias
 
-import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import writes
-from lakehouse.api.later import ACCEPTED, accepted, wants_job
-from lakehouse.api.streams import unless_gone
-from lakehouse.catalog import Once, TableName, parse_table_name
+from lakehouse.api.later import ACCEPTED, now_or_later
+from lakehouse.catalog import Once, parse_table_name
 from lakehouse.jobs import Jobs
 from lakehouse.query.change_models import (
     RowsChanged,
@@ -20,7 +18,7 @@ from lakehouse.query.change_models import (
     RowsUpdate,
     TableFromQuery,
 )
-from lakehouse.query.changes import Change, TableChanges
+from lakehouse.query.changes import TableChanges
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 CHANGED = {200: ResponseSpec(RowsChanged, description="What happened to rows."), 202: ACCEPTED}
@@ -48,7 +46,8 @@ class ChangesController(Controller):
         """
         name = parse_table_name(table)
         change = table_changes.delete(name, data, once)
-        return await done(request, jobs, "erase" if data.erase else "delete", name, change)
+        kind = "erase" if data.erase else "delete"
+        return await now_or_later(request, jobs, kind, change, subject=str(name))
 
     @post("/update", status_code=200, responses=CHANGED, guards=[writes])
     async def update_rows(
@@ -66,7 +65,7 @@ class ChangesController(Controller):
         """
         name = parse_table_name(table)
         change = table_changes.update(name, data, once)
-        return await done(request, jobs, "update", name, change)
+        return await now_or_later(request, jobs, "update", change, subject=str(name))
 
     @post("/from-query", status_code=200, responses=WRITTEN, guards=[writes])
     async def write_from_query(
@@ -85,14 +84,4 @@ class ChangesController(Controller):
         """
         name = parse_table_name(table)
         change = table_changes.from_query(name, data, once)
-        return await done(request, jobs, "from-query", name, change)
-
-
-async def done(
-    request: AnyRequest, jobs: Jobs, kind: str, name: TableName, change: Change[Any]
-) -> Response[bytes]:
-    """Answer what a change did, or with the job that does it."""
-    if wants_job(request.headers):
-        return accepted(await jobs.start(kind, change, subject=str(name)))
-    body = msgspec.json.encode(await unless_gone(request.receive, change(None)))
-    return Response(body, status_code=200, media_type="application/json")
+        return await now_or_later(request, jobs, "from-query", change, subject=str(name))

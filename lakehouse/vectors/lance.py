@@ -138,14 +138,18 @@ class Lance:
         except (RuntimeError, OSError, ValueError) as error:
             raise in_our_words(folder, error) from error
 
-    async def drop(self, folder: str) -> None:
-        """Remove the files of a collection, if there are any."""
+    async def drop(self, folder: str, name: str | None = None) -> None:
+        """Remove the files of a collection, if there are any.
+
+        Raises:
+            StoreDownError, CollectionDamagedError: some of them are still there.
+        """
         connection = await self._connect()
         try:
             await connection.drop_table(folder, ignore_missing=True)
-        except ValueError as error:
+        except (RuntimeError, OSError, ValueError) as error:
             if "not found" not in str(error):
-                raise
+                raise in_our_words(name or folder, error) from error
 
     async def is_current(self, items: "Items") -> bool:
         """Whether items are reached with the keys of now: those to a bucket change."""

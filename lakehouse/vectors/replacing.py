@@ -125,7 +125,7 @@ class Replacing:
         # Not in the background: they must be gone.
         left = [each for each in left if each[0] != unneeded.id]
         for collection_id, folder in [*left, (unneeded.id, unneeded.folder)]:
-            await self._shelf.lance.drop(folder)
+            await self._shelf.lance.drop(folder, shown(old.known.name))
             await on_thread(partial(self._shelf.ledger.forget, collection_id))
 
     async def _switched(self, work: Reembedding) -> None:

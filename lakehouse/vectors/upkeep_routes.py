@@ -1,24 +1,20 @@
 """`/v1/vectors`: what is done to a collection as a whole, now or as a job."""
 
-from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from lakehouse.api.access import writes
-from lakehouse.api.later import ACCEPTED, accepted, wants_job
-from lakehouse.api.streams import unless_gone
+from lakehouse.api.later import ACCEPTED, now_or_later
 from lakehouse.jobs import JobHandle, Jobs
 from lakehouse.names import parse_table_name, shown
 from lakehouse.vectors.models import Optimized, Reembed, Reembedded
 from lakehouse.vectors.vectors import Vectors
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
-Work: TypeAlias = Callable[[JobHandle | None], Coroutine[Any, Any, object]]
 OPTIMIZED = {
     200: ResponseSpec(Optimized, description="What was done to its files."),
     202: ACCEPTED,
@@ -50,7 +46,8 @@ class CollectionUpkeepController(Controller):
         async def work(job: JobHandle | None) -> Optimized:
             return await vectors.optimize(collection.known.name)
 
-        return await answered(request, jobs, "optimize", shown(collection.known.name), work)
+        name = shown(collection.known.name)
+        return await now_or_later(request, jobs, "optimize", work, subject=name, unit="items")
 
     @post("/{name:str}/reembed", status_code=200, responses=REEMBEDDED, guards=[writes])
     async def reembed_collection(
@@ -70,21 +67,11 @@ class CollectionUpkeepController(Controller):
 
         async def work(job: JobHandle | None) -> Reembedded:
             told = job.progress if job else untold
-            reembedding = vectors.replacing.reembed(collection.known.name, model, told)
-            return await (reembedding if job else unless_gone(request.receive, reembedding))
+            return await vectors.replacing.reembed(collection.known.name, model, told)
 
-        return await answered(request, jobs, "reembed", shown(collection.known.name), work)
+        name = shown(collection.known.name)
+        return await now_or_later(request, jobs, "reembed", work, subject=name, unit="items")
 
 
 def untold(done: int | None = None, total: int | None = None, phase: str | None = None) -> None:
     """Whoever waits for the answer sees no progress."""
-
-
-async def answered(
-    request: AnyRequest, jobs: Jobs, kind: str, subject: str, work: Work
-) -> Response[bytes]:
-    """Answer what work gives, or with `Prefer: respond-async` the job that it became."""
-    if wants_job(request.headers):
-        return accepted(await jobs.start(kind, work, subject=subject, unit="items"))
-    done = msgspec.json.encode(await work(None))
-    return Response(done, status_code=200, media_type="application/json")

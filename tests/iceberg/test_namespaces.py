@@ -1,27 +1,14 @@
 """Namespaces by the protocol: several levels, properties, and what keeps one from being dropped."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
-from tests.services import ServerProcess, lakehouse_server
+from tests.iceberg.conftest import PLACE as ROOT
 
-PLACE = "/iceberg/v1/namespaces"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url) as client:
-        yield client
+PLACE = f"{ROOT}/namespaces"
 
 
 def make(client: httpx.Client, *levels: str, **properties: str) -> httpx.Response:
@@ -52,10 +39,8 @@ def test_levels_lie_in_each_other(client: httpx.Client) -> None:
 
 
 def test_pyiceberg_makes_and_drops_them_and_we_list_them(
-    server: ServerProcess, client: httpx.Client
+    them: RestCatalog, client: httpx.Client
 ) -> None:
-    said: Any = {"uri": f"{server.url}/iceberg", "auth": {"type": "noop"}}
-    them = RestCatalog("lake", **said)
     them.create_namespace(("deep", "er"), {"owner": "Ada"})
     assert them.load_namespace_properties(("deep", "er")) == {"owner": "Ada"}
     assert them.list_namespaces(("deep",)) == [("deep", "er")]

@@ -2,9 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import httpx
@@ -13,47 +11,27 @@ import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
 from lakehouse.database import extension_file
+from tests.iceberg.conftest import PLACE, catalog, load
 from tests.services import ServerProcess, lakehouse_server
 
-ROWS = b'{"id":1,"name":"Ada"}\n{"id":2,"name":"Bo"}\n'
-PLACE = "/iceberg/v1"
 TABLE = f"{PLACE}/namespaces/main/tables/people"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
-        with httpx.Client(base_url=server.url) as client:
-            load(client, ROWS)
-            client.post("/v1/namespaces", json={"name": "sales"}).raise_for_status()
-        yield server
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module", autouse=True)
+def people(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url) as client:
-        yield client
-
-
-def load(client: httpx.Client, rows: bytes, name: str = "people") -> None:
-    query = {"name": name, "format": "ndjson", "mode": "append"}
-    client.post("/v1/ingest", params=query, content=rows).raise_for_status()
-
-
-def catalog(server: ServerProcess, **properties: Any) -> RestCatalog:
-    said = {"uri": f"{server.url}/iceberg", "auth": {"type": "noop"}, **properties}
-    return RestCatalog("lake", **said)
+        load(client, "people")
+        client.post("/v1/namespaces", json={"name": "sales"}).raise_for_status()
 
 
 def test_pyiceberg_lists_and_reads_what_was_just_loaded(
-    server: ServerProcess, client: httpx.Client
+    them: RestCatalog, client: httpx.Client
 ) -> None:
-    load(client, ROWS, "fresh")
-    them = catalog(server)
+    load(client, "fresh")
     assert them.list_namespaces() == [("main",), ("sales",)]
     assert ("main", "fresh") in them.list_tables("main")
     assert them.load_table("main.fresh").scan().to_arrow().num_rows == 2
-    load(client, b'{"id":3,"name":"Cy"}', "fresh")
+    load(client, "fresh", b'{"id":3,"name":"Cy"}')
     assert them.load_table("main.fresh").scan().to_arrow().num_rows == 3
 
 
@@ -63,15 +41,19 @@ def test_pyiceberg_reads_with_the_references_alone(server: ServerProcess) -> Non
 
 
 def test_duckdb_attaches_it(server: ServerProcess) -> None:
+    assert names_in_duckdb(server, "AUTHORIZATION_TYPE 'none'") == ["Ada", "Bo"]
+
+
+def names_in_duckdb(server: ServerProcess, how: str) -> list[str]:
     with duckdb.connect() as engine:
         for name in ("avro", "httpfs", "iceberg"):
             engine.load_extension(str(extension_file(name)))
         engine.execute(
-            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{server.url}/iceberg',"
-            " AUTHORIZATION_TYPE 'none', DEFAULT_SCHEMA 'main')"
+            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{server.url}/iceberg', {how},"
+            " DEFAULT_SCHEMA 'main')"
         )
         rows = engine.execute("SELECT name FROM lake.main.people ORDER BY id").fetchall()
-    assert rows == [("Ada",), ("Bo",)]
+    return [name for (name,) in rows]
 
 
 def path_needs_more(template: str) -> bool:
@@ -102,8 +84,8 @@ def test_a_table_is_its_metadata_file_and_304_while_it_is_the_same(client: httpx
     assert (same.status_code, same.content) == (304, b"")
     refs = client.get(TABLE, params={"snapshots": "refs"})
     assert refs.headers["etag"] != answer.headers["etag"]
-    load(client, b'{"id":8,"name":"Di"}', "moving")
-    load(client, b'{"id":9,"name":"Ed"}', "moving")
+    load(client, "moving", b'{"id":8,"name":"Di"}')
+    load(client, "moving", b'{"id":9,"name":"Ed"}')
     place = TABLE.replace("people", "moving")
     ids = [
         len(client.get(place, params={"snapshots": asked}).json()["metadata"]["snapshots"])
@@ -114,7 +96,7 @@ def test_a_table_is_its_metadata_file_and_304_while_it_is_the_same(client: httpx
 
 def test_pages_are_given_to_who_asks_for_pages(client: httpx.Client) -> None:
     for number in range(5):
-        load(client, b'{"id":1}', f"paged_{number}")
+        load(client, f"paged_{number}", b'{"id":1}')
     place = f"{PLACE}/namespaces/main/tables"
     every = [each["name"] for each in client.get(place).json()["identifiers"]]
     found: list[str] = []
@@ -138,6 +120,8 @@ def test_pages_are_given_to_who_asks_for_pages(client: httpx.Client) -> None:
         ("GET", "namespaces/MAIN", 404, "NoSuchNamespaceException", "MAIN"),
         ("GET", "namespaces/a%1Fb", 404, "NoSuchNamespaceException", "does not exist: a.b"),
         ("GET", "namespaces?parent=nope", 404, "NoSuchNamespaceException", "nope"),
+        ("GET", "namespaces/main/tables/PEOPLE", 404, "NoSuchTableException", "main.PEOPLE"),
+        ("DELETE", "namespaces/main/tables/PEOPLE", 404, "NoSuchTableException", "PEOPLE"),
         ("GET", "namespaces/main/tables/no", 404, "NoSuchTableException", "exist: main.no"),
         ("GET", "namespaces/no/tables/no", 404, "NoSuchTableException", "exist: no.no"),
         ("GET", "namespaces/main/tables/a%2Fb", 404, "NoSuchTableException", "main.a/b"),
@@ -165,8 +149,8 @@ def test_errors_are_the_protocols(
 def test_what_a_token_may_not_see_is_not_there(tmp_path: Path) -> None:
     with lakehouse_server(tmp_path / "data", port=None) as server:
         with httpx.Client(base_url=server.url) as client:
-            load(client, ROWS)
-            load(client, ROWS, "hidden")
+            load(client, "people")
+            load(client, "hidden")
             command = [
                 sys.executable,
                 "-m",
@@ -188,3 +172,10 @@ def test_what_a_token_may_not_see_is_not_there(tmp_path: Path) -> None:
         assert them.list_tables("main") == [("main", "people")]
         assert them.load_table("main.people").scan().to_arrow().num_rows == 2
         assert not them.table_exists("main.hidden")
+        assert names_in_duckdb(server, f"TOKEN '{secret}'") == ["Ada", "Bo"]
+        headers = {"Authorization": f"Bearer {secret}"}
+        with httpx.Client(base_url=server.url, headers=headers) as client:
+            for method, path in (("POST", f"{PLACE}/namespaces"), ("DELETE", TABLE)):
+                answer = client.request(method, path, json={"namespace": ["new"]})
+                assert answer.status_code == 403
+                assert answer.json()["error"]["type"] == "ForbiddenException"

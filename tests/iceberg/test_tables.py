@@ -1,6 +1,5 @@
 """Tables dropped, renamed and registered by the protocol."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,8 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 
-from tests.services import ServerProcess, lakehouse_server
-
-PLACE = "/iceberg/v1"
-ROWS = b'{"id":1,"name":"Ada"}\n{"id":2,"name":"Bo"}\n'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def them(server: ServerProcess) -> RestCatalog:
-    said: Any = {"uri": f"{server.url}/iceberg", "auth": {"type": "noop"}}
-    return RestCatalog("lake", **said)
-
-
-def load(client: httpx.Client, name: str) -> None:
-    query = {"name": name, "format": "ndjson", "mode": "append"}
-    client.post("/v1/ingest", params=query, content=ROWS).raise_for_status()
+from tests.iceberg.conftest import PLACE, load
+from tests.services import ServerProcess
 
 
 def count(client: httpx.Client, table: str) -> int:

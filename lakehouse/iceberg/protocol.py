@@ -1,0 +1,50 @@
+"""What the endpoints work with, and how they find what a path names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lakehouse.catalog import Catalog, LoadedTable, NamespaceNotFoundError, TableNotFoundError
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.names import TableName
+from lakehouse.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The catalog as other engines see it. What finds something blocks.
+
+    Args:
+        storage: what a client is told of the object store: where it is, never a key.
+    """
+
+    catalog: Catalog
+    store: Store
+    storage: Mapping[str, str]
+
+    def namespace(self, name: str) -> str:
+        """Return the name of a namespace that is there.
+
+        Raises:
+            NoSuchNamespaceError: there is none, for this caller.
+        """
+        try:
+            found = self.catalog.namespaces.get(name)
+        except NamespaceNotFoundError:
+            raise NoSuchNamespaceError(name) from None
+        if found != name:  # names of the protocol differ by case
+            raise NoSuchNamespaceError(name)
+        return found
+
+    def table(self, name: TableName) -> LoadedTable:
+        """Return a table as it is now.
+
+        Raises:
+            NoSuchTableError: there is none, for this caller.
+        """
+        try:
+            found = self.catalog.load(name)
+        except TableNotFoundError:
+            raise NoSuchTableError(str(name)) from None
+        if found.name != name:
+            raise NoSuchTableError(str(name))
+        return found

@@ -1,0 +1,164 @@
+"""Tables by the protocol: read, dropped, renamed, and taken over from where they lie."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import orjson
+
+from lakehouse.catalog import Adopt, LoadedTable, TableDamagedError, TableExistsError
+from lakehouse.errors import InvalidInputError
+from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
+from lakehouse.iceberg.problems import RenameTakenError
+from lakehouse.iceberg.protocol import Protocol
+from lakehouse.lanes import on_thread
+from lakehouse.names import TableName, check_levels
+from lakehouse.storage import ObjectNotFoundError, Store
+
+ALL, REFERENCED = "all", "refs"
+
+
+async def list_tables(protocol: Protocol, call: Call) -> Answer:
+    def work() -> list[str]:
+        namespace = protocol.namespace(call.namespace)
+        return [each.name for each in protocol.catalog.names() if each.namespace == namespace]
+
+    page = page_of(await on_thread(work), call.query)
+    namespace = levels_of(call.namespace)
+    return told(
+        {
+            "identifiers": [{"namespace": namespace, "name": name} for name in page.items],
+            "next-page-token": page.next_token,
+        }
+    )
+
+
+async def load_table(protocol: Protocol, call: Call) -> Answer:
+    """The metadata of a table, byte by byte as it lies there: fields that we do not know too."""
+    asked = call.query.get("snapshots", ALL)
+    if asked not in (ALL, REFERENCED):
+        raise InvalidInputError(f"snapshots is {ALL!r} or {REFERENCED!r}, not {asked[:40]!r}")
+
+    known = listed(call.headers.get("if-none-match", ""))
+    return await on_thread(partial(current, protocol, call.table, asked, known))
+
+
+def current(protocol: Protocol, name: TableName, snapshots: str, known: Sequence[str]) -> Answer:
+    """Return a table as it is now, or 304 where the client knows it. Blocks."""
+    table = protocol.table(name)
+    while True:
+        tag = etag(table, snapshots)
+        if tag in known:
+            return Answer(304, headers={"ETag": tag})
+        try:
+            return loaded(protocol, table, snapshots)
+        except ObjectNotFoundError:  # gone, perhaps because the table is 100 commits further
+            before, table = table, protocol.table(name)
+            if table.location == before.location:
+                raise TableDamagedError(str(name), "its metadata file is gone") from None
+
+
+def loaded(protocol: Protocol, table: LoadedTable, snapshots: str) -> Answer:
+    """Return the answer that a table is. Blocks."""
+    parts = {"location": table.location, "config": protocol.storage}
+    metadata = metadata_of(protocol.store, table, snapshots)
+    return Answer(200, spliced(parts, metadata), {"ETag": etag(table, snapshots)})
+
+
+async def has_table(protocol: Protocol, call: Call) -> Answer:
+    await on_thread(partial(protocol.table, call.table))
+    return Answer(204)
+
+
+async def drop_table(protocol: Protocol, call: Call) -> Answer:
+    """Take a table out of the catalog; with `purgeRequested` its files go, too."""
+    purges = call.query.get("purgeRequested", "").lower() == "true"
+
+    def work() -> None:
+        name = protocol.table(call.table).name
+        (protocol.catalog.purge if purges else protocol.catalog.drop)(name)
+
+    await on_thread(work)
+    return Answer(204)
+
+
+class Identifier(msgspec.Struct, frozen=True):
+    namespace: list[str]
+    name: str
+
+
+class TableRename(msgspec.Struct, frozen=True):
+    source: Identifier
+    destination: Identifier
+
+
+async def rename_table(protocol: Protocol, call: Call) -> Answer:
+    asked = call.body(TableRename)
+    source = TableName(check_levels(asked.source.namespace), asked.source.name)
+    to = TableName(check_levels(asked.destination.namespace), asked.destination.name)
+
+    def work() -> None:
+        protocol.table(source)
+        try:
+            protocol.catalog.rename(source, to)
+        except TableExistsError:
+            raise RenameTakenError(str(source), str(to)) from None
+
+    await on_thread(work)
+    return Answer(204)
+
+
+class TableRegister(msgspec.Struct, frozen=True, rename="kebab"):
+    name: str
+    metadata_location: str
+
+
+async def register_table(protocol: Protocol, call: Call) -> Answer:
+    """Take over a table that lies in the warehouse: looked at whole before, down to its footers."""
+    asked = call.body(TableRegister)
+
+    def work() -> LoadedTable:
+        namespace = protocol.namespace(call.namespace)
+        try:
+            key = protocol.store.key(asked.metadata_location)
+        except ValueError:
+            raise InvalidInputError("the metadata file lies outside of the warehouse") from None
+        name = TableName(namespace, asked.name)
+        protocol.catalog.adopting.adopt(name, Adopt(metadata=key))
+        return protocol.catalog.load(name)
+
+    table = await on_thread(work)
+    return await on_thread(partial(loaded, protocol, table, ALL))
+
+
+async def report_metrics(protocol: Protocol, call: Call) -> Answer:
+    """What a scan of an engine cost, which nobody here keeps."""
+    await on_thread(partial(protocol.table, call.table))
+    return Answer(204)
+
+
+def etag(table: LoadedTable, snapshots: str) -> str:
+    """Return what changes with each commit: metadata files are never written twice."""
+    digest = hashlib.sha256(f"{snapshots} {table.location}".encode()).hexdigest()[:32]
+    return f'"{digest}"'
+
+
+def listed(header: str) -> Sequence[str]:
+    """Return the tags of `If-None-Match`; a weak one of ours is as good."""
+    return [each.strip().removeprefix("W/") for each in header.split(",")]
+
+
+def metadata_of(store: Store, table: LoadedTable, snapshots: str) -> bytes:
+    if snapshots == ALL:
+        return store.read(store.key(table.location))
+    named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
+    kept = [each for each in table.metadata["snapshots"] if each["snapshot-id"] in named]
+    return orjson.dumps({**table.metadata, "snapshots": kept})
+
+
+def spliced(parts: Mapping[str, Any], metadata: bytes) -> bytes:
+    """Return the answer around metadata that is JSON already."""
+    location, config = orjson.dumps(parts["location"]), orjson.dumps(dict(parts["config"]))
+    return b'{"metadata-location":%b,"config":%b,"metadata":%b}' % (location, config, metadata)

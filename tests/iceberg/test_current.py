@@ -1,0 +1,40 @@
+"""A table whose metadata file goes while it is read: it is read where it is by then."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from lakehouse.app import Lakehouse
+from lakehouse.catalog import Column, TableDamagedError, TableName
+from lakehouse.catalog.models import PropertiesChange
+from lakehouse.iceberg.tables import current
+
+NAME = TableName("main", "moving")
+
+
+def remove(location: str) -> None:
+    Path(location.removeprefix("file://")).unlink()
+
+
+async def test_a_table_that_moved_on_meanwhile_is_read_as_it_is_now(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = lake.catalog
+    catalog.create_table(NAME, [Column("id", "long")])
+    before = catalog.load(NAME)
+    catalog.properties.change(NAME, PropertiesChange(set={"user.comment": "later"}))
+    now = catalog.load(NAME)
+    remove(before.location)
+    found = iter([before, now])
+    monkeypatch.setattr(catalog, "load", lambda name: next(found))
+    answer = current(lake.iceberg, NAME, "all", [])
+    assert orjson.loads(answer.body)["metadata-location"] == now.location
+
+
+async def test_one_whose_file_is_gone_is_damaged(lake: Lakehouse) -> None:
+    name = TableName("main", "gone")
+    lake.catalog.create_table(name, [Column("id", "long")])
+    remove(lake.catalog.load(name).location)
+    with pytest.raises(TableDamagedError):
+        current(lake.iceberg, name, "all", [])
