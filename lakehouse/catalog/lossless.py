@@ -29,6 +29,8 @@ DECLARED_TIMES = {
 NOT_FINITE = ("NaN", "nan", "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity")
 FLOATS = ("float", "double")
 FRACTION = re.compile(r"DECIMAL\(\d+,[1-9]\d*\)|FLOAT|DOUBLE")
+WIDEST = re.compile(r"DECIMAL\(38,\s*(?P<scale>\d+)\)")
+NAME_OR_WIDEST = re.compile(rf'"(?:[^"]|"")*"|{WIDEST.pattern}')
 SHOWN_CHARS = 80
 REFUSED = "not stored: "
 """Begins the words of what is refused, so that they are known among the engine's."""
@@ -75,11 +77,13 @@ def stored_sql(field: Field, x: str, given: str = "", *, is_checked: bool = True
 
 def kept(x: str, v: str, given: str, type_: str) -> str | None:
     """Return SQL that is true where `v`, cast from `x`, is what `x` is; None where it always is."""
-    if given == duckdb_type(type_) or type_ == "string":
+    if type_ == "string":
         return None
+    if given == duckdb_type(type_):
+        return within_38_digits(x, given)
     try:
         if iceberg_type(given) == type_:
-            return None
+            return within_38_digits(x, given)
     except UnsupportedTypeError:
         return None  # there is no such cast, which the engine says
     if given == "VARCHAR" and type_ in FLOATS:
@@ -93,6 +97,23 @@ def kept(x: str, v: str, given: str, type_: str) -> str | None:
     if type_ == "time" and given.startswith("TIMESTAMP"):
         return "false"  # the day is lost, and the engine has no cast back
     return f"TRY_CAST({v} AS {given}) IS NOT DISTINCT FROM {x}"
+
+
+def within_38_digits(x: str, given: str) -> str | None:
+    """Return SQL that is true where `x` has no number of more digits than its type says.
+
+    A sum of decimals has up to 1.7e38, which the engine writes into files as it is.
+    """
+    if given in ("HUGEINT", "UHUGEINT"):
+        return f"{x} BETWEEN {'-' if given == 'HUGEINT' else '0 * '}{'9' * 38} AND {'9' * 38}"
+    if found := WIDEST.fullmatch(given):
+        scale = int(found["scale"])
+        most = f"CAST('{'9' * (38 - scale)}.{'9' * scale}' AS {given})"
+        return f"{x} BETWEEN -{most} AND {most}"
+    text = NAME_OR_WIDEST.sub(lambda found: "VARCHAR" if found["scale"] else found[0], given)
+    if text == given:
+        return None
+    return f"TRY_CAST(CAST({x} AS {text}) AS {given}) IS NOT DISTINCT FROM {x}"
 
 
 def changed(field: Field, x: str) -> str:

@@ -20,7 +20,16 @@ from lakehouse.catalog import Catalog, TableName, parse_table_name, read_as_of
 from lakehouse.config import QueryConfig
 from lakehouse.database import Connection, Database, Lane, Session, Work
 from lakehouse.query.avro import Avro
-from lakehouse.query.formats import ArrowStream, Csv, Encoder, JsonArray, Ndjson, Orc, Parquet
+from lakehouse.query.formats import (
+    ArrowStream,
+    Csv,
+    Encoder,
+    JsonArray,
+    Ndjson,
+    Orc,
+    Parquet,
+    within_38_digits,
+)
 from lakehouse.query.gate import NO_LOGS, Logs, Statement, prepare
 from lakehouse.query.models import Format, RunningQuery, SqlRequest, StatementState
 from lakehouse.query.pages import Allowance, Page, Spool, fill
@@ -64,6 +73,7 @@ ENCODERS: Mapping[str, Callable[[pa.Schema], Encoder]] = {
 
 LOST = {"parquet": WITHOUT_PARQUET, "orc": WITHOUT_ORC, "avro": WITHOUT_AVRO}
 """Types of the engine that a format has not: their values are text there."""
+AS_TEXT = frozenset({"ndjson", "csv", "json"})
 
 
 def authorise(action: Action, table: TableName) -> bool:
@@ -450,7 +460,10 @@ def encoded(result: Result, encoder: Encoder, running: Running) -> Iterator[byte
     """Yield the result in its format, in pieces of about `STREAM_CHUNK_BYTES`."""
     running.row_count = 0
     waiting, size = [encoder.head()], 0
-    for batch in result.batches:
+    batches = result.batches
+    if running.format not in AS_TEXT:
+        batches = within_38_digits(batches, result.schema, running.format)
+    for batch in batches:
         data = encoder.batch(batch)
         running.row_count += batch.num_rows
         waiting.append(data)

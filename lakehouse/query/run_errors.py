@@ -159,6 +159,20 @@ class UnencodableResultError(InvalidInputError):
         super().__init__(f"the result has no form in {format_name}: {reason}; cast it")
 
 
+class TooManyDigitsError(UnprocessableError):
+    """A HUGEINT, or a sum of decimals, that is more than the engine says of its type.
+
+    Both are 128 bits to it, up to 1.7e38; the decimals of Arrow and of all files end at 38 digits.
+    """
+
+    def __init__(self, column: str, format_name: str) -> None:
+        super().__init__(
+            f"column {column[:80]!r} has a number of more than 38 digits, which {format_name} cannot"
+            " hold: ask for JSON, NDJSON or CSV, or cast it to VARCHAR or DOUBLE",
+            column=column,
+        )
+
+
 class InterruptedStatementError(Exception):
     """Inside only: `interrupt()` was called; who called it knows what to tell the client."""
 

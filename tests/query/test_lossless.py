@@ -1,6 +1,7 @@
 """A value is in its column what it was in the statement, or it is refused."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -8,8 +9,11 @@ import pytest
 
 from tests.services import lakehouse_server
 
+NINES = "9" * 38
 TYPES = {
     "n": "long",
+    "wide": "decimal(38,0)",
+    "wides": "list<decimal(38,0)>",
     "small": "int",
     "x": "double",
     "f": "float",
@@ -71,6 +75,11 @@ KEPT = [
     ("n", "'7'", 7),
     ("n", "9223372036854775807::HUGEINT", 9223372036854775807),
     ("n", "NULL", None),
+    ("wide", f"{NINES}::HUGEINT", NINES),
+    ("wide", f"(-{NINES})::HUGEINT", f"-{NINES}"),
+    ("wide", f"{NINES}::UHUGEINT", NINES),
+    ("wide", f"{NINES}::DECIMAL(38,0)", NINES),
+    ("wides", f"[(-{NINES})::DECIMAL(38,0), NULL]", [f"-{NINES}", None]),
     ("small", "2147483647", 2147483647),
     ("x", "9007199254740992", 9007199254740992.0),
     ("x", "0.1", 0.1),
@@ -124,6 +133,9 @@ LOST = [
     ("n", "'NaN'::DOUBLE", "nan"),
     ("n", "9223372036854775808", "9223372036854775808"),
     ("small", "2147483648", "2147483648"),
+    ("wide", f"({NINES}::HUGEINT + 1)", f"1{'0' * 38}"),
+    ("wide", f"(-{NINES}::HUGEINT - 1)", f"-1{'0' * 38}"),
+    ("wide", f"{2**128 - 1}::UHUGEINT", str(2**128 - 1)),
     ("x", "9007199254740993", "9007199254740993"),
     ("x", "'1e400'", "1e400"),
     ("f", "1e39", "1e+39"),
@@ -159,6 +171,26 @@ def test_a_value_that_its_column_would_change_is_refused(
         assert f"column {column!r}" in problem["detail"]
         assert shown in problem["detail"]
     assert kinds.get("/v1/tables/kinds").json() == before
+
+
+NAMED_LIKE_A_TYPE = "{{'DECIMAL(38,0)': {}}}"
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("scale", [0, 2, 38])
+@pytest.mark.parametrize("around", ["{}", "[{}]", NAMED_LIKE_A_TYPE, "MAP {{1: {}}}"])
+def test_a_sum_of_decimals_beyond_its_type_is_refused(
+    client: httpx.Client, sign: int, scale: int, around: str
+) -> None:
+    most, least = Decimal((sign, (9,) * 38, -scale)), Decimal((sign, (1,), -scale))
+    for terms, status in ([most], 200), ([most, least], 422):
+        values = ", ".join(f"('{term:f}')" for term in terms)
+        total = f"SELECT sum(CAST(v AS DECIMAL(38,{scale}))) AS v FROM (VALUES {values}) AS r(v)"
+        body = {"sql": f"SELECT {around.format('v')} AS v FROM ({total})", "mode": "overwrite"}
+        answer = client.post("/v1/tables/sums/from-query", json=body)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["type"] == "/problems/value-lost"
+    client.delete("/v1/tables/sums")
 
 
 def test_a_row_that_an_update_leaves_alone_is_not_looked_at(kinds: httpx.Client) -> None:
