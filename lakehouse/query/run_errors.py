@@ -167,8 +167,8 @@ class TooManyDigitsError(UnprocessableError):
 
     def __init__(self, column: str, format_name: str) -> None:
         super().__init__(
-            f"column {column[:80]!r} has a number of more than 38 digits, which {format_name} cannot"
-            " hold: ask for JSON, NDJSON or CSV, or cast it to VARCHAR or DOUBLE",
+            f"column {column[:80]!r} has a number of more than 38 digits, which {format_name}"
+            " cannot hold: ask for JSON, NDJSON or CSV, or cast it to VARCHAR or DOUBLE",
             column=column,
         )
 
