@@ -311,7 +311,8 @@ def refuse_other(warehouse: Warehouse, config: Config, directory: DataDirectory)
     Copies of a bucket that is not ours, or not ours any more, go: nobody would erase in them.
 
     Raises:
-        WarehouseOwnedError: it is another data directory's.
+        WarehouseOwnedError, WarehouseNestedError: it is another data directory's, or one of that
+            lies around or inside it.
         CatalogLostError: it is ours, and our catalog is gone.
         StoreDownError, StoreRefusedError, NoBucketError: it does not answer, or not to us.
     """

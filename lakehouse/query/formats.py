@@ -210,7 +210,7 @@ def within_38_digits(
 
 def has_38_digits(type_: pa.DataType) -> bool:
     if pa.types.is_decimal128(type_):
-        return type_.precision == DIGITS_MAX
+        return bool(type_.precision == DIGITS_MAX)
     return any(has_38_digits(type_.field(number).type) for number in range(type_.num_fields))
 
 

@@ -41,6 +41,7 @@ def rebuild(path: Path, config: StorageConfig = HERE, *, apply: bool) -> Rebuilt
 
     Raises:
         NoWarehouseError: there is none in it.
+        WarehouseNestedError: another data directory's lies around or inside of it.
         DataDirectoryInUseError: a server holds it; stop that first.
         StateTooNewError: a newer lakehouse wrote the directory, or the copy.
     """
@@ -50,6 +51,8 @@ def rebuild(path: Path, config: StorageConfig = HERE, *, apply: bool) -> Rebuilt
     with held_as_it_is(path):
         (path / "spool").mkdir(mode=0o700, exist_ok=True)
         warehouse = open_warehouse(config, path / "warehouse", path / "spool")
+        if apply:
+            warehouse.check_alone(owner_id(path))
         store = warehouse.store
         with TemporaryDirectory(dir=path / "spool", prefix="rebuild-") as folder:
             new = Path(folder) / "catalog.db"

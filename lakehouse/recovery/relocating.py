@@ -27,6 +27,7 @@ def relocate_directory(
 
     Raises:
         OtherWarehouseError: the warehouse is not at `new`.
+        WarehouseNestedError: another data directory's lies around or inside of it.
         DataDirectoryInUseError: a server holds the directory; stop that first.
         NothingToRelocateError, CannotRelocateError: nothing was changed.
     """
@@ -41,5 +42,6 @@ def relocate_directory(
     ):
         shutil.rmtree(directory.cache, ignore_errors=True)  # files get other content
         warehouse = open_warehouse(config.storage, directory.warehouse, directory.spool)
+        warehouse.check_alone(directory.owner_id)
         warehouse.take(directory.owner_id)
         return relocate(state, warehouse.store, old, without=names)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 CATALOG = "catalog.db"
 HOLDER_MAX_BYTES = 4096
+FOLDERS = ("warehouse", "spool", "cache", "uploads")
+"""Of a data directory: what lies in them is ours to delete."""
 RESTORING = "restoring"
 """The format of a directory that a restore has not finished: nobody starts on it."""
 
@@ -90,14 +92,18 @@ class DataDirectory:
 
         Raises:
             DataDirectoryInUseError: another process holds it; the message names that process.
-            DataDirectoryUnusableError: it cannot be made, or is no directory of ours to write.
+            DataDirectoryUnusableError: it cannot be made, is no directory of ours to write, or lies
+                inside of another one's, or one inside of what would be its own folders.
             StateTooNewError: a newer lakehouse wrote it; nothing was touched.
             CatalogLostError: there are tables and no catalog; nothing was touched.
         """
         path = path.absolute()
+        refuse_inner(path)
         make_private(path)
         with locked(path, address):
             found = read_format(path)
+            if found is None:
+                refuse_outer(path)
             if has_catalog:
                 refuse_lost_catalog(path)
             if found is not None and found < FORMAT:
@@ -109,6 +115,39 @@ class DataDirectory:
             owner = owner_id(path)
             sync_directory(path)
             yield cls(path, owner)
+
+
+def refuse_inner(path: Path) -> None:
+    """Refuse a directory inside of another data directory.
+
+    That one empties its spool, and takes what its tables do not name for what a killed process
+    left.
+
+    Raises:
+        DataDirectoryUnusableError: it lies in one.
+    """
+    for outer in path.resolve().parents:
+        if is_data_directory(outer):
+            raise DataDirectoryUnusableError(path, f"it lies inside of another one, {outer}")
+
+
+def refuse_outer(path: Path) -> None:
+    """Refuse to begin a data directory around another one that its folders would swallow.
+
+    Raises:
+        DataDirectoryUnusableError: one lies in them.
+    """
+    for name in FOLDERS:
+        for inner, _, _ in os.walk(path / name):
+            if is_data_directory(Path(inner)):
+                raise DataDirectoryUnusableError(path, f"another one, {inner}, lies inside of it")
+
+
+def is_data_directory(path: Path) -> bool:
+    """Whether a server has begun here; False where we may not look."""
+    with suppress(OSError):
+        return (path / "format").is_file() and (path / "owner").is_file()
+    return False
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from lakehouse.storage.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     StoreDownError,
+    WarehouseNestedError,
     WarehouseOwnedError,
     engine_failed,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "StoreDownError",
     "Stored",
     "Warehouse",
+    "WarehouseNestedError",
     "WarehouseOwnedError",
     "check_key",
     "copy_catalog",

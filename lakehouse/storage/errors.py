@@ -149,6 +149,21 @@ class WarehouseOwnedError(ConflictError):
         )
 
 
+class WarehouseNestedError(ConflictError):
+    """Neither would be safe: one takes the files of the other for what a killed process left."""
+
+    retryable = False
+
+    def __init__(self, place: str, other: str, mark: str) -> None:
+        super().__init__(
+            f"the warehouse {place} and {other}, that of another data directory, lie one inside the"
+            " other: choose a prefix beside it; if nobody uses the other any more, move it away or"
+            f" delete {mark}",
+            place=place,
+            other=other,
+        )
+
+
 class NoBucketError(UpstreamError):
     retryable = False
 

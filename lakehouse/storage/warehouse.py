@@ -12,7 +12,13 @@ from lakehouse.storage.bucket import Bucket
 from lakehouse.storage.catalog_copy import COPY_KEY
 from lakehouse.storage.credentials import KeySource
 from lakehouse.storage.disk_cache import DiskCache
-from lakehouse.storage.errors import ObjectExistsError, WarehouseOwnedError
+from lakehouse.storage.errors import (
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreRefusedError,
+    WarehouseNestedError,
+    WarehouseOwnedError,
+)
 from lakehouse.storage.local import LocalStore
 from lakehouse.storage.local_objects import LocalObjects
 from lakehouse.storage.object_store import ObjectStore
@@ -47,21 +53,65 @@ class Warehouse:
 
         Raises:
             WarehouseOwnedError: it is another one's.
+            WarehouseNestedError: another one's lies around or inside it; if it was nobody's, it
+                still is.
         """
         if self.bucket is None:
             return
-        if not self.store.exists(OWNER):
+        is_new = not self.store.exists(OWNER)
+        if is_new:
             try:
                 self.store.create(OWNER, owner_id.encode())
             except ObjectExistsError:
                 raise WarehouseOwnedError(self.store.place) from None
         if self.store.read(OWNER) != owner_id.encode():
             raise WarehouseOwnedError(self.store.place)
+        try:
+            # Whoever comes later finds our mark around it. Without a copy we may have been killed
+            # between the two.
+            self.check_alone(owner_id, looks_inside=is_new or not self.has_copy)
+        except WarehouseNestedError:
+            if is_new:
+                self.store.delete(OWNER)
+            raise
 
     def take(self, owner_id: str) -> None:
         """Make a bucket this data directory's, whoever had it."""
         if self.bucket is not None:
             self.store.write(OWNER, owner_id.encode())
+
+    def check_alone(self, owner_id: str, *, looks_inside: bool = True) -> None:
+        """See that the warehouse of no other data directory lies around or inside this one.
+
+        What one has below its `tables/` that no table of it names, it deletes as an orphan, be it
+        another one's. A place that these keys may not read is none that they can delete in.
+
+        Args:
+            looks_inside: at each name below it, a thousand a request.
+
+        Raises:
+            WarehouseNestedError: one does.
+        """
+        if self.bucket is None:
+            return
+        root = f"s3://{self.bucket.name}/"
+        prefix = f"{self.store.place}/".removeprefix(root)
+        parts = prefix.split("/")[:-1]
+        marks = [f"{'/'.join((*parts[:depth], OWNER))}" for depth in range(len(parts))]
+        if looks_inside:
+            inside = (each.key for each in self.bucket.list(prefix))
+            marks += [name for name in inside if name.endswith(f"/{OWNER}")]
+        for name in marks:
+            if name != prefix + OWNER and self._is_anothers(name, owner_id):
+                other = root + name.removesuffix(OWNER).rstrip("/")
+                raise WarehouseNestedError(self.store.place, other.rstrip("/"), root + name)
+
+    def _is_anothers(self, name: str, owner_id: str) -> bool:
+        assert self.bucket is not None
+        try:
+            return self.bucket.get(name) != owner_id.encode()
+        except (ObjectNotFoundError, StoreRefusedError):
+            return False
 
 
 def open_warehouse(
