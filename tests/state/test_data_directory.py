@@ -245,3 +245,38 @@ def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(DataDirectoryUnusableError, match="directory"):
             DataDirectory.open(path).__enter__()
+
+
+@pytest.mark.parametrize("inner", ["inner", "spool/inner", "warehouse/tables/main/inner"])
+def test_a_directory_inside_of_another_one_is_refused(tmp_path: Path, inner: str) -> None:
+    outer = tmp_path / "outer"
+    with DataDirectory.open(outer):
+        pass
+
+    with pytest.raises(DataDirectoryUnusableError, match=f"inside of another one, {outer}"):
+        DataDirectory.open(outer / inner).__enter__()
+
+    assert not (outer / inner).exists()
+    (tmp_path / "link").symlink_to(outer)
+    with pytest.raises(DataDirectoryUnusableError, match="inside of another one"):
+        DataDirectory.open(tmp_path / "link" / inner).__enter__()
+
+
+@pytest.mark.parametrize("inner", ["spool", "spool/a/b", "warehouse/tables/main/inner", "cache"])
+def test_one_whose_folders_would_swallow_another_is_refused(tmp_path: Path, inner: str) -> None:
+    with DataDirectory.open(tmp_path / inner) as kept:
+        (kept.path / "kept").write_text("x")
+
+    with pytest.raises(DataDirectoryUnusableError, match=f"another one, {tmp_path / inner}, lies"):
+        DataDirectory.open(tmp_path).__enter__()
+
+    assert (tmp_path / inner / "kept").read_text() == "x"
+    with DataDirectory.open(tmp_path / inner):  # as before: the other one has not begun
+        pass
+
+
+def test_directories_beside_each_other_are_not_in_the_way(tmp_path: Path) -> None:
+    for _ in range(2):
+        for name in ("a", "b/a", "ab"):
+            with DataDirectory.open(tmp_path / name):
+                pass
