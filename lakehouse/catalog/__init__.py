@@ -41,6 +41,7 @@ from lakehouse.catalog.models import (
     TableName,
 )
 from lakehouse.catalog.namespaces import ensure_namespace
+from lakehouse.catalog.outside import Commit, NewTable
 from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
@@ -78,6 +79,7 @@ __all__ = [
     "Catalog",
     "Changed",
     "Column",
+    "Commit",
     "CommitFailedError",
     "DatasetObject",
     "Differing",
@@ -95,6 +97,7 @@ __all__ = [
     "NamespaceNotEmptyError",
     "NamespaceNotFoundError",
     "NeededFile",
+    "NewTable",
     "NotRewritableError",
     "NothingToRelocateError",
     "Once",

@@ -31,6 +31,7 @@ from lakehouse.catalog.models import Column, DatasetObject, Snapshot, Table, Tab
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.new_tables import NewTables
 from lakehouse.catalog.orphans import Orphans
+from lakehouse.catalog.outside import Outside
 from lakehouse.catalog.properties import Properties
 from lakehouse.catalog.pruning import Pruning
 from lakehouse.catalog.refs import Refs
@@ -132,6 +133,7 @@ class Catalog:
             self.loading.add_files,
             self._new.placed,
         )
+        self.outside = Outside(state, store, self._tables, self._manifests, self._new, self.keys)
         self.erasing = Erasing(
             self._tables,
             self._manifests,

@@ -57,6 +57,7 @@ class Idempotency(Generic[T]):
 class IdempotencyKeys:
     def __init__(self, state: State, *, keep_days: int) -> None:
         self._state = state
+        self.keep_days = keep_days
         self._keep_s = keep_days * DAY_S
         self._running: set[str] = set()
         self._lock = threading.Lock()

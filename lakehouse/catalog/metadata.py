@@ -66,6 +66,26 @@ def new_metadata(
     }
 
 
+def empty_metadata(now_ms: int) -> Json:
+    """Return what the updates that make a table are applied to: it has nothing yet."""
+    begun = new_metadata(table_uuid="", location="", fields=(), last_column_id=0, now_ms=now_ms)
+    parts: Json = {"schemas": [], "partition-specs": [], "sort-orders": []}
+    chosen = dict.fromkeys(("current-schema-id", "default-spec-id", "default-sort-order-id"), -1)
+    rest = {key: value for key, value in begun.items() if key not in ("table-uuid", "location")}
+    return {**rest, **parts, **chosen}
+
+
+def with_defaults(metadata: Json) -> Json:
+    """Return metadata that was made by updates, with the spec and the order of those without."""
+    spec = {"partition-specs": [{"spec-id": 0, "fields": []}], "default-spec-id": 0}
+    order = {"sort-orders": [{"order-id": 0, "fields": []}], "default-sort-order-id": 0}
+    return {
+        **metadata,
+        **({} if metadata["partition-specs"] else spec),
+        **({} if metadata["sort-orders"] else order),
+    }
+
+
 REQUIRED = {
     "table-uuid",
     "location",

@@ -134,7 +134,12 @@ class Namespaces:
         return self._state.read(lambda tx: read_properties(tx, found))
 
     def change_properties(
-        self, name: str, updates: Mapping[str, str], removals: Sequence[str]
+        self,
+        name: str,
+        updates: Mapping[str, str],
+        removals: Sequence[str],
+        *,
+        idempotency: "Idempotency[PropertiesChanged] | None" = None,
     ) -> "PropertiesChanged":
         """Set and remove properties.
 
@@ -158,7 +163,9 @@ class Namespaces:
                     (CATALOG_NAME, found, key),
                 )
             missing = [key for key in removals if key not in there]
-            return PropertiesChanged([*updates], removed, missing)
+            changed = PropertiesChanged([*updates], removed, missing)
+            self._keys.record(tx, idempotency, changed)
+            return changed
 
         check_properties(updates)
         self.get(name)

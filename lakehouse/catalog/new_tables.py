@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lakehouse.catalog.metadata import Json, new_metadata
 from lakehouse.catalog.models import Column, TableName
@@ -44,19 +45,42 @@ class NewTables:
         """Return the metadata of a table without rows, in a folder that no other has."""
         check_new_column_names(column.name for column in columns)
         fields, last_id = make_fields(columns)
+        return self._metadata(
+            name,
+            properties,
+            fields=fields,
+            last_column_id=last_id,
+            partition_fields=partition_fields(partition_by, fields),
+            sort_fields=sort_fields(sort_by, fields),
+        )
+
+    def begun(
+        self, name: TableName, properties: Mapping[str, str], location: str | None = None
+    ) -> Json:
+        """Return the metadata of a table that has no columns yet.
+
+        Args:
+            location: of its folder; None for one that no other has.
+        """
+        return self._metadata(name, properties, location, fields=(), last_column_id=0)
+
+    def _metadata(
+        self,
+        name: TableName,
+        properties: Mapping[str, str],
+        location: str | None = None,
+        **columns: Any,
+    ) -> Json:
         table_uuid = uuid.uuid4()
         # A unique suffix: after a rename, a new table of the old name must not share the folder.
         key = f"tables/{slug(name.namespace)}/{slug(name.name)}-{table_uuid.hex[:8]}"
         created = now_ms()
         return new_metadata(
             table_uuid=str(table_uuid),
-            location=self._store.uri(key),
-            fields=fields,
-            last_column_id=last_id,
-            partition_fields=partition_fields(partition_by, fields),
-            sort_fields=sort_fields(sort_by, fields),
+            location=location or self._store.uri(key),
             properties={**properties, CREATED_AT: str(created), NAME: str(name)},
             now_ms=created,
+            **columns,
         )
 
 

@@ -167,7 +167,8 @@ def remove_unused(what: str, word: str) -> Callable[[Changing, Json], None]:
 
 
 def set_location(metadata: Changing, update: Json) -> None:
-    if metadata.get("location") not in (None, update["location"].rstrip("/")):
+    given = update["location"].rstrip("/")
+    if metadata.setdefault("location", given) != given:
         raise InvalidInputError("a table stays where it lies: its location cannot be changed")
 
 

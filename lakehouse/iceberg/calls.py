@@ -5,7 +5,7 @@ Source: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 import orjson
 
+from lakehouse.catalog import Idempotency
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
 from lakehouse.names import InvalidNameError, TableName, check_levels, check_name
@@ -37,6 +38,17 @@ class Call:
     headers: Mapping[str, str]
     """By name in lower case."""
     content: bytes = b""
+    key: str | None = None
+    request_hash: str = ""
+    """Of a request that must have its effect once."""
+
+    def once(self, kept: Callable[[Any], msgspec.Struct]) -> Idempotency[Any] | None:
+        """Return what is stored with an effect; None for a request without a key."""
+        if self.key is None:
+            return None
+        return Idempotency(
+            self.key, self.request_hash, lambda effect: msgspec.json.encode(kept(effect))
+        )
 
     def body(self, kind: type[T]) -> T:
         """Return the body as what an endpoint takes; fields that we do not know are let be.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lakehouse.auth import Action
-from lakehouse.iceberg import namespaces, tables
+from lakehouse.iceberg import commits, namespaces, tables
 from lakehouse.iceberg.calls import Answer, Call, told
 from lakehouse.iceberg.protocol import Protocol
 
@@ -18,7 +18,9 @@ Handler: TypeAlias = Callable[[Protocol, Call], Awaitable[Answer]]
 async def config(protocol: Protocol, call: Call) -> Answer:
     """What a client should know before all else: which endpoints there are."""
     listed = [f"{each.method} {each.template}" for each in ENDPOINTS if each.is_advertised]
-    return told({"defaults": {}, "overrides": {}, "endpoints": listed})
+    days = protocol.catalog.keys.keep_days
+    lifetime = {"idempotency-key-lifetime": f"P{days}D"}
+    return told({"defaults": {}, "overrides": {}, "endpoints": listed, **lifetime})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,13 @@ ENDPOINTS = (
     Endpoint("DELETE", NAMESPACE, "write", namespaces.drop_namespace),
     Endpoint("POST", f"{NAMESPACE}/properties", "write", namespaces.change_properties),
     Endpoint("GET", f"{NAMESPACE}/tables", "read", tables.list_tables),
+    Endpoint("POST", f"{NAMESPACE}/tables", "write", commits.create_table),
     Endpoint("GET", TABLE, "read", tables.load_table),
+    Endpoint("POST", TABLE, "write", commits.commit_table),
     Endpoint("HEAD", TABLE, "read", tables.has_table),
     Endpoint("DELETE", TABLE, "write", tables.drop_table),
     Endpoint("POST", "/v1/{prefix}/tables/rename", "write", tables.rename_table),
+    Endpoint("POST", "/v1/{prefix}/transactions/commit", "write", commits.commit_transaction),
     Endpoint("POST", f"{NAMESPACE}/register", "write", tables.register_table),
     Endpoint("POST", f"{TABLE}/metrics", "read", tables.report_metrics),
 )

@@ -1,21 +1,29 @@
 """Where the protocol is served: one ASGI handler, which reads the path as it was sent."""
 
+import hashlib
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 
+import msgspec
 from litestar import asgi
 from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from lakehouse.api.access import reads
+from lakehouse.api.idempotency import check_key
 from lakehouse.api.problems import BodyTooLargeError
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.auth import EVERYTHING, ForbiddenError, may_somewhere
 from lakehouse.errors import LakehouseError
 from lakehouse.iceberg.calls import JSON, Answer, Call, query_of, segments_of
 from lakehouse.iceberg.endpoints import ENDPOINTS
+from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.problems import NoSuchEndpointError, error_of
 from lakehouse.iceberg.protocol import Protocol
+from lakehouse.lanes import on_thread
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +80,33 @@ async def answered(
         if names is not None:
             if not may_somewhere(endpoint.action, EVERYTHING):
                 raise ForbiddenError(endpoint.action, "anything")
-            return await endpoint.handler(protocol, Call(names, query, headers, content))
+            call = Call(names, query, headers, content)
+            key = headers.get("idempotency-key")
+            if key is None or method in ("GET", "HEAD"):
+                return await endpoint.handler(protocol, call)
+            check_key(key)
+            said = b"\0".join([method.encode(), raw_path, repr(sorted(query.items())).encode()])
+            digest = hashlib.sha256(said + b"\0" + content).hexdigest()
+            keyed = replace(call, key=key, request_hash=digest)
+            return await once(protocol, partial(endpoint.handler, protocol, keyed), keyed)
     raise NoSuchEndpointError(method, "/".join(segments))
+
+
+async def once(protocol: Protocol, work: Callable[[], Awaitable[Answer]], call: Call) -> Answer:
+    """Return the answer of a request that has a key: the same answer when it comes again.
+
+    Raises:
+        IdempotencyInFlightError: the first one still runs.
+        IdempotencyMismatchError: the key came with another request.
+    """
+    assert call.key is not None, "only what has a key is done once"
+    keys = protocol.catalog.keys
+    with keys.in_flight(call.key):
+        found = await on_thread(partial(keys.find, call.key, call.request_hash))
+        if found is None:
+            return await work()
+        kept = msgspec.json.decode(found, type=Kept)
+        return await on_thread(partial(kept.answer, protocol))
 
 
 async def received(receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 import msgspec
 
 from lakehouse.iceberg.calls import Answer, Call, levels_of, namespace_of, page_of, told
+from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.problems import SetAndRemovedError
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.lanes import on_thread
@@ -41,8 +42,10 @@ async def create_namespace(protocol: Protocol, call: Call) -> Answer:
     check_levels(asked.namespace)
     *inside, name = asked.namespace
     create = partial(protocol.catalog.namespaces.create, inside=inside)
-    await on_thread(partial(create, name, properties=asked.properties))
-    return told({"namespace": asked.namespace, "properties": asked.properties})
+    said = {"namespace": asked.namespace, "properties": asked.properties}
+    keep = call.once(lambda _: Kept(200, said))
+    await on_thread(partial(create, name, properties=asked.properties, idempotency=keep))
+    return told(said)
 
 
 async def load_namespace(protocol: Protocol, call: Call) -> Answer:
@@ -55,7 +58,8 @@ async def load_namespace(protocol: Protocol, call: Call) -> Answer:
 
 async def drop_namespace(protocol: Protocol, call: Call) -> Answer:
     def work() -> None:
-        protocol.catalog.namespaces.drop(protocol.namespace(call.namespace))
+        keep = call.once(lambda _: Kept())
+        protocol.catalog.namespaces.drop(protocol.namespace(call.namespace), idempotency=keep)
 
     await on_thread(work)
     return Answer(204)
@@ -73,8 +77,9 @@ async def change_properties(protocol: Protocol, call: Call) -> Answer:
 
     def work() -> Answer:
         name = protocol.namespace(call.namespace)
+        keep = call.once(lambda changed: Kept(200, changed._asdict()))
         change = protocol.catalog.namespaces.change_properties
-        return told(change(name, asked.updates, asked.removals)._asdict())
+        return told(change(name, asked.updates, asked.removals, idempotency=keep)._asdict())
 
     return await on_thread(work)
 

@@ -74,6 +74,8 @@ def message_of(error: LakehouseError) -> str:
             return f"Namespace already exists: {error.context['namespace']}"
         case NamespaceNotFoundError():
             return f"Namespace does not exist: {error.context['namespace']}"
+        case TableNotFoundError():
+            return f"Table does not exist: {error.context['table']}"
         case TableExistsError():
             return f"Table already exists: {error.context['table']}"
     return str(error)

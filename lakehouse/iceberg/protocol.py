@@ -35,6 +35,17 @@ class Protocol:
             raise NoSuchNamespaceError(name)
         return found
 
+    def spelled(self, name: TableName) -> TableName:
+        """Return a name that a commit may make or change.
+
+        Raises:
+            NoSuchTableError: a table is there that differs from it by case alone.
+        """
+        found = self.catalog.find_loaded(name)
+        if found is not None and found.name != name:
+            raise NoSuchTableError(str(name))
+        return name
+
     def table(self, name: TableName) -> LoadedTable:
         """Return a table as it is now.
 

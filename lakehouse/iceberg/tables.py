@@ -1,23 +1,20 @@
 """Tables by the protocol: read, dropped, renamed, and taken over from where they lie."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
-import orjson
 
 from lakehouse.catalog import Adopt, LoadedTable, TableDamagedError, TableExistsError
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
+from lakehouse.iceberg.kept import Kept
+from lakehouse.iceberg.loaded import ALL, REFERENCED, etag, loaded
 from lakehouse.iceberg.problems import RenameTakenError
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_levels
-from lakehouse.storage import ObjectNotFoundError, Store
-
-ALL, REFERENCED = "all", "refs"
+from lakehouse.storage import ObjectNotFoundError
 
 
 async def list_tables(protocol: Protocol, call: Call) -> Answer:
@@ -60,13 +57,6 @@ def current(protocol: Protocol, name: TableName, snapshots: str, known: Sequence
                 raise TableDamagedError(str(name), "its metadata file is gone") from None
 
 
-def loaded(protocol: Protocol, table: LoadedTable, snapshots: str) -> Answer:
-    """Return the answer that a table is. Blocks."""
-    parts = {"location": table.location, "config": protocol.storage}
-    metadata = metadata_of(protocol.store, table, snapshots)
-    return Answer(200, spliced(parts, metadata), {"ETag": etag(table, snapshots)})
-
-
 async def has_table(protocol: Protocol, call: Call) -> Answer:
     await on_thread(partial(protocol.table, call.table))
     return Answer(204)
@@ -78,7 +68,8 @@ async def drop_table(protocol: Protocol, call: Call) -> Answer:
 
     def work() -> None:
         name = protocol.table(call.table).name
-        (protocol.catalog.purge if purges else protocol.catalog.drop)(name)
+        drop = protocol.catalog.purge if purges else protocol.catalog.drop
+        drop(name, idempotency=call.once(lambda _: Kept()))
 
     await on_thread(work)
     return Answer(204)
@@ -102,7 +93,7 @@ async def rename_table(protocol: Protocol, call: Call) -> Answer:
     def work() -> None:
         protocol.table(source)
         try:
-            protocol.catalog.rename(source, to)
+            protocol.catalog.rename(source, to, idempotency=call.once(lambda _: Kept()))
         except TableExistsError:
             raise RenameTakenError(str(source), str(to)) from None
 
@@ -139,26 +130,6 @@ async def report_metrics(protocol: Protocol, call: Call) -> Answer:
     return Answer(204)
 
 
-def etag(table: LoadedTable, snapshots: str) -> str:
-    """Return what changes with each commit: metadata files are never written twice."""
-    digest = hashlib.sha256(f"{snapshots} {table.location}".encode()).hexdigest()[:32]
-    return f'"{digest}"'
-
-
 def listed(header: str) -> Sequence[str]:
     """Return the tags of `If-None-Match`; a weak one of ours is as good."""
     return [each.strip().removeprefix("W/") for each in header.split(",")]
-
-
-def metadata_of(store: Store, table: LoadedTable, snapshots: str) -> bytes:
-    if snapshots == ALL:
-        return store.read(store.key(table.location))
-    named = {each["snapshot-id"] for each in table.metadata["refs"].values()}
-    kept = [each for each in table.metadata["snapshots"] if each["snapshot-id"] in named]
-    return orjson.dumps({**table.metadata, "snapshots": kept})
-
-
-def spliced(parts: Mapping[str, Any], metadata: bytes) -> bytes:
-    """Return the answer around metadata that is JSON already."""
-    location, config = orjson.dumps(parts["location"]), orjson.dumps(dict(parts["config"]))
-    return b'{"metadata-location":%b,"config":%b,"metadata":%b}' % (location, config, metadata)

@@ -1,0 +1,39 @@
+"""What is kept of a request that has an `Idempotency-Key`, so that it has one effect.
+
+It is stored with the effect, in one transaction. Of a table only where its metadata lies: that file
+is the answer, and long.
+"""
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from lakehouse.catalog import LoadedTable, TableName
+from lakehouse.iceberg.calls import Answer
+from lakehouse.iceberg.loaded import loaded
+from lakehouse.iceberg.protocol import Protocol
+from lakehouse.storage import ObjectNotFoundError
+
+
+class Kept(msgspec.Struct, frozen=True):
+    status: int = 204
+    body: Any = None
+    table: tuple[str, str] | None = None
+    location: str = ""
+    """Of the metadata that the answer was."""
+
+    @classmethod
+    def of_table(cls, table: LoadedTable) -> "Kept":
+        return cls(200, table=(table.name.namespace, table.name.name), location=table.location)
+
+    def answer(self, protocol: Protocol) -> Answer:
+        """Return the answer that the request got. Blocks."""
+        if self.table is None:
+            body = b"" if self.body is None else orjson.dumps(self.body)
+            return Answer(self.status, body)
+        table = LoadedTable(TableName(*self.table), self.location, {})
+        try:
+            return loaded(protocol, table)
+        except ObjectNotFoundError:  # 100 commits ago: as it is now
+            return loaded(protocol, protocol.table(table.name))

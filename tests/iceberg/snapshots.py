@@ -1,0 +1,80 @@
+"""A snapshot as another engine leaves it in a table's folder, before it is committed."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestEntry,
+    ManifestEntryStatus,
+    write_manifest,
+    write_manifest_list,
+)
+from pyiceberg.table import Table
+from pyiceberg.typedef import Record
+
+IO = PyArrowFileIO()
+
+
+def written(
+    table: Table,
+    path: str,
+    *,
+    content: DataFileContent = DataFileContent.DATA,
+    file_format: FileFormat = FileFormat.PARQUET,
+    number: int = 1,
+    listed_at: str | None = None,
+) -> dict[str, Any]:
+    """Write a manifest that adds `path` and its list, and return the snapshot that names them."""
+    place = f"{table.location()}/metadata"
+    snapshot_id = time.time_ns() >> 1
+    file = DataFile.from_args(
+        content=content,
+        file_path=path,
+        file_format=file_format,
+        partition=Record(),
+        record_count=1,
+        file_size_in_bytes=100,
+        equality_ids=[1] if content == DataFileContent.EQUALITY_DELETES else None,
+    )
+    at = f"{place}/m-{snapshot_id}.avro"
+    output = IO.new_output(at)
+    with write_manifest(2, table.spec(), table.schema(), output, snapshot_id, "null") as writer:
+        writer.add_entry(
+            ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED, snapshot_id=snapshot_id, data_file=file
+            )
+        )
+    manifest = writer.to_manifest_file()
+    if content != DataFileContent.DATA:
+        manifest._data[3] = 1  # PyIceberg writes no manifests of deletes
+    list_at = listed_at or f"{place}/snap-{snapshot_id}.avro"
+    output = IO.new_output(list_at)
+    with write_manifest_list(2, output, snapshot_id, None, number, "null") as writing:
+        writing.add_manifests([manifest])
+    return {
+        "snapshot-id": snapshot_id,
+        "sequence-number": number,
+        "timestamp-ms": time.time_ns() // 1_000_000,
+        "manifest-list": list_at,
+        "schema-id": 0,
+        "summary": {"operation": "append"},
+    }
+
+
+def added(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the updates that make a snapshot the current one."""
+    to = {"ref-name": "main", "type": "branch", "snapshot-id": snapshot["snapshot-id"]}
+    return [
+        {"action": "add-snapshot", "snapshot": snapshot},
+        {"action": "set-snapshot-ref", **to},
+    ]
+
+
+def folder(table: Table) -> Path:
+    return Path(table.location().removeprefix("file://"))
