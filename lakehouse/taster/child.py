@@ -10,9 +10,12 @@ import json
 import re
 import resource
 import runpy
+import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +35,9 @@ ROOM_BYTES = 512 * 1024**2
 ROW_GROUP_BYTES = 32 * 1024**2
 ROW_GROUP_ROWS = 122_880
 HEADER_MAX_BYTES = 1024**2
+LOCAL_TIME = re.compile(rb'"local-(timestamp-(?:micros|nanos))"')
+CUT = "not written: "
+"""Begins the words of what is refused while values are read."""
 RATIO_MAX = 200
 RATIO_APPLIES_FROM_BYTES = 1024**3
 """A file may become this large, and larger where it is not `RATIO_MAX` times what it was."""
@@ -265,47 +271,150 @@ def plain_type(type_: pa.DataType, column: str) -> pa.DataType:
 
 def write_avro(path: str, target: str, memory_max_bytes: int) -> None:
     """Write an Avro file as Parquet: what the engine reads, in the types that its schema says."""
-    schema = avro_schema(path)
+    schema, header = avro_schema(path)
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not fields:
         raise RefusedError("the Avro file holds no records, so there are no columns")
-    source = f"read_avro({literal(path)})"
-    with engine(memory_max_bytes, path, target, extension="avro") as connection:
+    with ExitStack() as stack:
+        if LOCAL_TIME.search(header):
+            path = stack.enter_context(without_local_times(path, header, Path(target).parent))
+        source = f"read_avro({literal(path)})"
+        connection = stack.enter_context(engine(memory_max_bytes, path, target, extension="avro"))
         try:
-            described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
+            types = connection.execute(f"FROM {source} LIMIT 0").description or []
         except duckdb.NotImplementedException as error:
             raise RefusedError(
                 f"{str(error).splitlines()[0]}; write the file as Parquet"
             ) from error
-        types = {name: type_ for name, type_, *_ in described}
+        by_name = {name: type_ for name, type_, *_ in types}
         values = [
-            f"{avro_value(field['name'], field['type'], types[field['name']])} AS "
+            f"{avro_value(field['name'], field['type'], by_name[field['name']])} AS "
             f"{quoted(field['name'])}"
-            for field in fields
+            for field in resolved(schema, {})["fields"]
         ]
-        connection.execute(
-            f"COPY (SELECT {', '.join(values)} FROM {source}) TO {literal(target)} "
-            f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
-        )
+        try:
+            connection.execute(
+                f"COPY (SELECT {', '.join(values)} FROM {source}) TO {literal(target)} "
+                f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
+            )
+        except duckdb.InvalidInputException as error:
+            _, told, reason = str(error).partition(CUT)
+            if not told:
+                raise
+            raise RefusedError(reason) from error
 
 
-def avro_value(name: str, avro: Any, read_as: str) -> str:
+@contextmanager
+def without_local_times(path: str, header: bytes, folder: Path) -> Iterator[str]:
+    """Make a copy that the engine reads: it knows no `local-timestamp-*` but that of milliseconds.
+
+    They are counted as moments are, and the schema that we have says which is which. The copy has
+    no name: it is gone with this process, whatever ends that.
+    """
+    with tempfile.TemporaryFile(dir=folder) as copy, Path(path).open("rb") as file:
+        file.seek(len(header))
+        # Blanks between words of JSON are nothing, and the header stays as long as it says.
+        copy.write(LOCAL_TIME.sub(lambda found: b'"' + found[1] + b'"' + b" " * 6, header))
+        shutil.copyfileobj(file, copy, 1024**2)
+        copy.flush()
+        yield f"/proc/self/fd/{copy.fileno()}"
+
+
+def avro_value(name: str, avro: Any, read_as: Any) -> str:
     """Return SQL of a column's values.
 
     The engine reads a decimal as its bytes, and a moment, which Avro counts in UTC, without a zone.
+    No table holds nanoseconds. Of a local time whoever loads the file says which rows have some;
+    one with a zone and one inside of others would lose them there, and is looked at here.
+
+    Args:
+        avro: its type, all of it.
+        read_as: a DuckDBPyType.
     """
-    column, inside = quoted(name), json.dumps(avro)
-    kind = next((each for each in avro if each != "null"), avro) if isinstance(avro, list) else avro
-    if isinstance(kind, dict) and kind.get("logicalType") == "decimal" and read_as == "BLOB":
+    column, inside, given = quoted(name), json.dumps(avro), str(read_as)
+    kind = without_null(avro)
+    if isinstance(kind, dict) and kind.get("logicalType") == "decimal" and given == "BLOB":
         return decimal_of(column, kind["precision"], kind.get("scale", 0))
-    if '"decimal"' in inside and "BLOB" in read_as:
+    if '"decimal"' in inside and "BLOB" in given:
         raise RefusedError(f"column {name!r} has decimals inside; write the file as Parquet")
-    if "UNION(" in read_as:
+    if "UNION(" in given:
         raise RefusedError(f"column {name!r} is a union of several types; make it a string")
-    if '"timestamp-' in inside:
-        zoned = re.sub(r'(?<!")\bTIMESTAMP\b(?!"| WITH)', "TIMESTAMP WITH TIME ZONE", read_as)
-        return f"CAST({column} AS {zoned})"
-    return column
+    kept = kept_type(avro, read_as)
+    if kept == given or (kept, given) == ("TIMESTAMP", "TIMESTAMP_NS"):
+        return column
+    cast = f"CAST({column} AS {kept})"
+    if "TIMESTAMP_NS" not in given:
+        return cast
+    reason = f"{CUT}column {name!r} is finer than microseconds, which is the finest there is"
+    return (
+        f"CASE WHEN CAST({cast} AS {given}) IS NOT DISTINCT FROM {column} THEN {cast}"
+        f" ELSE error({literal(reason)}) END"
+    )
+
+
+def kept_type(avro: Any, read_as: Any) -> str:
+    """Return the type of the engine that a table holds, with zones where Avro's own has them."""
+    kind = without_null(avro)
+    if not isinstance(kind, dict):
+        return str(read_as)
+    if read_as.id.startswith("timestamp"):
+        is_local = str(kind.get("logicalType")).startswith("local-")
+        return "TIMESTAMP" if is_local else "TIMESTAMP WITH TIME ZONE"
+    if read_as.id not in ("struct", "list", "map"):
+        return str(read_as)
+    inner = dict(read_as.children)
+    types = [str(type_) for type_ in inner.values()]
+    if read_as.id == "struct":
+        avros = [field["type"] for field in kind["fields"]]
+    else:
+        avros = [kind["items"]] if read_as.id == "list" else ["string", kind["values"]]
+    kept = [kept_type(*each) for each in zip(avros, inner.values(), strict=True)]
+    if kept == types:
+        return str(read_as)
+    if read_as.id == "struct":
+        parts = (f"{quoted(name)} {type_}" for name, type_ in zip(inner, kept, strict=True))
+        return f"STRUCT({', '.join(parts)})"
+    return f"{kept[0]}[]" if read_as.id == "list" else f"MAP({', '.join(kept)})"
+
+
+def without_null(avro: Any) -> Any:
+    """Return the type that is there when a value is: of a union with null the other one."""
+    while True:
+        if isinstance(avro, list) and len(others := [each for each in avro if each != "null"]) == 1:
+            avro = others[0]
+        elif isinstance(avro, dict) and isinstance(avro.get("type"), (dict, list)):
+            avro = avro["type"]
+        else:
+            return avro
+
+
+def resolved(avro: Any, known: dict[str, Any], space: str = "") -> Any:
+    """Return a schema with the types in it that are only named, as one may be after its first use.
+
+    Args:
+        known: those that were named before, by their full names.
+        space: the namespace that names without one are of.
+    """
+    if isinstance(avro, list):
+        return [resolved(each, known, space) for each in avro]
+    if not isinstance(avro, dict):
+        return known.get(full_name(avro, space), avro)
+    found = dict(avro)
+    if "name" in avro:
+        name = full_name(avro["name"], avro.get("namespace", space))
+        space = name.rpartition(".")[0]
+        known[name] = found
+    for key in ("type", "items", "values"):
+        if key in avro:
+            found[key] = resolved(avro[key], known, space)
+    if "fields" in avro:
+        fields = avro["fields"]
+        found["fields"] = [each | {"type": resolved(each["type"], known, space)} for each in fields]
+    return found
+
+
+def full_name(name: str, space: str) -> str:
+    return name if "." in name or not space else f"{space}.{name}"
 
 
 def decimal_of(column: str, precision: int, scale: int) -> str:
@@ -321,8 +430,8 @@ def decimal_of(column: str, precision: int, scale: int) -> str:
     return f"CAST({text} AS DECIMAL({precision}, {scale}))"
 
 
-def avro_schema(path: str) -> Any:
-    """Return the schema in the header of an Avro file, all blocks of which are there.
+def avro_schema(path: str) -> tuple[Any, bytes]:
+    """Return the schema of an Avro file, all blocks of which are there, and its whole header.
 
     The engine takes what a file holds that was cut short for all of it.
     """
@@ -331,13 +440,15 @@ def avro_schema(path: str) -> Any:
         file.seek(4)
         found = dict(avro_metadata(file))
         mark = file.read(16)
+        header_bytes = file.tell()
         while file.tell() < size:
             avro_long(file)  # how many rows
             block_bytes = avro_long(file)
             file.seek(max(block_bytes, 0), io.SEEK_CUR)
             if block_bytes < 0 or file.read(16) != mark:
                 raise ValueError("a block of the Avro file does not end where it says")
-    return json.loads(found.get(b"avro.schema", b""))
+        file.seek(0)
+        return json.loads(found.get(b"avro.schema", b"")), file.read(header_bytes)
 
 
 def avro_metadata(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

@@ -265,7 +265,18 @@ def avro_seeds() -> tuple[bytes, ...]:
         + b"\0"
         for n in range(ROWS)
     ]
-    return nested, container(fields, records), container(fields, records, "deflate")
+    here = {"name": "here", "type": logical("long", "local-timestamp-nanos")}
+    times: list[dict[str, Any]] = [
+        {"name": "event", "type": {"type": "record", "name": "of.event", "fields": [here]}},
+        {"name": "again", "type": ["null", "of.event"]},
+        {"name": "ats", "type": {"type": "array", "items": logical("long", "timestamp-nanos")}},
+    ]
+    moments = [
+        zigzag(n * 1000) + zigzag(1) + zigzag(-n) + zigzag(1) + zigzag(n * 1000) + b"\0"
+        for n in range(ROWS)
+    ]
+    plain = container(fields, records)
+    return nested, plain, container(fields, records, "deflate"), container(times, moments)
 
 
 @cache

@@ -270,6 +270,7 @@ LOGICAL: dict[str, tuple[Any, bytes, str, Any]] = {
         logical("fixed", "decimal", precision=5, scale=0) | {"name": "f", "size": 3},
         *((-12345).to_bytes(3, "big", signed=True), "decimal(5,0)", "-12345"),
     ),
+    "named": (["null", "f"], zigzag(1) + (7).to_bytes(3, "big"), "decimal(5,0)", "7"),
 }
 
 
@@ -288,7 +289,7 @@ def test_avro_keeps_the_types_that_its_schema_says(lake: Served, name: str, code
     [
         (["string", "long"], zigzag(1) + zigzag(1), "union of several types"),
         ({"type": "array", "items": logical("bytes", "decimal", precision=9)}, b"\0", "decimals"),
-        (logical("long", "local-timestamp-micros"), zigzag(1), "local-timestamp-micros"),
+        (logical("long", "timestamp-picos"), zigzag(1), "timestamp-picos"),
         (logical("bytes", "decimal", precision=50), text(b"\0"), "38 are the most"),
     ],
 )
@@ -300,6 +301,104 @@ def test_what_avro_holds_and_no_table_does_is_refused(
 
     assert answer.status_code == 400
     assert words in answer.json()["detail"]
+
+
+MICROS, NANOS = 1_709_251_198_123_456, 1_709_251_198_123_456_000
+LOCAL, ZONED = "2024-02-29T23:59:58.123456", "2024-02-29T23:59:58.123456Z"
+EVENT = {
+    "type": "record",
+    "name": "event",
+    "namespace": "of.others",
+    "fields": [
+        {"name": "here", "type": logical("long", "local-timestamp-nanos")},
+        {"name": "at", "type": ["null", logical("long", "timestamp-nanos")]},
+        {"name": "then", "type": logical("long", "timestamp-micros")},
+    ],
+}
+EVENT_VALUE = zigzag(NANOS) + zigzag(1) + zigzag(NANOS) + zigzag(MICROS)
+TIMES: dict[str, tuple[Any, bytes, str, Any]] = {
+    "millis": (
+        *(logical("long", "local-timestamp-millis"), zigzag(MICROS // 1000), "timestamp"),
+        "2024-02-29T23:59:58.123000",
+    ),
+    "micros": (logical("long", "local-timestamp-micros"), zigzag(MICROS), "timestamp", LOCAL),
+    "nanos": (logical("long", "local-timestamp-nanos"), zigzag(NANOS), "timestamp", LOCAL),
+    "zoned": (logical("long", "timestamp-nanos"), zigzag(NANOS), "timestamptz", ZONED),
+    "early": (
+        *(["null", logical("long", "timestamp-nanos")], zigzag(1) + zigzag(-1000)),
+        *("timestamptz", "1969-12-31T23:59:59.999999Z"),
+    ),
+    "none": (["null", logical("long", "timestamp-nanos")], zigzag(0), "timestamptz", None),
+    "list": (
+        {"type": "array", "items": logical("long", "local-timestamp-micros")},
+        *(zigzag(1) + zigzag(MICROS) + b"\0", "list<timestamp>", [LOCAL]),
+    ),
+    "map": (
+        {"type": "map", "values": logical("long", "timestamp-nanos")},
+        *(zigzag(1) + text("k") + zigzag(NANOS) + b"\0", "map<string, timestamptz>", {"k": ZONED}),
+    ),
+    "event": (
+        *(EVENT, EVENT_VALUE, "struct<here: timestamp, at: timestamptz, then: timestamptz>"),
+        {"here": LOCAL, "at": ZONED, "then": ZONED},
+    ),
+    "again": (
+        *("of.others.event", EVENT_VALUE),
+        "struct<here: timestamp, at: timestamptz, then: timestamptz>",
+        {"here": LOCAL, "at": ZONED, "then": ZONED},
+    ),
+}
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate"])
+def test_a_moment_of_avro_is_in_utc_and_a_local_time_is_without_a_zone(
+    lake: Served, name: str, codec: str
+) -> None:
+    fields = [{"name": key, "type": each[0]} for key, each in TIMES.items()]
+    record = b"".join(each[1] for each in TIMES.values())
+    lake.loaded(name, container(fields, [record] * 3, codec), None)
+
+    assert lake.types(name) == {key: each[2] for key, each in TIMES.items()}
+    assert lake.rows(name) == [[each[3] for each in TIMES.values()]] * 3
+    assert not list((lake.data_dir / "spool").glob("upload-*"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "before", "after"),
+    [
+        (logical("long", "timestamp-nanos"), b"", b""),
+        (["null", logical("long", "timestamp-nanos")], zigzag(1), b""),
+        (logical("long", "local-timestamp-nanos"), b"", b""),
+        ({"type": "array", "items": logical("long", "timestamp-nanos")}, zigzag(1), b"\0"),
+        ({"type": "array", "items": logical("long", "local-timestamp-nanos")}, zigzag(1), b"\0"),
+        (
+            {"type": "map", "values": logical("long", "timestamp-nanos")},
+            zigzag(1) + text("k"),
+            b"\0",
+        ),
+    ],
+)
+def test_nanoseconds_of_avro_are_never_cut(
+    lake: Served, name: str, type_: Any, before: bytes, after: bytes
+) -> None:
+    def file_of(*values: int) -> bytes:
+        records = [before + zigzag(value) + after for value in values]
+        return container([{"name": "t", "type": type_}], records)
+
+    for odd in (NANOS + 1, -1, NANOS + 999):
+        answer = lake.ingest(name, file_of(NANOS, odd), None)
+        assert answer.status_code == 400, answer.text
+        assert "'t'" in answer.json()["detail"]
+        assert "finer than microseconds" in answer.json()["detail"]
+    lake.loaded(name, file_of(NANOS, -1000), None)
+
+
+def test_local_times_that_are_too_fine_are_rejected_by_row(lake: Served, name: str) -> None:
+    fields = [{"name": "t", "type": logical("long", "local-timestamp-nanos")}]
+    body = container(fields, [zigzag(NANOS), zigzag(NANOS + 1), zigzag(1000)])
+    answer = lake.ingest(name, body, None, on_error="reject")
+
+    assert answer.status_code == 200, answer.text
+    assert lake.rows(name, "t") == [["1970-01-01T00:00:00.000001"], [LOCAL]]
 
 
 def test_avro_without_records_has_no_columns(lake: Served, name: str) -> None:
