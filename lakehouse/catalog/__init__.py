@@ -11,9 +11,11 @@ from lakehouse.catalog.errors import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InputsGoneError,
+    InvalidViewError,
     NamespaceExistsError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
+    NameTakenError,
     NothingToRelocateError,
     SchemaChangedError,
     SchemaDriftError,
@@ -23,6 +25,9 @@ from lakehouse.catalog.errors import (
     TableInUseError,
     TableNotFoundError,
     UnsupportedTypeError,
+    ViewDamagedError,
+    ViewExistsError,
+    ViewNotFoundError,
 )
 from lakehouse.catalog.evolution import next_wider
 from lakehouse.catalog.files import NeededFile, needed_files
@@ -59,6 +64,7 @@ from lakehouse.catalog.table import (
 )
 from lakehouse.catalog.tables import LoadedTable, check_may_write
 from lakehouse.catalog.types import duckdb_type, iceberg_type
+from lakehouse.catalog.views import LoadedView
 from lakehouse.catalog.writing import Rows
 from lakehouse.names import (
     InvalidNameError,
@@ -92,7 +98,10 @@ __all__ = [
     "IdempotencyMismatchError",
     "InputsGoneError",
     "InvalidNameError",
+    "InvalidViewError",
     "LoadedTable",
+    "LoadedView",
+    "NameTakenError",
     "NamespaceExistsError",
     "NamespaceNotEmptyError",
     "NamespaceNotFoundError",
@@ -120,6 +129,9 @@ __all__ = [
     "TableRef",
     "TableState",
     "UnsupportedTypeError",
+    "ViewDamagedError",
+    "ViewExistsError",
+    "ViewNotFoundError",
     "Where",
     "WriteMode",
     "Written",

@@ -222,6 +222,7 @@ class Adopting:
     ) -> Table:
         if self._tables.find(name):
             raise TableExistsError(str(name))
+        target = self._placed(name)
         found = read_foreign(self._store, check_there(self._store, key))
         self._check_unknown(found, self._state.read(self._places))
         check_newest(self._store, found)
@@ -245,7 +246,6 @@ class Adopting:
             answer[:] = [table_model(tables[0], self._store)]
             self._keys.record(tx, idempotency, answer[0])
 
-        target = self._placed(name)
         self._tables.commit([Change(target, build)], seal)
         return answer[0]
 

@@ -62,6 +62,7 @@ from lakehouse.catalog.tables import (
     may_read,
 )
 from lakehouse.catalog.types import to_columns
+from lakehouse.catalog.views import Views
 from lakehouse.database import (
     Connection,
     EngineInvalidInputError,
@@ -90,8 +91,9 @@ class Catalog:
         self.namespaces = Namespaces(state, self.keys)
         self._state = state
         self._store = store
-        self._new = NewTables(store, self.namespaces)
+        self._new = NewTables(state, store, self.namespaces)
         self._tables = Tables(state, store)
+        self.views = Views(state, store, self._tables, self.namespaces)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
         self._pruning = Pruning(self._manifests)

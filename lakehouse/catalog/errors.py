@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 from lakehouse.errors import (
     ConflictError,
@@ -151,6 +152,45 @@ class TableExistsError(ConflictError):
         super().__init__(f"a table named {name!r} is there already", table=name)
 
 
+class ViewNotFoundError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no view is named {name!r}", view=name)
+
+
+class ViewExistsError(ConflictError):
+    retryable = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a view named {name!r} is there already", view=name)
+
+
+class NameTakenError(ConflictError):
+    """A table and a view cannot have one name."""
+
+    retryable = False
+
+    def __init__(self, kind: Literal["table", "view"], name: str) -> None:
+        super().__init__(
+            f"a {kind} named {name!r} is there already; take another name, or drop it first",
+            name=name,
+        )
+        self.kind, self.name = kind, name
+
+
+class InvalidViewError(InvalidInputError):
+    """What is sent cannot be a view, or a change of one."""
+
+
+class ViewDamagedError(UnavailableError):
+    """The file of the view is gone or unreadable. No other view suffers."""
+
+    retryable = False
+    retry_after_s = None
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the view {name!r} is damaged: {reason}", view=name)
+
+
 class NamespaceExistsError(ConflictError):
     retryable = False
 
@@ -163,7 +203,9 @@ class NamespaceNotEmptyError(ConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the namespace {name!r} still holds tables, collections or namespaces; drop them first"
+            f"the namespace {name!r} still holds tables, views, collections or namespaces; drop"
+            " them first",
+            namespace=name,
         )
 
 

@@ -1,4 +1,4 @@
-"""Every file that a table needs, at every snapshot that it keeps: what a backup copies."""
+"""Every file that tables and views need, at every snapshot that they keep: what a backup copies."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import Json, read_metadata
 from lakehouse.catalog.relocate import places
+from lakehouse.catalog.view_files import view_pointers
 from lakehouse.errors import LakehouseError
 from lakehouse.state import State
 from lakehouse.storage import Store
@@ -28,7 +29,9 @@ class NeededFile:
 
 
 def needed_files(state: State, store: Store) -> Iterator[NeededFile]:
-    """Yield the files of all tables of a catalog, dropped ones too; some come more than once.
+    """Yield the files of all tables and views of a catalog, of dropped tables too.
+
+    Some come more than once.
 
     What cannot be read is yielded too, without what it names: whoever copies it meets it missing.
     """
@@ -39,6 +42,8 @@ def needed_files(state: State, store: Store) -> Iterator[NeededFile]:
         with suppress(*UNREAD):
             metadata = read_metadata(store.read(key))
             yield from of_table(metadata, table, store, manifests)
+    for view in state.read(view_pointers):
+        yield NeededFile(key_of(view.location, store), str(view.name))
 
 
 def of_table(

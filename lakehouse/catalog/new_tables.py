@@ -10,16 +10,18 @@ from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.partitioning import partition_fields, sort_fields
 from lakehouse.catalog.table import CREATED_AT
-from lakehouse.catalog.tables import NAME, check_may_write, now_ms
+from lakehouse.catalog.tables import NAME, check_may_write, check_no_view, now_ms
 from lakehouse.catalog.types import make_fields
 from lakehouse.names import check_new_column_names, check_new_name
+from lakehouse.state import State
 from lakehouse.storage import Store
 
 SLUG_MAX = 40
 
 
 class NewTables:
-    def __init__(self, store: Store, namespaces: Namespaces) -> None:
+    def __init__(self, state: State, store: Store, namespaces: Namespaces) -> None:
+        self._state = state
         self._store = store
         self._namespaces = namespaces
 
@@ -28,8 +30,10 @@ class NewTables:
 
         Raises:
             ForbiddenError: the caller may not write there, whatever is there.
+            NameTakenError: a view has the name.
         """
         check_may_write(name)
+        self._state.read(lambda tx: check_no_view(tx, name))
         return TableName(
             self._namespaces.get(name.namespace), check_new_name("table name", name.name)
         )

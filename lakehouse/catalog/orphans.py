@@ -1,4 +1,4 @@
-"""Files below `tables/` that nothing names: what a killed process left, and metadata of the past.
+"""Files of tables and views that nothing names: what a killed process left, metadata of the past.
 
 A file is an orphan by the clock of the disk that it lies on, long after whoever wrote it could
 still be about to commit it.
@@ -17,6 +17,7 @@ from lakehouse.catalog.reachable import files_of, list_of
 from lakehouse.catalog.relations import Relations
 from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import LoadedTable, Pointer, Tables
+from lakehouse.catalog.view_files import orphans_of_views
 from lakehouse.database import Connection
 from lakehouse.state import State, Transaction
 from lakehouse.storage import ObjectNotFoundError, Store
@@ -29,6 +30,7 @@ KEPT = "kept-by-recovery.txt"
 """In a table's folder: nothing there is an orphan, until somebody removes this file."""
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+    WHERE iceberg_type = 'TABLE' OR iceberg_type IS NULL
     UNION ALL
     SELECT table_namespace, table_name, metadata_location FROM dropped_table WHERE purging = 0
 """
@@ -96,7 +98,7 @@ class Orphans:
     # Files that no table names.
 
     def remove(self, cursor: Connection, age_s: float, *, dry_run: bool = False) -> Deleted:
-        """Delete what lies below `tables/`, was last changed `age_s` ago, and is unnamed.
+        """Delete what lies below `tables/` or `views/`, was changed `age_s` ago, and is unnamed.
 
         Args:
             age_s: seconds, by the clock of the store.
@@ -109,9 +111,18 @@ class Orphans:
         all_of_them = self._store.folders(OURS.rstrip("/"), depth=2)
         folders = [each for each in all_of_them if not self._is_kept(each)]
         done = self._remove_from(folders, cursor, before_s, dry_run)
+        views = self._of_views(before_s)
+        done = self._remove(views, done, dry_run)
         if not dry_run:
+            for folder in {key.rpartition("/metadata/")[0] for key in views}:
+                self._store.delete_empty_folders(folder)
             self._store.remove_empty_folders(OURS.rstrip("/"), before_s)
         return done
+
+    def _of_views(self, before_s: float) -> list[str]:
+        keys = orphans_of_views(self._state, self._store, before_s)
+        found = [key for key in keys if not self._is_kept(key.rpartition("/metadata/")[0])]
+        return found[:FOUND_MAX]
 
     def remove_left(self, cursor: Connection, table: LoadedTable) -> Deleted:
         """Delete what processes before this one left in a table's folder.

@@ -27,6 +27,7 @@ from lakehouse.catalog.tables import (
     Pointer,
     insert_pointer,
 )
+from lakehouse.catalog.view_files import forget_view, is_view, plan_views, put_view, view_pointers
 from lakehouse.names import InvalidNameError, check_table_name, folded, parse_table_name
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store, object_key
@@ -86,6 +87,12 @@ class Rebuild:
         self._unreadable: dict[str, str] = {}
         self._forks: list[RebuildFork] = []
         self._tables = self._plan()
+        self._views = plan_views(
+            state.read(view_pointers),
+            store,
+            [each.name for each in self._tables if each.pointer or will_be_there(each)],
+            self._known.copied_at_ms,
+        )
 
     def report(self) -> RebuildReport:
         at = self._known.copied_at_ms
@@ -101,6 +108,10 @@ class Rebuild:
                     note=plan.note,
                 )
                 for plan in self._tables
+            ]
+            + [
+                RebuildTable(str(view.name), view.action, 0, None, view.location, view.note)
+                for view in self._views
             ],
             forks=self._forks,
             unreadable=self._unreadable,
@@ -139,7 +150,8 @@ class Rebuild:
 
     def _read(self, key: str) -> Json | None:
         try:
-            return read_metadata(self._store.read(key))
+            data = self._store.read(key)
+            return None if is_view(data) else read_metadata(data)
         except (ValueError, OSError) as error:
             self._unreadable[key] = str(error)
             return None
@@ -239,13 +251,17 @@ class Rebuild:
             tx.execute("DELETE FROM lease")
             tx.execute("DELETE FROM catalog_copy")
             tx.execute("DELETE FROM watermark")  # what followed a table looks at all of it again
-            changed = [each for each in self._tables if each.table and each.action != "clash"]
+            changed = [each for each in self._tables if will_be_there(each)]
             for plan in changed:
                 if plan.pointer:
                     delete_pointer(tx, plan.pointer)
+            for view in self._views:
+                forget_view(tx, view)
             for plan in changed:
                 assert plan.table
                 insert(tx, plan.name, plan.table.location)
+            for view in self._views:
+                put_view(tx, view)
             for table_uuid, snapshot_id, keys in adopted:
                 remember(tx, table_uuid, snapshot_id, keys)
             for values in registered:
@@ -268,7 +284,8 @@ class Rebuild:
             "/".join(key.split("/")[:OURS_DEPTH]): f"{key} cannot be read"
             for key in self._unreadable
         }
-        return {folder: why for folder, why in left.items() if folder.startswith(f"{OURS}/")}
+        left = {folder: why for folder, why in left.items() if folder.startswith(f"{OURS}/")}
+        return left | {each.folder: each.note for each in self._views if each.folder}
 
     def _tables_with(self, action: str) -> list[Plan]:
         return [plan for plan in self._tables if plan.action == action]
@@ -371,6 +388,10 @@ def named_once(plans: Sequence[Plan]) -> list[Plan]:
                 plan.action = "clash"
                 plan.note = f"another table has this name; this one lies in {place(plan)}"
     return sorted(plans, key=lambda plan: (plan.name, plan.action))
+
+
+def will_be_there(plan: Plan) -> bool:
+    return plan.table is not None and plan.action != "clash"
 
 
 def updated_ms(plan: Plan) -> int:

@@ -25,7 +25,10 @@ from lakehouse.catalog.errors import (
 from lakehouse.catalog.metadata import Json, read_metadata, with_log_entry
 from lakehouse.catalog.models import RelocatedTable, TableName
 from lakehouse.catalog.orphans import keep
-from lakehouse.catalog.tables import CATALOG_NAME, metadata_location, now_ms
+from lakehouse.catalog.tables import CATALOG_NAME, Pointer, metadata_location, now_ms
+from lakehouse.catalog.view_files import view_pointers
+from lakehouse.catalog.view_metadata import read_view
+from lakehouse.catalog.views import next_location
 from lakehouse.errors import LakehouseError
 from lakehouse.names import folded
 from lakehouse.state import State, Transaction
@@ -84,10 +87,12 @@ def check_root(state: State, store: Store) -> None:
 
     A table of which nothing lies here is no reason: it is damaged, and the others are served.
     """
-    for place in places(state):
-        root = old_root(store, place.location)
+    there = [(place.name, place.location) for place in places(state)]
+    there += [(view.name, view.location) for view in state.read(view_pointers)]
+    for name, location in there:
+        root = old_root(store, location)
         if root is not None:
-            raise TablesElsewhereError(str(place.name), root, store.place)
+            raise TablesElsewhereError(str(name), root, store.place)
 
 
 def places(state: State) -> list[Place]:
@@ -133,7 +138,8 @@ class Relocation:
 
     def run(self, without: Collection[str]) -> list[RelocatedTable]:
         there = [each for each in places(self._state) if self._is_old(each.location)]
-        if not there:
+        views = [v for v in self._state.read(view_pointers) if self._is_old(v.location)]
+        if not there and not views:
             raise NothingToRelocateError(self._old, known_roots(self._state))
         left = [each for each in there if folded(str(each.name)) in without]
         going = [each for each in there if each not in left]
@@ -141,7 +147,18 @@ class Relocation:
         try:
             moved = [self._move(each) for each in going]
             self._written += [self._kept(each) for each in left]
-            self._state.write(lambda tx: self._commit(tx, moved, left))
+            going_views = [(each, self._move_view(each)) for each in views]
+
+            def commit(tx: Transaction) -> None:
+                self._commit(tx, moved, left)
+                for view, location in going_views:
+                    tx.execute(
+                        "UPDATE iceberg_tables SET metadata_location = ? WHERE catalog_name = ?"
+                        " AND table_namespace = ? AND table_name = ?",
+                        (location, CATALOG_NAME, *view.name),
+                    )
+
+            self._state.write(commit)
         except BaseException:
             for key in self._written:
                 self._store.delete(key)
@@ -149,6 +166,7 @@ class Relocation:
         return [
             *(RelocatedTable(str(m.place.name), m.snapshots, m.location, m.damage) for m in moved),
             *(RelocatedTable(str(each.name), 0, None, "taken out of the catalog") for each in left),
+            *(RelocatedTable(str(view.name), 0, at, "a view") for view, at in going_views),
         ]
 
     # Paths.
@@ -209,6 +227,19 @@ class Relocation:
 
         self._rewritten(manifest_list, look, [])
         return found
+
+    # Moving one view.
+
+    def _move_view(self, view: Pointer) -> str:
+        """Write the file of a view anew and return where; one that cannot be read stays named."""
+        try:
+            metadata = read_view(self._store.read(self._key(view.location)))
+        except (LakehouseError, ValueError, OSError):
+            return self._new(view.location)
+        location = next_location(self._new(view.location))
+        moved = {**metadata, "location": self._new(metadata["location"])}
+        self._write(location, orjson.dumps(moved))
+        return location
 
     # Moving one table.
 

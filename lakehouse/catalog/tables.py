@@ -22,6 +22,7 @@ from lakehouse.catalog.errors import (
     CommitFailedError,
     CommitStateUnknownError,
     NamespaceNotFoundError,
+    NameTakenError,
     TableDamagedError,
     TableExistsError,
 )
@@ -47,6 +48,11 @@ FIND = """
     SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
     WHERE catalog_name = ? AND lower(table_namespace) = lower(?) AND lower(table_name) = lower(?)
       AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)
+"""
+FIND_VIEW = """
+    SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
+    WHERE catalog_name = ? AND lower(table_namespace) = lower(?) AND lower(table_name) = lower(?)
+      AND iceberg_type = 'VIEW'
 """
 MOVE = """
     UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ?
@@ -356,6 +362,7 @@ class Tables:
             taken = find_pointer(tx, to)
             if taken is not None and taken.name != before.name:
                 raise TableExistsError(str(to))
+            check_no_view(tx, to)
             check_namespace_there(tx, to)
             keys = (CATALOG_NAME, *before.name, before.location)
             if tx.execute(RENAME, (*to, after.location, before.location, *keys)).rowcount != 1:
@@ -396,16 +403,32 @@ def find_pointer(tx: Transaction, name: TableName) -> Pointer | None:
     Raises:
         InvalidNameError: another writer made two that differ by case alone, and neither is meant.
     """
-    rows = tx.execute(FIND, (CATALOG_NAME, *name)).fetchall()
+    return the_one(tx.execute(FIND, (CATALOG_NAME, *name)).fetchall(), name, "table")
+
+
+def find_view_pointer(tx: Transaction, name: TableName) -> Pointer | None:
+    """Return the view of this name, as `find_pointer` does a table."""
+    return the_one(tx.execute(FIND_VIEW, (CATALOG_NAME, *name)).fetchall(), name, "view")
+
+
+def the_one(rows: Sequence[tuple[str, str, str]], name: TableName, what: str) -> Pointer | None:
     found = [Pointer(TableName(row[0], row[1]), row[2]) for row in rows]
     if len(found) > 1:
         found = [each for each in found if each.name == name]
         if not found:
-            raise InvalidNameError("table name", str(name), "two tables differ from it by case")
+            raise InvalidNameError(f"{what} name", str(name), f"two {what}s differ from it by case")
     return found[0] if found else None
 
 
+def check_no_view(tx: Transaction, name: TableName) -> None:
+    """Raise `NameTakenError` when a view has the name that a table is to have."""
+    if row := tx.execute(FIND_VIEW, (CATALOG_NAME, *name)).fetchone():
+        raise NameTakenError("view", f"{row[0]}.{row[1]}")
+
+
 def insert_pointer(tx: Transaction, pointer: Pointer) -> None:
+    """Add a table; `NameTakenError` when a view has its name."""
+    check_no_view(tx, pointer.name)
     tx.execute(INSERT, (CATALOG_NAME, *pointer.name, pointer.location))
 
 

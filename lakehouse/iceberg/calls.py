@@ -15,7 +15,7 @@ import orjson
 
 from lakehouse.catalog import Idempotency
 from lakehouse.errors import InvalidInputError
-from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
 from lakehouse.names import InvalidNameError, TableName, check_levels, check_name
 
 T = TypeVar("T")
@@ -82,6 +82,19 @@ class Call:
             return TableName(check_levels(levels), check_name("table name", name))
         except InvalidNameError:
             raise NoSuchTableError(f"{'.'.join(levels)}.{name}") from None
+
+    @property
+    def view(self) -> TableName:
+        """The view of the path.
+
+        Raises:
+            NoSuchViewError: it cannot be the name of one.
+        """
+        levels, name = self.names["namespace"].split(LEVELS), self.names["view"]
+        try:
+            return TableName(check_levels(levels), check_name("view name", name))
+        except InvalidNameError:
+            raise NoSuchViewError(f"{'.'.join(levels)}.{name}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lakehouse.auth import Action
-from lakehouse.iceberg import commits, namespaces, tables
+from lakehouse.iceberg import commits, namespaces, tables, views
 from lakehouse.iceberg.calls import Answer, Call, told
 from lakehouse.iceberg.protocol import Protocol
 
@@ -49,6 +49,7 @@ class Endpoint:
 
 NAMESPACE = "/v1/{prefix}/namespaces/{namespace}"
 TABLE = f"{NAMESPACE}/tables/{{table}}"
+VIEW = f"{NAMESPACE}/views/{{view}}"
 ENDPOINTS = (
     Endpoint("GET", "/v1/{prefix}/config", "read", config, is_advertised=False),
     Endpoint("GET", "/v1/{prefix}/namespaces", "read", namespaces.list_namespaces),
@@ -67,4 +68,12 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/{prefix}/transactions/commit", "write", commits.commit_transaction),
     Endpoint("POST", f"{NAMESPACE}/register", "write", tables.register_table),
     Endpoint("POST", f"{TABLE}/metrics", "read", tables.report_metrics),
+    Endpoint("GET", f"{NAMESPACE}/views", "read", views.list_views),
+    Endpoint("POST", f"{NAMESPACE}/views", "write", views.create_view),
+    Endpoint("GET", VIEW, "read", views.load_view),
+    Endpoint("HEAD", VIEW, "read", views.has_view),
+    Endpoint("POST", VIEW, "write", views.replace_view),
+    Endpoint("DELETE", VIEW, "write", views.drop_view),
+    Endpoint("POST", "/v1/{prefix}/views/rename", "write", views.rename_view),
+    Endpoint("POST", f"{NAMESPACE}/register-view", "write", views.register_view),
 )

@@ -1,16 +1,21 @@
 """What goes wrong, in the protocol's shape: Java clients choose their exception by the type."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import orjson
 
 from lakehouse.api.problems import problem_of
 from lakehouse.catalog import (
+    InvalidViewError,
     NamespaceExistsError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
+    NameTakenError,
     TableExistsError,
     TableNotFoundError,
+    ViewExistsError,
+    ViewNotFoundError,
 )
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError, UnprocessableError
 
@@ -38,11 +43,16 @@ class NoSuchTableError(NotFoundError):
         super().__init__(f"Table does not exist: {name[:512]}")
 
 
+class NoSuchViewError(NotFoundError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"View does not exist: {name[:512]}")
+
+
 class RenameTakenError(ConflictError):
     retryable = False
 
-    def __init__(self, name: str, to: str) -> None:
-        super().__init__(f"Cannot rename {name} to {to}. Table already exists")
+    def __init__(self, name: str, to: str, kind: Literal["Table", "View"] = "Table") -> None:
+        super().__init__(f"Cannot rename {name} to {to}. {kind} already exists")
 
 
 class SetAndRemovedError(UnprocessableError):
@@ -78,6 +88,14 @@ def message_of(error: LakehouseError) -> str:
             return f"Table does not exist: {error.context['table']}"
         case TableExistsError():
             return f"Table already exists: {error.context['table']}"
+        case NamespaceNotEmptyError():
+            return f"Namespace {error.context['namespace']} is not empty: {error}"
+        case ViewExistsError():
+            return f"View already exists: {error.context['view']}"
+        case ViewNotFoundError():
+            return f"View does not exist: {error.context['view']}"
+        case NameTakenError():
+            return f"{error.kind.capitalize()} with same name already exists: {error.name}"
     return str(error)
 
 
@@ -85,10 +103,16 @@ def type_of(error: LakehouseError, status: int) -> str:
     match error:
         case NoSuchTableError() | TableNotFoundError():
             return "NoSuchTableException"
+        case NoSuchViewError() | ViewNotFoundError():
+            return "NoSuchViewException"
         case NoSuchNamespaceError() | NamespaceNotFoundError():
             return "NoSuchNamespaceException"
         case NamespaceNotEmptyError():
             return "NamespaceNotEmptyException"
         case TableExistsError() | NamespaceExistsError() | RenameTakenError():
             return "AlreadyExistsException"
+        case ViewExistsError() | NameTakenError():
+            return "AlreadyExistsException"
+        case InvalidViewError():
+            return "IllegalArgumentException"
     return TYPES.get(status, "InternalServerError")

@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lakehouse.catalog import Catalog, LoadedTable, NamespaceNotFoundError, TableNotFoundError
-from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError
+from lakehouse.catalog import (
+    Catalog,
+    LoadedTable,
+    LoadedView,
+    NamespaceNotFoundError,
+    TableNotFoundError,
+)
+from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
 from lakehouse.names import TableName
 from lakehouse.storage import Store
 
@@ -58,4 +64,15 @@ class Protocol:
             raise NoSuchTableError(str(name)) from None
         if found.name != name:
             raise NoSuchTableError(str(name))
+        return found
+
+    def view(self, name: TableName) -> LoadedView:
+        """Return a view as it is now.
+
+        Raises:
+            NoSuchViewError: there is none, for this caller.
+        """
+        found = self.catalog.views.find(name)
+        if found is None or found.name != name:
+            raise NoSuchViewError(str(name))
         return found

@@ -5,7 +5,13 @@ from functools import partial
 
 import msgspec
 
-from lakehouse.catalog import Adopt, LoadedTable, TableDamagedError, TableExistsError
+from lakehouse.catalog import (
+    Adopt,
+    LoadedTable,
+    NameTakenError,
+    TableDamagedError,
+    TableExistsError,
+)
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
 from lakehouse.iceberg.kept import Kept
@@ -96,6 +102,8 @@ async def rename_table(protocol: Protocol, call: Call) -> Answer:
             protocol.catalog.rename(source, to, idempotency=call.once(lambda _: Kept()))
         except TableExistsError:
             raise RenameTakenError(str(source), str(to)) from None
+        except NameTakenError:
+            raise RenameTakenError(str(source), str(to), "View") from None
 
     await on_thread(work)
     return Answer(204)

@@ -13,6 +13,8 @@ from lakehouse.recovery.models import Backup, RestoreReport
 from lakehouse.state import SqliteState, begun_restore, held_as_it_is
 from lakehouse.storage import LocalStore
 
+COUNT = "SELECT count(*) FROM iceberg_tables WHERE iceberg_type = 'TABLE' OR iceberg_type IS NULL"
+
 
 def restore(source: Path, path: Path, *, without: Sequence[str] = ()) -> RestoreReport:
     """Make the data directory `path` of a backup, or of the newest one in a folder of backups.
@@ -93,6 +95,6 @@ def put_back(folder: Path, record: Backup, path: Path, without: Sequence[str]) -
                 relocate(state, store, record.warehouse, without=names)
         # Items may be newer than the catalog: collections are compared with the tables they follow.
         state.write(lambda tx: tx.execute("DELETE FROM watermark").rowcount)
-        count = state.read(lambda tx: tx.execute("SELECT count(*) FROM iceberg_tables").fetchone())
+        count = state.read(lambda tx: tx.execute(COUNT).fetchone())
     catalog.rename(path / "catalog.db")
     return int(count[0])
