@@ -93,7 +93,7 @@ class Catalog:
         self._store = store
         self._new = NewTables(state, store, self.namespaces)
         self._tables = Tables(state, store)
-        self.views = Views(state, store, self._tables, self.namespaces)
+        self.views = Views(state, store, self._tables, self.namespaces, self.keys)
         self._manifests = Manifests(store)
         self._relations = Relations(self._manifests)
         self._pruning = Pruning(self._manifests)

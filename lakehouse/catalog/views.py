@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import orjson
 
@@ -27,6 +28,7 @@ from lakehouse.catalog.errors import (
     ViewExistsError,
     ViewNotFoundError,
 )
+from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.namespaces import Namespaces
@@ -84,10 +86,22 @@ class LoadedView:
     metadata: Json
 
 
+Keep: TypeAlias = Idempotency[LoadedView] | None
+"""What is kept of a request with a key, in the transaction of its change."""
+
+
 class Views:
     """All that is done with views. Names are unique ignoring case, among tables and views."""
 
-    def __init__(self, state: State, store: Store, tables: Tables, namespaces: Namespaces) -> None:
+    def __init__(
+        self,
+        state: State,
+        store: Store,
+        tables: Tables,
+        namespaces: Namespaces,
+        keys: IdempotencyKeys,
+    ) -> None:
+        self._keys = keys
         self._state = state
         self._store = store
         self._tables = tables  # its locks are by name: a table and a view of one exclude each other
@@ -126,6 +140,13 @@ class Views:
             raise ViewNotFoundError(str(name))
         return found
 
+    def at(self, name: TableName, location: str) -> LoadedView:
+        """Return a view as it was at a metadata file; as it is now once that is gone."""
+        try:
+            return LoadedView(name, location, self._metadata(Pointer(name, location)))
+        except ViewDamagedError:
+            return self.load(name)
+
     def _metadata(self, pointer: Pointer) -> Json:
         def read() -> Json:
             return read_view(self._store.read(self._store.key(pointer.location)))
@@ -148,6 +169,7 @@ class Views:
         version: Json,
         properties: Mapping[str, str],
         location: str | None = None,
+        idempotency: Keep = None,
     ) -> LoadedView:
         """Create a view and return it.
 
@@ -173,9 +195,9 @@ class Views:
             properties=properties,
             now_ms=now_ms(),
         )
-        return self._insert(name, folder, metadata)
+        return self._insert(name, folder, metadata, idempotency)
 
-    def register(self, name: TableName, location: str) -> LoadedView:
+    def register(self, name: TableName, location: str, *, idempotency: Keep = None) -> LoadedView:
         """Take over the view whose metadata lies in a file of the warehouse, and return it.
 
         The file is copied: what others write beside it is not the view's.
@@ -192,7 +214,7 @@ class Views:
             metadata = read_view(self._store.read(check_there(self._store, self._key(location))))
         except ValueError as error:
             raise InvalidViewError(f"the file is refused: {error}") from error
-        return self._insert(name, self._folder(name, uuid.uuid4()), metadata)
+        return self._insert(name, self._folder(name, uuid.uuid4()), metadata, idempotency)
 
     def _key(self, location: str) -> str:
         try:
@@ -210,7 +232,9 @@ class Views:
     def _folder(self, name: TableName, unique: uuid.UUID) -> str:
         return f"{FOLDER}/{slug(name.namespace)}/{slug(name.name)}-{unique.hex[:8]}"
 
-    def _insert(self, name: TableName, folder: str, metadata: Json) -> LoadedView:
+    def _insert(
+        self, name: TableName, folder: str, metadata: Json, idempotency: Keep
+    ) -> LoadedView:
         view = LoadedView(name, f"{self._store.uri(folder)}/metadata/{file_name(None)}", metadata)
 
         def work(tx: Transaction) -> None:
@@ -220,13 +244,18 @@ class Views:
 
         with self._tables.locked([name]):
             try:
-                return self._write(view, work)
+                return self._write(view, work, idempotency)
             except LostError:  # another process had the same name in the same moment
                 self._state.read(lambda tx: check_free(tx, name))
                 raise CommitFailedError(f"{name} was made and dropped by others") from None
 
     def commit(
-        self, name: TableName, updates: Sequence[Json], requirements: Sequence[Json]
+        self,
+        name: TableName,
+        updates: Sequence[Json],
+        requirements: Sequence[Json],
+        *,
+        idempotency: Keep = None,
     ) -> LoadedView:
         """Change a view and return it. When somebody was faster, the change is made once more.
 
@@ -244,18 +273,23 @@ class Views:
         with self._tables.locked([name]):
             for number in range(ATTEMPTS_MAX):
                 try:
-                    return self._commit(self.load(name), updates, requirements)
+                    return self._commit(self.load(name), updates, requirements, idempotency)
                 except LostError:
                     time.sleep(random.uniform(0, BACKOFF_S * 2**number))
         raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
 
     def _commit(
-        self, before: LoadedView, updates: Sequence[Json], requirements: Sequence[Json]
+        self,
+        before: LoadedView,
+        updates: Sequence[Json],
+        requirements: Sequence[Json],
+        idempotency: Keep,
     ) -> LoadedView:
         check_requirements(before.metadata, requirements)
         metadata = apply(before.metadata, updates, now_ms())
         checked_location(metadata["location"])
         if metadata == before.metadata:
+            self._state.write(lambda tx: self._keys.record(tx, idempotency, before))
             return before
         after = LoadedView(before.name, next_location(before.location), metadata)
 
@@ -264,9 +298,9 @@ class Views:
             if tx.execute(MOVE, (after.location, before.location, *keys)).rowcount != 1:
                 raise LostError
 
-        return self._write(after, work)
+        return self._write(after, work, idempotency)
 
-    def rename(self, name: TableName, to: TableName) -> LoadedView:
+    def rename(self, name: TableName, to: TableName, *, idempotency: Keep = None) -> LoadedView:
         """Give a view another name, and return it. Its file stays, which clients compare.
 
         Raises:
@@ -281,14 +315,28 @@ class Views:
             for number in range(ATTEMPTS_MAX):
                 before = self.load(name)
                 try:
-                    stored(self._state.write(renaming(before, to)))
+                    return self._rename(before, to, idempotency)
                 except LostError:
                     time.sleep(random.uniform(0, BACKOFF_S * 2**number))
-                else:
-                    return LoadedView(to, before.location, before.metadata)
         raise CommitFailedError(f"{name} was changed by others {ATTEMPTS_MAX} times")
 
-    def drop(self, name: TableName) -> None:
+    def _rename(self, before: LoadedView, to: TableName, idempotency: Keep) -> LoadedView:
+        after = LoadedView(to, before.location, before.metadata)
+
+        def work(tx: Transaction) -> list[tuple[Record, int]]:
+            check_free(tx, to, but=before.name)
+            check_namespace_there(tx, to)
+            keys = (CATALOG_NAME, *before.name, before.location)
+            if tx.execute(RENAME, (*to, before.location, None, *keys)).rowcount != 1:
+                raise LostError
+            self._keys.record(tx, idempotency, after)
+            record().note((str(before.name), str(to)))
+            return store_with(tx)
+
+        stored(self._state.write(work))
+        return after
+
+    def drop(self, name: TableName, *, idempotency: Keep = None) -> None:
         """Take a view out of the catalog. Its file stays until orphans are removed.
 
         Raises:
@@ -301,6 +349,8 @@ class Views:
             if found is None or not may_read(found.name):
                 raise ViewNotFoundError(str(name))
             tx.execute(DELETE, (CATALOG_NAME, *found.name, found.location))
+            gone = LoadedView(found.name, found.location, {})
+            self._keys.record(tx, idempotency, gone)
             record().note((str(found.name),))
             return store_with(tx)
 
@@ -310,12 +360,15 @@ class Views:
         with self._tables.locked([name]):
             stored(self._state.write(work))
 
-    def _write(self, view: LoadedView, work: Callable[[Transaction], None]) -> LoadedView:
+    def _write(
+        self, view: LoadedView, work: Callable[[Transaction], None], idempotency: Keep
+    ) -> LoadedView:
         """Write the file of a view and move its pointer to it, or leave nothing behind."""
         decided: list[bool] = []
 
         def move(tx: Transaction) -> list[tuple[Record, int]]:
             work(tx)
+            self._keys.record(tx, idempotency, view)
             record().note((str(view.name),))
             told = store_with(tx)
             decided.append(True)  # whether it is on the disk is up to the database now
@@ -338,21 +391,6 @@ class Views:
             raise
         self._cache.put(view.location, view.metadata)
         return view
-
-
-def renaming(view: LoadedView, to: TableName) -> Callable[[Transaction], list[tuple[Record, int]]]:
-    """Return what gives a view another name, in a transaction."""
-
-    def work(tx: Transaction) -> list[tuple[Record, int]]:
-        check_free(tx, to, but=view.name)
-        check_namespace_there(tx, to)
-        keys = (CATALOG_NAME, *view.name, view.location)
-        if tx.execute(RENAME, (*to, view.location, None, *keys)).rowcount != 1:
-            raise LostError
-        record().note((str(view.name), str(to)))
-        return store_with(tx)
-
-    return work
 
 
 def check_free(tx: Transaction, name: TableName, but: TableName | None = None) -> None:

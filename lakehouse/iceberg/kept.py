@@ -1,7 +1,7 @@
 """What is kept of a request that has an `Idempotency-Key`, so that it has one effect.
 
-It is stored with the effect, in one transaction. Of a table only where its metadata lies: that file
-is the answer, and long.
+It is stored with the effect, in one transaction. Of a table or a view only where its metadata lies:
+that file is the answer, and long.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from lakehouse.catalog import LoadedTable, TableName
+from lakehouse.catalog import LoadedTable, LoadedView, TableName
 from lakehouse.iceberg.calls import Answer
-from lakehouse.iceberg.loaded import loaded
+from lakehouse.iceberg.loaded import loaded, loaded_view
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.storage import ObjectNotFoundError
 
@@ -22,16 +22,23 @@ class Kept(msgspec.Struct, frozen=True):
     table: tuple[str, str] | None = None
     location: str = ""
     """Of the metadata that the answer was."""
+    is_view: bool = False
 
     @classmethod
     def of_table(cls, table: LoadedTable) -> "Kept":
         return cls(200, table=(table.name.namespace, table.name.name), location=table.location)
+
+    @classmethod
+    def of_view(cls, view: LoadedView) -> "Kept":
+        return cls(200, None, (view.name.namespace, view.name.name), view.location, is_view=True)
 
     def answer(self, protocol: Protocol) -> Answer:
         """Return the answer that the request got. Blocks."""
         if self.table is None:
             body = b"" if self.body is None else orjson.dumps(self.body)
             return Answer(self.status, body)
+        if self.is_view:
+            return loaded_view(protocol.catalog.views.at(TableName(*self.table), self.location))
         table = LoadedTable(TableName(*self.table), self.location, {})
         try:
             return loaded(protocol, table)

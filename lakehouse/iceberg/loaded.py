@@ -1,11 +1,11 @@
-"""A table as the protocol answers it: its metadata file byte by byte, and where it lies."""
+"""A table, or a view, as the protocol answers it: its metadata, and where that lies."""
 
 import hashlib
 from collections.abc import Mapping
 
 import orjson
 
-from lakehouse.catalog import LoadedTable
+from lakehouse.catalog import LoadedTable, LoadedView
 from lakehouse.iceberg.calls import Answer
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.storage import Store
@@ -15,7 +15,7 @@ ALL, REFERENCED = "all", "refs"
 
 
 def loaded(protocol: Protocol, table: LoadedTable, snapshots: str = ALL) -> Answer:
-    """Return the answer that a table is. Blocks."""
+    """Return the answer that a table is: its metadata file byte by byte. Blocks."""
     metadata = metadata_of(protocol.store, table, snapshots)
     body = spliced(table.location, protocol.storage, metadata)
     return Answer(200, body, {"ETag": etag(table, snapshots)})
@@ -43,3 +43,9 @@ def spliced(location: str | None, storage: Mapping[str, str], metadata: bytes) -
     """
     said = b"" if location is None else b'"metadata-location":%b,' % orjson.dumps(location)
     return b'{%b"config":%b,"metadata":%b}' % (said, orjson.dumps(dict(storage)), metadata)
+
+
+def loaded_view(view: LoadedView) -> Answer:
+    """Return the answer that a view is."""
+    said = {"metadata-location": view.location, "metadata": view.metadata, "config": {}}
+    return Answer(200, orjson.dumps(said))

@@ -1,20 +1,21 @@
 """Views by the protocol: made, read, replaced, renamed, dropped, and taken over."""
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
-import orjson
 
 from lakehouse.catalog import LoadedView, NameTakenError, ViewExistsError
 from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
+from lakehouse.iceberg.kept import Kept
+from lakehouse.iceberg.loaded import loaded_view
 from lakehouse.iceberg.problems import RenameTakenError
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.iceberg.tables import TableRename
 from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_levels
 
-Json = dict[str, Any]
+Json: TypeAlias = dict[str, Any]
 
 
 async def list_views(protocol: Protocol, call: Call) -> Answer:
@@ -50,13 +51,14 @@ async def create_view(protocol: Protocol, call: Call) -> Answer:
             version=asked.view_version,
             properties=asked.properties,
             location=asked.location,
+            idempotency=call.once(Kept.of_view),
         )
 
-    return loaded(await on_thread(work))
+    return loaded_view(await on_thread(work))
 
 
 async def load_view(protocol: Protocol, call: Call) -> Answer:
-    return loaded(await on_thread(partial(protocol.view, call.view)))
+    return loaded_view(await on_thread(partial(protocol.view, call.view)))
 
 
 async def has_view(protocol: Protocol, call: Call) -> Answer:
@@ -74,14 +76,18 @@ async def replace_view(protocol: Protocol, call: Call) -> Answer:
 
     def work() -> LoadedView:
         name = protocol.view(call.view).name
-        return protocol.catalog.views.commit(name, asked.updates, asked.requirements)
+        keep = call.once(Kept.of_view)
+        return protocol.catalog.views.commit(
+            name, asked.updates, asked.requirements, idempotency=keep
+        )
 
-    return loaded(await on_thread(work))
+    return loaded_view(await on_thread(work))
 
 
 async def drop_view(protocol: Protocol, call: Call) -> Answer:
     def work() -> None:
-        protocol.catalog.views.drop(protocol.view(call.view).name)
+        name = protocol.view(call.view).name
+        protocol.catalog.views.drop(name, idempotency=call.once(lambda _: Kept()))
 
     await on_thread(work)
     return Answer(204)
@@ -95,7 +101,7 @@ async def rename_view(protocol: Protocol, call: Call) -> Answer:
     def work() -> None:
         protocol.view(source)
         try:
-            protocol.catalog.views.rename(source, to)
+            protocol.catalog.views.rename(source, to, idempotency=call.once(lambda _: Kept()))
         except ViewExistsError:
             raise RenameTakenError(str(source), str(to), "View") from None
         except NameTakenError:
@@ -115,12 +121,7 @@ async def register_view(protocol: Protocol, call: Call) -> Answer:
 
     def work() -> LoadedView:
         name = TableName(protocol.namespace(call.namespace), asked.name)
-        return protocol.catalog.views.register(name, asked.metadata_location)
+        keep = call.once(Kept.of_view)
+        return protocol.catalog.views.register(name, asked.metadata_location, idempotency=keep)
 
-    return loaded(await on_thread(work))
-
-
-def loaded(view: LoadedView) -> Answer:
-    """Return the answer that a view is."""
-    said = {"metadata-location": view.location, "metadata": view.metadata, "config": {}}
-    return Answer(200, orjson.dumps(said))
+    return loaded_view(await on_thread(work))

@@ -387,6 +387,33 @@ def test_what_two_send_at_once_is_all_there(client: httpx.Client, server: Server
     assert [each["version-id"] for each in found["version-log"]] == list(range(1, 34))
 
 
+def test_a_request_with_a_key_has_its_effect_once(client: httpx.Client) -> None:
+    def sent(number: int, method: str, path: str, content: Any = None) -> httpx.Response:
+        headers = {"Idempotency-Key": f"01927b6e-0000-7000-8000-00000000000{number}"}
+        return client.request(method, path, json=content, headers=headers)
+
+    made = [sent(1, "POST", VIEWS, body("once")) for _ in range(2)]
+    assert [each.status_code for each in made] == [200, 200]
+    assert made[0].json() == made[1].json()
+    assert sent(1, "POST", VIEWS, body("twice")).status_code == 422
+    content = {"updates": add("SELECT 2 AS id")}
+    changed = [sent(2, "POST", f"{VIEWS}/once", content) for _ in range(2)]
+    assert changed[0].json() == changed[1].json()
+    assert changed[0].json()["metadata"]["current-version-id"] == 2
+    source = {"namespace": ["main"], "name": "once"}
+    to = {"source": source, "destination": {**source, "name": "renamed_once"}}
+    for number, method, path, given in (
+        (3, "POST", f"{PLACE}/views/rename", to),
+        (4, "DELETE", f"{VIEWS}/renamed_once", None),
+    ):
+        assert [sent(number, method, path, given).status_code for _ in range(2)] == [204, 204]
+    again = {"name": "once", "metadata-location": changed[0].json()["metadata-location"]}
+    place = f"{PLACE}/namespaces/main/register-view"
+    registered = [sent(5, "POST", place, again) for _ in range(2)]
+    assert registered[0].json() == registered[1].json()
+    assert sent(1, "POST", VIEWS, body("once")).json() == made[0].json(), "as it was then"
+
+
 def test_pyiceberg_makes_lists_loads_and_drops_views(
     them: RestCatalog, client: httpx.Client
 ) -> None:
