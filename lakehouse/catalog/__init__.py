@@ -59,6 +59,7 @@ from lakehouse.catalog.table import (
     TableState,
     Where,
     Written,
+    is_of_another_engine,
     known_fingerprint,
     read_as_of,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "fingerprint",
     "folded",
     "iceberg_type",
+    "is_of_another_engine",
     "known_fingerprint",
     "needed_files",
     "next_wider",

@@ -306,7 +306,11 @@ def totals(parent: Json | None, edit: Edit, gone: Sequence[ManifestEntry]) -> di
         "total-records": added_rows - gone_rows,
         "total-files-size": added_bytes - gone_bytes,
     }
-    counts |= {key: int(before.get(key, 0)) + change for key, change in changes.items()}
+    counts |= {
+        key: int(before.get(key, 0)) + change
+        for key, change in changes.items()
+        if not before or key in before  # other writers may leave one out, and then nobody knows
+    }
     for key in ("total-delete-files", "total-position-deletes", "total-equality-deletes"):
         counts[key] = 0 if edit.drops_deletes else int(before.get(key, 0))
     return {key: str(value) for key, value in counts.items()}

@@ -42,6 +42,8 @@ MANIFEST_BYTES = 2 * 1024 * 1024
 """A manifest as large as this is left alone, and no merge reads more: 60 MB as Python objects."""
 SMALL = 0.75
 """Of the target size: what is larger is not rewritten."""
+FOLDED_SHARE = 10
+"""One row in so many that is deleted is worth a rewrite of the table."""
 GROUP_FILES = 1_000
 """What one statement reads together: DuckDB holds the footers of all of them."""
 ROUND_BYTES = 1024 * 1024 * 1024
@@ -57,6 +59,14 @@ class NotRewritableError(ConflictError):
         super().__init__(f"files of {table} are not rewritten: {reason}", table=table)
 
 
+def check_rewritable(table: LoadedTable) -> None:
+    """Raise `NotRewritableError` for a table with a type that only other engines write."""
+    try:
+        check_writable(schema_of(table.metadata)["fields"])
+    except UnwritableTypeError as error:
+        raise NotRewritableError(str(table.name), error.detail) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What became of how much."""
@@ -65,6 +75,22 @@ class Done:
     after: int = 0
     size_bytes: int = 0
     """Of what was rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """Files of deletes in a table, and what they are of."""
+
+    file_count: int
+    row_count: int
+    """Of rows that are deleted; of one that is so twice, two."""
+    of_files: int
+    of_rows: int
+    of_bytes: int
+
+    def are_worth_folding(self, files_min: int) -> bool:
+        """Whether each read pays more for them than one rewrite of the table would cost."""
+        return self.file_count >= files_min or self.row_count * FOLDED_SHARE > self.of_rows
 
 
 class Layout:
@@ -136,6 +162,19 @@ class Layout:
             for group in groups(files, rules.target_file_bytes, files_min)
         ]
 
+    def deletes(self, table: LoadedTable) -> Deletes:
+        """Return what other engines have deleted in files of a table that still hold it."""
+        listed = list(live(self._listed(table)))
+        data = self._manifests.live_files(filter(holds_data, listed))
+        deletes = self._manifests.live_files(each for each in listed if not holds_data(each))
+        return Deletes(
+            file_count=len(deletes),
+            row_count=sum(each.row_count for each in deletes),
+            of_files=len(data),
+            of_rows=sum(each.row_count for each in data),
+            of_bytes=sum(each.size_bytes for each in data),
+        )
+
     def compact(
         self,
         cursor: Connection,
@@ -152,8 +191,8 @@ class Layout:
                 by then.
 
         Raises:
-            NotRewritableError: the table has deletes of another engine, or a type that only those
-                write.
+            NotRewritableError: the table has deletes of another engine, which are folded first, or
+                a type that only those write.
             DiskFullError: there is no room for it above the disk's reserve; nothing more was done.
             InputsGoneError: somebody changed the files meanwhile; nothing more was done.
         """
@@ -163,12 +202,9 @@ class Layout:
             return Done()
         if has_deletes(live(self._listed(table))):
             raise NotRewritableError(
-                str(name), "it has files of deletes, which the engine that wrote them compacts"
+                str(name), "it has files of deletes, which are folded into it before"
             )
-        try:
-            check_writable(schema_of(table.metadata)["fields"])
-        except UnwritableTypeError as error:
-            raise NotRewritableError(str(name), error.detail) from error
+        check_rewritable(table)
         done = Done()
         for chosen in rounds(planned):
             added: list[NewFile] = []

@@ -20,6 +20,7 @@ from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of
 from lakehouse.catalog.models import RebuildFork, RebuildReport, RebuildTable, TableName
 from lakehouse.catalog.namespaces import ensure_namespace
 from lakehouse.catalog.orphans import keep
+from lakehouse.catalog.table import rows_of
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     NAME,
@@ -406,7 +407,7 @@ def row_count(table: LoadedTable | None) -> int | None:
     if table is None:
         return None
     snapshot = snapshot_of(table.metadata)
-    return int(snapshot.get("summary", {}).get("total-records", 0)) if snapshot else 0
+    return rows_of(snapshot.get("summary", {})) if snapshot else 0
 
 
 def fork_model(found: Found, fork: Fork) -> RebuildFork:

@@ -22,6 +22,7 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
+from lakehouse.catalog.layout import check_rewritable
 from lakehouse.catalog.loads import check_columns, check_read_for, check_still
 from lakehouse.catalog.manifests import Manifests, NewFile, holds_data, live, names_gone
 from lakehouse.catalog.metadata import current_snapshot_id, schema_of, snapshot_of
@@ -33,6 +34,7 @@ from lakehouse.catalog.row_plans import (
     Replacement,
     RowCounts,
     deletion,
+    folding,
     key_fields,
     merging,
     removal,
@@ -165,6 +167,21 @@ class RowChanges:
         with staged(cursor, schema, rows, fields, only_key=deletes) as keyed:
             plan = removal(keyed) if deletes else merging(keyed)
             return self.run(cursor, name, plan, idempotency=idempotency, summary=summary)
+
+    def fold(self, cursor: Connection, name: TableName) -> Changed:
+        """Write a table's files again without the rows that another engine has deleted in them.
+
+        Raises:
+            DiskFullError: there is no room for all of it above the disk's reserve.
+            NotRewritableError: it has a type that only other engines write.
+            CommitFailedError: others changed the same files again and again.
+        """
+        table = self._load(name)
+        check_rewritable(table)
+        snapshot = snapshot_of(table.metadata)
+        listed = self._manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
+        self._store.check_room(sum(each.size_bytes for each in self._manifests.live_files(listed)))
+        return self.run(cursor, name, folding)
 
     @contextmanager
     def last_of_each(self, cursor: Connection, rows: Rows, key: Sequence[str]) -> Iterator[Rows]:

@@ -128,6 +128,11 @@ def erasure(where: str, holding: frozenset[str]) -> Plan:
     return plan
 
 
+def folding(cursor: Connection, scan: Scan) -> Replacement:
+    """Plan to write all files again without the rows that another engine's deletes hide."""
+    return Replacement(scan.files, scan.rows(), RowCounts(), reads_all=True, forced=True)
+
+
 def updating(values: Mapping[str, str], where: str) -> Plan:
     """Return the plan of an update; a row that has the new values already is none of it."""
 

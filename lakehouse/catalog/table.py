@@ -124,7 +124,7 @@ def table_state(table: LoadedTable) -> TableState:
         columns=to_columns(fields),
         column_ids=tuple(each["id"] for each in fields),
         snapshot_id=current_snapshot_id(metadata),
-        row_count=int(summary.get("total-records", 0)),
+        row_count=rows_of(summary),
         properties=metadata["properties"],
         location=metadata["location"],
         summary=summary,
@@ -182,9 +182,9 @@ def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
         parent_snapshot_id=snapshot.get("parent-snapshot-id"),
         committed_at=moment(snapshot["timestamp-ms"]),
         operation=summary.get("operation", "unknown"),
-        row_count=int(summary.get("total-records", 0)),
+        row_count=rows_of(summary),
         added_rows=int(summary.get(INSERTED, summary.get("added-records", 0))),
-        deleted_rows=int(summary.get(DELETED, summary.get("deleted-records", 0))),
+        deleted_rows=deleted_rows(summary),
         updated_rows=int(summary.get(UPDATED, 0)),
         summary=summary,
         refs=sorted(
@@ -195,6 +195,23 @@ def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
         by=summary.get(BY),
         trace_id=summary.get(TRACE_ID),
     )
+
+
+def rows_of(summary: Mapping[str, str]) -> int:
+    """Return the rows of a snapshot: those of its files without those that are deleted in them."""
+    deleted = int(summary.get("total-position-deletes", 0))
+    return max(0, int(summary.get("total-records", 0)) - deleted)
+
+
+def deleted_rows(summary: Mapping[str, str]) -> int:
+    """Return the rows that a snapshot took out, with their files or by deletes of rows."""
+    if DELETED in summary:
+        return int(summary[DELETED])
+    return sum(int(summary.get(key, 0)) for key in ("deleted-records", "added-position-deletes"))
+
+
+def is_of_another_engine(snapshot: Json) -> bool:
+    return BY not in snapshot.get("summary", {})
 
 
 def read_as_of(asked: int | str) -> AsOf:

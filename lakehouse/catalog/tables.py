@@ -26,7 +26,7 @@ from lakehouse.catalog.errors import (
     TableDamagedError,
     TableExistsError,
 )
-from lakehouse.catalog.metadata import Json, read_metadata, with_log_entry
+from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of, with_log_entry
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.requirements import check
 from lakehouse.catalog.updates import apply
@@ -84,6 +84,10 @@ class LoadedTable:
     name: TableName
     location: str
     metadata: Json
+
+    @property
+    def snapshot(self) -> Json | None:
+        return snapshot_of(self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,19 +78,21 @@ class Maintenance:
         table: TableName | None = None,
         *,
         dry_run: bool = False,
+        is_asked: bool = False,
         go_on: Callable[[], None] = lambda: None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[MaintenanceRun]:
         """Do all that is worth it, to one table or to all and to what dropped ones left.
 
         Args:
+            is_asked: by a person, who does not want to wait until other engines are done.
             go_on: called now and then on a thread; what it raises ends the work.
             progress: called with how many tables are done, of how many.
 
         Raises:
             TableNotFoundError, ForbiddenError: as `operable`.
         """
-        look, began = Look(dry_run=dry_run, go_on=go_on), datetime.now(UTC)
+        look, began = Look(dry_run=dry_run, is_asked=is_asked, go_on=go_on), datetime.now(UTC)
         if table is not None:
             names = [await self.operable(table)]
         else:

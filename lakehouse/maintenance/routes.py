@@ -71,7 +71,7 @@ class MaintenanceController(Controller):
         if table is None:
             check_may("operate", EVERYTHING, "maintenance of all tables")
         if not wants_job(request.headers):
-            runs = await maintenance.run(table, dry_run=data.dry_run)
+            runs = await maintenance.run(table, dry_run=data.dry_run, is_asked=True)
             body = msgspec.json.encode(MaintenanceAnswer(runs))
             return Response(body, status_code=200, media_type="application/json")
         if table is not None:
@@ -85,7 +85,11 @@ async def as_job(
     maintenance: Maintenance, table: TableName | None, dry_run: bool, job: JobHandle
 ) -> MaintenanceAnswer:
     runs = await maintenance.run(
-        table, dry_run=dry_run, go_on=job.check_cancelled, progress=job.progress
+        table,
+        dry_run=dry_run,
+        is_asked=True,
+        go_on=job.check_cancelled,
+        progress=job.progress,
     )
     return MaintenanceAnswer(runs)
 

@@ -17,6 +17,7 @@ from lakehouse.catalog import (
     Rules,
     TableInUseError,
     TableName,
+    is_of_another_engine,
     outdated_references,
     rules_of,
 )
@@ -36,6 +37,8 @@ EXPIRE_TOGETHER = 20
 METADATA_EVERY_S = 60.0
 """Between two looks at the old metadata files of a table that is being written."""
 DAY_S = 86_400
+RESTS_MS = 60_000
+"""After a commit of another engine."""
 SKIPPED = (DiskFullError, FilesKeptError, InputsGoneError, NotRewritableError, TableInUseError)
 
 
@@ -53,6 +56,8 @@ class Look:
     thorough: bool = True
     """Whether little is worth it too; else only what a busy table cannot wait for."""
     dry_run: bool = False
+    is_asked: bool = False
+    """Whether a person asked for it now; else a table rests after another engine's commit."""
     go_on: Callable[[], None] = lambda: None
     """Called now and then; what it raises ends the work."""
 
@@ -146,7 +151,17 @@ class Upkeep:
     # The tasks.
 
     def _compact(self, cursor: Connection, look: Look, table: LoadedTable, rules: Rules) -> Did:
+        if not look.is_asked and was_of_others(table):
+            return Did()
         files_min = rules.files_min if look.thorough else max(rules.files_min, BUSY_FILES_MIN)
+        deletes = self._catalog.layout.deletes(table)
+        if deletes.file_count:
+            planned = self._catalog.layout.compactable(table, rules, files_min)
+            if not planned and not deletes.are_worth_folding(files_min):
+                return Did()
+            if not look.dry_run:
+                self._catalog.rows.fold(cursor, table.name)
+            return Did(deletes.of_files + deletes.file_count, deletes.of_bytes)
         if look.dry_run:
             planned = self._catalog.layout.compactable(table, rules, files_min)
             files = [file for group in planned for file in group]
@@ -155,6 +170,8 @@ class Upkeep:
         return Did(done.before, done.size_bytes)
 
     def _merge(self, look: Look, table: LoadedTable, rules: Rules) -> Did:
+        if not look.is_asked and was_of_others(table):
+            return Did()
         if look.dry_run:
             planned = self._catalog.layout.mergeable(table, rules)
             return Did(len(planned), sum(each.manifest_length for each in planned))
@@ -233,6 +250,17 @@ class Upkeep:
             what = f"{run.task} of {run.table}: {run.outcome}"
             log.warning("maintenance: %s, which is not written down: %s", what, error)
             return run
+
+
+def was_of_others(table: LoadedTable) -> bool:
+    """Whether another engine has committed a moment ago: it may be about to do so again.
+
+    What we would rewrite now its next commit would be refused for, and do again.
+    """
+    snapshot = table.snapshot
+    if snapshot is None or not is_of_another_engine(snapshot):
+        return False
+    return time.time_ns() // 1_000_000 - int(snapshot["timestamp-ms"]) < RESTS_MS
 
 
 def unreached(table: LoadedTable, rules: Rules) -> Did:

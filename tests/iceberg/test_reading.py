@@ -11,8 +11,8 @@ import orjson
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
-from lakehouse.database import extension_file
 from tests.iceberg.conftest import PLACE, catalog, load
+from tests.iceberg.engines import attached
 from tests.services import ServerProcess, lakehouse_server
 
 TABLE = f"{PLACE}/namespaces/main/tables/people"
@@ -47,12 +47,7 @@ def test_duckdb_attaches_it(server: ServerProcess) -> None:
 
 def names_in_duckdb(server: ServerProcess, how: str) -> list[str]:
     with duckdb.connect() as engine:
-        for name in ("avro", "httpfs", "iceberg"):
-            engine.load_extension(str(extension_file(name)))
-        engine.execute(
-            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{server.url}/iceberg', {how},"
-            " DEFAULT_SCHEMA 'main')"
-        )
+        attached(engine, server, how)
         rows = engine.execute("SELECT name FROM lake.main.people ORDER BY id").fetchall()
     return [name for (name,) in rows]
 

@@ -1,16 +1,17 @@
 """What is worth doing is done, leaves a row, and says why when it is not."""
 
 import asyncio
+import time
 
 import pytest
 
-from lakehouse.catalog import TableName
+from lakehouse.catalog import LoadedTable, TableName
 from lakehouse.config import MaintenanceConfig
 from lakehouse.disk import Disk
 from lakehouse.maintenance.ledger import Ledger
 from lakehouse.maintenance.maintenance import Maintenance
 from lakehouse.maintenance.models import MaintenanceRun
-from lakehouse.maintenance.upkeep import Look, Upkeep
+from lakehouse.maintenance.upkeep import Look, Upkeep, was_of_others
 from lakehouse.state.errors import StateBusyError, StateFullError
 from tests.catalog.lake import Lake, main
 from tests.catalog.test_edits import manifest_paths
@@ -231,3 +232,17 @@ def test_a_row_that_cannot_be_written_does_not_stop_the_work(
     done = tend(lake, it)["compact"]
     assert (done.outcome, done.run_id) == ("done", None)
     assert len(lake.data_files("t")) == 1
+
+
+def test_a_table_rests_after_a_commit_of_another_engine() -> None:
+    def table(age_ms: int, summary: dict[str, str]) -> LoadedTable:
+        at = time.time_ns() // 1_000_000 - age_ms
+        snapshot = {"snapshot-id": 1, "timestamp-ms": at, "summary": summary}
+        metadata = {"current-snapshot-id": 1, "snapshots": [snapshot]}
+        return LoadedTable(TableName("main", "t"), "file:///x", metadata)
+
+    assert was_of_others(table(1_000, {"operation": "append"}))
+    assert not was_of_others(table(61_000, {"operation": "append"}))
+    assert not was_of_others(table(1_000, {"operation": "append", "lakehouse.by": "anna"}))
+    none = {"current-snapshot-id": -1, "snapshots": []}
+    assert not was_of_others(LoadedTable(TableName("main", "t"), "file:///x", none))
