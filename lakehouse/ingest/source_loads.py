@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,19 @@ ATTEMPTS_MAX = 3
 ADDING = ("append", "upsert", "delete")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a source the next load of a job goes on."""
+
+    after: str = ""
+    """The object, by its `uri`, up to which the table has all that were there; at first none."""
+    listed_count: int = 0
+    """Objects up to there."""
+
+
+BEGINNING = Place()
+
+
 class NothingThereError(NotFoundError):
     def __init__(self, source: str) -> None:
         super().__init__(f"there is no object at {source[:200]!r}")
@@ -72,22 +86,34 @@ class SourceLoads:
             InvalidLoadError: there is too much.
             ObjectChangedError, ObjectsTakenError: it changed meanwhile, again and again.
         """
+        answer, _ = await self._load_from(BEGINNING, source, options, key, job)
+        return answer
+
+    async def _load_from(
+        self,
+        place: Place,
+        source: str,
+        options: LoadOptions,
+        key: str | None,
+        job: JobHandle | None,
+    ) -> tuple[bytes, Place]:
+        """Do what `load` does with what comes after `place`, and return where that ended."""
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                return await self._load(source, options, key, job)
+                if job is not None:
+                    job.progress(phase="looking at the source")
+                taken, reached = await self._taken(place, source, options, key)
+                if isinstance(taken, bytes):
+                    return taken, reached
+                return await self._load(taken, options, key, job), reached
             except (ObjectsTakenError, ObjectChangedError):
                 if attempt == ATTEMPTS_MAX:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     async def _load(
-        self, source: str, options: LoadOptions, key: str | None, job: JobHandle | None
+        self, taken: Taken, options: LoadOptions, key: str | None, job: JobHandle | None
     ) -> bytes:
-        if job is not None:
-            job.progress(phase="looking at the source")
-        taken = await self._taken(source, options, key)
-        if isinstance(taken, bytes):
-            return taken
         if job is not None:
             job.progress(0, taken.size_bytes, "fetching")
         with self._ingest.uploading() as path:
@@ -110,16 +136,20 @@ class SourceLoads:
     ) -> AsyncGenerator[IngestAnswer]:
         """Do what `load` does until there is nothing more, and yield the sum after each load.
 
-        Begun again, also under its key, it goes on where it ended: what was loaded stays.
+        The source is listed once: each load goes on behind the one before it. What comes meanwhile
+        under a name that was passed is for the next job, which begins anew. Begun again, also under
+        its key, it goes on where it ended: what was loaded stays.
 
         Raises:
             As `load`; what was loaded before stays then too.
         """
         total: IngestAnswer | None = None
+        place = BEGINNING
         for number in itertools.count():
             job.check_cancelled()
+            part = key_of(key, number)
             try:
-                answer = await self.load(source, options, key_of(key, number), job)
+                answer, place = await self._load_from(place, source, options, part, job)
             except NothingThereError:
                 if total is None:
                     raise
@@ -175,19 +205,24 @@ class SourceLoads:
             files = await self._fetched(found[:FILES_MAX], path, options)
             return await self._ingest.dry_run(files, options)
 
-    async def _taken(self, source: str, options: LoadOptions, key: str | None) -> Taken | bytes:
-        """Return what to load, or the answer where nothing is."""
+    async def _taken(
+        self, place: Place, source: str, options: LoadOptions, key: str | None
+    ) -> tuple[Taken | bytes, Place]:
+        """Return what to load, or the answer where nothing is, and where that ends.
+
+        Of an answer under a key nobody knows where it ended.
+        """
         name = check_table_name(options.namespace, options.name)
         check_may_write(name)
         request = request_of(source, options)
         if key is not None:
             answer = await on_thread(partial(self._catalog.keys.find, key, request))
             if answer is not None:
-                return answer
+                return answer, BEGINNING
         table = await on_thread(partial(self._catalog.find, name))
         chosen_mode(options.mode, table)  # refuses to create what is there, before it is fetched
         adds = options.mode in ADDING
-        found, seen_count, more = await self._found(source, table if adds else None)
+        found, seen_count, more = await self._found(place, source, table if adds else None)
         if not seen_count:
             raise NothingThereError(source)
         if (len(found) > FILES_MAX or more) and not adds:
@@ -195,7 +230,10 @@ class SourceLoads:
                 f"there are more than {FILES_MAX} objects at {source[:200]!r}, the most of one "
                 "load; mode=append takes them a hundred at a time"
             )
-        objects = self._fitting(found[:FILES_MAX], adds)
+        objects = self._fitting([each for _, each in found[:FILES_MAX]], adds)
+        if objects:
+            at, last = found[len(objects) - 1]
+            place = Place(last.uri, at)
         taken = Taken(
             objects=objects,
             request=request,
@@ -206,27 +244,30 @@ class SourceLoads:
         )
         is_there = table is not None and table.summary.get(CONTENT) == taken.content
         if table is not None and (not objects or (is_there and not adds)):
-            return msgspec.json.encode(self._ingest.answer_existing(table, taken))
-        return taken
+            return msgspec.json.encode(self._ingest.answer_existing(table, taken)), place
+        return taken, place
 
     async def _found(
-        self, source: str, table: TableState | None
-    ) -> tuple[list[SourceObject], int, bool]:
+        self, place: Place, source: str, table: TableState | None
+    ) -> tuple[list[tuple[int, SourceObject]], int, bool]:
         """Return the objects that `table` lacks, how many were looked at, and if that was not all.
 
-        It ends once there are more than a load may have.
+        It begins behind `place`, ends once there are more than a load may have, and says of each
+        object how many there are up to it.
         """
-        found, seen_count = list[SourceObject](), 0
-        async with aclosing(self._sources.batches(source)) as batches:
+        found, seen_count = list[tuple[int, SourceObject]](), 0
+        async with aclosing(self._sources.batches(source, place.after)) as batches:
             async for batch in batches:
-                seen_count += len(batch)
                 new = batch
                 if table is not None:
                     new = await on_thread(partial(not_taken, self._state, table.uuid, batch))
-                found += new
+                lacking = set(new)
+                before = place.listed_count + seen_count
+                found += [each for each in enumerate(batch, before + 1) if each[1] in lacking]
+                seen_count += len(batch)
                 if len(found) > FILES_MAX:
                     return found, seen_count, True
-                if seen_count >= LISTED_MAX:
+                if place.listed_count + seen_count >= LISTED_MAX:
                     raise InvalidLoadError(
                         f"there are {LISTED_MAX:,} objects or more at {source[:200]!r}; "
                         "name a narrower prefix"

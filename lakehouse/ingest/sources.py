@@ -41,12 +41,13 @@ class Sources:
         self._objects = objects
         self._outside = outside
 
-    async def batches(self, source: str) -> AsyncGenerator[list[SourceObject]]:
+    async def batches(self, source: str, after: str = "") -> AsyncGenerator[list[SourceObject]]:
         """Yield the objects that a source means, in the order of their names.
 
         Args:
             source: `object:KEY`; `object:PREFIX/`, for all keys that begin with it; or
                 `s3://bucket/prefix`, as `Outside.list` reads it.
+            after: one that was listed before, by its `uri`: none up to it is.
 
         Raises:
             InvalidSourceError: it is none of these.
@@ -54,7 +55,7 @@ class Sources:
             SourceNotAllowedError, ForbiddenError: nobody may read there, or not the caller.
         """
         if source.startswith(BUCKET):
-            listing = self._outside.list(source)
+            listing = self._outside.list(source, after)
             while found := await on_thread(lambda: list(itertools.islice(listing, LISTED_AT_ONCE))):
                 yield [SourceObject(*each) for each in found]
             return
@@ -62,15 +63,17 @@ class Sources:
         if key == source or not key:
             raise InvalidSourceError(source, "it begins with neither, or nothing follows")
         if not key.endswith("/"):
+            if source == after:
+                return
             opened = await self._objects.get(key)
             opened.close()
             yield [SourceObject(source, opened.info.size_bytes, opened.info.etag)]
             return
-        after, more = "", True
+        behind, more = after.removeprefix(OBJECT), True
         while more:
-            listed, more = await self._objects.list(key, after, LISTED_AT_ONCE)
+            listed, more = await self._objects.list(key, behind, LISTED_AT_ONCE)
             if listed:
-                after = listed[-1].key
+                behind = listed[-1].key
                 yield [SourceObject(f"{OBJECT}{i.key}", i.size_bytes, i.etag) for i in listed]
 
     async def chunks(self, found: SourceObject) -> AsyncGenerator[bytes]:

@@ -60,10 +60,11 @@ class Outside:
                 name = prefix.removeprefix(SCHEME).partition("/")[0]
                 self._buckets.setdefault(name, Bucket(name, prefix, config, keys))
 
-    def list(self, address: str) -> Iterator[OutsideObject]:
+    def list(self, address: str, after: str = "") -> Iterator[OutsideObject]:
         """Yield the objects that an address means, by their names.
 
         Args:
+            after: the address of an object: none up to it is listed.
             address: `s3://bucket/name`: the object, and what lies below `name/`; or with `*`,
                 `?` and `[a-z]` within a part of the name, and `**` for several parts. A name of
                 which a part begins with `_` or `.` is met by the whole of it alone: writers leave
@@ -81,7 +82,8 @@ class Outside:
             raise SourceNotAllowedError(address)
         bucket = self._buckets[wanted.bucket]
         folder = f"{SCHEME}{wanted.bucket}/{wanted.folder}"
-        if wanted.exact and may("read", object_resource(base)):
+        behind = after.removeprefix(f"{SCHEME}{wanted.bucket}/")
+        if wanted.exact > behind and may("read", object_resource(base)):
             found = bucket.find(wanted.exact)
             if found is not None:
                 yield OutsideObject(base, found.size_bytes, found.etag)
@@ -89,7 +91,7 @@ class Outside:
             check_may("read", object_resource(base), f"what lies at {base[:200]}")
         if not may("read", object_resource(folder)):
             return
-        for found in bucket.list(wanted.folder):
+        for found in bucket.list(wanted.folder, behind):
             if is_wanted(found.key, wanted):
                 uri = f"{SCHEME}{wanted.bucket}/{found.key}"
                 yield OutsideObject(uri, found.size_bytes, found.etag)

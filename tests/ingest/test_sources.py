@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -421,6 +422,52 @@ def many_objects(bucketed: Bucketed, name: str, count: int) -> str:
     for number in range(count):
         bucketed.put(f"{name}/{number:03}.csv", f"id\n{number}\n")
     return bucketed.uri(f"/{name}")
+
+
+def listings(bucketed: Bucketed) -> list[str]:
+    """Return behind which objects names were asked for, in the order of the requests."""
+    asked = [urlsplit(each.path) for each in bucketed.proxy.asked if each.method == "GET"]
+    queries = [parse_qs(each.query) for each in asked if "list-type=2" in each.query]
+    return [query.get("start-after", [""])[0].rpartition("/")[2] for query in queries]
+
+
+def test_a_job_lists_what_is_behind_its_last_load(bucketed: Bucketed, name: str) -> None:
+    source, lake = many_objects(bucketed, name, 120), bucketed.lake
+    ended(lake, later(lake, name, source))
+    bucketed.put(f"{name}/050-late.csv", "id\n50\n")
+    for number in range(120, 330):
+        bucketed.put(f"{name}/{number:03}.csv", f"id\n{number}\n")
+    bucketed.proxy.asked.clear()
+
+    job = ended(lake, later(lake, name, source))
+
+    # What is wrong with the source is asked at once; then each load asks.
+    assert listings(bucketed) == ["", "", "218.csv", "318.csv"]
+    assert job["result"]["source"] == {
+        "object_count": 211,
+        "size_bytes": sum(len(f"id\n{n}\n") for n in [50, *range(120, 330)]),
+        "skipped_count": 120,
+        "more": False,
+    }
+    assert lake.rows(name) == [[number] for number in sorted([50, *range(330)])]
+
+
+def test_what_comes_while_a_job_runs_under_a_name_that_was_passed_is_for_the_next(
+    bucketed: Bucketed, name: str
+) -> None:
+    source, lake = many_objects(bucketed, name, 160), bucketed.lake
+    reached = slow_from(bucketed, "120.csv")
+    try:
+        job = later(lake, name, source)
+        assert reached.wait(30)
+        bucketed.put(f"{name}/000-late.csv", "id\n-1\n")
+        bucketed.put(f"{name}/007.csv", "id\n-7\n")
+    finally:
+        bucketed.proxy.fault = lambda asked: None
+
+    assert ended(lake, job)["result"]["added_rows"] == 160
+    assert ended(lake, later(lake, name, source))["result"]["added_rows"] == 2
+    assert lake.rows(name) == [[number] for number in (-7, -1, *range(160))]
 
 
 def test_a_job_that_is_cancelled_between_loads_has_succeeded_so_far(
