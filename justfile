@@ -25,6 +25,10 @@ crash *args:
 services:
     .ci/services
 
+# have the other engines that tests of `/iceberg` run: Spark, Daft, dbt, and Apache's compatibility kit
+engines:
+    .ci/engines
+
 # send mutated files of every format to a real server, and see that each is answered as documented
 fuzz *args:
     {{ python }} -m tests.fuzz {{ args }}

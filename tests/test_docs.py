@@ -150,8 +150,8 @@ def test_the_unit_is_hardened() -> None:
 
 
 def test_scripts_of_the_shell_parse() -> None:
-    for script in (".ci/run", ".githooks/pre-push"):
-        shell = "bash" if script == ".ci/run" else "sh"
+    for script in (".ci/run", ".ci/services", ".ci/engines", ".githooks/pre-push"):
+        shell = "bash" if script.startswith(".ci/") else "sh"
         done = subprocess.run(
             [shell, "-n", str(ROOT / script)], capture_output=True, text=True, check=False
         )

@@ -2,6 +2,7 @@
 
 from lakehouse.cli import adopt_commands as adopt_commands
 from lakehouse.cli import change_commands as change_commands
+from lakehouse.cli import connect_commands as connect_commands
 from lakehouse.cli import embed_commands as embed_commands
 from lakehouse.cli import jobs_commands as jobs_commands
 from lakehouse.cli import maintenance_commands as maintenance_commands

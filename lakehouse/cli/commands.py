@@ -48,6 +48,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "ingest",
                 "watch",
                 "adopt",
+                "connect",
                 "sql",
                 "tables",
                 "describe",

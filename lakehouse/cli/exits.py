@@ -76,6 +76,7 @@ IN_COMMANDS = (
 )
 """What our own errors name of REST, and how a command says it. Never what a caller may write."""
 KIND_STEPS = (
+    (errors.UnauthenticatedError, "put one that is valid into $LAKEHOUSE_TOKEN"),
     (errors.OutcomeUnknownError, "look before you run it again: `lakehouse history TABLE`"),
     (errors.BusyError, "wait a moment, then run it again"),
     (errors.InsufficientStorageError, "make room, then run it again"),

@@ -3,6 +3,7 @@
 from lakehouse.client.answers import RemoteError
 from lakehouse.client.client import DEFAULT_URL, Client
 from lakehouse.client.embedding import Embedded, EmbeddingModel
+from lakehouse.client.iceberg import IcebergConfig
 from lakehouse.client.models import (
     Difference,
     DroppedTable,
@@ -25,6 +26,7 @@ from lakehouse.client.models import (
     Table,
     TableFromQuery,
     TableProperties,
+    TableSummary,
     Token,
     TokenMade,
     WhoAmI,
@@ -61,6 +63,7 @@ __all__ = [
     "Found",
     "Grant",
     "Hit",
+    "IcebergConfig",
     "IngestReport",
     "ItemsAdded",
     "ItemsDeleted",
@@ -90,6 +93,7 @@ __all__ = [
     "TableFromQuery",
     "TableProperties",
     "TableSchema",
+    "TableSummary",
     "Token",
     "TokenMade",
     "VectorItem",

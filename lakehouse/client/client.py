@@ -14,6 +14,7 @@ import httpx
 from lakehouse.client import parts
 from lakehouse.client.answers import value_of
 from lakehouse.client.embedding import Embedding
+from lakehouse.client.iceberg import Iceberg
 from lakehouse.client.jobs import Jobs
 from lakehouse.client.loads import COMMIT_TIMEOUT_S, RESPOND_ASYNC, load_params
 from lakehouse.client.maintenance import Maintenance
@@ -115,6 +116,7 @@ class Client:
         self.schedules = Schedules(self._transport)
         self.embedding = Embedding(self._transport)
         self.vectors = VectorCollections(self._transport, self.jobs)
+        self.iceberg = Iceberg(self._transport)
         self.maintenance = Maintenance(self._transport, self.jobs)
 
     @property

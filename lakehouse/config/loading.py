@@ -34,6 +34,7 @@ OTHER_VARIABLES = {
     "LAKEHOUSE_PROOF_REPORTS": "Development: where proofs are written.",
     "LAKEHOUSE_TEST_LONG": "Development: tests that take longer run too.",
     "LAKEHOUSE_SERVICES": "Development: the folder of the servers that `just services` builds.",
+    "LAKEHOUSE_ENGINES": "Development: the folder of the engines that `just engines` brings.",
     "LAKEHOUSE_TEST_S3": "Development: the catalog's tests have their warehouse in a bucket.",
     "LAKEHOUSE_TEST_LARGE": "Development: so do those that write gigabytes.",
     "LAKEHOUSE_TEST_POSTGRES": "Development: the catalog's tests keep their state in PostgreSQL.",

@@ -16,11 +16,15 @@ Handler: TypeAlias = Callable[[Protocol, Call], Awaitable[Answer]]
 
 
 async def config(protocol: Protocol, call: Call) -> Answer:
-    """What a client should know before all else: which endpoints there are."""
+    """What a client should know before all else: where the objects are, which endpoints there are.
+
+    Where they are is a default: a client may reach the store by another address.
+    """
     listed = [f"{each.method} {each.template}" for each in ENDPOINTS if each.is_advertised]
+    where = {"defaults": dict(protocol.storage), "overrides": {}}
     days = protocol.catalog.keys.keep_days
     lifetime = {"idempotency-key-lifetime": f"P{days}D"}
-    return told({"defaults": {}, "overrides": {}, "endpoints": listed, **lifetime})
+    return told({**where, **lifetime, "endpoints": listed})
 
 
 @dataclass(frozen=True, slots=True)

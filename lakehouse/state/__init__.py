@@ -6,6 +6,7 @@ from lakehouse.state.data_directory import (
     held_as_it_is,
     owner_id,
     replace_catalog,
+    served_at,
 )
 from lakehouse.state.errors import (
     CatalogInUseError,
@@ -46,6 +47,7 @@ __all__ = [
     "open_state",
     "owner_id",
     "replace_catalog",
+    "served_at",
     "sync_directory",
     "write_whole",
 ]

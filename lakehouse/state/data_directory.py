@@ -270,6 +270,14 @@ def holder(descriptor: int) -> str:
         return "another process"
 
 
+def served_at(path: Path) -> str | None:
+    """Return where the server that holds the directory listens, if it says so; it may be gone."""
+    try:
+        return msgspec.json.decode((path / "lock").read_bytes(), type=Holder).address
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
 def read_format(path: Path) -> int | None:
     """Return the format of the directory; None for a new one.
 
