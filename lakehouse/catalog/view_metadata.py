@@ -147,7 +147,7 @@ def texts_of(version: Json) -> dict[str, str]:
     return {
         each["dialect"].lower(): each["sql"]
         for each in version["representations"]
-        if each["type"] == SQL
+        if each["type"] == SQL and each.get("sql") and each.get("dialect")
     }
 
 

@@ -30,7 +30,7 @@ from lakehouse.catalog.errors import (
 )
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.metadata import Json
-from lakehouse.catalog.models import TableName
+from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.new_tables import slug
 from lakehouse.catalog.places import check_there
@@ -51,12 +51,16 @@ from lakehouse.catalog.tables import (
     may_read,
     now_ms,
 )
+from lakehouse.catalog.types import to_columns
 from lakehouse.catalog.view_metadata import (
     OURS,
     apply,
     check_requirements,
     new_metadata,
     read_view,
+    schema_of,
+    texts_of,
+    version_of,
 )
 from lakehouse.errors import LakehouseError
 from lakehouse.names import check_new_name
@@ -84,6 +88,25 @@ class LoadedView:
     name: TableName
     location: str
     metadata: Json
+
+    @property
+    def version(self) -> Json:
+        """The current version, in the words of the specification."""
+        return version_of(self.metadata)
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The SQL of the current version by its dialect, in lower case."""
+        return texts_of(self.version)
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns that the view says it has.
+
+        Raises:
+            UnsupportedTypeError: one has a type that is not known here.
+        """
+        return to_columns(schema_of(self.metadata)["fields"])
 
 
 Keep: TypeAlias = Idempotency[LoadedView] | None

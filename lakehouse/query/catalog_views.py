@@ -42,7 +42,8 @@ def shown_view(name: str) -> str:
 
 def view_of(view: str, catalog: Catalog, may: May) -> pa.Table:
     """Return the rows of a view, as this caller may see them."""
-    visible = [name for name in catalog.names() if may("read", name)]
+    names = [*catalog.names(), *catalog.views.names()]
+    visible = sorted(name for name in names if may("read", name))
     return BUILDERS[view](catalog, visible)
 
 
@@ -83,12 +84,12 @@ class Log:
 
 
 def columns_of(catalog: Catalog, name: TableName) -> list[tuple[str, str]]:
-    """Return the columns of a table with DuckDB's types; none when it cannot be read."""
+    """Return the columns of a table or a view with DuckDB's types; none when it cannot be read."""
     try:
-        found = catalog.find(name)
+        found = catalog.find(name) or catalog.views.find(name)
+        return [(c.name, duckdb_type(c.type)) for c in found.columns] if found else []
     except LakehouseError:
         return []  # a damaged table hides no other
-    return [(c.name, duckdb_type(c.type)) for c in found.columns] if found else []
 
 
 def show_tables(catalog: Catalog, names: Sequence[TableName]) -> pa.Table:
@@ -120,12 +121,14 @@ def show_schemas(catalog: Catalog, names: Sequence[TableName]) -> pa.Table:
 
 
 def tables(catalog: Catalog, names: Sequence[TableName]) -> pa.Table:
+    views = set(catalog.views.names())
+    kinds = ["VIEW" if name in views else "BASE TABLE" for name in names]
     return pa.table(
         {
             "table_catalog": pa.array([INSTANCE] * len(names), pa.string()),
             "table_schema": pa.array([name.namespace for name in names], pa.string()),
             "table_name": pa.array([name.name for name in names], pa.string()),
-            "table_type": pa.array(["BASE TABLE"] * len(names), pa.string()),
+            "table_type": pa.array(kinds, pa.string()),
         }
     )
 

@@ -30,6 +30,13 @@ class UnknownTableError(SqlError):
         super().__init__(f"no table is named {name[:300]!r}{hint}", table=name)
 
 
+class ViewRefusedError(SqlError):
+    """A view that a statement reads cannot be read in it."""
+
+    def __init__(self, view: TableName, reason: str) -> None:
+        super().__init__(f"the view {str(view)!r} cannot be read: {reason}", view=str(view))
+
+
 class InvalidSearchError(SqlError):
     """A search in a statement has a name that no relation can have, or there are too many."""
 

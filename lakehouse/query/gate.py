@@ -45,6 +45,7 @@ from lakehouse.query.errors import (
     StatementNotAllowedError,
     StatementTooLongError,
     UnknownTableError,
+    ViewRefusedError,
 )
 from lakehouse.query.functions import judge
 from lakehouse.query.joins import check_joins
@@ -52,6 +53,7 @@ from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
+from lakehouse.query.views import Scope, Views
 from lakehouse.query.windows import check_window
 from lakehouse.query.wording import quote_star, says_the_same
 from lakehouse.trees import Tree, nodes_of
@@ -60,7 +62,6 @@ May: TypeAlias = Callable[[Action, TableName], bool]
 """Whether this caller may do an action to a table; one denied looks like one that is not there."""
 Logs: TypeAlias = Mapping[str, Log | Callable[[], pa.Table]]
 NO_LOGS: Logs = {}
-Scope: TypeAlias = frozenset[str]
 
 INSTANCE = "lake"
 DEFAULT_NAMESPACE = "main"
@@ -173,8 +174,10 @@ def prepare_one(
                 return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile)
     for timed in (True, False):
         tree = parse(cursor, sql)
-        walk = Walk(limits.nodes_max, logs)
+        opened = Views(catalog, may, lambda text: parse_view(cursor, text, limits))
+        walk = Walk(limits.nodes_max, logs, opened)
         walk.run(tree["statements"][0])
+        has_views = opened.close()
         times = Times.of(tree) if timed and walk.volatile and walk.tables else Times()
         name_columns(cursor, walk, times.nodes)
         walk.shorten_columns()
@@ -187,6 +190,8 @@ def prepare_one(
     times.become_texts({})
     for number, node in enumerate(walk.tables):
         replace_table(node, places.table(number))
+    for node, cte in opened.nodes:
+        replace_table(node, cte)
     for view, node in walk.views:
         replace_table(node, relation_of(cursor, view, catalog, may, logs))
     # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
@@ -196,7 +201,7 @@ def prepare_one(
     registers = bool(walk.views)
     pieces = places.split(written(cursor, tree))
     plan = Plan(places, pieces, tuple(refs), walk.volatile or registers, times.names)
-    if not registers:
+    if not registers and not has_views:  # whether a view is what it was, no plan knows
         PLANS.keep(asked, plan)
     return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile, registers)
 
@@ -308,6 +313,12 @@ def parse(cursor: Connection, sql: str, before: str = "") -> Tree:
     return tree
 
 
+def parse_view(cursor: Connection, text: str, limits: QueryConfig) -> Tree:
+    """Return DuckDB's tree of the SELECT that a view is; errors as of `check_text` and `parse`."""
+    check_text(text, limits)
+    return parse(cursor, text)
+
+
 def where(sql: str, tree: Tree, skipped_bytes: int) -> str:
     """Return the place of an error as people count: `line 2, column 8: `."""
     position = tree.get("position")
@@ -324,6 +335,10 @@ class Walk:
     nodes_max: int
     logs: Collection[str] = ()
     """Names of logs of ours that this caller may read."""
+    opened: Views | None = None
+    """Where the views that it names are found; without it every name is a table's."""
+    inside: dict[int, TableName] = field(default_factory=dict)
+    """By `id` of the node of a table, the view whose SQL names it."""
     tables: list[Tree] = field(default_factory=list)
     views: list[tuple[str, Tree]] = field(default_factory=list)
     columns: list[Tree] = field(default_factory=list)
@@ -335,7 +350,10 @@ class Walk:
 
     def run(self, root: Tree) -> None:
         """Visit every node below `root`, without recursion: users choose the depth."""
-        stack: list[tuple[Any, Scope]] = [(root, frozenset())]
+        top = root.get("node", root)
+        if self.opened:
+            self.opened.begin(top)
+        stack: list[tuple[Any, Scope]] = [(root, Scope(id(top)))]
         nodes = 0
         while stack:
             node, scope = stack.pop()
@@ -347,7 +365,14 @@ class Walk:
             nodes += 1
             if nodes > self.nodes_max * 4:  # a node of SQL is up to four objects of the tree
                 raise StatementTooLongError("nodes", self.nodes_max)
-            stack.extend(self.visit(node, scope))
+            try:
+                stack.extend(self.visit(node, scope))
+            except ViewRefusedError:
+                raise
+            except SqlError as error:
+                if scope.view is None:
+                    raise
+                raise ViewRefusedError(scope.view, error.detail) from error
 
     def visit(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
         """Return what is to be visited below `node`, each with the CTE names it can see."""
@@ -372,7 +397,7 @@ class Walk:
             if OURS.match(name):
                 raise SqlError(f"{entry['key'][:80]!r} cannot be the name of a CTE")
             below.append((entry["value"], scope))
-            scope |= {name}
+            scope = scope.seeing(name)
         if node.get("sample") is not None:
             self.volatile = True
         self.selected.extend(node.get("select_list", ()))
@@ -380,7 +405,7 @@ class Walk:
             check_joins(node["from_table"])
             self.selects.append(node)
         if node["type"] == "RECURSIVE_CTE_NODE":
-            itself = scope | {folded(node["cte_name"])}
+            itself = scope.seeing(folded(node["cte_name"]))
             below.append((node["left"], scope))  # the anchor cannot see what it begins
             below.append((node["right"], itself))
             rest = {key: v for key, v in node.items() if key not in ("left", "right")}
@@ -396,9 +421,8 @@ class Walk:
             self.volatile = True
         if type_ == "BASE_TABLE":
             return self.table(node, scope)
-        if type_ == "SHOW_REF" and node["query"] is None:
-            self.views.append((shown_view(node["table_name"]), node))
-            return []
+        if type_ == "SHOW_REF":
+            return self.shown(node, scope)
         if type_ == "TABLE_FUNCTION":
             call = node["function"]
             if call.get("class") != "FUNCTION":
@@ -407,16 +431,38 @@ class Walk:
             return [(call["children"], scope), *self.others(node, ("function",), scope)]
         return [(value, scope) for value in node.values()]
 
+    def shown(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
+        if scope.view is not None:
+            raise StatementNotAllowedError("a view is a SELECT; it shows and describes nothing")
+        query = node["query"]
+        if query is None:
+            self.views.append((shown_view(node["table_name"]), node))
+            return []
+        if self.opened:  # the engine looks at it by itself, without the CTEs of the statement
+            self.opened.begin(query)
+        return [(query, scope.under(query)), *self.others(node, ("query",), scope)]
+
     def table(self, node: Tree, scope: Scope) -> list[tuple[Any, Scope]]:
         name, namespace = folded(node["table_name"]), folded(node["schema_name"])
         unqualified = not namespace and not node["catalog_name"]
-        if unqualified and name in scope and node["at_clause"] is None:
+        if unqualified and name in scope.names and node["at_clause"] is None:
             return []  # a CTE of the statement's own
         if node["catalog_name"] and folded(node["catalog_name"]) != INSTANCE:
             raise UnknownTableError(spelled(node), None)
+        if scope.view is not None:
+            self.inside[id(node)] = scope.view
+            node["schema_name"] = node["schema_name"] or scope.namespace
+            namespace = folded(node["schema_name"])
         if f"{namespace}.{name}" in VIEWS or f"{namespace}.{name}" in self.logs:
+            if scope.view is not None:
+                raise SqlError(f"a view reads tables and views; {namespace}.{name} is neither")
             self.views.append((f"{namespace}.{name}", node))
             return []
+        view = self.opened and self.opened.name_of(namespace or DEFAULT_NAMESPACE, name)
+        if self.opened and view:
+            body = self.opened.open(node, view, scope)
+            self.qualified.add((namespace or DEFAULT_NAMESPACE, name))
+            return [body] if body else []
         self.qualified.add((namespace or DEFAULT_NAMESPACE, name))
         self.tables.append(node)
         return []
@@ -427,6 +473,8 @@ class Walk:
         if class_ == "STAR":
             quote_star(node)
         elif class_ == "PARAMETER":
+            if scope.view is not None:
+                raise SqlError("a view has no parameters")
             check_parameter(node["identifier"])
         elif class_ == "COLUMN_REF":
             names = node["column_names"]
@@ -495,6 +543,7 @@ def name_columns(cursor: Connection, walk: Walk, times: Sequence[Tree]) -> None:
     """
     rewritten = {id(node) for node in (*walk.capped, *walk.tables, *times)}
     rewritten |= {id(node) for _, node in walk.views}
+    rewritten |= {id(node) for node, _ in walk.opened.nodes} if walk.opened else set()
     for column in walk.selected:
         if not column["alias"] and column["class"] == "COLUMN_REF" and id(column) in rewritten:
             (column["alias"],) = column["column_names"]
@@ -514,6 +563,10 @@ def references(walk: Walk, catalog: Catalog, may: May, as_of: Mapping[str, AsOf]
     refs = [reference(node, as_of, wheres.get(id(node))) for node in walk.tables]
     open_ = [node for node in walk.tables if node["at_clause"] is None]
     unused = as_of.keys() - {name for node in open_ for name in asked_names(node)}
+    opened = walk.opened.names() if walk.opened else set()
+    for view in opened:
+        if {folded(str(view)), folded(view.name)} & unused:
+            raise ViewRefusedError(view, "it has no snapshots; name the tables that it reads")
     if unused:
         named = f"as_of names {min(unused)[:80]!r}"
         raise SqlError(
@@ -521,7 +574,7 @@ def references(walk: Walk, catalog: Catalog, may: May, as_of: Mapping[str, AsOf]
         )
     for node, ref in zip(walk.tables, refs, strict=True):
         if not may("read", name_of(ref)):
-            raise unknown(node, catalog, may)
+            raise unknown(walk, node, catalog, may)
     return refs
 
 
@@ -538,7 +591,7 @@ def pin(
             for node, ref in zip(walk.tables, refs, strict=True)
             if str(name_of(ref)) == missing
         )
-        raise unknown(node, catalog, may) from error
+        raise unknown(walk, node, catalog, may) from error
 
 
 def named_once(as_of: Mapping[str, AsOf]) -> dict[str, AsOf]:
@@ -618,9 +671,13 @@ def replace_table(node: Tree, relation: str) -> None:
     node.setdefault("column_name_alias", [])
 
 
-def unknown(node: Tree, catalog: Catalog, may: May) -> UnknownTableError:
+def unknown(walk: Walk, node: Tree, catalog: Catalog, may: May) -> SqlError:
     """Say that a table is not there, with the nearest name that this caller may see."""
-    visible = [name for name in catalog.names() if may("read", name)]
+    view = walk.inside.get(id(node))
+    if view is not None:
+        reason = f"it reads {spelled(node)[:300]!r}, and no table that you may read is named so"
+        return ViewRefusedError(view, reason)
+    visible = [n for n in (*catalog.names(), *catalog.views.names()) if may("read", n)]
     near = nearest(spelled(node), visible)
     return UnknownTableError(spelled(node), near)
 

@@ -450,8 +450,18 @@ def test_what_a_token_may_not_see_is_not_there_and_every_change_is_in_the_log(
             return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {secret}"})
 
         with as_(admin) as client:
+            load(client, "people")
             for name in ("shown", "hidden"):
                 made = make(client, name)
+            sql = "SELECT * FROM shown ORDER BY id"
+            assert client.post("/v1/sql", json={"sql": sql}).json()["rows"] == [[1], [2]]
+        with as_(reader) as client:
+            refused = client.post("/v1/sql", json={"sql": "SELECT * FROM shown"})
+            assert refused.status_code == 400, "it would read what this token may not"
+            assert refused.json()["type"] == "/problems/view-refused"
+            assert "it reads 'main.people', and no table that you may read" in refused.text
+            hidden = client.post("/v1/sql", json={"sql": "SELECT * FROM hidden"}).json()
+            assert hidden["type"] == "/problems/unknown-table"
         for secret, status in ((reader, 403), (writer, 200)):
             with as_(secret) as client:
                 listed = client.get(VIEWS).json()["identifiers"]
