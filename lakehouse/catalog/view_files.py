@@ -121,7 +121,8 @@ def plan_views(
     for pointer in pointers:
         match = next((each for each in found if is_in(pointer, each)), None)
         if match is None:
-            plans.append(ViewPlan(pointer.name, "gone", pointer.location, None, "its file is lost"))
+            at = pointer.location  # the pointer stays, so that somebody sees it
+            plans.append(ViewPlan(pointer.name, "gone", at, at, "a view; its file is lost"))
             continue
         found.remove(match)
         plans.append(forward(pointer, match))
@@ -130,7 +131,9 @@ def plan_views(
     result = []
     for plan in plans:
         name = folded(str(plan.name))
-        if plan.location and name in taken:
+        if plan.location and name in taken and plan.action == "gone":
+            plan = ViewPlan(plan.name, "gone", plan.before, None, plan.note)
+        elif plan.location and name in taken:
             note = f"a view; another thing has this name; its file stays at {plan.location}"
             root = plan.location.rpartition("/metadata/")[0]
             folder = f"{FOLDER}/{'/'.join(root.split('/')[-2:])}"

@@ -143,7 +143,7 @@ class Views:
             ).fetchall()
 
         found = [TableName(*row) for row in self._state.read(work)]
-        return [name for name in found if may_read(name)]
+        return sorted(name for name in found if may_read(name))
 
     def find(self, name: TableName) -> LoadedView | None:
         """Return the view as it is now; None when there is none, for this caller.
@@ -155,6 +155,11 @@ class Views:
         if pointer is None or not may_read(pointer.name):
             return None
         return LoadedView(pointer.name, pointer.location, self._metadata(pointer))
+
+    def locations(self, names: Sequence[TableName]) -> list[str | None]:
+        """Return where the metadata of each view lies; None for one that is not there."""
+        found = self._state.read(lambda tx: [find_view_pointer(tx, name) for name in names])
+        return [each.location if each and may_read(each.name) else None for each in found]
 
     def load(self, name: TableName) -> LoadedView:
         """Return the view as it is now; `ViewNotFoundError` when there is none."""

@@ -167,7 +167,7 @@ def prepare_one(
     asked = (sql, *sorted(as_of.items(), key=str), *own)  # a table may have had that name before
     given, moment = by_name(parameters), Moment.now()
     plan = PLANS.find(asked)
-    if plan and all(may("read", name_of(ref)) for ref in plan.refs):
+    if plan and may_read_all(plan, may) and are_as_they_were(plan.views, catalog):
         with suppress(TableNotFoundError, SnapshotNotFoundError):  # the long way says it better
             pinned = catalog.pin(cursor, plan.bound(given, moment))
             if not has_column(pinned, plan.time_names):
@@ -177,7 +177,7 @@ def prepare_one(
         opened = Views(catalog, may, lambda text: parse_view(cursor, text, limits))
         walk = Walk(limits.nodes_max, logs, opened)
         walk.run(tree["statements"][0])
-        has_views = opened.close()
+        opened.close()
         times = Times.of(tree) if timed and walk.volatile and walk.tables else Times()
         name_columns(cursor, walk, times.nodes)
         walk.shorten_columns()
@@ -200,10 +200,21 @@ def prepare_one(
         AMPLIFIERS.check(cursor, call, limits.nodes_max)
     registers = bool(walk.views)
     pieces = places.split(written(cursor, tree))
-    plan = Plan(places, pieces, tuple(refs), walk.volatile or registers, times.names)
-    if not registers and not has_views:  # whether a view is what it was, no plan knows
+    volatile = walk.volatile or registers
+    plan = Plan(places, pieces, tuple(refs), volatile, times.names, opened.locations())
+    if not registers:
         PLANS.keep(asked, plan)
     return Statement(plan.text(pinned, moment), tuple(pinned), plan.volatile, registers)
+
+
+def may_read_all(plan: Plan, may: May) -> bool:
+    names = [*map(name_of, plan.refs), *plan.views]
+    return all(may("read", name) for name in names)
+
+
+def are_as_they_were(views: Mapping[TableName, str], catalog: Catalog) -> bool:
+    """Whether views have the text that a plan was made of: its file is never written twice."""
+    return not views or catalog.views.locations([*views]) == [*views.values()]
 
 
 def relation_of(cursor: Connection, view: str, catalog: Catalog, may: May, logs: Logs) -> str:
@@ -563,8 +574,7 @@ def references(walk: Walk, catalog: Catalog, may: May, as_of: Mapping[str, AsOf]
     refs = [reference(node, as_of, wheres.get(id(node))) for node in walk.tables]
     open_ = [node for node in walk.tables if node["at_clause"] is None]
     unused = as_of.keys() - {name for node in open_ for name in asked_names(node)}
-    opened = walk.opened.names() if walk.opened else set()
-    for view in opened:
+    for view in walk.opened.locations() if walk.opened else ():
         if {folded(str(view)), folded(view.name)} & unused:
             raise ViewRefusedError(view, "it has no snapshots; name the tables that it reads")
     if unused:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lakehouse.catalog import Pinned, TableRef
+from lakehouse.catalog import Pinned, TableName, TableRef
 from lakehouse.query.clock import Moment
 from lakehouse.query.running import Parameters
 
@@ -45,6 +45,8 @@ class Plan:
     volatile: bool
     time_names: frozenset[str]
     """What the text is told as its time if no table has such a column, folded: `current_date`."""
+    views: Mapping[TableName, str]
+    """The views whose texts are in it, and where their metadata lay."""
 
     def bound(self, given: Mapping[str, Any], moment: Moment) -> list[TableRef]:
         return bound(self.refs, self.places, given, moment)

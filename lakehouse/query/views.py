@@ -123,8 +123,8 @@ class Views:
             raise ViewRefusedError(name, error.detail) from error
         return Opened(view, f"{NAME}{self._count}", body)
 
-    def close(self) -> bool:
-        """Put the views into their queries, and return whether there are any.
+    def close(self) -> None:
+        """Put the views into their queries, each behind those that it reads.
 
         Raises:
             ViewRefusedError: one reads itself.
@@ -139,10 +139,14 @@ class Views:
                 raise ViewRefusedError(cycle[0], f"it reads itself: {shown}") from None
             first = [entry(root.opened[name]) for name in order]
             root.node["cte_map"]["map"] = [*first, *root.node["cte_map"]["map"]]
-        return self._count > 0
 
-    def names(self) -> set[TableName]:
-        return {name for root in self.roots.values() for name in root.opened}
+    def locations(self) -> dict[TableName, str]:
+        """Return where the metadata of each view lies whose text is in the statement."""
+        return {
+            name: each.view.location
+            for root in self.roots.values()
+            for name, each in root.opened.items()
+        }
 
 
 def default_namespace(view: LoadedView) -> str:

@@ -182,9 +182,10 @@ def refuse_lost_catalog(path: Path) -> None:
 
 
 def has_tables(path: Path) -> bool:
-    """Whether tables lie in a directory, or a copy of a catalog that names some."""
+    """Whether tables or views lie in a directory, or a copy of a catalog that names some."""
     warehouse = path / "warehouse"
     left = [warehouse / "_catalog" / CATALOG, *warehouse.glob("tables/*/*/metadata")]
+    left += warehouse.glob("views/*/*/metadata/0*.metadata.json")
     return any(each.exists() for each in left)
 
 

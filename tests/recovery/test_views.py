@@ -3,16 +3,29 @@
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
-from lakehouse.catalog import LoadedView, RebuildReport, check_root
+from lakehouse.catalog import (
+    Column,
+    LoadedView,
+    NameTakenError,
+    RebuildReport,
+    TableExistsError,
+    ViewExistsError,
+    check_root,
+)
 from lakehouse.catalog.errors import InvalidViewError, TablesElsewhereError, ViewDamagedError
 from lakehouse.config import BackupConfig
 from lakehouse.database import Database
 from lakehouse.recovery import Backups, rebuild, relocate_directory, restore
+from lakehouse.state import DataDirectory
+from lakehouse.state.errors import CatalogLostError
 from lakehouse.storage import copy_catalog
 from tests.catalog.lake import Lake, main, open_lake
 
@@ -258,8 +271,10 @@ def test_a_view_whose_files_are_lost_is_gone_and_one_whose_last_is_goes_back(
 
     assert actions(done.report) == {"main.gone": "gone", "main.back": "back"}
     with open_lake(tmp_path, database) as lake:
-        assert [each.name for each in lake.catalog.views.names()] == ["back"]
+        assert [each.name for each in lake.catalog.views.names()] == ["back", "gone"]
         assert sql_of(lake, "back") == "SELECT 1 AS id"
+        with pytest.raises(ViewDamagedError):
+            lake.catalog.views.load(main("gone"))
 
 
 def test_a_name_that_a_table_and_a_view_had_one_after_the_other_is_one_of_them(
@@ -288,3 +303,40 @@ def test_a_name_that_a_table_and_a_view_had_one_after_the_other_is_one_of_them(
         lake.catalog.drop(main("first_a_table"))
         back = lake.catalog.views.register(main("first_a_table"), view.location)
         assert back.metadata["view-uuid"] == view.metadata["view-uuid"]
+
+
+def test_no_server_starts_on_views_without_a_catalog(tmp_path: Path, database: Database) -> None:
+    with open_lake(tmp_path, database) as lake:
+        make(lake, "v")
+    for path in tmp_path.glob("catalog.db*"):
+        path.unlink()
+    with pytest.raises(CatalogLostError), DataDirectory.open(tmp_path):
+        pass
+
+
+# One name, two kinds.
+
+
+def test_of_a_table_and_a_view_that_are_made_at_once_one_is_there(
+    tmp_path: Path, database: Database
+) -> None:
+    with open_lake(tmp_path, database) as lake:
+        for number in range(20):
+            makers: list[Any] = [
+                partial(make, lake, f"n{number}"),
+                partial(lake.catalog.create_table, main(f"N{number}"), [Column("id", "long")]),
+                partial(make, lake, f"N{number}"),
+            ]
+            start = Barrier(len(makers))
+
+            def made(maker: Any, start: Barrier = start) -> bool:
+                start.wait()
+                try:
+                    maker()
+                except (NameTakenError, TableExistsError, ViewExistsError):
+                    return False
+                return True
+
+            with ThreadPoolExecutor(len(makers)) as threads:
+                assert sum(threads.map(made, makers)) == 1
+        assert len(lake.catalog.names()) + len(lake.catalog.views.names()) == 20
