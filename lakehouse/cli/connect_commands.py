@@ -47,8 +47,8 @@ WHICH = (
 def connect(**options: Any) -> None:
     """Print what another engine needs to open the tables of this server.
 
-    The snippet lists the tables, reads one, and at its end writes to a table of its own: `trial_`
-    and the name of the engine.
+    The snippet lists the tables, reads one, and where the caller may write it makes at its end a
+    table of its own: `trial_` and the name of the engine.
     """
     from lakehouse.cli import connecting
 

@@ -21,7 +21,7 @@ from lakehouse.cli import output
 from lakehouse.cli.connect_commands import ENGINES
 from lakehouse.cli.settings import settings
 from lakehouse.cli.where import COMMAND_LINE, url_of
-from lakehouse.client import Client, IcebergConfig, TableSummary
+from lakehouse.client import Client, Grant, IcebergConfig, TableSummary
 from lakehouse.config import TOKEN_VARIABLE, data_directory
 from lakehouse.errors import NotFoundError, UnavailableError
 from lakehouse.state import served_at
@@ -49,6 +49,7 @@ class Lake:
     table: str | None
     """What it reads; None where there is none yet."""
     has_token: bool
+    may_write: bool
 
 
 def connect(
@@ -110,13 +111,22 @@ def asked(client: Client, name: str | None) -> Lake:
         UnauthenticatedError: it asks for a token, and none is set.
     """
     found = client.describe(name) if name is not None else first_table(client)
+    namespace = found.namespace if found else NAMESPACE
+    grants = client.tokens.who_am_i().grants
     return Lake(
         url=client.url,
         config=client.iceberg.config(),
-        namespace=found.namespace if found else NAMESPACE,
+        namespace=namespace,
         table=found.name if found else None,
         has_token=bool(os.environ.get(TOKEN_VARIABLE)),
+        may_write=any(writes_to(namespace, grant) for grant in grants),
     )
+
+
+def writes_to(namespace: str, grant: Grant) -> bool:
+    """Whether who has a grant may make a table in a namespace: engines stop where they may not."""
+    covers = grant.on == "*" or f"{namespace}.".startswith(f"{grant.on}.")
+    return covers and grant.role != "reader"
 
 
 def first_table(client: Client) -> TableSummary | None:
@@ -148,6 +158,7 @@ def conditions_of(lake: Lake) -> set[str]:
         "token" if lake.has_token else "open",
         "s3" if lake.config.defaults else "local",
         *(["table"] if lake.table is not None else []),
+        *(["writes"] if lake.may_write else []),
     }
 
 

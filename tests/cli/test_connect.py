@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from lakehouse.cli.connect_commands import ENGINES
-from lakehouse.cli.connecting import FORMS, Lake, snippet
-from lakehouse.client import IcebergConfig
+from lakehouse.cli.connecting import FORMS, Lake, snippet, writes_to
+from lakehouse.client import Grant, IcebergConfig, Role
 from tests import object_store
 from tests.cli.conftest import Shell
 from tests.engines import duckdb_extensions, environment_of, jars
@@ -208,6 +208,7 @@ def test_it_begins_where_the_token_may_read(tmp_path: Path) -> None:
         text = shell.ok("connect", "duckdb", LAKEHOUSE_TOKEN=secret).stdout
     assert "DEFAULT_SCHEMA 'sales'" in text
     assert 'FROM lake."sales"."orders"' in text and "people" not in text
+    assert "trial_" not in text  # the token is a reader's: the engine would stop there
 
 
 def test_without_a_server_there_is_no_snippet(alone: Shell, free_port: int, tmp_path: Path) -> None:
@@ -241,12 +242,28 @@ def test_names_are_quoted_as_each_engine_quotes() -> None:
     assert FORMS["sql"](("it's",)) == "'it''s'"
 
 
+@pytest.mark.parametrize(
+    ("role", "on", "may"),
+    [
+        ("writer", "*", True),
+        ("admin", "a", True),
+        ("writer", "a.b", True),
+        ("writer", "a.b.c", False),
+        ("writer", "aa", False),
+        ("reader", "*", False),
+        ("writer", "objects:a", False),
+    ],
+)
+def test_a_snippet_writes_where_the_caller_may(role: Role, on: str, may: bool) -> None:
+    assert writes_to("a.b", Grant(role, on)) == may
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("has_token", [True, False])
 @pytest.mark.parametrize("store", [{}, {"s3.endpoint": "https://s3.example", "s3.region": "eu"}])
 def test_nothing_is_left_to_fill_in(engine: str, has_token: bool, store: dict[str, str]) -> None:
     config = IcebergConfig(endpoints=[], defaults=store)
-    text = snippet(engine, Lake("https://lake.example", config, "a.b", "people", has_token))
+    text = snippet(engine, Lake("https://lake.example", config, "a.b", "people", has_token, True))
     assert "https://lake.example/iceberg" in text
     assert ("LAKEHOUSE_TOKEN" in text) == has_token
     assert ("AWS_ACCESS_KEY_ID" in text) == bool(store)
