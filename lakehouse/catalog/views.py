@@ -70,6 +70,8 @@ from lakehouse.storage import ObjectNotFoundError, Store
 FOLDER = "views"
 CACHED = 10_000  # versions in all, about 1 KB each
 LOCATION_MAX = 1_000
+FILE_MAX_BYTES = 16 * 1024 * 1024
+"""Of a file that is registered: whatever it is, all of it is read."""
 INSERT = """
     INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location,
                                 previous_metadata_location, iceberg_type)
@@ -238,8 +240,11 @@ class Views:
         check_may("write", EVERYTHING, "files that lie in the warehouse: they may be of any view")
         name = self._placed(name)
         self._state.read(lambda tx: check_free(tx, name))
+        key = check_there(self._store, self._key(location))
+        if (self._store.size(key) or 0) > FILE_MAX_BYTES:
+            raise InvalidViewError(f"the file is refused: it has over {FILE_MAX_BYTES:,} bytes")
         try:
-            metadata = read_view(self._store.read(check_there(self._store, self._key(location))))
+            metadata = read_view(self._store.read(key))
         except ValueError as error:
             raise InvalidViewError(f"the file is refused: {error}") from error
         return self._insert(name, self._folder(name, uuid.uuid4()), metadata, idempotency)

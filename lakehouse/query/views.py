@@ -74,7 +74,7 @@ class Views:
     roots: dict[int, Root] = field(default_factory=dict)
     nodes: list[tuple[Tree, str]] = field(default_factory=list)
     """What names a view, and the CTE that it is to read."""
-    _known: dict[str, TableName] | None = None
+    _known: dict[tuple[str, str], TableName] | None = None
     _count: int = 0
 
     def begin(self, root: Tree) -> None:
@@ -85,8 +85,8 @@ class Views:
         """Return the view that the caller may read by this name; None for what is none."""
         if self._known is None:
             names = self.catalog.views.names()
-            self._known = {folded(str(each)): each for each in names if self.may("read", each)}
-        return self._known.get(folded(f"{namespace}.{name}"))
+            self._known = {key_of(*each): each for each in names if self.may("read", each)}
+        return self._known.get(key_of(namespace, name))
 
     def open(self, node: Tree, name: TableName, scope: Scope) -> tuple[Tree, Scope] | None:
         """Note that `node` reads a view, and return the view's SQL the first time.
@@ -147,6 +147,11 @@ class Views:
             for root in self.roots.values()
             for name, each in root.opened.items()
         }
+
+
+def key_of(namespace: str, name: str) -> tuple[str, str]:
+    """Return what two names have in common that mean one view: both may hold dots."""
+    return folded(namespace), folded(name)
 
 
 def default_namespace(view: LoadedView) -> str:

@@ -159,6 +159,13 @@ def test_a_name_means_what_it_means_to_the_view_wherever_it_is_read(lake: Lake) 
     assert lake.rows("SELECT * FROM of_its_own, people ORDER BY 2 LIMIT 1") == [(6, 1, "Ada")]
 
 
+def test_a_dot_in_a_name_is_no_level_of_a_namespace(lake: Lake) -> None:
+    lake.view("er.dotted", "SELECT 8 AS id", namespace=["deep"])
+    assert lake.rows('SELECT * FROM deep."er.dotted"') == [(8,)]
+    with pytest.raises(SqlError, match="no table is named"):
+        lake.rows('SELECT * FROM "deep.er".dotted')
+
+
 def test_a_view_sees_no_column_of_what_it_stands_beside(lake: Lake) -> None:
     lake.view("leaning", "SELECT id, other FROM people")
     with (

@@ -156,6 +156,14 @@ def test_a_file_that_is_gone_is_said_and_the_view_can_be_dropped(
         assert lake.catalog.views.names() == []
 
 
+def test_a_file_that_is_too_long_for_a_view_is_not_read(tmp_path: Path, database: Database) -> None:
+    with open_lake(tmp_path, database) as lake:
+        lake.store.write("landing/long.metadata.json", b"{}")
+        os.truncate(tmp_path / "warehouse" / "landing" / "long.metadata.json", 2**34)
+        with pytest.raises(InvalidViewError, match="over 16,777,216 bytes"):
+            lake.catalog.views.register(main("v"), lake.store.uri("landing/long.metadata.json"))
+
+
 # Backup and move.
 
 
