@@ -18,11 +18,12 @@ from tests.services import lakehouse_server, size_of, wait_until
 def test_a_statement_that_asks_for_more_than_there_is_ends_alone(tmp_path: Path) -> None:
     """None of them is stopped by DuckDB's own limit: what refuses is `RLIMIT_DATA`."""
     max_bytes = 512 * 1024**2
-    megabyte = "repeat('x', 1000000)"
+    text = "repeat('x', 100000)"
+    one = "(SELECT repeat('x', 1000000) AS s)"
     hostile = [
-        f"SELECT len(concat_ws('', {', '.join([megabyte] * 2000)}))",
-        f"SELECT len(list({megabyte} || i)) FROM range(3000) t(i)",
-        f"SELECT len(string_agg({megabyte} || i, '')) FROM range(3000) t(i)",
+        f"SELECT len(concat_ws('', {', '.join(['s'] * 2000)})) FROM {one}",
+        f"SELECT len(list({text} || i)) FROM range(30000) t(i)",
+        f"SELECT len(string_agg({text} || i, '')) FROM range(30000) t(i)",
     ]
     with (
         lakehouse_server(tmp_path / "data", LAKEHOUSE_MEMORY__MAX_BYTES=str(max_bytes)) as server,

@@ -16,18 +16,26 @@ from lakehouse.query import lists
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
 from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
+from lakehouse.query.spread import Spread, name_of
 from lakehouse.trees import Tree, copied, nodes_of
 
 TEXT_MAX = 1_000_000
 """Characters that one call may pad or repeat to."""
+TEXT_OF_ROW_MAX = 100_000
+"""The same where each of 2,048 rows has such a text, or is asked of it: 200 MB, and 1 s."""
 LIST_MAX = 1_000_000
 """Elements that one call may make."""
+LIST_OF_ROW_MAX = 10_000
+"""The same where each of 2,048 rows has such a list, or is asked of it: 160 MB, and 0.4 s."""
+GENERATED_MAX = 10
+"""Calls in a statement that may make so much; where there are more, each is as one of a row."""
+SPREAD_TEXT_MAX = 100_000
+"""Characters, of a list those of its text, that a value may have which is joined to rows."""
 PRODUCT_MAX = 25_000_000
 """Characters times characters that one comparison may look at: about 0.1 s."""
 PRODUCT_OF_ROW_MAX = 250_000
 """The same where each row has a comparison of its own: an interrupt waits for 2,048 of them."""
-GROWTH_MAX = 64_000_000
-SPREAD_MAX = 16_000_000
+GROWTH_MAX = SPREAD_MAX = 16_000_000
 """Characters that a call may write with two or eight each; nested ones double and double."""
 STEPS_MAX = 10_000
 """Elements that `list_reduce` may take one after the other."""
@@ -40,8 +48,8 @@ MOMENT = "TRY_CAST(CAST({0} AS VARCHAR) AS TIMESTAMP)"
 STEP = "TRY_CAST(CAST({0} AS VARCHAR) AS INTERVAL)"
 
 
-def elements(first: str, last: str, step: str) -> str:
-    """SQL for how many elements a series has, of numbers or of times, whichever it is made of."""
+def elements(first: str, last: str, step: str, most: int) -> str:
+    """SQL for whether a series is longer, of numbers or of times, whichever it is made of."""
     numbers = (
         f"abs({NUMBER.format(last)} - {NUMBER.format(first)})"
         f" // greatest(abs({NUMBER.format(step)}), 1)"
@@ -50,24 +58,27 @@ def elements(first: str, last: str, step: str) -> str:
         f"abs(date_diff('microsecond', {MOMENT.format(first)}, {MOMENT.format(last)}))"
         f" // greatest(abs(epoch_us({STEP.format(step)})), 1)"
     )
-    return f"coalesce({numbers}, {times}, 0) > {LIST_MAX}"
+    return f"coalesce({numbers}, {times}, 0) > {most}"
 
 
-SERIES = {
-    1: f"{NUMBER.format('a')} > {LIST_MAX}",
-    2: elements("a", "b", "1"),
-    3: elements("a", "b", "c"),
-}
 EDITS = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_MAX}"
 EDITS_OF_ROW = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_OF_ROW_MAX}"
 ENTRIES = f"CAST(cardinality(a) AS HUGEINT) * cardinality(b) > {PRODUCT_MAX}"
 GROWS = f"CAST(strlen(a) AS HUGEINT) * greatest(strlen(c), 1) > {GROWTH_MAX}"
+GROWS_BY_MATCH = (
+    f"CAST(strlen(a) AS HUGEINT) // greatest(strlen(b), 1) * greatest(strlen(c), 1) > {GROWTH_MAX}"
+)
 LENGTH = "strlen(CAST(a AS VARCHAR))"
 """Of a text, a blob or a list: `repeat` takes all of them."""
 JOINS = f"CAST(len(a) AS HUGEINT) * greatest(strlen(b), 1) > {GROWTH_MAX}"
 # A width or a precision of five digits, or one that is an argument: only inside a specification.
 PRINTF_WIDTHS = "regexp_matches(a, '%[^a-zA-Z%]*([0-9]{5}|[*])')"
 FORMAT_WIDTHS = r"regexp_matches(a, '\{[^{}]*:[^{}]*([0-9]{5}|\{)')"
+SPREAD_IS_LONG = (
+    f"CASE WHEN strlen(CAST(a AS VARCHAR)) > {SPREAD_TEXT_MAX} THEN error('a value that is joined"
+    f" to rows has more than {SPREAD_TEXT_MAX} characters, of a list those of its text; unnest"
+    " it, and join its rows') END"
+)
 LETTERS = string.ascii_letters
 FORMAT_ARGUMENTS_MAX = len(LETTERS)
 
@@ -82,6 +93,35 @@ def formats(widths: str, mark: str) -> dict[int, str]:
     }
 
 
+def generators(text_max: int, list_max: int) -> dict[str, dict[int, str]]:
+    """Return when a call makes something longer, by name and by count of arguments."""
+    series = {
+        1: f"{NUMBER.format('a')} > {list_max}",
+        2: elements("a", "b", "1", list_max),
+        3: elements("a", "b", "c", list_max),
+    }
+    repeated = f"CAST(b AS HUGEINT) * greatest({LENGTH}, 1)"
+    return {
+        "repeat": {2: f"b > {text_max} OR {repeated} > {text_max}"},
+        "lpad": {3: f"b > {text_max}"},
+        "rpad": {3: f"b > {text_max}"},
+        "range": series,
+        "generate_series": series,
+        "list_resize": dict.fromkeys((2, 3), f"b > {list_max}"),
+        "array_resize": dict.fromkeys((2, 3), f"b > {list_max}"),
+        "bitstring": {2: f"b > {text_max}"},
+        "equi_width_bins": {4: f"c > {list_max}"},
+    }
+
+
+GENERATORS = generators(TEXT_MAX, LIST_MAX)
+GENERATORS_OF_ROW = generators(TEXT_OF_ROW_MAX, LIST_OF_ROW_MAX)
+OF_MANY = frozenset(each for counts in GENERATORS_OF_ROW.values() for each in counts.values())
+OF_MANY_INSTEAD = (
+    f" where rows have it, or there are many such calls, {LIST_OF_ROW_MAX} elements or"
+    f" {TEXT_OF_ROW_MAX} characters;"
+    " FROM range(..) and unnest(range(..)) make rows"
+)
 SPREADS = frozenset(["bin", "hex", "regexp_escape", "to_binary", "to_hex", "url_encode"])
 REDUCTIONS = frozenset(["list_reduce", "array_reduce", "reduce"])
 EACH = frozenset(["list_transform", "array_transform", "list_apply", "array_apply", "apply"])
@@ -92,20 +132,12 @@ CALCULATES = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "xor", "greates
 # By name and by count of arguments, when a call is too large; a count that is not here is refused
 # by the engine itself, or harmless.
 TOO_LARGE: Mapping[str, Mapping[int, str]] = {
-    "repeat": {2: f"b > {TEXT_MAX} OR CAST(b AS HUGEINT) * greatest({LENGTH}, 1) > {TEXT_MAX}"},
-    "lpad": {3: f"b > {TEXT_MAX}"},
-    "rpad": {3: f"b > {TEXT_MAX}"},
-    "range": SERIES,
-    "generate_series": SERIES,
-    "list_resize": dict.fromkeys((2, 3), f"b > {LIST_MAX}"),
-    "array_resize": dict.fromkeys((2, 3), f"b > {LIST_MAX}"),
-    "bitstring": {2: f"b > {TEXT_MAX}"},
+    **GENERATORS,
     "bar": {4: f"d > {WIDTH_MAX}"},
     "to_base": {3: f"c > {WIDTH_MAX}"},
-    "equi_width_bins": {4: f"c > {LIST_MAX}"},
     "printf": formats(PRINTF_WIDTHS, "%"),
     "format": formats(FORMAT_WIDTHS, "{"),
-    "replace": {3: f"{GROWS} OR {find_is_long('a', 'b')}"},
+    "replace": {3: f"{GROWS_BY_MATCH} OR {find_is_long('a', 'b')}"},
     **{name: {2: pattern.too_large, 3: pattern.too_large} for name, pattern in PATTERNS.items()},
     **{name: dict.fromkeys((2, 3), find_is_long("a", "b")) for name in NEEDLES},
     **{name: dict.fromkeys((2, 3, 4), FIRST_IS_LONG) for name in FIRST_MATCH},
@@ -172,12 +204,55 @@ class Amplifiers:
     def __init__(self) -> None:
         self._templates: dict[str, Tree] = {}
 
-    def check(self, cursor: Connection, call: Tree, nodes_max: int) -> None:
+    def check_all(
+        self, cursor: Connection, calls: Sequence[Tree], nodes_max: int, spread: Spread
+    ) -> None:
+        """Check each call, and the length of what it may make that stands in many rows.
+
+        Last of all that is done to a tree, because a check repeats the arguments: they must hold
+        nothing that is not replaced yet.
+
+        Args:
+            calls: in the order in which a walk sees them: a call before what is in it.
+
+        Raises: what `check` raises.
+        """
+        heavy = [call for call in calls if call["function_name"].lower() in lists.HEAVY]
+        bases = {id(call): lists.base_of(call["children"]) for call in heavy}
+        for call in reversed(calls):  # the inner ones come first
+            self.check(cursor, call, nodes_max, spread, bases.get(id(call)))
+        for item in reversed(spread.items):
+            self.check_length(cursor, item, nodes_max)
+
+    def check_length(self, cursor: Connection, item: Tree, nodes_max: int) -> None:
+        """Turn `item` into `CASE WHEN it is too long THEN error(..) ELSE item END`, in its place.
+
+        Raises:
+            StatementTooLongError: it is too large to be repeated.
+        """
+        check_nodes([item], "a column", nodes_max)
+        tree = copied(self._template(cursor, SPREAD_IS_LONG))
+        fill(tree, [item])
+        tree["else_expr"] = dict(item)
+        tree["alias"] = item["alias"]
+        item.clear()
+        item.update(tree)
+
+    def check(
+        self,
+        cursor: Connection,
+        call: Tree,
+        nodes_max: int,
+        spread: Spread,
+        base: Tree | None = None,
+    ) -> None:
         """Turn `call` into `CASE WHEN it is too large THEN error(..) ELSE call END`, in its place.
 
         Args:
             call: a FUNCTION node; its arguments stand in the check a second time.
             nodes_max: how many objects of the tree the arguments may have: nested calls double.
+            spread: where in the statement it stands.
+            base: of a heavy function of one list, the list that is looked at.
 
         Raises:
             FunctionNotAllowedError: with so many arguments, or with one that is never the same.
@@ -185,19 +260,29 @@ class Amplifiers:
         """
         name, arguments = call["function_name"].lower(), call["children"]
         condition = TOO_LARGE[name].get(len(arguments))
-        if condition in OF_ROW and not is_constant(arguments):
-            condition = OF_ROW[condition]
         if condition is None:
             raise FunctionNotAllowedError(name, f"it is not called with {len(arguments)} arguments")
-        for size, node in enumerate(nodes_of(arguments)):
-            if size > nodes_max:
-                raise StatementTooLongError("nodes in a call of " + name, nodes_max)
-            if str(node.get("function_name")).lower() in RANDOM:
-                # It is checked with one value and would run with another.
-                raise FunctionNotAllowedError(name, "its arguments may not be random")
+        spot, constant = spread.spot(call), is_constant(arguments)
+        if name in lists.HEAVY:
+            condition = lists.bound_of(call, spot, spread, constant)
+            arguments = [base or arguments[0]]
+        elif name in GENERATORS and (spot.is_of_many(constant) or spread.generated > GENERATED_MAX):
+            condition = GENERATORS_OF_ROW[name][len(arguments)]
+        elif condition in OF_ROW and not constant:
+            condition = OF_ROW[condition]
+        check_nodes(arguments, f"a call of {name}", nodes_max)
+        if name not in lists.HEAVY and any(name_of(node) in RANDOM for node in nodes_of(arguments)):
+            # It is checked with one value and would run with another.
+            raise FunctionNotAllowedError(name, "its arguments may not be random")
         does = "search" if name in SEARCHES else "make"
         does = "compare" if name in lists.COMPARISONS else does
-        instead = lists.INSTEAD if name in lists.TOO_LONG else ""
+        instead = ""
+        if name in lists.HEAVY:
+            does, instead = "take", lists.instead_of(condition)
+        elif name in lists.TOO_LONG:
+            instead = lists.INSTEAD
+        elif condition in OF_MANY:
+            instead = OF_MANY_INSTEAD
         message = f"{name} would {does} more than one call may{instead}"
         text = f"CASE WHEN {condition} THEN error('{message}')"
         text += PATTERNS[name].instead if name in PATTERNS else ""
@@ -215,6 +300,12 @@ class Amplifiers:
             parsed = orjson.loads(row[0])
             self._templates[text] = parsed["statements"][0]["node"]["select_list"][0]
         return self._templates[text]
+
+
+def check_nodes(trees: Sequence[Tree], what: str, nodes_max: int) -> None:
+    for size, _ in enumerate(nodes_of(trees)):
+        if size > nodes_max:
+            raise StatementTooLongError(f"nodes in {what}", nodes_max)
 
 
 def is_constant(arguments: Sequence[Tree]) -> bool:

@@ -17,6 +17,7 @@ from lakehouse.query.clock import Moment, Times
 from lakehouse.query.errors import SqlError, SqlSyntaxError, StatementTooLongError
 from lakehouse.query.functions import aggregates
 from lakehouse.query.gate import AMPLIFIERS, Walk, parse, written
+from lakehouse.query.spread import Spread
 from lakehouse.trees import Tree, nodes_of
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -63,6 +64,7 @@ class Expressions:
         self._list_any(expression)
         walk = Walk(self.limits.nodes_max)
         walk.run(expression)
+        spread = Spread.of(expression, of_row=True)
         for node in nodes_of(expression):
             if node.get("class") in ("SUBQUERY", "WINDOW", "STAR"):
                 raise SqlError(f"{what} has a {str(node['class']).lower()}: {ONE_TABLE}")
@@ -83,8 +85,7 @@ class Expressions:
             self._tell_time(expression)
         walk.qualified.add((self.table.namespace.lower(), self.table.name.lower()))
         walk.shorten_columns()
-        for call in reversed(walk.capped):
-            AMPLIFIERS.check(self.cursor, call, self.limits.nodes_max)
+        AMPLIFIERS.check_all(self.cursor, walk.capped, self.limits.nodes_max, spread)
         return self._text(expression)
 
     def _list_any(self, expression: Tree) -> None:

@@ -53,6 +53,7 @@ from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
+from lakehouse.query.spread import Spread
 from lakehouse.query.views import Scope, Views
 from lakehouse.query.windows import check_window
 from lakehouse.query.wording import quote_star, says_the_same
@@ -79,6 +80,8 @@ INSTEAD = {
 }
 """What does what another statement would, by its first word."""
 EXPLAIN = re.compile(r"EXPLAIN\b(\s*\(?\s*ANALY[SZ]E\b)?", re.IGNORECASE)
+REPEATED_MAX = 64_000_000
+"""Characters that a statement may put together of one parameter."""
 VOLATILE_NAMES = frozenset(
     ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"]
 )
@@ -140,6 +143,7 @@ def prepare(
         TableDamagedError, EmptyTableError: a table that it names cannot be read.
     """
     check_text(sql, limits)
+    check_repeated(sql, parameters)
     bare = strip_comments(sql)
     if explained := EXPLAIN.match(bare):
         if explained[1]:
@@ -178,8 +182,10 @@ def prepare_one(
         walk = Walk(limits.nodes_max, logs, opened)
         walk.run(tree["statements"][0])
         opened.close()
+        views = [node for node, _ in opened.nodes]
+        spread = Spread.of(tree["statements"][0], views=views)
         times = Times.of(tree) if timed and walk.volatile and walk.tables else Times()
-        name_columns(cursor, walk, times.nodes)
+        name_columns(cursor, walk, [*times.nodes, *spread.items])
         walk.shorten_columns()
         places = Places()
         times.become_parameters(places.token)
@@ -194,10 +200,7 @@ def prepare_one(
         replace_table(node, cte)
     for view, node in walk.views:
         replace_table(node, relation_of(cursor, view, catalog, may, logs))
-    # Last, because a check repeats the arguments: they must hold nothing that is not replaced yet.
-    # The walk saw a call before what is in it, so backwards the inner ones come first.
-    for call in reversed(walk.capped):
-        AMPLIFIERS.check(cursor, call, limits.nodes_max)
+    AMPLIFIERS.check_all(cursor, walk.capped, limits.nodes_max, spread)
     registers = bool(walk.views)
     pieces = places.split(written(cursor, tree))
     volatile = walk.volatile or registers
@@ -254,6 +257,22 @@ def refused(error: EngineError) -> Exception:
     if kind_of(error) in CALLERS_FAULT:
         return SqlSyntaxError(clean_message(str(error)))
     return error
+
+
+def check_repeated(sql: str, parameters: Parameters) -> None:
+    """Refuse a long parameter that stands in many places: one call would put all of them together.
+
+    Raises:
+        SqlError: it does. A `$` in a text of the statement counts too.
+    """
+    places = sql.count("?") + sql.count("$")
+    given = parameters.values() if isinstance(parameters, Mapping) else parameters or ()
+    longest = max((len(each) for each in given if isinstance(each, str | list | dict)), default=0)
+    if places > 1 and places * longest > REPEATED_MAX:
+        raise SqlError(
+            f"a parameter has {longest:,} characters or elements, and there are {places} places for"
+            f" parameters, which may be {REPEATED_MAX:,} together; name it once, in a query"
+        )
 
 
 PLANS = Plans()
@@ -546,13 +565,13 @@ def check_parameter(name: str) -> None:
         )
 
 
-def name_columns(cursor: Connection, walk: Walk, times: Sequence[Tree]) -> None:
+def name_columns(cursor: Connection, walk: Walk, others: Sequence[Tree]) -> None:
     """Give columns that are about to be rewritten the name they have as they were spelled.
 
     The engine names a column without an alias after its text, which would hold a check of ours
     or the name of a relation.
     """
-    rewritten = {id(node) for node in (*walk.capped, *walk.tables, *times)}
+    rewritten = {id(node) for node in (*walk.capped, *walk.tables, *others)}
     rewritten |= {id(node) for _, node in walk.views}
     rewritten |= {id(node) for node, _ in walk.opened.nodes} if walk.opened else set()
     for column in walk.selected:

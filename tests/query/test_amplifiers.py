@@ -15,7 +15,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.query.amplifiers import EACH, RANDOM, REDUCTIONS, SPREADS, TOO_LARGE
 from lakehouse.query.functions import judge
 from lakehouse.query.gate import prepare
-from lakehouse.query.lists import COMPARISONS
+from lakehouse.query.lists import COMPARISONS, HEAVY, NAMED
 from lakehouse.query.regexes import EVERY_MATCH, FIRST_MATCH
 from tests.query.lake import open_lake
 
@@ -57,24 +57,24 @@ CASES = {
     "format 2": ("format('{:9999d}', 5)", "format('{:10000d}', 5)"),
     "format 3, a width from a value": ("format('{} {}', 5, 6)", "format('{:{}}', 5, 100000000)"),
     "replace 3": (
-        "replace(repeat('a', 1000), 'a', repeat('b', 64000))",
-        "replace(repeat('a', 1000), 'a', repeat('b', 64001))",
+        "replace(repeat('a', 1000), 'a', repeat('b', 16000))",
+        "replace(repeat('a', 1000), 'a', repeat('b', 16001))",
     ),
     "regexp_replace 3": (
-        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64000))",
-        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64001))",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 16000))",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 16001))",
     ),
     "regexp_replace 4": (
-        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64000), 'g')",
-        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 64001), 'g')",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 16000), 'g')",
+        "regexp_replace(repeat('a', 1000), 'a', repeat('b', 16001), 'g')",
     ),
     "array_to_string 2": (
-        f"array_to_string(range(1000), '{'b' * 64_000}')",
-        f"array_to_string(range(1000), '{'b' * 64_001}')",
+        f"array_to_string(range(1000), '{'b' * 16_000}')",
+        f"array_to_string(range(1000), '{'b' * 16_001}')",
     ),
     "array_to_string_comma_default 2": (
-        f"array_to_string_comma_default(range(1000), '{'b' * 64_000}')",
-        f"array_to_string_comma_default(range(1000), '{'b' * 64_001}')",
+        f"array_to_string_comma_default(range(1000), '{'b' * 16_000}')",
+        f"array_to_string_comma_default(range(1000), '{'b' * 16_001}')",
     ),
     **{
         f"{name} {count}": (
@@ -120,6 +120,34 @@ CASES = {
         "(SELECT list_has_any(l, l) FROM (SELECT range(2500)) t(l))",
         "(SELECT list_has_any(l, l) FROM (SELECT range(2501)) t(l))",
     ),
+    **{
+        f"{name} {len(rest.split(','))}": (
+            f"{name}(range(100000){rest})",
+            f"{name}(range(100001){rest})",
+        )
+        for name in sorted(HEAVY)
+        for rest in [
+            ", 'median'"
+            if name in NAMED
+            else ", list_resize([true], 100000, true)"
+            if name.endswith("where")
+            else ", [1]"
+            if name.endswith("select")
+            else ""
+        ]
+    },
+    "list_sort 1, of a column": (
+        "(SELECT list_sort(l) FROM (SELECT unnest([range(5000)])) t(l))",
+        "(SELECT list_sort(l) FROM (SELECT unnest([range(5001)])) t(l))",
+    ),
+    "range 1, where rows have it": (
+        "(SELECT max(len(range(10000))) FROM range(3))",
+        "(SELECT max(len(range(10001))) FROM range(3))",
+    ),
+    "repeat 2, where rows have it": (
+        "(SELECT max(len(s)) FROM (SELECT repeat('x', 100000)) t(s), range(3))",
+        "(SELECT max(len(s)) FROM (SELECT repeat('x', 100001)) t(s), range(3))",
+    ),
     "map 2": ("map(range(100000), range(100000))", "map(range(100001), range(100001))"),
     "map 2, of a column": (
         "(SELECT map(l, l) FROM (SELECT range(5000)) t(l))",
@@ -130,12 +158,12 @@ CASES = {
         "map_from_entries(list_zip(range(100001), range(100001)))",
     ),
     "printf 2, in many places": (
-        "printf(repeat('%1$s', 64), repeat('x', 1000000))",
-        "printf(repeat('%1$s', 65), repeat('x', 1000000))",
+        "printf(repeat('%1$s', 16), repeat('x', 1000000))",
+        "printf(repeat('%1$s', 17), repeat('x', 1000000))",
     ),
     "format 3, in many places": (
-        "format(repeat('{1}', 64), 7, repeat('x', 1000000))",
-        "format(repeat('{1}', 65), 7, repeat('x', 1000000))",
+        "format(repeat('{1}', 16), 7, repeat('x', 1000000))",
+        "format(repeat('{1}', 17), 7, repeat('x', 1000000))",
     ),
     "position 2": (
         "position(repeat('b', 1000) IN repeat('a', 1000000))",
@@ -440,3 +468,23 @@ def test_a_capped_call_can_be_grouped_and_sorted_by(gate: tuple[Catalog, Connect
 def test_calls_nested_in_each_other_are_each_checked(gate: tuple[Catalog, Connection]) -> None:
     with pytest.raises((EngineError, LakehouseError), match="more than one call may"):
         answer(gate, "repeat(repeat('x', 1000), 1001)")
+
+
+def test_a_long_parameter_stands_in_few_places(gate: tuple[Catalog, Connection]) -> None:
+    catalog, cursor = gate
+    text = "x" * 4_000_000
+
+    def prepared(sql: str) -> None:
+        limits, parameters = QueryConfig(), [text]
+        prepare(
+            *(cursor, sql),
+            catalog=catalog,
+            may=lambda *_: True,
+            as_of={},
+            limits=limits,
+            parameters=parameters,
+        )
+
+    prepared(f"SELECT concat({', '.join(['$1'] * 16)})")
+    with pytest.raises(LakehouseError, match="there are 17 places for parameters"):
+        prepared(f"SELECT concat({', '.join(['$1'] * 17)})")

@@ -1,6 +1,8 @@
 """Statements that would take the machine down: small texts that ask for much."""
 
 MB = "repeat('x', 1000000)"
+LONG = "repeat('x', 100000)"
+"""As long as it may be where rows have it."""
 MANY = "range(10000000000) t(i)"
 KEYS = ", ".join(f"i % {n + 2} AS c{n}" for n in range(12))
 NAMES = ", ".join(f"c{n}" for n in range(12))
@@ -19,6 +21,8 @@ ATTACKS = {
     " 'x', repeat('z', 60)) || i)) FROM range(10000000) t(i)",
     "printf in a column": "SELECT sum(len(printf('%9999d', i))) FROM range(1000000000) t(i)",
     "2,000 texts in one": f"SELECT len(concat_ws('', {joined(', ', MB, 2_000)}))",
+    "one text 2,000 times": f"SELECT len(concat_ws('', {joined(', ', 's', 2_000)}))"
+    f" FROM (SELECT {MB} AS s)",
     "2,000 texts in a list": f"SELECT len([{joined(', ', MB, 2_000)}])",
     "a text that doubles": "SELECT len(list_reduce(range(60)::VARCHAR[], lambda a, b: a || a))",
     "a text that grows": "SELECT len(list_reduce(range(9999)::VARCHAR[], lambda a, b: a || 'x'))",
@@ -26,11 +30,11 @@ ATTACKS = {
     "lambdas in lambdas": "SELECT list_sum(list_transform(range(100000), lambda x: list_sum("
     "list_transform(range(100000), lambda y: list_sum(list_transform(range(1000),"
     " lambda z: x * y * z))))))",
-    "texts of a lambda": f"SELECT len(list_transform(range(3000), lambda x: {MB} || x))",
+    "texts of a lambda": f"SELECT len(list_transform(range(1000), lambda x: {LONG} || x))",
     "sorting in a lambda": "SELECT list_max(list_transform(range(1000000),"
     " lambda x: len(list_sort(range(1000000)))))",
     "hashes in a lambda": "SELECT list_max(list_transform(range(1000000),"
-    f" lambda x: md5({MB} || x)))",
+    f" lambda x: md5({LONG} || x)))",
     "distances in a lambda": "SELECT list_max(list_transform(range(1000000),"
     " lambda x: levenshtein(repeat('ab', 2000) || x, repeat('ba', 2000))))",
     "distances in columns": "SELECT max(levenshtein(repeat('ab', 2000) || i,"
@@ -51,15 +55,15 @@ ATTACKS = {
     "escapes of escapes": f"SELECT len({'hex(' * 15}{MB}{')' * 15})",
     # Regular expressions and their kin.
     "counted repeats": "SELECT count(*) FROM range(10000000) t(i)"
-    " WHERE regexp_matches(repeat('x', 1000000), '(x{0,1000}y)?(x{0,1000}y)?' || i)",
+    " WHERE regexp_matches(repeat('x', 100000), '(x{0,1000}y)?(x{0,1000}y)?' || i)",
     "patterns in a column": "SELECT count(*) FROM range(10000000) t(i)"
     " WHERE regexp_matches(repeat('x', 1000), 'x{10}' || i)",
     "alternatives over long texts": "SELECT count(*) FROM range(1000000) t(i)"
     " WHERE regexp_matches(repeat('a', 100000) || i, '(a|b)*c')",
-    "every match": "SELECT sum(len(regexp_extract_all(repeat('ab', 100000) || i, 'a|b')))"
+    "every match": "SELECT sum(len(regexp_extract_all(repeat('ab', 50000) || i, 'a|b')))"
     " FROM range(1000000) t(i)",
     "LIKE over long texts": "SELECT count(*) FROM range(10000000) t(i)"
-    " WHERE repeat('a', 1000000) || i LIKE '%a%a%a%b'",
+    " WHERE repeat('a', 100000) || i LIKE '%a%a%a%b'",
     # Rows without end.
     "a cross join": "SELECT count(*) FROM range(10000000) a(i), range(10000000) b(j)"
     " WHERE i * j % 7 = 8",
@@ -84,7 +88,7 @@ ATTACKS = {
     "keyed": "WITH RECURSIVE r(k, v) USING KEY (k) AS (SELECT 1, 1 UNION SELECT k + 1, v FROM r)"
     " SELECT count(*) FROM r",
     "an answer without end": f"SELECT i, repeat('x', 1000) FROM {MANY}",
-    "an answer of megabytes": f"SELECT {MB} FROM {MANY}",
+    "an answer of megabytes": f"SELECT {LONG} FROM {MANY}",
     # More than memory and disk hold.
     "a sort": f"SELECT * FROM (SELECT i, md5(i::VARCHAR) AS m FROM {MANY} ORDER BY m)"
     " OFFSET 1000000000",
@@ -95,7 +99,7 @@ ATTACKS = {
     "a median": f"SELECT median(i) FROM {MANY}",
     "a list": f"SELECT len(list(i)) FROM {MANY}",
     "a histogram": f"SELECT cardinality(histogram(i)) FROM {MANY}",
-    "a text": f"SELECT len(string_agg({MB} || i, '')) FROM {MANY}",
+    "a text": f"SELECT len(string_agg({LONG} || i, '')) FROM {MANY}",
     "JSON": f"SELECT len(json_group_array(i)) FROM {MANY}",
     "lists in a window": "SELECT max(x) FROM (SELECT list(i) OVER (ORDER BY i) AS x"
     " FROM range(1000000) t(i))",
