@@ -189,6 +189,7 @@ async def open_lakehouse(
             store,
             idempotency_keys_days=config.catalog.idempotency_keys_days,
             partitions_max=config.ingest.partitions_max,
+            checks_commits=config.iceberg.checks_commits,
         )
         holding, spilling = partial(keep_lease, lease), partial(database.keep_off_reserve, disk)
         keeping = chores_of(config, directory, state, store)

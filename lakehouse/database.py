@@ -43,6 +43,7 @@ EngineInterruptError: TypeAlias = duckdb.InterruptException
 EngineInvalidInputError: TypeAlias = duckdb.InvalidInputException
 EngineMemoryError: TypeAlias = duckdb.OutOfMemoryException
 EngineIOError: TypeAlias = duckdb.IOException
+EnginePermissionError: TypeAlias = duckdb.PermissionException
 EngineFatalError: TypeAlias = duckdb.FatalException
 
 EXTENSIONS = ("avro", "iceberg", "httpfs")

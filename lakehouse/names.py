@@ -60,8 +60,8 @@ def check_table_name(namespace: str, name: str) -> TableName:
     return TableName(check_namespace(namespace), check_name("table name", name))
 
 
-def check_namespace(name: str) -> str:
-    check_name("namespace", name)
+def check_namespace(name: str, *, slashes: bool = False) -> str:
+    check_name("namespace", name, slashes=slashes)
     if "." in name:
         raise InvalidNameError("namespace", name, "it has a dot; take another name")
     if name.lower() in RESERVED_NAMESPACES:
@@ -72,21 +72,26 @@ def check_namespace(name: str) -> str:
 def check_levels(levels: Sequence[str]) -> str:
     """Return a namespace of several levels, as PyIceberg's `SqlCatalog` keeps it: joined by dots.
 
+    In the names of the protocol there may be a `/`, which only its paths can say.
+
     Raises:
         InvalidNameError: there is none, or one of them is refused.
     """
     if not levels:
         raise InvalidNameError("namespace", "", "it has no level")
-    check_namespace(levels[0])
+    check_namespace(levels[0], slashes=True)
     for each in levels[1:]:
-        check_name("namespace", each)
+        check_name("namespace", each, slashes=True)
         if "." in each:
             raise InvalidNameError("namespace", each, "it has a dot; take another name")
     return ".".join(levels)
 
 
-def check_name(what: str, name: str) -> str:
+def check_name(what: str, name: str, *, slashes: bool = False) -> str:
     """Return `name` when it is 1 to 255 bytes of UTF-8 in NFC, without control characters or `/`.
+
+    Args:
+        slashes: whether there may be a `/`: paths of our own routes cannot say it.
 
     Source: `architecture.md`, Names. Lone surrogates are refused: they are not UTF-8.
     """
@@ -98,7 +103,7 @@ def check_name(what: str, name: str) -> str:
         raise InvalidNameError(what, name, "it is empty")
     if size > NAME_MAX_BYTES:
         raise InvalidNameError(what, name, f"it has {size} bytes; {NAME_MAX_BYTES} are the most")
-    if "/" in name or any(unicodedata.category(char) == "Cc" for char in name):
+    if ("/" in name and not slashes) or any(unicodedata.category(char) == "Cc" for char in name):
         raise InvalidNameError(what, name, "it has a `/` or a control character")
     if not unicodedata.is_normalized("NFC", name):
         raise InvalidNameError(what, name, "it is not in Unicode form NFC; normalise it")
@@ -108,9 +113,10 @@ def check_name(what: str, name: str) -> str:
 def check_new_name(what: str, name: str) -> str:
     """Refuse, when something is made, a name that misleads whoever reads it.
 
-    What has such a name already can still be read, renamed and dropped.
+    What has such a name already can still be read, renamed and dropped. Who calls this has looked
+    for a `/` where that is not said.
     """
-    check_name(what, name)
+    check_name(what, name, slashes=True)
     check_readable(what, name)
     if name.strip(".") != name:
         better = name.strip(". ") or "another one"

@@ -38,12 +38,17 @@ class Covered(NamedTuple):
 
 
 def table_resource(namespace: str, name: str) -> Resource:
-    return Resource(f"{namespace_resource(namespace)}{folded(name)}/")
+    return Resource(f"{namespace_resource(namespace)}{part_of(name)}/")
 
 
 def namespace_resource(namespace: str) -> Resource:
     """A namespace of several levels, `a.b`, is a part of the first: a grant on `a` covers it."""
-    return Resource(f"tables/{folded(namespace).replace('.', '/')}/")
+    return Resource(f"tables/{part_of(namespace).replace('.', '/')}/")
+
+
+def part_of(name: str) -> str:
+    """Return a name as a part of a resource: a `/` in it parts nothing."""
+    return folded(name).replace("/", "\x1f")
 
 
 def object_resource(key: str) -> Resource:

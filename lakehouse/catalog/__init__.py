@@ -36,6 +36,7 @@ from lakehouse.catalog.idempotency import Idempotency, Once, owner
 from lakehouse.catalog.layout import NotRewritableError
 from lakehouse.catalog.loading import WriteMode
 from lakehouse.catalog.lossless import DATE_TEXT, NOT_FINITE, TIME_TEXT, ZONE_TEXT, text_pattern
+from lakehouse.catalog.metadata import FORMAT_VERSION
 from lakehouse.catalog.models import (
     Adopt,
     Column,
@@ -78,6 +79,7 @@ from lakehouse.names import (
 __all__ = [
     "ADDED_COLUMNS",
     "DATE_TEXT",
+    "FORMAT_VERSION",
     "NOT_FINITE",
     "TIME_TEXT",
     "ZONE_TEXT",

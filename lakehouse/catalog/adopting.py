@@ -67,6 +67,8 @@ class Adopting:
         keys: IdempotencyKeys,
         add_files: Callable[..., TableState],
         placed: Callable[[TableName], TableName],
+        *,
+        checks: bool = True,
     ) -> None:
         self._state = state
         self._store = store
@@ -75,6 +77,7 @@ class Adopting:
         self._keys = keys
         self._add_files = add_files
         self._placed = placed
+        self._checks = checks
         # One at a time: the same file twice would be its rows twice.
         self._adopting = threading.Lock()
 
@@ -223,7 +226,7 @@ class Adopting:
         if self._tables.find(name):
             raise TableExistsError(str(name))
         target = self._placed(name)
-        found = read_foreign(self._store, check_there(self._store, key))
+        found = read_foreign(self._store, check_there(self._store, key), looks=self._checks)
         self._check_unknown(found, self._state.read(self._places))
         check_newest(self._store, found)
         self._store.sync(found.keys)

@@ -67,6 +67,7 @@ from lakehouse.database import (
     Connection,
     EngineInvalidInputError,
     EngineIOError,
+    EnginePermissionError,
     is_misread,
     is_of_remote,
 )
@@ -74,6 +75,9 @@ from lakehouse.errors import LakehouseError
 from lakehouse.names import DEFAULT_NAMESPACE, check_new_name
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store, StoreDownError, engine_failed
+
+UNREADABLE = (LakehouseError, EngineIOError, EngineInvalidInputError, EnginePermissionError)
+"""What a relation cannot be made for; the last, of a file that lies outside of the warehouse."""
 
 
 class Catalog:
@@ -86,6 +90,7 @@ class Catalog:
         *,
         idempotency_keys_days: int = 30,
         partitions_max: int = 1000,
+        checks_commits: bool = True,
     ) -> None:
         self.keys = IdempotencyKeys(state, keep_days=idempotency_keys_days)
         self.namespaces = Namespaces(state, self.keys)
@@ -134,8 +139,17 @@ class Catalog:
             self.keys,
             self.loading.add_files,
             self._new.placed,
+            checks=checks_commits,
         )
-        self.outside = Outside(state, store, self._tables, self._manifests, self._new, self.keys)
+        self.outside = Outside(
+            state,
+            store,
+            self._tables,
+            self._manifests,
+            self._new,
+            self.keys,
+            checks=checks_commits,
+        )
         self.erasing = Erasing(
             self._tables,
             self._manifests,
@@ -270,7 +284,7 @@ class Catalog:
         try:
             files = self._pruning.choose(cursor, table, snapshot, schema, where)
             relation = self._relations.get(cursor, table, snapshot, schema, files)
-        except (LakehouseError, EngineIOError, EngineInvalidInputError) as error:
+        except UNREADABLE as error:
             if is_of_remote(error) and not is_misread(error):
                 raise engine_failed(error, "a file could not be read") from error
             reason = damage_of(table, snapshot, self._manifests, self._store)

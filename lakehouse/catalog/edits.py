@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count, groupby
 
 from lakehouse.auth import caller
-from lakehouse.catalog.errors import InputsGoneError
+from lakehouse.catalog.errors import InputsGoneError, NotWrittenError
 from lakehouse.catalog.manifests import (
     ManifestEntry,
     ManifestFile,
@@ -22,7 +22,7 @@ from lakehouse.catalog.manifests import (
     holds_data,
     is_live,
 )
-from lakehouse.catalog.metadata import MAIN, Json, snapshot_of
+from lakehouse.catalog.metadata import FORMAT_VERSION, MAIN, Json, snapshot_of
 from lakehouse.catalog.table import BY, TRACE_ID
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.errors import UpstreamError
@@ -167,8 +167,11 @@ def snapshot_draft(
 
     Raises:
         InputsGoneError: a file or a manifest that goes out is not there any more.
+        NotWrittenError: the table is of a format version that other engines write.
         ObjectNotFoundError, UnreadableFileError: a list or a manifest is gone, or is none.
     """
+    if base["format-version"] != FORMAT_VERSION:
+        raise NotWrittenError(str(current.name if current else ""), base["format-version"])
     parent = branch_head(base, branch)
     sheets = Sheets(manifests, store, base, edit.snapshot_id or new_snapshot_id())
     try:

@@ -410,6 +410,18 @@ class CommitFailedError(ConflictError):
         super().__init__(f"Requirement failed: {reason}")
 
 
+class NotWrittenError(UnprocessableError):
+    """Another engine made the table in a format version that is only read here."""
+
+    def __init__(self, table: str, version: int) -> None:
+        super().__init__(
+            f"the table {table} is of format version {version}, which is read here and written by "
+            "other engines; tables of version 2 are written by both",
+            table=table,
+            format_version=version,
+        )
+
+
 class InputsGoneError(CommitFailedError):
     """Files that were rewritten are not the table's any more: begin anew with those that are."""
 

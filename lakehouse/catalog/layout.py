@@ -24,7 +24,7 @@ from lakehouse.catalog.manifests import (
     holds_data,
     live,
 )
-from lakehouse.catalog.metadata import Json, schema_of, snapshot_of
+from lakehouse.catalog.metadata import Json, as_ours, schema_of, snapshot_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.relations import files_sql, matching
 from lakehouse.catalog.rules import Rules
@@ -153,7 +153,7 @@ class Layout:
         by_partition: dict[object, list[LiveFile]] = defaultdict(list)
         for file in self._manifests.live_files(filter(holds_data, self._listed(table))):
             is_small = file.size_bytes < SMALL * rules.target_file_bytes
-            if is_small and file.location.startswith(folder):
+            if is_small and as_ours(file.location).startswith(folder):
                 by_partition[file.partition].append(file)
         return [
             group

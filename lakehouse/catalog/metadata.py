@@ -15,6 +15,13 @@ from lakehouse.errors import InvalidInputError
 Json: TypeAlias = dict[str, Any]
 
 FORMAT_VERSION: Literal[2] = 2
+"""Of the tables that are made here, and the only one that is written to here."""
+FORMAT_VERSIONS = range(1, 4)
+"""Of the tables of other engines: those are read, and their commits taken."""
+NO_VERSION = 0
+"""Of a table that is made by updates, until one of them says it."""
+ROW_IDS, FIRST_ROW_ID, ADDED_ROWS = "next-row-id", "first-row-id", "added-rows"
+"""Of format version 3: rows are numbered, and a snapshot says from where on."""
 PREVIOUS_VERSIONS_MAX = 100
 DIGITS_MAX = 18
 """Of a property that is a number."""
@@ -72,18 +79,31 @@ def empty_metadata(now_ms: int) -> Json:
     parts: Json = {"schemas": [], "partition-specs": [], "sort-orders": []}
     chosen = dict.fromkeys(("current-schema-id", "default-spec-id", "default-sort-order-id"), -1)
     rest = {key: value for key, value in begun.items() if key not in ("table-uuid", "location")}
-    return {**rest, **parts, **chosen}
+    return {**rest, **parts, **chosen, "format-version": NO_VERSION}
+
+
+def of_version(metadata: Json, version: int) -> Json:
+    """Return metadata with what its format version asks for besides."""
+    found = {**metadata, "format-version": version}
+    if version == 1:  # readers of that time look for these alone
+        found["schema"] = schema_of(metadata)
+        found["partition-spec"] = spec_of(metadata)["fields"]
+    if version > FORMAT_VERSION:
+        found.setdefault(ROW_IDS, 0)
+    return found
 
 
 def with_defaults(metadata: Json) -> Json:
     """Return metadata that was made by updates, with the spec and the order of those without."""
     spec = {"partition-specs": [{"spec-id": 0, "fields": []}], "default-spec-id": 0}
     order = {"sort-orders": [{"order-id": 0, "fields": []}], "default-sort-order-id": 0}
-    return {
+    version = metadata["format-version"] or FORMAT_VERSION
+    found = {
         **metadata,
         **({} if metadata["partition-specs"] else spec),
         **({} if metadata["sort-orders"] else order),
     }
+    return found if found["current-schema-id"] < 0 else of_version(found, version)
 
 
 REQUIRED = {
@@ -106,13 +126,16 @@ def read_metadata(data: bytes) -> Json:
     """Return the metadata in a file, with what the specification lets a writer leave out.
 
     Raises:
-        ValueError: it is not the metadata of a table in format version 2.
+        ValueError: it is not the metadata of a table in a format version that is read.
     """
     found = orjson.loads(data)
     if not isinstance(found, dict):
         raise ValueError("it is not a JSON object")
-    if found.get("format-version") != FORMAT_VERSION:
-        raise ValueError(f"it has format version {found.get('format-version')}, not 2")
+    version = found.get("format-version")
+    if version not in FORMAT_VERSIONS:
+        raise ValueError(f"it has format version {version}, not 1, 2 or 3")
+    if version == 1:
+        found = with_lists(found)
     if missing := sorted(REQUIRED - found.keys()):
         raise ValueError(f"it lacks {', '.join(missing)}")
     snapshot_id = current_snapshot_id(found)
@@ -126,6 +149,30 @@ def read_metadata(data: bytes) -> Json:
         **found,
         "refs": {**main, **found.get("refs", {})},
     }
+
+
+def with_lists(found: Json) -> Json:
+    """Return metadata of format version 1 under the names of the second."""
+    spec = found.get("partition-spec", [])
+    last_id = max((each.get("field-id", 999) for each in spec), default=999)
+    snapshots = [{"sequence-number": 0, **each} for each in found.get("snapshots") or ()]
+    lists = {
+        "last-sequence-number": 0,
+        "schemas": [{"schema-id": 0, **found["schema"]}] if "schema" in found else [],
+        "current-schema-id": 0,
+        "partition-specs": [{"spec-id": 0, "fields": spec}],
+        "default-spec-id": 0,
+        "last-partition-id": last_id,
+        "sort-orders": [{"order-id": 0, "fields": []}],
+        "default-sort-order-id": 0,
+    }
+    return {**lists, **found, "snapshots": snapshots}
+
+
+def as_ours(location: str) -> str:
+    """Return a location as we spell it: Java writes `file:/x` for `file:///x`."""
+    is_javas = location.startswith("file:/") and not location.startswith("file://")
+    return f"file://{location.removeprefix('file:')}" if is_javas else location
 
 
 # What is in it.

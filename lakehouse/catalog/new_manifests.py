@@ -78,7 +78,7 @@ class Look:
                 yield self.key(at)
                 if manifest.partition_spec_id not in specs:
                     raise InvalidInputError(f"{at} has a partition spec that the table has not")
-                if (manifest.sequence_number or 0) > snapshot["sequence-number"]:
+                if (manifest.sequence_number or 0) > snapshot.get("sequence-number", 0):
                     raise InvalidInputError(f"{at} is of a snapshot that is not there yet")
                 for entry in manifests.read_entries(manifest):
                     yield from self._file(entry.data_file, before)
@@ -94,6 +94,10 @@ class Look:
                 f"{location} deletes rows by value (equality deletes), which is not read here: "
                 "delete by position, or copy on write"
             )
+        is_vector = file.file_format == FileFormat.PUFFIN  # of deleted rows: format version 3
+        if is_vector and file.content == DataFileContent.POSITION_DELETES:
+            yield self.key(location)
+            return
         if file.file_format != FileFormat.PARQUET:
             raise InvalidInputError(
                 f"{location} is {file.file_format}; files are Parquet here: set "

@@ -17,9 +17,12 @@ from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import (
     FORMAT_VERSION,
+    FORMAT_VERSIONS,
     Json,
     empty_metadata,
+    of_version,
     snapshot_of,
+    whole_number,
     with_defaults,
 )
 from lakehouse.catalog.new_manifests import Look
@@ -36,7 +39,7 @@ from lakehouse.catalog.requirements import check
 from lakehouse.catalog.rules import InvalidPropertyError
 from lakehouse.catalog.table import CREATED_AT
 from lakehouse.catalog.tables import NAME, Change, Draft, LoadedTable, Tables, now_ms
-from lakehouse.catalog.types import all_ids
+from lakehouse.catalog.types import all_ids, paths
 from lakehouse.catalog.update_shapes import (
     check_order,
     check_requirements,
@@ -90,6 +93,8 @@ class Outside:
         manifests: Manifests,
         new: NewTables,
         keys: IdempotencyKeys,
+        *,
+        checks: bool = True,
     ) -> None:
         self._state = state
         self._store = store
@@ -97,6 +102,8 @@ class Outside:
         self._manifests = manifests
         self._new = new
         self._keys = keys
+        self.checks = checks
+        """Whether files are looked at."""
 
     def stage(self, asked: NewTable) -> Json:
         """Return the metadata that a table would begin with. Nothing is stored but its folders.
@@ -182,28 +189,33 @@ class Outside:
         check_spec(asked.spec or {"fields": []})
         check_order(asked.order or {"fields": []})
         properties = dict(asked.properties)
-        check_version(properties.pop(VERSION, str(FORMAT_VERSION)))
+        version = version_of(properties.pop(VERSION, str(FORMAT_VERSION)))
         check_ours({}, properties)
         name = self._new.placed(asked.name)
-        location = None if asked.location is None else self._location(asked.location)
+        location = self._location(asked.location)
         begun = self._new.begun(name, properties, location)
-        base = with_fresh_ids(begun, asked.schema, asked.spec, asked.order)
+        fresh = with_fresh_ids(begun, asked.schema, asked.spec, asked.order)
+        base = of_version(fresh, version)
         check_readable(base, {})
         self.check_paths(base, properties)
         if location is not None:
             self._check_own(base, self._state.read(partial(self._others, name=name)))
         return name, base
 
-    def _location(self, given: str) -> str:
-        """Return the location of a table's folder, spelled as we do.
+    def _location(self, given: str | None) -> str | None:
+        """Return the location of a table's folder, spelled as we do; None for one of its own.
 
         Raises:
             InvalidInputError: it lies outside of the warehouse, or no plain path leads there.
         """
+        if given is None:
+            return None
         try:
             key = self._store.key(given.rstrip("/"))
             return self._store.uri(check_key(self._store, key))
         except ValueError:
+            if not self.checks:
+                return None
             root = self._store.uri("").rstrip("/")
             raise InvalidInputError(
                 f"the location {given[:255]!r} is not below the warehouse {root}: leave it out, "
@@ -259,8 +271,7 @@ class Outside:
         for part in CHOSEN:
             if after[part] < 0:
                 raise InvalidInputError(f"a table that is made lacks a {part}: the update set-..")
-        given = after.get("location")
-        location = None if given is None else self._location(given)
+        location = self._location(after.get("location"))
         begun = self._new.begun(asked.name, after["properties"], location)
         table_uuid = spelled(after.get("table-uuid") or begun["table-uuid"])
         kept = {each: begun[each] for each in ("location", "properties")}
@@ -268,6 +279,8 @@ class Outside:
 
     def check_paths(self, metadata: Json, properties: Mapping[str, str]) -> None:
         """Refuse properties by which an engine would write a table's files elsewhere."""
+        if not self.checks:
+            return
         look = self.look(metadata)
         for name, value in properties.items():
             if name.startswith("write.") and name.endswith(".path"):
@@ -313,14 +326,23 @@ class Part:
             self._check({}, self.made)
             return Draft(updates=[], base=self.made)
         self.made = None
-        self._check(current.metadata, apply(current.metadata, self.asked.updates))
-        return Draft(self.asked.updates)
+        updates = [each for each in self.asked.updates if not self._is_elsewhere(each)]
+        self._check(current.metadata, apply(current.metadata, updates))
+        return Draft(updates)
+
+    def _is_elsewhere(self, update: Json) -> bool:
+        return update["action"] == "set-location" and not self.outside.checks
 
     def _check(self, before: Json, after: Json) -> None:
         check_readable(after, before)
         check_ours(before.get("properties", {}), after["properties"], is_new=not before)
         new = [each for update in self.asked.updates for each in new_properties(update)]
         self.outside.check_paths(after, dict(new))
+        for update in self.asked.updates:
+            if update["action"] == "add-snapshot":
+                check_snapshot(update["snapshot"])
+        if not self.outside.checks:
+            return
         look = self.outside.look(after)
         for path in new_statistics(self.asked.updates):
             look.key(path)
@@ -329,7 +351,6 @@ class Part:
                 self._look_at(look, before, update["snapshot"])
 
     def _look_at(self, look: Look, before: Json, snapshot: Json) -> None:
-        check_snapshot(snapshot)
         known = (snapshot["manifest-list"], look.metadata["location"])
         if known in self.looked:
             return
@@ -338,11 +359,11 @@ class Part:
         self.looked.add(known)
 
 
-def check_version(asked: str) -> None:
-    if asked != str(FORMAT_VERSION):
-        raise InvalidInputError(
-            f"tables are of format version {FORMAT_VERSION}; {asked[:20]} is not served yet"
-        )
+def version_of(asked: str) -> int:
+    found = whole_number(asked)
+    if found is None or found not in FORMAT_VERSIONS:
+        raise InvalidInputError(f"tables are of format version 1 to 3, not {asked[:20]!r}")
+    return found
 
 
 def check_ours(
@@ -365,6 +386,7 @@ def check_readable(after: Json, before: Json) -> None:
     try:
         if any(after[each] != before.get(each) for each in parts):
             check_ids(after)
+            check_defaults(after)
             check_columns(after)
             check_layout(after)
         if after["properties"] != before.get("properties"):
@@ -382,6 +404,17 @@ def check_ids(metadata: Json) -> None:
         ids = list(all_ids(schema["fields"]))
         if len(set(ids)) < len(ids):
             raise InvalidInputError("two columns of a schema have one id")
+
+
+def check_defaults(metadata: Json) -> None:
+    """Refuse values for rows that have none: format versions 1 and 2 have no such thing."""
+    if metadata["format-version"] > FORMAT_VERSION:
+        return
+    for schema in metadata["schemas"]:
+        for path, each in paths(schema["fields"]):
+            for key in ("initial-default", "write-default"):
+                if each.get(key) is not None:
+                    raise InvalidInputError(f"{key} of {path!r} is not supported until v3")
 
 
 def check_snapshot(snapshot: Json) -> None:

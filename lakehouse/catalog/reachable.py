@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lakehouse.catalog.manifests import LiveFile, ManifestFile, Manifests
+from lakehouse.catalog.metadata import as_ours
 from lakehouse.storage import ObjectNotFoundError
 
 BATCH_FILES = 10_000
@@ -39,7 +40,7 @@ class Batch:
         """Leave out what is not below `folder`, if there is one: it belongs to somebody else."""
 
         def ours(location: str) -> bool:
-            return folder is not None and location.startswith(folder)
+            return folder is not None and as_ours(location).startswith(folder)
 
         self.files = {each: size for each, size in self.files.items() if ours(each)}
         self.manifests = {each: size for each, size in self.manifests.items() if ours(each)}

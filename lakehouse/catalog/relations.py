@@ -6,6 +6,7 @@ silently replaces `People`: `iceberg.md`, Reading.)
 """
 
 import hashlib
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from lakehouse.catalog.manifests import Manifests, has_deletes, live
 from lakehouse.catalog.metadata import (
     ADOPTED,
+    FORMAT_VERSION,
     NAME_MAPPING,
     Json,
     has_evolved,
@@ -42,6 +44,7 @@ VIEW_WEIGHT = 12
 MAKERS = 32
 DIGEST = 16
 SCAN = "iceberg_scan("
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -260,11 +263,15 @@ def matching(metadata: Json, fields: Sequence[Field]) -> str | None:
     schemas that another engine has removed nobody knows what they were.
     """
     schemas = metadata["schemas"]
+    if metadata["format-version"] > FORMAT_VERSION:
+        return None  # columns have defaults there
     if len(schemas) <= max(each["schema-id"] for each in schemas):
         return None
     by_name = NAME_MAPPING in metadata["properties"]
     # Other engines write `a b` as `a_x20b` into their files: those have the right ids alone.
-    if not has_evolved(metadata) and (by_name or ADOPTED not in metadata["properties"]):
+    are_plain = all(PLAIN_NAME.fullmatch(each["name"]) for each in fields)
+    is_by_name = are_plain and ADOPTED not in metadata["properties"]
+    if not has_evolved(metadata) and (by_name or is_by_name):
         return ""
     if by_name:
         return None

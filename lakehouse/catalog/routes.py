@@ -34,7 +34,7 @@ from lakehouse.catalog.models import (
 )
 from lakehouse.database import Database
 from lakehouse.errors import InvalidInputError
-from lakehouse.names import parse_table_name
+from lakehouse.names import check_namespace, parse_table_name
 
 SEQUENCE_MAX = 2**63
 MANIFESTS_MAX = 10_000
@@ -247,7 +247,7 @@ class NamespacesController(Controller):
         """Create an empty namespace."""
 
         def work(idempotency: Idempotency[NamespaceCreate] | None) -> NamespaceCreate:
-            return catalog.namespaces.create(data.name, idempotency=idempotency)
+            return catalog.namespaces.create(check_namespace(data.name), idempotency=idempotency)
 
         return await database.call(lambda: once.run(NamespaceCreate, work))
 

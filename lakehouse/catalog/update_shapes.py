@@ -35,9 +35,6 @@ class FieldShape(Shape, frozen=True):
     required: bool
     type: "str | StructShape | ListShape | MapShape"
     doc: str | None = None
-    initial_default: None = None
-    """Format version 3 has defaults."""
-    write_default: None = None
 
 
 class StructShape(Shape, frozen=True, tag_field="type", tag="struct"):
@@ -91,12 +88,14 @@ class OrderShape(Shape, frozen=True):
 
 class SnapshotShape(Shape, frozen=True):
     snapshot_id: SnapshotId
-    sequence_number: Long
     timestamp_ms: Long
     manifest_list: Text
     summary: dict[str, str]
+    sequence_number: Long = 0
     parent_snapshot_id: int | None = None
     schema_id: Id | None = None
+    first_row_id: Long = 0
+    added_rows: Long = 0
 
 
 class StatisticsShape(Shape, frozen=True):

@@ -11,9 +11,13 @@ from typing import Any
 
 from lakehouse.catalog.errors import CommitFailedError
 from lakehouse.catalog.metadata import (
+    ADDED_ROWS,
+    FIRST_ROW_ID,
     FORMAT_VERSION,
+    FORMAT_VERSIONS,
     MAIN,
     NO_SNAPSHOT,
+    ROW_IDS,
     Json,
     current_snapshot_id,
     known,
@@ -57,27 +61,34 @@ def assign_uuid(metadata: Changing, update: Json) -> None:
 
 
 def upgrade_format_version(metadata: Changing, update: Json) -> None:
-    if update["format-version"] != FORMAT_VERSION:
-        raise InvalidInputError(
-            f"tables are of format version {FORMAT_VERSION}, and stay it;"
-            f" {update['format-version']} is not served yet"
-        )
+    asked, now = update["format-version"], metadata["format-version"]
+    if asked not in FORMAT_VERSIONS:
+        raise InvalidInputError(f"tables are of format version 1 to 3, not {asked}")
+    if asked < now:
+        raise InvalidInputError(f"Cannot downgrade v{now} table to v{asked}")
+    metadata["format-version"] = asked
+    if asked > FORMAT_VERSION:
+        metadata.setdefault(ROW_IDS, 0)
+    if asked > 1:
+        for key in ("schema", "partition-spec"):
+            metadata.pop(key, None)
 
 
 def add_schema(metadata: Changing, update: Json) -> None:
-    """Add a schema; one that is there already, but for its id, is the one meant."""
+    """Add a schema; one that is there already, but for its id, is the one meant.
+
+    What an engine takes for the last column id is let be: it knows its own columns alone.
+    """
     schema = {key: value for key, value in update["schema"].items() if key != "schema-id"}
     last_id = max([metadata["last-column-id"], *all_ids(schema["fields"])])
     asked = update.get("last-column-id", last_id)
-    if asked < metadata["last-column-id"]:
-        raise InvalidInputError(f"the last column id is {metadata['last-column-id']}, not {asked}")
     for each in metadata["schemas"]:
         if plain_schema(each) == plain_schema(schema):
             metadata.added[SCHEMA] = each["schema-id"]
             return
     schema_id = next_id(metadata["schemas"], "schema-id")
     metadata["schemas"] = [*metadata["schemas"], {**schema, "schema-id": schema_id}]
-    metadata["last-column-id"] = max(asked, last_id)
+    metadata["last-column-id"] = max(asked, last_id, metadata["last-column-id"])
     metadata.added[SCHEMA] = schema_id
 
 
@@ -184,13 +195,31 @@ def remove_properties(metadata: Changing, update: Json) -> None:
 
 def add_snapshot(metadata: Changing, update: Json) -> None:
     snapshot = update["snapshot"]
-    if snapshot["sequence-number"] <= metadata["last-sequence-number"]:
+    number = snapshot.get("sequence-number", 0)
+    goes_on = snapshot.get("parent-snapshot-id") not in (None, NO_SNAPSHOT)  # else it replaces all
+    is_stale = number < metadata["last-sequence-number"] + goes_on
+    if metadata["format-version"] > 1 and is_stale:
         raise CommitFailedError("the sequence number is stale")
     if snapshot_of(metadata, snapshot["snapshot-id"]) is not None:
         raise InvalidInputError(f"there is a snapshot {snapshot['snapshot-id']} already")
     metadata["snapshots"] = [*metadata["snapshots"], snapshot]
-    metadata["last-sequence-number"] = snapshot["sequence-number"]
+    metadata["last-sequence-number"] = max(number, metadata["last-sequence-number"])
+    if metadata["format-version"] > FORMAT_VERSION:
+        number_rows(metadata, snapshot)
     metadata["last-updated-ms"] = snapshot["timestamp-ms"]
+
+
+def number_rows(metadata: Changing, snapshot: Json) -> None:
+    """Count the rows that a snapshot numbers.
+
+    Source: https://iceberg.apache.org/spec/#row-lineage
+    """
+    for key in (FIRST_ROW_ID, ADDED_ROWS):
+        if key not in snapshot:
+            raise InvalidInputError(f"a snapshot of format version 3 says its {key}")
+    if snapshot[FIRST_ROW_ID] < metadata[ROW_IDS]:
+        raise CommitFailedError(f"{FIRST_ROW_ID} is behind {metadata[ROW_IDS]}: rows were added")
+    metadata[ROW_IDS] = snapshot[FIRST_ROW_ID] + snapshot[ADDED_ROWS]
 
 
 def set_snapshot_ref(metadata: Changing, update: Json) -> None:

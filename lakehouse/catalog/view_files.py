@@ -22,6 +22,7 @@ from lakehouse.state import State, Transaction
 from lakehouse.storage import Store
 
 SUFFIX = ".metadata.json"
+ELSEWHERE = "a view; it asked to lie there"
 OURS_FILE = re.compile(
     rf"{FOLDER}/[^/]+/[^/]+-[0-9a-f]{{8}}/metadata/[0-9]{{5,}}-[0-9a-f-]{{36}}\.metadata\.json"
 )
@@ -120,6 +121,11 @@ def plan_views(
     plans = []
     for pointer in pointers:
         match = next((each for each in found if is_in(pointer, each)), None)
+        if match is None and lies_elsewhere(pointer, store):
+            plans.append(
+                ViewPlan(pointer.name, "keep", pointer.location, pointer.location, ELSEWHERE)
+            )
+            continue
         if match is None:
             at = pointer.location  # the pointer stays, so that somebody sees it
             plans.append(ViewPlan(pointer.name, "gone", at, at, "a view; its file is lost"))
@@ -180,6 +186,15 @@ def said_name(ours: Json) -> TableName | None:
 def is_in(pointer: Pointer, found: FoundView) -> bool:
     """Whether a pointer is into this folder, wherever the warehouse lay when it was written."""
     return f"/{pointer.location.rpartition('/metadata/')[0]}".endswith(f"/{found.folder}")
+
+
+def lies_elsewhere(pointer: Pointer, store: Store) -> bool:
+    """Whether a view's file is where its pointer says, outside of the folder of views."""
+    try:
+        key = store.key(pointer.location)
+    except ValueError:
+        return False
+    return not key.startswith(f"{FOLDER}/") and store.exists(key)
 
 
 def forward(pointer: Pointer, found: FoundView) -> ViewPlan:

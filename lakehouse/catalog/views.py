@@ -24,6 +24,7 @@ from lakehouse.catalog.errors import (
     CommitStateUnknownError,
     InvalidViewError,
     NameTakenError,
+    NotAdoptableError,
     ViewDamagedError,
     ViewExistsError,
     ViewNotFoundError,
@@ -33,7 +34,7 @@ from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.new_tables import slug
-from lakehouse.catalog.places import check_there
+from lakehouse.catalog.places import TABLES, check_key, check_there
 from lakehouse.catalog.tables import (
     ATTEMPTS_MAX,
     BACKOFF_S,
@@ -68,6 +69,7 @@ from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import ObjectNotFoundError, Store
 
 FOLDER = "views"
+METADATA_PATH = "write.metadata.path"
 CACHED = 10_000  # versions in all, about 1 KB each
 LOCATION_MAX = 1_000
 FILE_MAX_BYTES = 16 * 1024 * 1024
@@ -265,10 +267,20 @@ class Views:
     def _folder(self, name: TableName, unique: uuid.UUID) -> str:
         return f"{FOLDER}/{slug(name.namespace)}/{slug(name.name)}-{unique.hex[:8]}"
 
+    def _asked_root(self, metadata: Json) -> str | None:
+        """Return the folder of the warehouse that a view asks to lie in; None for another place."""
+        asked = str(metadata["properties"].get(METADATA_PATH, "")).rstrip("/")
+        try:
+            key = check_key(self._store, self._store.key(asked))
+        except (ValueError, NotAdoptableError):
+            return None
+        return None if key.split("/")[0] in (TABLES, FOLDER) else asked
+
     def _insert(
         self, name: TableName, folder: str, metadata: Json, idempotency: Keep
     ) -> LoadedView:
-        view = LoadedView(name, f"{self._store.uri(folder)}/metadata/{file_name(None)}", metadata)
+        root = self._asked_root(metadata) or self._store.uri("").rstrip("/")
+        view = LoadedView(name, f"{root}/{folder}/metadata/{file_name(None)}", metadata)
 
         def work(tx: Transaction) -> None:
             check_free(tx, name)

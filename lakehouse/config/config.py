@@ -228,6 +228,13 @@ class CatalogConfig(Section, frozen=True):
             yield "uri", "holds a password: put that into a file, and set catalog.password_file"
 
 
+class IcebergConfig(Section, frozen=True):
+    """Other engines, by the Iceberg REST catalog protocol."""
+
+    checks_commits: bool = True
+    """Whether files that a commit names are looked at. Off only for tests of the protocol."""
+
+
 class IngestConfig(Section, frozen=True):
     """Loads: `/v1/ingest` and `/v1/tables/{table}/rows`."""
 
@@ -386,6 +393,7 @@ class Config(Section, frozen=True):
     disk: DiskConfig = DiskConfig()
     storage: StorageConfig = StorageConfig()
     catalog: CatalogConfig = CatalogConfig()
+    iceberg: IcebergConfig = IcebergConfig()
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()

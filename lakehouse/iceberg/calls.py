@@ -79,7 +79,7 @@ class Call:
         """
         levels, name = self.names["namespace"].split(LEVELS), self.names["table"]
         try:
-            return TableName(check_levels(levels), check_name("table name", name))
+            return TableName(check_levels(levels), check_name("table name", name, slashes=True))
         except InvalidNameError:
             raise NoSuchTableError(f"{'.'.join(levels)}.{name}") from None
 
@@ -92,7 +92,7 @@ class Call:
         """
         levels, name = self.names["namespace"].split(LEVELS), self.names["view"]
         try:
-            return TableName(check_levels(levels), check_name("view name", name))
+            return TableName(check_levels(levels), check_name("view name", name, slashes=True))
         except InvalidNameError:
             raise NoSuchViewError(f"{'.'.join(levels)}.{name}") from None
 

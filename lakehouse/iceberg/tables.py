@@ -125,6 +125,10 @@ async def register_table(protocol: Protocol, call: Call) -> Answer:
         except ValueError:
             raise InvalidInputError("the metadata file lies outside of the warehouse") from None
         name = TableName(namespace, asked.name)
+        for each in protocol.catalog.dropped.list():
+            if protocol.store.key(each.location) == key:  # dropped here, and not purged yet
+                protocol.catalog.undrop(each.name, uuid=each.uuid, to=name)
+                return protocol.catalog.load(name)
         protocol.catalog.adopting.adopt(name, Adopt(metadata=key))
         return protocol.catalog.load(name)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from lakehouse.catalog import (
+    FORMAT_VERSION,
     Catalog,
     DroppedTableNotFoundError,
     FilesKeptError,
@@ -151,7 +152,7 @@ class Upkeep:
     # The tasks.
 
     def _compact(self, cursor: Connection, look: Look, table: LoadedTable, rules: Rules) -> Did:
-        if not look.is_asked and was_of_others(table):
+        if is_left_alone(table, look):
             return Did()
         files_min = rules.files_min if look.thorough else max(rules.files_min, BUSY_FILES_MIN)
         deletes = self._catalog.layout.deletes(table)
@@ -170,7 +171,7 @@ class Upkeep:
         return Did(done.before, done.size_bytes)
 
     def _merge(self, look: Look, table: LoadedTable, rules: Rules) -> Did:
-        if not look.is_asked and was_of_others(table):
+        if is_left_alone(table, look):
             return Did()
         if look.dry_run:
             planned = self._catalog.layout.mergeable(table, rules)
@@ -250,6 +251,12 @@ class Upkeep:
             what = f"{run.task} of {run.table}: {run.outcome}"
             log.warning("maintenance: %s, which is not written down: %s", what, error)
             return run
+
+
+def is_left_alone(table: LoadedTable, look: Look) -> bool:
+    """Whether files of a table are not rewritten now, or never: then it is of other engines."""
+    is_theirs = table.metadata["format-version"] != FORMAT_VERSION
+    return is_theirs or (not look.is_asked and was_of_others(table))
 
 
 def was_of_others(table: LoadedTable) -> bool:

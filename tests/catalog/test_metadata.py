@@ -151,7 +151,19 @@ def test_a_snapshot_is_added_and_becomes_current() -> None:
 
 def test_a_stale_sequence_number_is_a_conflict() -> None:
     with pytest.raises(CommitFailedError, match="sequence number is stale"):
-        apply(apply(fresh(), adding(7)), adding(7))
+        apply(apply(fresh(), adding(7)), later(adding(8), 7))
+
+
+def later(updates: list[Json], number: int) -> list[Json]:
+    """Return updates whose snapshot goes on from another, with a sequence number of its own."""
+    snapshot = {**updates[0]["snapshot"], "sequence-number": number, "parent-snapshot-id": 7}
+    return [{**updates[0], "snapshot": snapshot}, *updates[1:]]
+
+
+def test_a_snapshot_that_replaces_all_goes_on_from_none() -> None:
+    replaced = later(adding(8), 7)
+    del replaced[0]["snapshot"]["parent-snapshot-id"]
+    assert apply(apply(fresh(), adding(7)), replaced)["last-sequence-number"] == 7
 
 
 def test_a_reference_to_no_snapshot_is_refused() -> None:
@@ -284,7 +296,7 @@ def test_the_metadata_log_is_complete_and_bounded() -> None:
         (b"[]", "not a JSON object"),
         (b"null", "not a JSON object"),
         (b"{}", "format version None"),
-        (b'{"format-version": 3}', "format version 3"),
+        (b'{"format-version": 4}', "format version 4"),
         (b'{"format-version": 2}', "it lacks current-schema-id"),
         (b"\x00\xff", "line 1 column 1"),
     ],

@@ -1,6 +1,7 @@
 """Tables made and changed by other engines, and what they may not do."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ from pyiceberg.types import TimestamptzType as Moment
 
 from tests.iceberg.conftest import PLACE, catalog, load
 from tests.iceberg.snapshots import added, folder, written
-from tests.services import ServerProcess
+from tests.services import ServerProcess, lakehouse_server
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", None]})
 TABLES = f"{PLACE}/namespaces/main/tables"
@@ -29,7 +30,7 @@ TABLES = f"{PLACE}/namespaces/main/tables"
 def total(client: httpx.Client, table: str) -> list[int]:
     """Return the number of rows and the sum of their ids, as our SQL has them."""
     answer = client.post("/v1/sql", json={"sql": f"SELECT count(*), sum(id) FROM {table}"})
-    return [int(each) for each in answer.raise_for_status().json()["rows"][0]]
+    return [int(each or 0) for each in answer.raise_for_status().json()["rows"][0]]
 
 
 def test_what_another_engine_writes_the_next_statement_has(
@@ -154,7 +155,7 @@ def test_a_place_or_a_uuid_of_another_table_is_not_taken(
         made(location="file:///tmp/elsewhere"),
         made(location=f"{root}/tables/main/../x"),
         made(location="s3://bucket/x?s3_endpoint=evil"),
-        made(version=3),
+        made(version=4),
         made(schema={"type": "struct", "fields": []}),
         made(schema={"type": "struct", "fields": [FIELD, {**FIELD, "name": "b"}]}),
         made(schema={"type": "struct", "fields": [{**FIELD, "type": "variant"}]}),
@@ -283,7 +284,8 @@ def test_a_file_that_is_not_there_is_not_taken(client: httpx.Client, mine: Table
             {"action": "set-properties", "updates": {"history.expire.max-snapshot-age-ms": "x"}},
             "history.expire.max-snapshot-age-ms",
         ),
-        ({"action": "upgrade-format-version", "format-version": 3}, "not served yet"),
+        ({"action": "upgrade-format-version", "format-version": 4}, "version 1 to 3"),
+        ({"action": "upgrade-format-version", "format-version": 1}, "Cannot downgrade v2"),
         ({"action": "assign-uuid", "uuid": "other"}, "keeps its UUID"),
         ({"action": "set-location", "location": "file:///x"}, "stays where it lies"),
         (
@@ -331,3 +333,76 @@ def test_a_field_that_we_do_not_know_stays(client: httpx.Client, mine: Table) ->
     load(client, mine.name()[-1])
     found = client.get(at).json()["metadata"]["snapshots"]
     assert [each.get("of-the-future") for each in found] == [[1], None]
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_table_of_another_version_is_read_here_and_written_there(
+    client: httpx.Client, them: RestCatalog, version: int
+) -> None:
+    name = f"version_{version}"
+    said = {"name": name, "schema": SCHEMA, "properties": {"format-version": str(version)}}
+    metadata = client.post(TABLES, json=said).raise_for_status().json()["metadata"]
+    assert metadata["format-version"] == version
+    assert ("schema" in metadata) == (version == 1)
+    assert metadata.get("next-row-id") == (0 if version == 3 else None)
+    table = them.load_table(f"main.{name}")
+    if version == 1:
+        table.append(ROWS.select(["id"]))
+    else:  # PyIceberg writes no rows of it
+        there = f"{table.location()}/data/there.parquet"
+        rows = ROWS.select(["id"]).cast(schema_to_pyarrow(table.schema()))
+        pq.write_table(rows, there.removeprefix("file://"))
+        snapshot = written(table, there)
+        body = {"requirements": [], "updates": added(snapshot)}
+        answer = client.post(f"{TABLES}/{name}", json=body)
+        assert (answer.status_code, "says its first-row-id" in answer.text) == (400, True)
+        snapshot |= {"first-row-id": 0, "added-rows": 3}
+        body = {"requirements": [], "updates": added(snapshot)}
+        found = client.post(f"{TABLES}/{name}", json=body).raise_for_status().json()["metadata"]
+        assert found["next-row-id"] == 3
+    assert total(client, name) == [3, 6]
+    query = {"name": name, "format": "ndjson", "mode": "append"}
+    answer = client.post("/v1/ingest", params=query, content=b'{"id":9}')
+    assert answer.status_code == 422
+    assert f"format version {version}, which is read here" in answer.json()["detail"]
+    asked = {"table": name}
+    runs = client.post("/v1/maintenance/run", json=asked).raise_for_status().json()["runs"]
+    assert {each["outcome"] for each in runs} == {"nothing"}
+    assert total(client, name) == [3, 6]
+    if version == 1:
+        upgrade = [{"action": "upgrade-format-version", "format-version": 2}]
+        body = {"requirements": [], "updates": upgrade}
+        found = client.post(f"{TABLES}/{name}", json=body).raise_for_status().json()["metadata"]
+        assert (found["format-version"], "schema" in found) == (2, False)
+        load(client, name, b'{"id":9}\n')
+        assert total(client, name) == [4, 15]
+
+
+def test_a_name_may_have_a_slash_by_the_protocol_alone(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    them.create_namespace(("a/b",))
+    said = {"name": "c/d", "schema": SCHEMA}
+    assert client.post(f"{PLACE}/namespaces/a%2Fb/tables", json=said).status_code == 200
+    assert client.get(f"{PLACE}/namespaces/a%2Fb/tables/c%2Fd").status_code == 200
+    assert total(client, '"a/b"."c/d"')[:1] == [0]
+    assert client.post("/v1/namespaces", json={"name": "e/f"}).status_code == 400
+    query = {"name": "g/h", "format": "ndjson", "mode": "append"}
+    assert client.post("/v1/ingest", params=query, content=b'{"id":9}').status_code == 400
+
+
+def test_without_a_look_a_commit_is_taken_as_it_is(tmp_path: Path) -> None:
+    unchecked = {"LAKEHOUSE_ICEBERG__CHECKS_COMMITS": "false"}
+    with (
+        lakehouse_server(tmp_path / "data", port=None, **unchecked) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        said = {"name": "t", "schema": SCHEMA, "location": "file:///tmp/elsewhere"}
+        metadata = client.post(TABLES, json=said).raise_for_status().json()["metadata"]
+        assert "/warehouse/tables/main/t-" in metadata["location"]
+        table = catalog(server).load_table("main.t")
+        body = {"requirements": [], "updates": added(written(table, "/nowhere/a.parquet"))}
+        assert client.post(f"{TABLES}/t", json=body).status_code == 200
+        sql = {"sql": "SELECT count(*) FROM t WHERE id > 0"}
+        answer = client.post("/v1/sql", json=sql)
+        assert answer.status_code in (410, 422, 503), answer.text  # said, not a crash

@@ -221,7 +221,7 @@ def test_what_is_no_update_is_refused_whole(client: httpx.Client, update: Any) -
         ({"view-version": {**version(), "default-namespace": "main"}}, "default-namespace"),
         ({"properties": {"a": 1}}, "properties"),
         ({"location": "x" * 1001}, "location"),
-        ({"name": "a/b"}, "a `/`"),
+        ({"name": "a\tb"}, "a `/` or a control character"),
         ({"name": ""}, "empty"),
     ],
 )
@@ -505,3 +505,18 @@ def test_a_sql_catalog_of_pyiceberg_still_opens_the_catalog(
             theirs.load_table("main.beside_tables")
     finally:
         theirs.engine.dispose()
+
+
+def test_a_view_lies_where_it_asks_to_below_the_warehouse(
+    client: httpx.Client, server: ServerProcess
+) -> None:
+    root = server.data_dir / "warehouse"
+    asked = f"file:{root}/of_views/"
+    found = make(client, "placed", properties={"write.metadata.path": asked})
+    assert found["metadata-location"].startswith(f"{asked}views/main/placed-")
+    assert Path(found["metadata-location"].removeprefix("file:")).is_file()
+    assert client.get(f"{VIEWS}/placed").json() == found
+    for number, elsewhere in enumerate(("file:/etc", f"file://{root}/tables/main", "s3://x/y")):
+        name = f"not_placed_{number}"
+        found = make(client, name, properties={"write.metadata.path": elsewhere})
+        assert found["metadata-location"].startswith(f"file://{root}/views/main/")
