@@ -67,6 +67,8 @@ def test_a_changed_schema_is_the_same_on_both_sides(client: httpx.Client, spark:
     rows = [[1, "Ada", None], [2, "Bo", None], [3, "Cy", 40]]
     assert ours(client, ask.format("changing")) == rows
     assert spark.sql(ask.format("lake.main.changing")) == rows
+    spark.sql("ALTER TABLE lake.main.changing DROP COLUMN age")
+    assert ours(client, "SELECT * FROM changing ORDER BY id")[2] == [3, "Cy"]
 
 
 def test_small_files_of_ours_are_put_together_by_spark(client: httpx.Client, spark: Spark) -> None:
