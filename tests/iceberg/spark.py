@@ -1,90 +1,89 @@
-"""Apache Spark as another engine: one session for a test module, SQL in and rows out."""
+"""Spark in a process of its own, with the catalog of a server as `lake`."""
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.engines import environment_of, jars
-from tests.services import environment, stop
+from tests.services import ServerProcess
 
-SESSION = Path(__file__).with_name("spark_session.py")
+DRIVER = Path(__file__).parent / "spark_driver.py"
+CATALOG = "spark.sql.catalog.lake"
 
 
 class SparkError(Exception):
-    """Spark refused a statement; has its words."""
+    """What Spark says of a statement that failed."""
 
 
-@dataclass
 class Spark:
-    process: "subprocess.Popen[str]"
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self._process = process
+        self._log = log
 
-    def sql(self, statement: str) -> list[list[Any]]:
-        """Return the rows of a statement; dates and decimals as texts.
+    def __call__(self, sql: str) -> list[list[Any]]:
+        """Return the rows of one statement.
 
         Raises:
-            SparkError: it was refused.
+            SparkError: it failed.
         """
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(statement) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SparkError("the session has ended")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise SparkError(answer["error"])
-        rows: list[list[Any]] = answer["rows"]
-        return rows
-
-    def row(self, statement: str) -> list[Any]:
-        """Return the one row of a statement."""
-        (row,) = self.sql(statement)
-        return row
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(sql) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            kind, _, said = line.partition(" ")
+            if kind == "answer":
+                answer = json.loads(said)
+                if "error" in answer:
+                    raise SparkError(answer["error"])
+                return list(answer["rows"])
+        raise SparkError(f"Spark is gone: {self._log.read_text()[-2000:]}")
 
 
 @contextmanager
-def spark_on(url: str, folder: Path, **more: str) -> Iterator[Spark]:
-    """A session whose catalog `lake` is a server, until the block ends. Its log lies in `folder`.
+def spark_on(server: ServerProcess, **more: str) -> Iterator[Spark]:
+    """Run Spark until the block ends; the test is skipped where there is none.
 
     Args:
-        more: settings of the catalog, such as `token`.
+        more: settings of the catalog.
     """
     python = environment_of("spark") / "python"
-    settings = {
-        "spark.master": "local[2]",
-        "spark.ui.enabled": "false",
-        "spark.jars": ",".join(map(str, jars("jars"))),
-        "spark.sql.extensions": (
-            "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
-        ),
-        "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.sql.session.timeZone": "UTC",
-        **catalog_settings(
-            {"type": "rest", "uri": f"{url}/iceberg", "cache-enabled": "false", **more}
-        ),
-    }
-    with (
-        (folder / "spark.log").open("w") as log,
-        subprocess.Popen(
-            [python, SESSION, json.dumps(settings)],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment(),
-        ) as process,
-    ):
-        try:
-            yield Spark(process)
-        finally:
-            stop(process)
-
-
-def catalog_settings(properties: Mapping[str, str]) -> dict[str, str]:
-    return {f"spark.sql.catalog.lake.{name}": value for name, value in properties.items()}
+    with tempfile.TemporaryDirectory(prefix="lakehouse-spark-") as folder:
+        settings: Mapping[str, str] = {
+            "spark.jars": ",".join(map(str, jars("jars"))),
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": folder,
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}",
+            "spark.sql.extensions": (
+                "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
+            ),
+            CATALOG: "org.apache.iceberg.spark.SparkCatalog",
+            f"{CATALOG}.type": "rest",
+            f"{CATALOG}.uri": f"{server.url}/iceberg",
+            f"{CATALOG}.cache-enabled": "false",
+            **{f"{CATALOG}.{key}": value for key, value in more.items()},
+        }
+        log = Path(folder) / "log"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [python, str(DRIVER), json.dumps(settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+            )
+            try:
+                yield Spark(process, log)
+            finally:
+                assert process.stdin is not None
+                process.stdin.close()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()

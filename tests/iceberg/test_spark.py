@@ -1,102 +1,216 @@
-"""Apache Spark, unmodified, reads and writes the tables that we ingest into and query."""
+"""Apache Spark, unmodified: it and we write the same tables in turns, and read the same rows."""
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import CommitFailedException
 
-from tests.iceberg.conftest import load
-from tests.iceberg.spark import Spark, spark_on
-from tests.services import ServerProcess
+from tests.iceberg.conftest import PLACE, catalog, load
+from tests.iceberg.spark import Spark, SparkError, spark_on
+from tests.services import ServerProcess, lakehouse_server
 
 pytestmark = pytest.mark.slow
-
-SUMS = (
-    "SELECT count(*) AS n, CAST(coalesce(sum(id), 0) AS BIGINT) AS s, count(name) AS named FROM {}"
-)
+RACE_S = 120 if os.environ.get("LAKEHOUSE_TEST_LONG") else 10
+COMMITS_MIN = 50 if os.environ.get("LAKEHOUSE_TEST_LONG") else 5
 
 
 @pytest.fixture(scope="module")
-def spark(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
-    with spark_on(server.url, tmp_path_factory.mktemp("spark")) as spark:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def spark(server: ServerProcess) -> Iterator[Spark]:
+    with spark_on(server) as spark:
         yield spark
 
 
-def ours(client: httpx.Client, statement: str) -> list[list[Any]]:
-    answer = client.post("/v1/sql", json={"sql": statement})
+@pytest.fixture(autouse=True)
+def _waits(client: httpx.Client) -> None:
+    client.timeout = httpx.Timeout(60)
+
+
+def ours(client: httpx.Client, sql: str) -> list[list[Any]]:
+    answer = client.post("/v1/sql", json={"sql": sql.replace("lake.", "")})
     assert answer.status_code == 200, answer.text
-    rows: list[list[Any]] = answer.json()["rows"]
-    return rows
+    return [[int(each or 0) for each in row] for row in answer.json()["rows"]]
 
 
-def both(client: httpx.Client, spark: Spark, table: str) -> list[Any]:
-    """Return the sums of a table, which both sides see as the same."""
-    (mine,) = ours(client, SUMS.format(table))
-    assert spark.row(SUMS.format(f"lake.main.{table}")) == mine
-    return mine
+def both(client: httpx.Client, spark: Spark, table: str) -> list[int]:
+    """Return rows and the sum of their ids, which both sides have the same."""
+    sql = f"SELECT count(*), sum(id) FROM lake.main.{table}"
+    (theirs,) = spark(sql)
+    assert ours(client, sql) == [[each or 0 for each in theirs]]
+    return [each or 0 for each in theirs]
 
 
-def test_each_side_sees_what_the_other_has_done(client: httpx.Client, spark: Spark) -> None:
-    spark.sql("CREATE TABLE lake.main.shared (id BIGINT, name STRING)")
-    assert both(client, spark, "shared") == [0, 0, 0]
-    spark.sql("INSERT INTO lake.main.shared VALUES (1, 'Ada'), (2, 'Bo')")
-    assert both(client, spark, "shared") == [2, 3, 2]
-    load(client, "shared", b'{"id":3,"name":"Cy"}\n{"id":4,"name":null}\n')
-    assert both(client, spark, "shared") == [4, 10, 3]
-    spark.sql("DELETE FROM lake.main.shared WHERE id = 1")
-    assert both(client, spark, "shared") == [3, 9, 2]
-    spark.sql(
-        "MERGE INTO lake.main.shared t USING (SELECT * FROM VALUES (3, 'Cyd'), (7, 'Di')"
-        " AS v(id, name)) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name"
-        " WHEN NOT MATCHED THEN INSERT *"
-    )
-    assert both(client, spark, "shared") == [4, 16, 3]
-    answer = client.post("/v1/tables/main.shared/delete", json={"where": "id = 7"})
+def change(client: httpx.Client, path: str, body: Any) -> Any:
+    answer = client.post(path, json=body)
     assert answer.status_code == 200, answer.text
-    assert both(client, spark, "shared") == [3, 9, 2]
-    assert ours(client, "SELECT name FROM shared WHERE id = 3") == [["Cyd"]]
+    return answer.json()
 
 
-def test_a_changed_schema_is_the_same_on_both_sides(client: httpx.Client, spark: Spark) -> None:
-    load(client, "changing")
-    spark.sql("ALTER TABLE lake.main.changing ADD COLUMN age INT")
-    spark.sql("ALTER TABLE lake.main.changing RENAME COLUMN name TO called")
-    spark.sql("INSERT INTO lake.main.changing VALUES (3, 'Cy', 40)")
-    ask = "SELECT id, called, age FROM {} ORDER BY id"
-    rows = [[1, "Ada", None], [2, "Bo", None], [3, "Cy", 40]]
-    assert ours(client, ask.format("changing")) == rows
-    assert spark.sql(ask.format("lake.main.changing")) == rows
-    spark.sql("ALTER TABLE lake.main.changing DROP COLUMN age")
-    assert ours(client, "SELECT * FROM changing ORDER BY id")[2] == [3, "Cy"]
-
-
-def test_small_files_of_ours_are_put_together_by_spark(client: httpx.Client, spark: Spark) -> None:
-    for number in range(6):
-        load(client, "small", b'{"id":%d,"name":"x"}' % number)
-    snapshot = spark.row("SELECT max(snapshot_id) FROM lake.main.small.snapshots")[0]
-    before = both(client, spark, "small")
-    rewritten = spark.row(
-        "CALL lake.system.rewrite_data_files(table => 'main.small',"
-        " options => map('min-input-files', '2'))"
+def test_a_table_of_spark_is_written_in_turns(client: httpx.Client, spark: Spark) -> None:
+    spark(
+        "CREATE TABLE lake.main.turns (id BIGINT NOT NULL, name STRING, at TIMESTAMP)"
+        " USING iceberg PARTITIONED BY (bucket(4, id))"
     )
-    assert rewritten[:2] == [6, 1]
-    assert both(client, spark, "small") == before == [6, 15, 6]
-    load(client, "small", b'{"id":100,"name":"y"}')
-    assert both(client, spark, "small") == [7, 115, 7]
-    then = spark.row(f"SELECT count(*) FROM lake.main.small VERSION AS OF {snapshot}")
-    assert then[0] <= 6
+    spark("INSERT INTO lake.main.turns SELECT id, 'n', current_timestamp() FROM range(1000)")
+    assert both(client, spark, "turns") == [1000, 499500]
+    spark("DELETE FROM lake.main.turns WHERE id >= 500")
+    assert both(client, spark, "turns") == [500, 124750]
+    load(client, "turns", b'{"id":5000,"name":"ours","at":"2024-01-01T00:00:00Z"}\n')
+    assert both(client, spark, "turns") == [501, 129750]
+    spark(
+        "MERGE INTO lake.main.turns t"
+        " USING (SELECT * FROM VALUES (100L, 'm'), (9000L, 'new') AS s(id, name)) s"
+        " ON t.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name"
+        " WHEN NOT MATCHED THEN INSERT (id, name, at) VALUES (s.id, s.name, NULL)"
+    )
+    assert both(client, spark, "turns") == [502, 138750]
+    assert ours(client, "SELECT count(*) FROM lake.main.turns WHERE name = 'm'") == [[1]]
+    change(client, "/v1/tables/turns/update", {"set": {"name": "'u'"}, "where": "id < 50"})
+    change(client, "/v1/tables/turns/delete", {"where": "id BETWEEN 400 AND 499"})
+    assert both(client, spark, "turns") == [402, 138750 - 44950]
+    named = "SELECT count(*) FROM lake.main.turns WHERE name = 'u'"
+    assert spark(named) == ours(client, named) == [[50]]
 
 
-def test_deletes_by_position_of_spark_hold_here(client: httpx.Client, spark: Spark) -> None:
-    load(client, "marked", b"".join(b'{"id":%d,"name":"x"}\n' % each for each in range(100)))
-    spark.sql(
-        "ALTER TABLE lake.main.marked SET TBLPROPERTIES"
+def test_columns_and_partitions_that_spark_changes_are_changed_here(
+    client: httpx.Client, spark: Spark
+) -> None:
+    spark("CREATE TABLE lake.main.evolved (id BIGINT, `a name` STRING, day DATE) USING iceberg")
+    spark("INSERT INTO lake.main.evolved SELECT id, 'x', DATE '2024-01-01' FROM range(100)")
+    spark("ALTER TABLE lake.main.evolved ADD COLUMN more STRUCT<x: INT, y: ARRAY<STRING>>")
+    spark("ALTER TABLE lake.main.evolved RENAME COLUMN `a name` TO word")
+    spark("ALTER TABLE lake.main.evolved ADD PARTITION FIELD days(day)")
+    spark("ALTER TABLE lake.main.evolved WRITE ORDERED BY id")
+    spark(
+        "INSERT INTO lake.main.evolved VALUES"
+        " (1000, 'y', DATE '2024-02-01', named_struct('x', 7, 'y', array('p', 'q')))"
+    )
+    load(client, "evolved", b'{"id":2000,"word":"z","day":"2024-03-01"}\n')
+    assert both(client, spark, "evolved") == [102, 4950 + 3000]
+    words = "SELECT count(DISTINCT word), count(more.x) FROM lake.main.evolved"
+    assert spark(words) == ours(client, words) == [[3, 1]]
+    spark("ALTER TABLE lake.main.evolved DROP COLUMN more")
+    spark("ALTER TABLE lake.main.evolved DROP PARTITION FIELD days(day)")
+    spark("INSERT INTO lake.main.evolved VALUES (3000, 'w', NULL)")
+    assert both(client, spark, "evolved") == [103, 4950 + 6000]
+
+
+def test_deletes_beside_the_data_are_read_and_folded(client: httpx.Client, spark: Spark) -> None:
+    spark(
+        "CREATE TABLE lake.main.merging (id BIGINT) USING iceberg TBLPROPERTIES"
         " ('write.delete.mode'='merge-on-read', 'write.update.mode'='merge-on-read')"
     )
-    spark.sql("DELETE FROM lake.main.marked WHERE id % 10 = 3")
-    assert both(client, spark, "marked") == [90, 4950 - 480, 90]
-    spark.sql("UPDATE lake.main.marked SET name = NULL WHERE id < 10")
-    assert both(client, spark, "marked") == [90, 4950 - 480, 81]
-    load(client, "marked", b'{"id":3,"name":"again"}')
-    assert both(client, spark, "marked") == [91, 4950 - 477, 82]
+    for number in range(3):
+        first = number * 1000
+        spark(f"INSERT INTO lake.main.merging SELECT id + {first} FROM range(1000)")
+        spark(f"DELETE FROM lake.main.merging WHERE id % 10 = {number}")
+    before = both(client, spark, "merging")
+    metadata = client.get(f"{PLACE}/namespaces/main/tables/merging").json()["metadata"]
+    assert int(metadata["snapshots"][-1]["summary"]["total-delete-files"]) > 0
+    assert client.get("/v1/tables/merging").json()["row_count"] == before[0]
+    load(client, "merging", b'{"id":7}\n')
+    change(client, "/v1/tables/merging/delete", {"where": "id = 3"})
+    after = both(client, spark, "merging")
+    change(client, "/v1/maintenance/run", {"table": "merging"})
+    assert both(client, spark, "merging") == after == [before[0], before[1] + 4]
+    spark("DELETE FROM lake.main.merging WHERE id = 7")
+    both(client, spark, "merging")
+
+
+def test_spark_compacts_what_we_wrote_and_travels_in_time(
+    client: httpx.Client, spark: Spark
+) -> None:
+    for number in range(8):
+        load(client, "small", f'{{"id":{number}}}\n'.encode())
+    first = spark("SELECT min(snapshot_id) FROM lake.main.small.snapshots WHERE parent_id IS NULL")
+    spark("CALL lake.system.rewrite_data_files(table => 'main.small', options => map("
+          "'min-input-files', '2'))")  # fmt: skip
+    files = spark("SELECT count(*) FROM lake.main.small.files")
+    assert files == [[1]]
+    assert both(client, spark, "small") == [8, 28]
+    then = f"SELECT count(*) FROM lake.main.small VERSION AS OF {first[0][0]}"
+    assert spark(then) == [[1]]
+    spark(f"CALL lake.system.rollback_to_snapshot('main.small', {first[0][0]})")
+    assert both(client, spark, "small") == [1, 0]
+    spark("ALTER TABLE lake.main.small CREATE BRANCH aside")
+    spark("INSERT INTO lake.main.small.branch_aside VALUES (99)")
+    assert both(client, spark, "small") == [1, 0]
+    assert ours(client, "SELECT count(*) FROM small AT (VERSION => 'aside')") == [[2]]
+    spark("CALL lake.system.expire_snapshots(table => 'main.small', retain_last => 1)")
+    assert both(client, spark, "small") == [1, 0]
+
+
+def test_spark_replaces_a_table_in_one_commit(client: httpx.Client, spark: Spark) -> None:
+    load(client, "replaced", b'{"id":1,"name":"old"}\n')
+    spark("CREATE OR REPLACE TABLE lake.main.replaced USING iceberg AS SELECT id FROM range(5)")
+    assert both(client, spark, "replaced") == [5, 10]
+    spark("DROP TABLE lake.main.replaced")
+    assert client.get("/v1/tables/replaced").status_code == 404
+    with pytest.raises(SparkError, match="TABLE_OR_VIEW_NOT_FOUND"):
+        spark("SELECT * FROM lake.main.replaced")
+
+
+def test_a_view_of_spark_is_told_by_its_dialect(client: httpx.Client, spark: Spark) -> None:
+    load(client, "viewed", b'{"id":1}\n{"id":2}\n')
+    spark("CREATE VIEW lake.main.of_spark AS SELECT id FROM lake.main.viewed WHERE id > 1")
+    assert spark("SELECT id FROM lake.main.of_spark") == [[2]]
+    answer = client.post("/v1/sql", json={"sql": "SELECT * FROM of_spark"})
+    assert (answer.status_code, "spark" in answer.json()["detail"]) == (400, True)
+    spark("DROP VIEW lake.main.of_spark")
+
+
+def test_three_writers_at_once_lose_no_row(
+    client: httpx.Client, spark: Spark, server: ServerProcess
+) -> None:
+    spark(
+        "CREATE TABLE lake.main.raced (id BIGINT) USING iceberg"
+        " TBLPROPERTIES ('commit.retry.num-retries'='50')"
+    )
+    until = time.monotonic() + RACE_S
+
+    def by_spark() -> int:
+        return counted(lambda: spark("INSERT INTO lake.main.raced VALUES (1)"), SparkError)
+
+    def by_pyiceberg() -> int:
+        table = catalog(server).load_table("main.raced")
+        rows = pa.table({"id": pa.array([1], pa.int64())})
+
+        def append() -> None:
+            table.refresh()
+            table.append(rows)
+
+        return counted(append, CommitFailedException)
+
+    def by_us() -> int:
+        with httpx.Client(base_url=server.url, timeout=60) as ours:
+            return counted(lambda: load(ours, "raced", b'{"id":1}\n'), httpx.HTTPStatusError)
+
+    def counted(work: Callable[[], object], refused: type[Exception]) -> int:
+        """Return how many times `work` was done; what was refused was not."""
+        done = 0
+        while time.monotonic() < until or done < COMMITS_MIN:
+            try:
+                work()
+                done += 1
+            except refused:
+                continue
+        return done
+
+    with ThreadPoolExecutor(3) as threads:
+        futures = [threads.submit(each) for each in (by_spark, by_pyiceberg, by_us)]
+        counts = [each.result() for each in futures]
+    assert min(counts) >= COMMITS_MIN
+    assert both(client, spark, "raced") == [sum(counts)] * 2
+    table = catalog(server).load_table("main.raced")
+    assert table.scan().to_arrow().num_rows == sum(counts)
