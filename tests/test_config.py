@@ -387,3 +387,10 @@ def test_every_setting_has_its_sentence() -> None:
 def test_the_front_door_names_every_section() -> None:
     for section in msgspec.structs.fields(Config):
         assert section.type.__name__ in front_door.__all__
+
+
+def test_commits_are_looked_at_where_others_reach_the_server() -> None:
+    off = {"LAKEHOUSE_ICEBERG__CHECKS_COMMITS": "false"}
+    assert not load_config(None, off).iceberg.checks_commits
+    with pytest.raises(WrongSettingsError, match="that is for loopback"):
+        load_config(None, {**off, "LAKEHOUSE_SERVER__EXTERNAL": "true"})

@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from lakehouse.api.cors import Cors
-from lakehouse.api.problems import CLIENT_LEFT, MEDIA_TYPE, HeadersTooLargeError, problem_of
+from lakehouse.api.problems import CLIENT_LEFT, HeadersTooLargeError, answer_to
 from lakehouse.api.streams import BodyTooSlowError
 from lakehouse.audit import Audit, AuditRow, Record, recording
 from lakehouse.auth import (
@@ -291,11 +291,11 @@ class Edge:
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
             if isinstance(refusal, RateLimitedError):
                 exchange.added.extend(self._limiter.headers(exchange.caller))
-            await send_problem(exchange.send, refusal, close=self.stopping)
+            await send_problem(exchange.send, scope["path"], refusal, close=self.stopping)
         except asyncio.CancelledError as cancelled:
             if REVOKED not in cancelled.args or exchange.is_answered:
                 raise
-            await send_problem(exchange.send, WrongTokenError(), close=True)
+            await send_problem(exchange.send, scope["path"], WrongTokenError(), close=True)
         except Exception:
             exchange.status = exchange.status if exchange.is_answered else 500
             raise
@@ -447,10 +447,10 @@ def host_of(headers: Headers) -> str:
     return headers.get(b"host", b"").decode("latin-1").lower()
 
 
-async def send_problem(send: Send, error: LakehouseError, *, close: bool) -> None:
+async def send_problem(send: Send, path: str, error: LakehouseError, *, close: bool) -> None:
     """Answer without a route: what is refused here has not reached one."""
-    status, headers, body = problem_of(error)
-    headers |= {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))}
+    status, headers, body = answer_to(path, error)
+    headers |= {"Content-Length": str(len(body))}
     if close:
         headers["Connection"] = "close"
     await send(

@@ -183,6 +183,19 @@ def problem_of(error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
     return status, headers, encoded(body)
 
 
+SHAPES: dict[str, Callable[[errors.LakehouseError], tuple[int, Headers, bytes]]] = {}
+"""By the beginning of a path, how errors leave there: a protocol has a shape of its own."""
+
+
+def answer_to(path: str, error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
+    """Return the status, the headers and the body that an error of a path leaves as."""
+    for place, shape in SHAPES.items():
+        if path.startswith(f"{place}/"):
+            return shape(error)
+    status, headers, body = problem_of(error)
+    return status, {"Content-Type": MEDIA_TYPE, **headers}, body
+
+
 def encoded(body: Body) -> bytes:
     try:
         return redacted(msgspec.json.encode(body, enc_hook=str).decode()).encode()
@@ -193,10 +206,11 @@ def encoded(body: Body) -> bytes:
 
 
 def on_our_error(request: AnyRequest, error: errors.LakehouseError) -> Response[bytes]:
-    status, headers, body = problem_of(error)
+    status, headers, body = answer_to(request.url.path, error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s: %s", slug(type(error)), error.detail, exc_info=error.__cause__)
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    media_type = headers.pop("Content-Type")
+    return Response(body, status_code=status, media_type=media_type, headers=headers)
 
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:

@@ -9,6 +9,7 @@ from lakehouse.errors import (
     InvalidInputError,
     NotFoundError,
     OutcomeUnknownError,
+    TooLargeError,
     UnavailableError,
     UnprocessableError,
 )
@@ -419,6 +420,18 @@ class NotWrittenError(UnprocessableError):
             "other engines; tables of version 2 are written by both",
             table=table,
             format_version=version,
+        )
+
+
+class MetadataTooLargeError(TooLargeError):
+    """A commit would make a table's metadata longer than anybody should read; nothing happened."""
+
+    def __init__(self, table: str, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"the metadata of {table} would have {size_bytes:,} bytes, and {max_bytes:,} are the "
+            "most: expire snapshots, and keep what is long out of properties and comments",
+            table=table,
+            max_bytes=max_bytes,
         )
 
 

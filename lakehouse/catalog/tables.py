@@ -21,6 +21,7 @@ from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.errors import (
     CommitFailedError,
     CommitStateUnknownError,
+    MetadataTooLargeError,
     NamespaceNotFoundError,
     NameTakenError,
     TableDamagedError,
@@ -40,6 +41,8 @@ CATALOG_NAME = "lakehouse"
 NAME = "lakehouse.name"
 """A property: how the catalog names the table, for the day when only the files are left."""
 ATTEMPTS_MAX = 10
+METADATA_MAX_BYTES = 64 * 1024 * 1024
+"""Of a metadata file, which each commit writes anew: 90,000 snapshots."""
 METADATA_CACHED = 50_000  # snapshots in all, 1.8 KB each
 NOT_COMMITTED = (UnavailableError, InsufficientStorageError)  # what `State.write` is sure of
 BACKOFF_S = 0.01
@@ -295,9 +298,12 @@ class Tables:
         if previous:
             metadata = with_log_entry(metadata, previous, base, now_ms())
         location = metadata_location(metadata, previous)
+        data = orjson.dumps(metadata)
+        if len(data) > METADATA_MAX_BYTES:
+            raise MetadataTooLargeError(str(change.name), len(data), METADATA_MAX_BYTES)
         key = self._store.key(location)
         attempt.keys.append(key)
-        self._store.create(key, orjson.dumps(metadata))
+        self._store.create(key, data)
         attempt.tables.append(
             LoadedTable(current.name if current else change.name, location, metadata)
         )

@@ -406,6 +406,11 @@ class Config(Section, frozen=True):
     def broken_rules(self) -> Iterator[Rule]:
         if self.auth.proxy_user_header and not self.server.trusted_proxies:
             yield "auth.proxy_user_header", "nobody may send it: set server.trusted_proxies as well"
+        if self.server.external and not self.iceberg.checks_commits:
+            yield (
+                "iceberg.checks_commits",
+                "is off: a writer of one table could read files of others; that is for loopback",
+            )
         if self.memory.max_bytes is None:
             return
         share = memory_shares(self.memory.max_bytes).uploads_and_results

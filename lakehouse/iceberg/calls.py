@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 LEVELS = "\x1f"
 """Between the levels of a namespace."""
-JSON = "application/json"
+
 PAGE_SIZE = 1_000
 PAGE_SIZES = re.compile(r"0*[1-9][0-9]{0,17}")
 """What clients ask for; at most `PAGE_SIZE` are given."""

@@ -14,14 +14,14 @@ from litestar.types import Receive, Scope, Send
 
 from lakehouse.api.access import reads
 from lakehouse.api.idempotency import check_key
-from lakehouse.api.problems import BodyTooLargeError
+from lakehouse.api.problems import SHAPES, BodyTooLargeError
 from lakehouse.api.streams import ClientGoneError
 from lakehouse.auth import EVERYTHING, ForbiddenError, may_somewhere
 from lakehouse.errors import LakehouseError
-from lakehouse.iceberg.calls import JSON, Answer, Call, query_of, segments_of
+from lakehouse.iceberg.calls import Answer, Call, query_of, segments_of
 from lakehouse.iceberg.endpoints import ENDPOINTS
 from lakehouse.iceberg.kept import Kept
-from lakehouse.iceberg.problems import NoSuchEndpointError, error_of
+from lakehouse.iceberg.problems import JSON, NoSuchEndpointError, error_of
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.lanes import on_thread
 
@@ -38,6 +38,7 @@ def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
     Litestar decodes a path before it matches it, so it matches none of ours: each endpoint has its
     own guard here, asked by the same function as any route's.
     """
+    SHAPES[PLACE] = error_of
 
     @asgi(PLACE, is_mount=True, copy_scope=True, guards=[reads])
     async def iceberg(scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,9 @@ from lakehouse.catalog import (
     ViewNotFoundError,
 )
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError, UnprocessableError
+from lakehouse.redaction import redacted
 
+JSON = "application/json"
 TYPES: Mapping[int, str] = {
     400: "BadRequestException",
     401: "NotAuthorizedException",
@@ -72,9 +74,9 @@ class NoSuchEndpointError(NotFoundError):
 def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body that say what went wrong."""
     status, headers, _ = problem_of(error)
-    kept = {key: value for key, value in headers.items() if key.lower() != "content-type"}
-    said = {"message": message_of(error), "type": type_of(error, status), "code": status}
-    return status, kept, orjson.dumps({"error": said})
+    message = redacted(message_of(error).encode("utf-8", "backslashreplace").decode())
+    said = {"message": message, "type": type_of(error, status), "code": status}
+    return status, {"Content-Type": JSON, **headers}, orjson.dumps({"error": said})
 
 
 def message_of(error: LakehouseError) -> str:

@@ -29,6 +29,7 @@ from lakehouse.catalog import tables as tables_module
 from lakehouse.catalog.errors import (
     CommitFailedError,
     CommitStateUnknownError,
+    MetadataTooLargeError,
     TooManyPartitionsError,
 )
 from lakehouse.catalog.metadata import Json
@@ -529,3 +530,16 @@ def test_partitions_have_a_limit_in_loads_alone(lake: Lake) -> None:
     write("1, 2")
     write("3, 4")
     assert catalog.loading.upsert(lake.cursor, main("t"), rows, ["id"]).rows.updated == 4
+
+
+def test_metadata_that_is_too_long_is_refused_and_the_table_stays(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write("one", "SELECT 0 AS id, 'x' AS name")
+    before = lake.metadata("one")
+    monkeypatch.setattr(tables_module, "METADATA_MAX_BYTES", 10_000)
+    long = [{"action": "set-properties", "updates": {"user.long": "x" * 9_000}}]
+    with pytest.raises(MetadataTooLargeError, match="expire snapshots"):
+        lake.catalog._tables.commit([Change(main("one"), lambda current: Draft(long))])
+    assert lake.metadata("one") == before
+    lake.write("one", "SELECT 1 AS id, 'y' AS name", mode="append")

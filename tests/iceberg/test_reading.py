@@ -13,7 +13,7 @@ from pyiceberg.catalog.rest import RestCatalog
 
 from tests.iceberg.conftest import PLACE, catalog, load
 from tests.iceberg.engines import attached
-from tests.services import ServerProcess, lakehouse_server
+from tests.services import ServerProcess, environment, lakehouse_server
 
 TABLE = f"{PLACE}/namespaces/main/tables/people"
 
@@ -184,3 +184,15 @@ def test_what_a_token_may_not_see_is_not_there(tmp_path: Path) -> None:
                 answer = client.request(method, path, json={"namespace": ["new"]})
                 assert answer.status_code == 403
                 assert answer.json()["error"]["type"] == "ForbiddenException"
+
+
+def test_who_has_no_token_is_told_in_the_protocols_shape(tmp_path: Path) -> None:
+    with lakehouse_server(tmp_path / "data", port=None) as server:
+        make = [sys.executable, "-m", "lakehouse", "token", "create", "a", "--role", "admin"]
+        subprocess.run([*make, "--data", str(server.data_dir)], check=True, env=environment())
+        for headers in ({}, {"Authorization": "Bearer lh_wrong"}):
+            answer = httpx.get(f"{server.url}{PLACE}/config", headers=headers)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (401, 401)
+            assert error["type"] == "NotAuthorizedException"
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
