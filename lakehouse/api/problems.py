@@ -183,7 +183,7 @@ def problem_of(error: errors.LakehouseError) -> tuple[int, Headers, bytes]:
     return status, headers, encoded(body)
 
 
-SHAPES: dict[str, Callable[[errors.LakehouseError], tuple[int, Headers, bytes]]] = {}
+SHAPES: dict[str, Callable[[str, errors.LakehouseError], tuple[int, Headers, bytes]]] = {}
 """By the beginning of a path, how errors leave there: a protocol has a shape of its own."""
 
 
@@ -191,7 +191,7 @@ def answer_to(path: str, error: errors.LakehouseError) -> tuple[int, Headers, by
     """Return the status, the headers and the body that an error of a path leaves as."""
     for place, shape in SHAPES.items():
         if path.startswith(f"{place}/"):
-            return shape(error)
+            return shape(path, error)
     status, headers, body = problem_of(error)
     return status, {"Content-Type": MEDIA_TYPE, **headers}, body
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from lakehouse.auth import Action
 from lakehouse.iceberg import commits, namespaces, tables, views
 from lakehouse.iceberg.calls import Answer, Call, told
+from lakehouse.iceberg.problems import OAUTH, NoTokenExchangeError
 from lakehouse.iceberg.protocol import Protocol
 
 Handler: TypeAlias = Callable[[Protocol, Call], Awaitable[Answer]]
@@ -25,6 +26,11 @@ async def config(protocol: Protocol, call: Call) -> Answer:
     days = protocol.catalog.keys.keep_days
     lifetime = {"idempotency-key-lifetime": f"P{days}D"}
     return told({**where, **lifetime, "endpoints": listed})
+
+
+async def oauth(protocol: Protocol, call: Call) -> Answer:
+    """What the protocol has deprecated: a client that asks is told what to do instead."""
+    raise NoTokenExchangeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ TABLE = f"{NAMESPACE}/tables/{{table}}"
 VIEW = f"{NAMESPACE}/views/{{view}}"
 ENDPOINTS = (
     Endpoint("GET", "/v1/{prefix}/config", "read", config, is_advertised=False),
+    Endpoint("POST", f"/v1/{{prefix}}{OAUTH}", "read", oauth, is_advertised=False),
     Endpoint("GET", "/v1/{prefix}/namespaces", "read", namespaces.list_namespaces),
     Endpoint("POST", "/v1/{prefix}/namespaces", "write", namespaces.create_namespace),
     Endpoint("GET", NAMESPACE, "read", namespaces.load_namespace),

@@ -21,7 +21,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.iceberg.calls import Answer, Call, query_of, segments_of
 from lakehouse.iceberg.endpoints import ENDPOINTS
 from lakehouse.iceberg.kept import Kept
-from lakehouse.iceberg.problems import JSON, NoSuchEndpointError, error_of
+from lakehouse.iceberg.problems import JSON, NoSuchEndpointError, shaped
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.lanes import on_thread
 
@@ -38,7 +38,7 @@ def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
     Litestar decodes a path before it matches it, so it matches none of ours: each endpoint has its
     own guard here, asked by the same function as any route's.
     """
-    SHAPES[PLACE] = error_of
+    SHAPES[PLACE] = shaped
 
     @asgi(PLACE, is_mount=True, copy_scope=True, guards=[reads])
     async def iceberg(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ def iceberg_at(protocol: Protocol) -> ASGIRouteHandler:
             query = query_of(scope["query_string"])
             answer = await answered(protocol, method, raw_path, query, headers, content)
         except LakehouseError as error:
-            status, more, body = error_of(error)
+            status, more, body = shaped(raw_path.decode("latin-1"), error)
             answer = Answer(status, body, more)
         await sent(send, answer, with_body=method != "HEAD")
 

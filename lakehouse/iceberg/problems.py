@@ -1,6 +1,7 @@
 """What goes wrong, in the protocol's shape: Java clients choose their exception by the type."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Literal
 
 import orjson
@@ -17,7 +18,13 @@ from lakehouse.catalog import (
     ViewExistsError,
     ViewNotFoundError,
 )
-from lakehouse.errors import ConflictError, LakehouseError, NotFoundError, UnprocessableError
+from lakehouse.errors import (
+    ConflictError,
+    InvalidInputError,
+    LakehouseError,
+    NotFoundError,
+    UnprocessableError,
+)
 from lakehouse.redaction import redacted
 
 JSON = "application/json"
@@ -69,6 +76,31 @@ class NoSuchEndpointError(NotFoundError):
         super().__init__(
             f"{method} {path[:200]} is not served; GET /iceberg/v1/config lists the endpoints"
         )
+
+
+OAUTH = "/oauth/tokens"
+"""The end of the path at which older clients change a secret for a token."""
+NO_EXCHANGE = (
+    "no secret is changed for a token here: give the client a token of this server, as `token` and "
+    "not as `credential`"
+)
+
+
+class NoTokenExchangeError(InvalidInputError):
+    """The protocol has deprecated the route, and tokens are made by `lakehouse token create`."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_EXCHANGE)
+
+
+def shaped(path: str, error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
+    """Return the status, the headers and the body that an error of a path leaves as."""
+    status, headers, body = error_of(error)
+    if not path.endswith(OAUTH):
+        return status, headers, body
+    # Source: https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
+    kind = "invalid_client" if status == HTTPStatus.UNAUTHORIZED else "unsupported_grant_type"
+    return status, headers, orjson.dumps({"error": kind, "error_description": NO_EXCHANGE})
 
 
 def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:

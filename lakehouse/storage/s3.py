@@ -12,10 +12,11 @@ from lakehouse.storage.disk_cache import DiskCache
 from lakehouse.storage.errors import ObjectNotFoundError
 from lakehouse.storage.store import Stored
 
-PLAIN_KEY = re.compile(r"[\w.:=-]+(/[\w.:=-]+)*", re.ASCII)
+PLAIN_KEY = re.compile(r"[\w.:=%+-]+(/[\w.:=%+-]+)*", re.ASCII)
 """DuckDB takes what follows a `?` for options: another server, and our keys go there.
 
-No part is empty. `%` is left out too: whoever decodes it sees another path.
+No part is empty. A `%` and a `+` come with values of partitions, which other engines escape in
+paths: it is part of the name, and neither DuckDB nor the client decodes it.
 """
 CLOCK = "_tmp/clock"
 KEPT = re.compile(r"tables/.+/metadata/[^/]+\.(avro|metadata\.json)")

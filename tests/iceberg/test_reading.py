@@ -77,7 +77,7 @@ def test_only_what_is_served_is_advertised(client: httpx.Client) -> None:
         body = [*fitting, {"namespace": ["advertised"]}][0]
         answer = client.request(method, f"/iceberg{path}", json=body if method == "POST" else None)
         assert answer.status_code in (200, 204), endpoint
-    assert client.post(f"{PLACE}/oauth/tokens").status_code == 404
+    assert client.post(f"{PLACE}/namespaces/main/functions").status_code == 404
 
 
 def test_a_table_is_its_metadata_file_and_304_while_it_is_the_same(client: httpx.Client) -> None:
@@ -134,7 +134,6 @@ def test_pages_are_given_to_who_asks_for_pages(client: httpx.Client) -> None:
         ("GET", "namespaces/main/tables/people?snapshots=x", 400, "BadRequestException", "refs"),
         ("GET", "namespaces/main%1F", 404, "NoSuchNamespaceException", "main."),
         ("GET", "namespaces/%FF", 400, "BadRequestException", "UTF-8"),
-        ("POST", "oauth/tokens", 404, "NotFoundException", "not served"),
         ("GET", "", 404, "NotFoundException", "not served"),
     ],
 )
@@ -196,3 +195,16 @@ def test_who_has_no_token_is_told_in_the_protocols_shape(tmp_path: Path) -> None
             assert (answer.status_code, error["code"]) == (401, 401)
             assert error["type"] == "NotAuthorizedException"
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        form = {"grant_type": "client_credentials", "client_id": "a", "client_secret": "b"}
+        answer = httpx.post(f"{server.url}{PLACE}/oauth/tokens", data=form)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+def test_no_secret_is_changed_for_a_token(client: httpx.Client, server: ServerProcess) -> None:
+    form = {"grant_type": "client_credentials", "client_id": "a", "client_secret": "b"}
+    answer = client.post(f"{PLACE}/oauth/tokens", data=form)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
+    assert "a token of this server" in answer.json()["error_description"]
+    with pytest.raises(Exception, match="a token of this server"):
+        where = {"oauth2-server-uri": f"{server.url}{PLACE}/oauth/tokens"}
+        RestCatalog("lake", uri=f"{server.url}/iceberg", credential="a:b", **where)
