@@ -32,6 +32,11 @@ class Look:
     manifests: Manifests
     metadata: Json
 
+    @property
+    def folder(self) -> str:
+        """Key of the table's folder."""
+        return self.store.key(self.metadata["location"])
+
     def files(self, snapshot: Json, parent: Json | None) -> list[str]:
         """Return the keys of all files that come with a snapshot.
 
@@ -49,12 +54,11 @@ class Look:
         Raises:
             InvalidInputError: it lies elsewhere, or its path is not plain.
         """
-        folder = self.store.key(self.metadata["location"])
         try:
             key = self.store.key(location)
         except ValueError:
             key = ""
-        inside = key.removeprefix(f"{folder}/")
+        inside = key.removeprefix(f"{self.folder}/")
         if inside == key or not PLAIN.fullmatch(inside) or {"", ".", ".."} & set(inside.split("/")):
             raise InvalidInputError(
                 f"{location[:255]!r} is no plain path below {self.metadata['location']}, where the "

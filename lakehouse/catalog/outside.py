@@ -57,6 +57,8 @@ OURS = "lakehouse."
 """Properties by which the catalog keeps a table: nobody else sets them."""
 VERSION = "format-version"
 CHOSEN = ("current-schema-id", "default-spec-id", "default-sort-order-id")
+ASKED_ALONE = 50
+"""Files of a commit that are each asked for; of more, the table's folder is listed."""
 AHEAD_MAX_MS = 86_400_000
 """Of the time of a snapshot: clocks differ, but a day ahead it would be the newest for a day."""
 
@@ -289,12 +291,18 @@ class Outside:
     def look(self, metadata: Json) -> Look:
         return Look(self._store, self._manifests, metadata)
 
-    def sync(self, keys: Iterable[str]) -> None:
+    def sync(self, folder: str, keys: Sequence[str]) -> None:
         """Bring to disk what an engine on this host wrote: most do not.
+
+        In a bucket it is looked whether all is there: one request a file, or a list of the folder.
 
         Raises:
             InvalidInputError: a file is gone, or not for us to read.
         """
+        few = len(keys) <= ASKED_ALONE
+        there = set(filter(self._store.exists, keys)) if few else self._store.sizes(folder, keys)
+        if lacking := [each for each in keys if each not in there]:
+            raise InvalidInputError(f"the snapshot names {lacking[0]}, which is not there")
         try:
             self._store.sync(keys)
         except FileNotFoundError as error:
@@ -355,7 +363,7 @@ class Part:
         if known in self.looked:
             return
         parent = snapshot_of(before, snapshot.get("parent-snapshot-id")) if before else None
-        self.outside.sync(look.files(snapshot, parent))
+        self.outside.sync(look.folder, look.files(snapshot, parent))
         self.looked.add(known)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -18,43 +17,45 @@ from pyiceberg.manifest import (
 from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 
-IO = PyArrowFileIO()
-
 
 def written(
     table: Table,
-    path: str,
-    *,
+    *paths: str,
     content: DataFileContent = DataFileContent.DATA,
     file_format: FileFormat = FileFormat.PARQUET,
     number: int = 1,
     listed_at: str | None = None,
 ) -> dict[str, Any]:
-    """Write a manifest that adds `path` and its list, and return the snapshot that names them."""
+    """Write a manifest that adds `paths` and its list, and return the snapshot that names them."""
     place = f"{table.location()}/metadata"
     snapshot_id = time.time_ns() >> 1
-    file = DataFile.from_args(
-        content=content,
-        file_path=path,
-        file_format=file_format,
-        partition=Record(),
-        record_count=1,
-        file_size_in_bytes=100,
-        equality_ids=[1] if content == DataFileContent.EQUALITY_DELETES else None,
-    )
-    at = f"{place}/m-{snapshot_id}.avro"
-    output = IO.new_output(at)
-    with write_manifest(2, table.spec(), table.schema(), output, snapshot_id, "null") as writer:
-        writer.add_entry(
-            ManifestEntry.from_args(
-                status=ManifestEntryStatus.ADDED, snapshot_id=snapshot_id, data_file=file
-            )
+    values = [None] * len(table.spec().fields)
+    files = [
+        DataFile.from_args(
+            content=content,
+            file_path=path,
+            file_format=file_format,
+            partition=Record(*values),
+            record_count=1,
+            file_size_in_bytes=100,
+            equality_ids=[1] if content == DataFileContent.EQUALITY_DELETES else None,
         )
+        for path in paths
+    ]
+    at = f"{place}/m-{snapshot_id}.avro"
+    output = table.io.new_output(at)
+    with write_manifest(2, table.spec(), table.schema(), output, snapshot_id, "null") as writer:
+        for file in files:
+            writer.add_entry(
+                ManifestEntry.from_args(
+                    status=ManifestEntryStatus.ADDED, snapshot_id=snapshot_id, data_file=file
+                )
+            )
     manifest = writer.to_manifest_file()
     if content != DataFileContent.DATA:
         manifest._data[3] = 1  # PyIceberg writes no manifests of deletes
     list_at = listed_at or f"{place}/snap-{snapshot_id}.avro"
-    output = IO.new_output(list_at)
+    output = table.io.new_output(list_at)
     with write_manifest_list(2, output, snapshot_id, None, number, "null") as writing:
         writing.add_manifests([manifest])
     return {

@@ -17,6 +17,7 @@ from pyiceberg.types import LongType, NestedField, StringType
 from tests import object_store
 from tests.iceberg.conftest import PLACE, catalog, load
 from tests.iceberg.engines import attached
+from tests.iceberg.snapshots import added, written
 from tests.services import ServerProcess, lakehouse_server
 
 pytestmark = pytest.mark.slow
@@ -126,3 +127,8 @@ def write_strange_partitions(server: ServerProcess, client: httpx.Client) -> Non
     assert total(client, "parts") == [10, 136]
     table.refresh()
     assert table.scan().to_arrow().num_rows == 10
+    for count in (1, 60):  # few are asked for one by one
+        paths = [f"{table.location()}/data/gone-{number}.parquet" for number in range(count)]
+        body = {"requirements": [], "updates": added(written(table, *paths, number=9))}
+        answer = client.post(f"{PLACE}/namespaces/main/tables/parts", json=body)
+        assert (answer.status_code, "is not there" in answer.text) == (400, True), answer.text
