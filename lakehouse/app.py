@@ -81,9 +81,11 @@ from lakehouse.state import (
     Lease,
     LeaseLostError,
     State,
+    close_catalog,
     keep_expiring,
     keep_lease,
     open_state,
+    share,
 )
 from lakehouse.storage import (
     LocalStore,
@@ -161,6 +163,8 @@ async def open_lakehouse(
     health, metrics = Health(disk), Metrics(__version__)
     turns = Turns()
     async with AsyncExitStack() as stack:
+        if config.storage.group is not None:
+            await on_thread(partial(share, directory, config.storage.group))
         warehouse = await on_thread(
             partial(
                 open_warehouse,
@@ -176,6 +180,8 @@ async def open_lakehouse(
         database = stack.enter_context(Database.open(settings))
         database.limit_spill(disk)
         state = stack.enter_context(open_state(directory, config.catalog))
+        if config.storage.group is not None:
+            close_catalog(directory)
         lease = stack.enter_context(Lease.hold(state, directory.owner_id))
         tokens = Tokens(state, secrets)
         limiter = await stack.enter_async_context(Limiter(state).open())

@@ -156,7 +156,7 @@ def data(directory: Path, reserve_bytes: int | None = None) -> Iterator[Check]:
         return
     if there != directory:
         yield Check("data directory", True, f"{directory} will be made")
-    elif mode_of(directory) & 0o077:
+    elif mode_of(directory) & 0o067:  # `storage.group` lets its members pass through, no more
         detail = f"{directory} can be entered by others (mode {mode_of(directory):o})"
         yield Check("data directory", False, detail, f"chmod 700 {quoted}")
     else:

@@ -164,6 +164,8 @@ class StorageConfig(Section, frozen=True):
     """`s3://bucket/prefix` at `endpoint` that loads may read from; without any, none is read."""
     cache_max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * MIB
     """Bytes on this disk for copies of the metadata of tables in a bucket; 0 keeps none."""
+    group: str | None = None
+    """Group of this host whose members may read and write the files of tables on disk."""
     put_max_bytes: Positive = 256 * MIB
     """Largest object that PUT takes, in bytes."""
     vectors_put_max_bytes: Positive = 4 * GIB
@@ -177,6 +179,8 @@ class StorageConfig(Section, frozen=True):
                 "warehouse",
                 f"{self.warehouse!r} is not `s3://bucket/prefix` in plain letters",
             )
+        if self.warehouse is not None and self.group is not None:
+            yield "group", "is of a warehouse on disk; who reads a bucket its keys say"
         if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", self.endpoint):
             yield "endpoint", f"{self.endpoint!r} is not `https://host`, with a port or without"
         if not re.fullmatch(r"[a-z0-9-]+", self.region):

@@ -20,6 +20,7 @@ from lakehouse.state.expiry import expire_idempotency_keys, keep_expiring
 from lakehouse.state.files import sync_directory, write_whole
 from lakehouse.state.lease import Lease, keep_lease
 from lakehouse.state.opening import catalog_server, move_catalog, open_state
+from lakehouse.state.sharing import close_catalog, share
 from lakehouse.state.sqlite import SqliteState, damage_in
 from lakehouse.state.state import State
 from lakehouse.state.transactions import Transaction
@@ -38,6 +39,7 @@ __all__ = [
     "UniqueViolationError",
     "begun_restore",
     "catalog_server",
+    "close_catalog",
     "damage_in",
     "expire_idempotency_keys",
     "held_as_it_is",
@@ -48,6 +50,7 @@ __all__ = [
     "owner_id",
     "replace_catalog",
     "served_at",
+    "share",
     "sync_directory",
     "write_whole",
 ]

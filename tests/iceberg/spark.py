@@ -68,15 +68,17 @@ def spark_on(server: ServerProcess, **more: str) -> Iterator[Spark]:
             **{f"{CATALOG}.{key}": value for key, value in more.items()},
         }
         log = Path(folder) / "log"
-        with log.open("w") as errors:
-            process = subprocess.Popen(
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
                 [python, str(DRIVER), json.dumps(settings)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 cwd=folder,
-            )
+            ) as process,
+        ):
             try:
                 yield Spark(process, log)
             finally:
@@ -86,4 +88,3 @@ def spark_on(server: ServerProcess, **more: str) -> Iterator[Spark]:
                     process.wait(20)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait()
