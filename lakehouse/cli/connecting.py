@@ -206,8 +206,31 @@ def quoted(words: Words) -> str:
 
 
 def ticked(words: Words) -> str:
-    """Return a name in the SQL of Spark, where each level of a namespace is a word."""
-    return ".".join("`" + each.replace("`", "``") + "`" for each in levels_of(words))
+    """Return a name in the SQL of Spark, as it stands between the quotes of a text of Python.
+
+    Each level of a namespace is a word.
+    """
+    name = ".".join("`" + each.replace("`", "``") + "`" for each in levels_of(words))
+    return as_json((name,))[1:-1]
+
+
+def as_option_of_dbt(words: Words) -> str:
+    """Return a text as YAML, for an option of `attach`.
+
+    A text with quotes at both ends is taken by dbt as the literal of SQL that it is; without them a
+    name with such quotes would be taken so.
+    """
+    return as_json((told_to_jinja(as_text_of_sql(words)),))
+
+
+def quoted_for_dbt(words: Words) -> str:
+    """Return a name in the SQL of a model of dbt."""
+    return told_to_jinja(quoted(words))
+
+
+def told_to_jinja(text: str) -> str:
+    """Return what Jinja makes `text` of: dbt runs what stands between braces."""
+    return text.replace("{", "{{ '{' }}")
 
 
 def levels_of(words: Words) -> list[str]:
@@ -222,4 +245,6 @@ FORMS: Mapping[str | None, Callable[[Words], str]] = {
     "path": as_path,
     "quoted": quoted,
     "ticked": ticked,
+    "dbt": as_option_of_dbt,
+    "dbt_quoted": quoted_for_dbt,
 }

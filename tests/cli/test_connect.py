@@ -1,5 +1,7 @@
 """`lakehouse connect`: each snippet is run as it is printed, by the engine that it is for."""
 
+import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -236,10 +238,87 @@ def test_a_table_that_is_named_is_there(alone: Shell, folder: Place) -> None:
 def test_names_are_quoted_as_each_engine_quotes() -> None:
     words = ("a.b", "it's `a\" name")
     assert FORMS["quoted"](words) == '"a.b"."it\'s `a"" name"'
-    assert FORMS["ticked"](words) == "`a`.`b`.`it's ``a\" name`"
+    assert FORMS["ticked"](words) == r"`a`.`b`.`it's ``a\" name`"
     assert FORMS["path"](words) == r"""("a", "b", "it's `a\" name")"""
     assert FORMS["path"](("main",)) == '("main",)'
     assert FORMS["sql"](("it's",)) == "'it''s'"
+
+
+ODD = [
+    'a` LIMIT 1"); print("PWNED"); ("',
+    "it's `a\" \\x22 '",
+    "back\\",
+    '\\"); print(1)#',
+    "'; DROP TABLE x; --",
+    "'a'); DROP TABLE x; SELECT ('b'",
+    '"a"; DROP TABLE x; SELECT "b"',
+    "{{ 1 + 1 }}{% raw %}{# #}",
+    "${env:HOME}",
+    r"\N{BULLET} \U0001f600",
+]
+"""Names that a table may have, and a level of a namespace as far as it has no dot."""
+PYTHON = ["daft", "jupyter", "polars", "pyiceberg", "spark"]
+
+
+def of_names(engine: str, namespace: str, table: str) -> str:
+    config = IcebergConfig(endpoints=[], defaults={})
+    return snippet(engine, Lake("https://lake.example", config, namespace, table, True, True))
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("engine", PYTHON)
+def test_a_name_runs_no_python(engine: str, name: str) -> None:
+    def shape(text: str) -> tuple[int, str, list[object]]:
+        """Return how many statements there are, the tree without texts, and the texts."""
+        tree = ast.parse(text)
+        texts: list[object] = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant):
+                texts.append(node.value)
+                node.value = None
+        return len(tree.body), ast.dump(tree), texts
+
+    plain, odd = shape(of_names(engine, "b", "a")), shape(of_names(engine, name, name))
+    assert odd[:2] == plain[:2]
+    wanted = f".`{name.replace('`', '``')}`" if engine == "spark" else name
+    assert any(isinstance(text, str) and wanted in text for text in odd[2])
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(("engine", "mark"), [("duckdb", ""), ("trino", "#   ")])
+def test_a_name_runs_no_sql(engine: str, mark: str, name: str) -> None:
+    def statements(text: str) -> list[str]:
+        lines = [line.removeprefix(mark) for line in text.splitlines() if line.startswith(mark)]
+        with duckdb.connect() as parser:
+            # SHOW TABLES of Trino is not DuckDB's; what stands in quotes is all that matters here.
+            text = "\n".join(lines).replace("SHOW TABLES FROM ", "FROM ")
+            return [each.query.strip() for each in parser.extract_statements(text)]
+
+    plain, odd = (statements(of_names(engine, each, each)) for each in ("plain", name))
+    as_name, as_text = name.replace('"', '""'), name.replace("'", "''")
+    expected = [
+        each.replace('"plain"', f'"{as_name}"').replace("'plain'", f"'{as_text}'") for each in plain
+    ]
+    assert odd == expected
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_runs_nothing_of_dbt(name: str) -> None:
+    def rendered(text: str) -> str:
+        """Return what Jinja makes of it, which looks for nothing but braces."""
+        plain = text.replace("{{ '{' }}", "\0")
+        assert "{" not in plain
+        return plain.replace("\0", "{")
+
+    text = of_names("dbt", name, name)
+    (option,) = [line for line in text.splitlines() if "default_schema" in line]
+    said = rendered(json.loads(option.partition(":")[2]))
+    # With quotes at both ends it is a literal of SQL for dbt, which has to be a whole one.
+    with duckdb.connect() as engine:
+        assert engine.sql(f"SELECT {said}").fetchone() == (name,)
+    model = text.splitlines()[-1].removeprefix("#   ")
+    as_name = name.replace('"', '""')
+    assert rendered(model) == f'SELECT * FROM lake."{as_name}"."{as_name}"'
 
 
 @pytest.mark.parametrize(
