@@ -50,7 +50,7 @@ def rows_file(kind: str, count: int) -> Path:
     path = folder() / f"rows-{count}.{kind}"
     if not path.exists():
         partial = path.with_suffix(".partial")
-        with duckdb.connect() as connection:
+        with duckdb.connect(config={"temp_directory": f"{path}.spill"}) as connection:
             connection.execute(
                 f"COPY ({ROWS.format(count=count)}) TO '{partial}' ({FORMATS[kind]})"
             )

@@ -86,7 +86,10 @@ def variables(data_dir: Path) -> dict[str, str]:
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in process that reads and writes where the servers do."""
     bucket = BUCKET.get()
-    with duckdb.connect() as engine:
+    with (
+        tempfile.TemporaryDirectory(prefix="lakehouse-bench-spill-") as spill,
+        duckdb.connect(config={"temp_directory": spill}) as engine,
+    ):
         if bucket is not None:
             engine.execute(f"LOAD '{extension_file('httpfs')}'")
             engine.execute(

@@ -15,7 +15,7 @@ from importlib.resources import files
 import duckdb
 
 scale, target = float(sys.argv[1]), pathlib.Path(sys.argv[2])
-connection = duckdb.connect()
+connection = duckdb.connect(config={"temp_directory": str(target / "spill")})
 root = files("duckdb_extension_tpch") / "extensions" / f"v{duckdb.__version__}"
 connection.execute(f"LOAD '{root}/tpch.duckdb_extension'")
 connection.execute(f"CALL dbgen(sf = {scale})")

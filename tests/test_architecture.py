@@ -5,6 +5,7 @@ The layers and the doors are read from docs/architecture.md, so that page cannot
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,3 +237,11 @@ def test_the_page_says_of_each_package_what_its_docstring_says() -> None:
         for name, path in files.items()
     }
     assert said == {name: text.replace("\n", " ") for name, text in sentences.items()}
+
+
+def test_what_a_run_leaves_behind_is_not_in_git() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""

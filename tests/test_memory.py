@@ -89,7 +89,7 @@ LARGE_QUERIES = {
 @pytest.mark.skipif("LAKEHOUSE_TEST_LARGE" not in os.environ, reason="3 GB: two minutes or more")
 def test_three_gigabytes_and_eight_queries_stay_within_two(tmp_path: Path) -> None:
     file = tmp_path / "large.csv"
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"temp_directory": str(tmp_path)}) as connection:
         rows = 100_000
         connection.execute(f"COPY ({ROW} FROM range({rows}) t(i)) TO '{file}'")
         rows = int(rows * LARGE_BYTES / file.stat().st_size) + 1

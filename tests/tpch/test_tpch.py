@@ -35,9 +35,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def plain() -> Iterator[duckdb.DuckDBPyConnection]:
+def plain(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with the same rows in its own tables."""
-    with duckdb.connect(config={"threads": 2}) as connection:
+    spill = tmp_path / "spill"  # else it is `.tmp` where the tests were started
+    with duckdb.connect(config={"threads": 2, "temp_directory": str(spill)}) as connection:
         make_tables(connection, SCALE)
         yield connection
 
