@@ -5,7 +5,7 @@ for options. So each one is looked at, whether a request names it or a manifest 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lakehouse.catalog.errors import NotAdoptableError, NothingToAdoptError, PlaceTakenError
@@ -17,7 +17,8 @@ PLAIN = re.compile(r"[A-Za-z0-9_/=.:-]+")
 TABLES = "tables"
 TABLES_DEPTH = 3
 """Maintenance knows folders `tables/<namespace>/<table>`; what lies deeper or higher it deletes."""
-RESERVED = frozenset(["_catalog", "_tmp", "vectors"])
+VIEWS = "views"
+RESERVED = frozenset(["_catalog", "_tmp", "vectors", VIEWS])
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location, 0 FROM iceberg_tables
     UNION ALL SELECT table_namespace, table_name, metadata_location, 1 FROM dropped_table
@@ -49,8 +50,11 @@ def places_of(rows: Iterable[tuple[str, str, str, int]], store: Store) -> list[P
     return found
 
 
-def check_key(store: Store, key: str) -> str:
+def check_key(store: Store, key: str, reserved: Collection[str] = RESERVED) -> str:
     """Return `key`, a path below the warehouse that a file of a table may have.
+
+    Args:
+        reserved: folders of the warehouse where no such file lies.
 
     Raises:
         NotAdoptableError: no such path is read.
@@ -62,7 +66,7 @@ def check_key(store: Store, key: str) -> str:
         )
     if not PLAIN.fullmatch(key):
         raise NotAdoptableError(key, "a path has letters, digits and `_/=.:-` alone; rename it")
-    if parts[0] in RESERVED:
+    if parts[0] in reserved:
         raise NotAdoptableError(key, f"{parts[0]}/ holds what belongs to the server")
     if parts[0] == "objects":
         raise NotAdoptableError(
@@ -73,13 +77,13 @@ def check_key(store: Store, key: str) -> str:
     return key
 
 
-def check_there(store: Store, key: str) -> str:
+def check_there(store: Store, key: str, reserved: Collection[str] = RESERVED) -> str:
     """Return the key of a file that is there, as `check_key`.
 
     Raises:
         NothingToAdoptError: there is none.
     """
-    if not store.exists(check_key(store, key)):
+    if not store.exists(check_key(store, key, reserved)):
         raise NothingToAdoptError(key, "there is no such file in the warehouse")
     return key
 

@@ -12,10 +12,11 @@ from operator import attrgetter
 from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.namespaces import ensure_namespace
+from lakehouse.catalog.places import VIEWS
 from lakehouse.catalog.rules import DELETES_FILES, switch
 from lakehouse.catalog.tables import CATALOG_NAME, Pointer
 from lakehouse.catalog.view_metadata import OURS, read_view
-from lakehouse.catalog.views import FOLDER, INSERT
+from lakehouse.catalog.views import INSERT
 from lakehouse.errors import LakehouseError
 from lakehouse.names import InvalidNameError, check_levels, check_name, folded
 from lakehouse.state import State, Transaction
@@ -24,7 +25,7 @@ from lakehouse.storage import Store
 SUFFIX = ".metadata.json"
 ELSEWHERE = "a view; it asked to lie there"
 OURS_FILE = re.compile(
-    rf"{FOLDER}/[^/]+/[^/]+-[0-9a-f]{{8}}/metadata/[0-9]{{5,}}-[0-9a-f-]{{36}}\.metadata\.json"
+    rf"{VIEWS}/[^/]+/[^/]+-[0-9a-f]{{8}}/metadata/[0-9]{{5,}}-[0-9a-f-]{{36}}\.metadata\.json"
 )
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location FROM iceberg_tables
@@ -46,7 +47,7 @@ def orphans_of_views(state: State, store: Store, before_s: float) -> Iterator[st
     """
     old = sorted(
         each.key
-        for each in store.stored(FOLDER)
+        for each in store.stored(VIEWS)
         if each.changed_at_s < before_s and OURS_FILE.fullmatch(each.key)
     )
     named = {store.key(each.location) for each in state.read(view_pointers)} if old else set()
@@ -142,7 +143,7 @@ def plan_views(
         elif plan.location and name in taken:
             note = f"a view; another thing has this name; its file stays at {plan.location}"
             root = plan.location.rpartition("/metadata/")[0]
-            folder = f"{FOLDER}/{'/'.join(root.split('/')[-2:])}"
+            folder = f"{VIEWS}/{'/'.join(root.split('/')[-2:])}"
             plan = ViewPlan(plan.name, "clash", plan.before, None, note, folder)
         elif plan.location:
             taken.add(name)
@@ -152,7 +153,7 @@ def plan_views(
 
 def find_views(store: Store) -> list[FoundView]:
     by_folder: dict[str, list[str]] = defaultdict(list)
-    for key in store.keys(FOLDER):
+    for key in store.keys(VIEWS):
         folder, _, name = key.rpartition("/metadata/")
         if folder and name.endswith(SUFFIX):
             by_folder[folder].append(name)
@@ -194,7 +195,7 @@ def lies_elsewhere(pointer: Pointer, store: Store) -> bool:
         key = store.key(pointer.location)
     except ValueError:
         return False
-    return not key.startswith(f"{FOLDER}/") and store.exists(key)
+    return not key.startswith(f"{VIEWS}/") and store.exists(key)
 
 
 def forward(pointer: Pointer, found: FoundView) -> ViewPlan:
@@ -212,7 +213,7 @@ def forward(pointer: Pointer, found: FoundView) -> ViewPlan:
 def added(found: FoundView, store: Store, copied_at_ms: float | None) -> ViewPlan:
     location = f"{store.uri(found.folder)}/metadata/{found.file}"
     if found.name is None:
-        name = TableName(FOLDER, found.folder.rpartition("/")[2])
+        name = TableName(VIEWS, found.folder.rpartition("/")[2])
         return ViewPlan(name, "skip", None, None, f"a view; its file {found.file} has no name")
     if copied_at_ms is not None and found.updated_ms < copied_at_ms:
         return ViewPlan(found.name, "skip", None, None, "a view; dropped: the copy has it not")

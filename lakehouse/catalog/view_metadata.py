@@ -5,6 +5,7 @@ the REST protocol (apache/iceberg, open-api/rest-catalog-open-api.yaml). The wor
 refused are those of its reference code, which clients compare.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -20,6 +21,9 @@ FIRST_SCHEMA, FIRST_VERSION = 0, 1
 LAST_ADDED = -1
 """In the place of an id: of what the same commit added last."""
 HISTORY_SIZE, HISTORY_DEFAULT = "version.history.num-entries", 10
+HISTORY_MAX = 1_000
+"""Versions that a view may be told to keep; beyond so many schemas, those of no version go."""
+LOG_MAX = 10_000
 MAY_DROP_DIALECTS = "replace.drop-dialect.allowed"
 OURS = "lakehouse"
 """A field of ours in each file: the view's name and when it was written, for the day when only the
@@ -95,6 +99,7 @@ def new_metadata(
     """
     check_shape(schema, Schema, "schema")
     check_version(version)
+    history_size(properties)
     first = {"version-id": FIRST_VERSION, "timestamp-ms": now_ms}
     return {
         "view-uuid": view_uuid,
@@ -127,6 +132,16 @@ def read_view(data: bytes) -> Json:
     if all(each.schema_id != current[0].schema_id for each in metadata.schemas):
         raise ValueError(f"it has no schema {current[0].schema_id}")
     return {"properties": {}, **found}
+
+
+def check_taken(metadata: Json) -> None:
+    """Raise `InvalidViewError` when others made more of a view than one of ours can become."""
+    for each in ("versions", "schemas"):
+        if len(metadata[each]) > HISTORY_MAX:
+            raise InvalidViewError(f"the file is refused: it has over {HISTORY_MAX:,} {each}")
+    if any(each.get("schema-id") is None for each in metadata["schemas"]):
+        raise InvalidViewError("the file is refused: a schema in it has no id")
+    history_size(metadata.get("properties", {}))
 
 
 # What is in it.
@@ -204,7 +219,12 @@ class Changing:
     """The metadata as it is changed, and what the updates before this one added."""
 
     metadata: Json
+    """What is changed in it is this commit's own."""
     now_ms: int
+    schemas: dict[str, int]
+    """Ids of schemas by what makes them the same: one commit may add a thousand."""
+    versions: dict[str, int]
+    """Ids of versions, so too."""
     added: set[int] = field(default_factory=set)
     """Ids of versions."""
     last_version: int | None = None
@@ -238,20 +258,18 @@ def add_schema(changing: Changing, update: Json) -> None:
     """Add a schema; one that is there already, but for its id, is the one meant."""
     schema = said(update, "schema", dict)
     check_shape(schema, Schema, "schema")
-    there = changing.metadata["schemas"]
-    for each in there:
-        if plain(each) == plain(schema):
-            changing.last_schema = each["schema-id"]
-            return
-    schema_id = max((each["schema-id"] for each in there), default=FIRST_SCHEMA - 1) + 1
-    changing.metadata["schemas"] = [*there, {**schema, "schema-id": schema_id}]
-    changing.last_schema = schema_id
+    there, same = changing.metadata["schemas"], plain(schema)
+    if same not in changing.schemas:
+        schema_id = max((each["schema-id"] for each in there), default=FIRST_SCHEMA - 1) + 1
+        there.append({**schema, "schema-id": schema_id})
+        changing.schemas[same] = schema_id
+    changing.last_schema = changing.schemas[same]
 
 
-def plain(schema: Json) -> Json:
+def plain(schema: Json) -> str:
     """Return what makes a schema the same: all but its id."""
     rest = {key: value for key, value in schema.items() if key != "schema-id"}
-    return {"identifier-field-ids": [], **rest}
+    return json.dumps({"identifier-field-ids": [], **rest}, sort_keys=True)
 
 
 def add_version(changing: Changing, update: Json) -> None:
@@ -267,23 +285,24 @@ def add_version(changing: Changing, update: Json) -> None:
         raise InvalidViewError(f"Cannot add version with unknown schema: {schema_id}")
     there = changing.metadata["versions"]
     version = {**version, "schema-id": schema_id}
-    for each in there:
-        if behaviour(each) == behaviour(version):
-            changing.last_version = each["version-id"]
-            return
+    same = behaviour(version)
+    if same in changing.versions:
+        changing.last_version = changing.versions[same]
+        return
     last_id = max(each["version-id"] for each in there)
     version_id = max(version["version-id"], last_id + 1)
     if version_id > ID_MAX:
         raise InvalidViewError(f"a version has an id of {ID_MAX} at most")
-    changing.metadata["versions"] = [*there, {**version, "version-id": version_id}]
+    there.append({**version, "version-id": version_id})
+    changing.versions[same] = version_id
     changing.added.add(version_id)
     changing.last_version = version_id
 
 
-def behaviour(version: Json) -> Json:
+def behaviour(version: Json) -> str:
     """Return what makes a version the same."""
     kept = ("summary", "representations", "default-catalog", "default-namespace", "schema-id")
-    return {key: version.get(key) for key in kept}
+    return json.dumps({key: version.get(key) for key in kept}, sort_keys=True)
 
 
 def set_current_version(changing: Changing, update: Json) -> None:
@@ -309,14 +328,14 @@ def set_location(changing: Changing, update: Json) -> None:
 def set_properties(changing: Changing, update: Json) -> None:
     updates = said(update, "updates", dict)
     check_shape(updates, dict[str, str], "properties")
-    changing.metadata["properties"] = {**changing.metadata["properties"], **updates}
+    changing.metadata["properties"].update(updates)
 
 
 def remove_properties(changing: Changing, update: Json) -> None:
     removals = said(update, "removals", list)
     check_shape(removals, list[str], "properties")
-    there = changing.metadata["properties"]
-    changing.metadata["properties"] = {k: v for k, v in there.items() if k not in removals}
+    for each in removals:
+        changing.metadata["properties"].pop(each, None)
 
 
 UPDATES: Mapping[str, Callable[[Changing, Json], None]] = {
@@ -337,7 +356,16 @@ def apply(metadata: Json, updates: Sequence[Json], now_ms: int) -> Json:
     Raises:
         InvalidInputError, InvalidViewError: an update is unknown, or cannot be done.
     """
-    changing = Changing(dict(metadata), now_ms)
+    own = {
+        **metadata,
+        "schemas": list(metadata["schemas"]),
+        "versions": list(metadata["versions"]),
+        "properties": dict(metadata["properties"]),
+    }
+    # Of two that are the same the first one is meant, so it is put in last.
+    schemas = {plain(each): each["schema-id"] for each in reversed(own["schemas"])}
+    versions = {behaviour(each): each["version-id"] for each in reversed(own["versions"])}
+    changing = Changing(own, now_ms, schemas, versions)
     for update in updates:
         known(UPDATES, said(update, "action"), "update")(changing, update)
     after = changing.metadata
@@ -346,6 +374,7 @@ def apply(metadata: Json, updates: Sequence[Json], now_ms: int) -> Json:
     if after["properties"].get(MAY_DROP_DIALECTS, "").lower() != "true":
         check_dialects(version_of(metadata), version_of(after))
     expire(after, changing.added)
+    forget_schemas(after)
     return after
 
 
@@ -361,12 +390,9 @@ def check_dialects(before: Json, after: Json) -> None:
 
 def expire(metadata: Json, added: set[int]) -> None:
     """Forget the oldest versions beyond what the view keeps, and the log before a gap."""
-    text = metadata["properties"].get(HISTORY_SIZE, str(HISTORY_DEFAULT))
-    size = whole_number(text)
-    if not size:
-        raise InvalidViewError(f"{HISTORY_SIZE} must be positive but was {text[:40]}")
     current = metadata["current-version-id"]
-    count = max(len(added | {current}), size)
+    count = max(len(added | {current}), history_size(metadata["properties"]))
+    metadata["version-log"] = metadata["version-log"][-LOG_MAX:]
     ids = sorted((v["version-id"] for v in metadata["versions"]), reverse=True)
     if len(ids) <= count:
         return
@@ -374,5 +400,26 @@ def expire(metadata: Json, added: set[int]) -> None:
     metadata["versions"] = [v for v in metadata["versions"] if v["version-id"] in kept]
     log: list[Json] = []
     for entry in metadata["version-log"]:
-        log = [*log, entry] if entry["version-id"] in kept else []
+        if entry["version-id"] in kept:
+            log.append(entry)
+        else:
+            log.clear()
     metadata["version-log"] = log
+
+
+def forget_schemas(metadata: Json) -> None:
+    """Forget the schemas that no version has, once there are very many."""
+    if len(metadata["schemas"]) > HISTORY_MAX:
+        used = {each["schema-id"] for each in metadata["versions"]}
+        metadata["schemas"] = [each for each in metadata["schemas"] if each["schema-id"] in used]
+
+
+def history_size(properties: Mapping[str, str]) -> int:
+    """Return how many versions a view keeps."""
+    text = properties.get(HISTORY_SIZE, str(HISTORY_DEFAULT))
+    size = whole_number(text)
+    if not size:
+        raise InvalidViewError(f"{HISTORY_SIZE} must be positive but was {text[:40]}")
+    if size > HISTORY_MAX:
+        raise InvalidViewError(f"{HISTORY_SIZE} is {HISTORY_MAX} at most but was {size}")
+    return size

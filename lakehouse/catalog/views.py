@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeAlias
 
 import orjson
@@ -25,6 +26,7 @@ from lakehouse.catalog.errors import (
     InvalidViewError,
     NameTakenError,
     NotAdoptableError,
+    PlaceTakenError,
     ViewDamagedError,
     ViewExistsError,
     ViewNotFoundError,
@@ -34,7 +36,16 @@ from lakehouse.catalog.metadata import Json
 from lakehouse.catalog.models import Column, TableName
 from lakehouse.catalog.namespaces import Namespaces
 from lakehouse.catalog.new_tables import slug
-from lakehouse.catalog.places import TABLES, check_key, check_there
+from lakehouse.catalog.places import (
+    POINTERS,
+    RESERVED,
+    TABLES,
+    VIEWS,
+    check_folder,
+    check_key,
+    check_there,
+    places_of,
+)
 from lakehouse.catalog.tables import (
     ATTEMPTS_MAX,
     BACKOFF_S,
@@ -57,6 +68,7 @@ from lakehouse.catalog.view_metadata import (
     OURS,
     apply,
     check_requirements,
+    check_taken,
     new_metadata,
     read_view,
     schema_of,
@@ -68,12 +80,14 @@ from lakehouse.names import check_new_name
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import ObjectNotFoundError, Store
 
-FOLDER = "views"
 METADATA_PATH = "write.metadata.path"
-CACHED = 10_000  # versions in all, about 1 KB each
+CACHED_MAX_BYTES = 8 * 1024 * 1024
+"""Of files; what is kept of them takes some five times that."""
+UPDATES_MAX = 1_000
+"""In one commit."""
 LOCATION_MAX = 1_000
 FILE_MAX_BYTES = 16 * 1024 * 1024
-"""Of a file that is registered: whatever it is, all of it is read."""
+"""Of a view's file: all of it is read, whatever it is, and written anew by each commit."""
 INSERT = """
     INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location,
                                 previous_metadata_location, iceberg_type)
@@ -133,7 +147,7 @@ class Views:
         self._store = store
         self._tables = tables  # its locks are by name: a table and a view of one exclude each other
         self._namespaces = namespaces
-        self._cache: Cache[Json] = Cache(CACHED, lambda each: len(each["versions"]))
+        self._cache: Cache[tuple[Json, int]] = Cache(CACHED_MAX_BYTES, itemgetter(1))
 
     def names(self) -> list[TableName]:
         """Return the names of all views that the caller may see, sorted."""
@@ -180,11 +194,12 @@ class Views:
             return self.load(name)
 
     def _metadata(self, pointer: Pointer) -> Json:
-        def read() -> Json:
-            return read_view(self._store.read(self._store.key(pointer.location)))
+        def read() -> tuple[Json, int]:
+            data = self._store.read(self._store.key(pointer.location))
+            return read_view(data), len(data)
 
         try:
-            return self._cache.get(pointer.location, read)
+            return self._cache.get(pointer.location, read)[0]
         except ObjectNotFoundError as error:
             raise ViewDamagedError(str(pointer.name), "its metadata file is gone") from error
         except (ValueError, OSError) as error:
@@ -242,13 +257,15 @@ class Views:
         check_may("write", EVERYTHING, "files that lie in the warehouse: they may be of any view")
         name = self._placed(name)
         self._state.read(lambda tx: check_free(tx, name))
-        key = check_there(self._store, self._key(location))
+        # A view that was dropped lies among the views.
+        key = check_there(self._store, self._key(location), RESERVED - {VIEWS})
         if (self._store.size(key) or 0) > FILE_MAX_BYTES:
             raise InvalidViewError(f"the file is refused: it has over {FILE_MAX_BYTES:,} bytes")
         try:
             metadata = read_view(self._store.read(key))
         except ValueError as error:
             raise InvalidViewError(f"the file is refused: {error}") from error
+        check_taken(metadata)
         return self._insert(name, self._folder(name, uuid.uuid4()), metadata, idempotency)
 
     def _key(self, location: str) -> str:
@@ -265,26 +282,39 @@ class Views:
         )
 
     def _folder(self, name: TableName, unique: uuid.UUID) -> str:
-        return f"{FOLDER}/{slug(name.namespace)}/{slug(name.name)}-{unique.hex[:8]}"
+        return f"{VIEWS}/{slug(name.namespace)}/{slug(name.name)}-{unique.hex[:8]}"
 
-    def _asked_root(self, metadata: Json) -> str | None:
-        """Return the folder of the warehouse that a view asks to lie in; None for another place."""
+    def _asked_root(self, metadata: Json, folder: str) -> str | None:
+        """Return the folder of the warehouse that a view asks to lie in; None for another place.
+
+        A table's folder is another place, too: its owner may delete what lies there.
+        """
         asked = str(metadata["properties"].get(METADATA_PATH, "")).rstrip("/")
         try:
             key = check_key(self._store, self._store.key(asked))
-        except (ValueError, NotAdoptableError):
+            if key.split("/")[0] == TABLES:
+                return None
+            self._state.read(lambda tx: self._check_place(tx, f"{key}/{folder}"))
+        except (ValueError, NotAdoptableError, PlaceTakenError):
             return None
-        return None if key.split("/")[0] in (TABLES, FOLDER) else asked
+        return asked
+
+    def _check_place(self, tx: Transaction, folder: str) -> None:
+        """Refuse a folder of a view that lies in that of a table, or of another view."""
+        check_folder(folder, places_of(tx.execute(POINTERS).fetchall(), self._store))
 
     def _insert(
         self, name: TableName, folder: str, metadata: Json, idempotency: Keep
     ) -> LoadedView:
-        root = self._asked_root(metadata) or self._store.uri("").rstrip("/")
+        asked = self._asked_root(metadata, folder)
+        root = asked or self._store.uri("").rstrip("/")
         view = LoadedView(name, f"{root}/{folder}/metadata/{file_name(None)}", metadata)
 
         def work(tx: Transaction) -> None:
             check_free(tx, name)
             check_namespace_there(tx, name)
+            if asked is not None:  # a table may have come to lie there meanwhile
+                self._check_place(tx, self._store.key(f"{root}/{folder}"))
             tx.execute(INSERT, (CATALOG_NAME, *name, view.location))
 
         with self._tables.locked([name]):
@@ -305,16 +335,21 @@ class Views:
         """Change a view and return it. When somebody was faster, the change is made once more.
 
         Args:
-            updates, requirements: in the protocol's words.
+            updates, requirements: in the protocol's words; `UPDATES_MAX` updates at most.
 
         Raises:
             ViewNotFoundError: there is no such view.
             CommitFailedError: a requirement does not hold, or others were always faster.
-            InvalidInputError: an update is unknown, or cannot be done.
+            InvalidInputError: an update is unknown, or cannot be done, or there are too many.
             ForbiddenError: the caller may see the view, and may not write it.
         """
         self.load(name)
         check_may_write(name)
+        if len(updates) > UPDATES_MAX:
+            raise InvalidViewError(
+                f"{len(updates):,} updates are too many for one commit of a view: "
+                f"{UPDATES_MAX:,} are the most"
+            )
         with self._tables.locked([name]):
             for number in range(ATTEMPTS_MAX):
                 try:
@@ -408,7 +443,11 @@ class Views:
     def _write(
         self, view: LoadedView, work: Callable[[Transaction], None], idempotency: Keep
     ) -> LoadedView:
-        """Write the file of a view and move its pointer to it, or leave nothing behind."""
+        """Write the file of a view and move its pointer to it, or leave nothing behind.
+
+        Raises:
+            InvalidViewError: the file would be too long.
+        """
         decided: list[bool] = []
 
         def move(tx: Transaction) -> list[tuple[Record, int]]:
@@ -421,9 +460,9 @@ class Views:
 
         ours = {"namespace": view.name.namespace, "name": view.name.name, "updated-ms": now_ms()}
         view = LoadedView(view.name, view.location, {**view.metadata, OURS: ours})
-        key = self._store.key(view.location)
+        key, data = self._store.key(view.location), written(view.metadata)
         try:
-            self._store.create(key, written(view.metadata))
+            self._store.create(key, data)
             stored(self._state.write(move))
         except BaseException as error:
             if decided and not isinstance(error, NOT_COMMITTED):
@@ -434,7 +473,7 @@ class Views:
             if isinstance(error, UniqueViolationError):
                 raise LostError from error
             raise
-        self._cache.put(view.location, view.metadata)
+        self._cache.put(view.location, (view.metadata, len(data)))
         return view
 
 
@@ -468,6 +507,12 @@ def next_location(location: str) -> str:
 
 def written(metadata: Json) -> bytes:
     try:
-        return orjson.dumps(metadata)
+        data = orjson.dumps(metadata)
     except TypeError as error:  # a whole number of more than 64 bits in a field that we do not know
         raise InvalidViewError(f"a view is refused that JSON cannot hold: {error}") from error
+    if len(data) > FILE_MAX_BYTES:
+        raise InvalidViewError(
+            f"a view is refused whose metadata has {len(data):,} bytes: "
+            f"{FILE_MAX_BYTES:,} are the most"
+        )
+    return data

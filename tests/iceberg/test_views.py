@@ -155,6 +155,52 @@ def test_old_versions_are_forgotten_and_the_log_begins_behind_the_gap(
         assert "must be positive" in answer.text
 
 
+def test_a_view_keeps_a_thousand_versions_at_most(client: httpx.Client) -> None:
+    properties = {"version.history.num-entries": "1001"}
+    answer = client.post(VIEWS, json=body("too_long", properties=properties))
+    assert error(answer)[0] == 400 and "1000 at most" in answer.text
+    make(client, "long_enough", properties={"version.history.num-entries": "1000"})
+    answer = change(client, "long_enough", {"action": "set-properties", "updates": properties})
+    assert error(answer)[0] == 400 and "1000 at most" in answer.text
+
+
+def test_a_commit_has_a_thousand_updates_at_most(client: httpx.Client) -> None:
+    before = make(client, "often")
+    many = [update for number in range(501) for update in add(f"SELECT {number} AS id")]
+    answer = change(client, "often", *many)
+    assert error(answer)[0] == 400 and "1,002 updates" in answer.text
+    assert client.get(f"{VIEWS}/often").json() == before
+    found = change(client, "often", *many[:1000]).json()["metadata"]
+    assert [each["version-id"] for each in found["versions"]] == list(range(2, 502))
+
+
+def test_what_is_there_already_is_meant_and_not_added(client: httpx.Client) -> None:
+    make(client, "same")
+    schemas = [{"action": "add-schema", "schema": each} for each in (OTHER, SCHEMA, OTHER)]
+    newer = version("SELECT 2 AS id", schema_id=-1)
+    updates = [*schemas, {"action": "add-view-version", "view-version": newer}] * 2
+    found = change(client, "same", *updates, add("")[1]).json()["metadata"]
+    assert [each["schema-id"] for each in found["schemas"]] == [0, 1]
+    assert [each["version-id"] for each in found["versions"]] == [1, 2]
+    assert found["versions"][1]["schema-id"] == 1
+
+
+def test_a_view_whose_file_would_be_too_long_writes_nothing(
+    client: httpx.Client, server: ServerProcess
+) -> None:
+    half = {"a": "x" * 7_500_000}
+    before = make(client, "wide", properties=half)
+    first = change(client, "wide", {"action": "set-properties", "updates": {"b": half["a"]}})
+    assert first.status_code == 200
+    files = sorted((server.data_dir / "warehouse/views").rglob("*.json"))
+    answer = change(client, "wide", {"action": "set-properties", "updates": {"c": half["a"]}})
+    assert error(answer)[0] == 400 and "16,777,216" in answer.text
+    assert sorted((server.data_dir / "warehouse/views").rglob("*.json")) == files
+    assert client.get(f"{VIEWS}/wide").json() == first.json() != before
+    less = {"action": "remove-properties", "removals": ["a", "b"]}
+    assert change(client, "wide", less).json()["metadata"]["properties"] == {}
+
+
 def test_a_requirement_that_fails_changes_nothing(client: httpx.Client) -> None:
     made = make(client, "required")["metadata"]
     uuid = made["view-uuid"]
@@ -520,3 +566,30 @@ def test_a_view_lies_where_it_asks_to_below_the_warehouse(
         name = f"not_placed_{number}"
         found = make(client, name, properties={"write.metadata.path": elsewhere})
         assert found["metadata-location"].startswith(f"file://{root}/views/main/")
+
+
+def test_no_view_lies_in_a_tables_folder(client: httpx.Client, server: ServerProcess) -> None:
+    root = f"file://{server.data_dir / 'warehouse'}"
+    said = {"name": "of_tableland", "schema": SCHEMA, "location": f"{root}/tableland"}
+    client.post(f"{PLACE}/namespaces/main/tables", json=said).raise_for_status()
+    for location in ("tableland", "tableland/deeper/one"):
+        name = f"in_{location.replace('/', '_')}"
+        asked = {"write.metadata.path": f"{root}/{location}"}
+        found = make(client, name, properties=asked)
+        assert found["metadata-location"].startswith(f"{root}/views/main/")
+    beside = make(client, "beside", properties={"write.metadata.path": f"{root}/tableland_2"})
+    assert beside["metadata-location"].startswith(f"{root}/tableland_2/views/main/")
+
+
+def test_no_table_lies_where_views_do(client: httpx.Client, server: ServerProcess) -> None:
+    found = make(client, "comes_back")
+    root = f"file://{server.data_dir / 'warehouse'}"
+    for location in (f"{root}/views", f"{root}/views/main/x"):
+        said = {"name": "among_views", "schema": SCHEMA, "location": location}
+        answer = client.post(f"{PLACE}/namespaces/main/tables", json=said)
+        assert error(answer)[0] == 400 and "belongs to the server" in answer.text
+    # Another thing is a view that was dropped: it is read where views lie.
+    client.delete(f"{VIEWS}/comes_back").raise_for_status()
+    said = {"name": "came_back", "metadata-location": found["metadata-location"]}
+    answer = client.post(f"{PLACE}/namespaces/main/register-view", json=said)
+    assert answer.status_code == 200, answer.text
