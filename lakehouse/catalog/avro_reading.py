@@ -109,9 +109,10 @@ LISTED = Kind(
 class KnownFile(AvroFile[D]):
     """An Avro file whose schema may have been met before."""
 
-    def __init__(self, input_file: InputFile, kind: Kind) -> None:
+    def __init__(self, input_file: InputFile, kind: Kind, max_bytes: int | None = None) -> None:
         super().__init__(input_file)
         self._kind = kind
+        self._max_bytes = max_bytes or INFLATED_MAX_BYTES
 
     def __enter__(self) -> "KnownFile[D]":
         with self.input_file.open() as stream:
@@ -119,7 +120,7 @@ class KnownFile(AvroFile[D]):
         self.decoder, self._length = StreamingBinaryDecoder(data), len(data)
         self.header = self._read_header()
         self._inflate = INFLATE[self.header.meta.get(AVRO_CODEC_KEY, "null")]
-        self._room = max(INFLATED_MAX_BYTES, len(data))
+        self._room = max(self._max_bytes, len(data))
         self.reader = reader_of(self.header.meta["avro.schema"], self._kind)
         return self
 
@@ -136,7 +137,7 @@ class KnownFile(AvroFile[D]):
         data = self._inflate(data, self._room)
         self._room -= len(data)
         if self._room < 0:
-            raise InflatedTooLargeError(f"it inflates to more than {INFLATED_MAX_BYTES:,} bytes")
+            raise InflatedTooLargeError(f"it inflates to more than {self._max_bytes:,} bytes")
         self.block = Block(self.reader, count, StreamingBinaryDecoder(data))
         return count
 
@@ -147,19 +148,19 @@ def reader_of(avro_schema: str, kind: Kind) -> Reader:
     return resolve_reader(schema, kind.schema, dict(kind.types), dict(kind.enums))
 
 
-def read_list(list_file: InputFile) -> tuple[ManifestFile, ...]:
+def read_list(list_file: InputFile, max_bytes: int | None = None) -> tuple[ManifestFile, ...]:
     """Return the manifests that a manifest list names.
 
     Raises:
         InflatedTooLargeError: it is a bomb.
         Exception: whatever PyIceberg's reader meets in a file that is none.
     """
-    with KnownFile[ManifestFile](list_file, LISTED) as file:
+    with KnownFile[ManifestFile](list_file, LISTED, max_bytes) as file:
         return tuple(file)
 
 
 def read_live_entries(
-    manifest: ManifestFile, manifest_file: InputFile
+    manifest: ManifestFile, manifest_file: InputFile, max_bytes: int | None = None
 ) -> tuple[ManifestEntry, ...]:
     """Return the entries of a manifest whose files are live, with what they inherit from it.
 
@@ -168,7 +169,7 @@ def read_live_entries(
         EOFError: there are fewer than the list counts: an Avro file can end after any block.
         Exception: whatever PyIceberg's reader meets in a file that is none.
     """
-    with KnownFile[ManifestEntry](manifest_file, ENTRIES) as file:
+    with KnownFile[ManifestEntry](manifest_file, ENTRIES, max_bytes) as file:
         found = tuple(
             _inherit_from_manifest(entry, manifest)
             for entry in file

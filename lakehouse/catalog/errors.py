@@ -423,6 +423,14 @@ class NotWrittenError(UnprocessableError):
         )
 
 
+class TooManyUpdatesError(TooLargeError):
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(
+            f"a commit has {count:,} updates of a kind, and {most:,} are the most: make several",
+            max_count=most,
+        )
+
+
 class MetadataTooLargeError(TooLargeError):
     """A commit would make a table's metadata longer than anybody should read; nothing happened."""
 

@@ -25,6 +25,7 @@ from lakehouse.catalog.metadata import (
     schema_of,
     sort_order_of,
     spec_of,
+    whole_number,
 )
 from lakehouse.catalog.parquet import read_ids
 from lakehouse.catalog.partitioning import check_transform
@@ -224,7 +225,7 @@ def check_numbers(metadata: Json) -> None:
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isdigit()
+    return isinstance(value, str) and whole_number(value) is not None
 
 
 # What lies there.

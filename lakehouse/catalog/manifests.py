@@ -78,8 +78,9 @@ class LiveFile:
 class Manifests:
     """Reads and writes the tree below a snapshot. Files are immutable, so what is read is kept."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, inflated_max_bytes: int | None = None) -> None:
         self._store = store
+        self._inflated_max_bytes = inflated_max_bytes
         self._lists: Cache[tuple[ManifestFile, ...]] = Cache(LISTED_CACHED, len)
         self._manifests: Cache[ManifestFile] = Cache(MANIFESTS_CACHED)
         self._records: Cache[bytes] = Cache(RECORDS_CACHED)
@@ -94,7 +95,9 @@ class Manifests:
 
         def read() -> tuple[ManifestFile, ...]:
             with self._reading(location):
-                return tuple(map(self._shared, read_list(self._input(location))))
+                return tuple(
+                    map(self._shared, read_list(self._input(location), self._inflated_max_bytes))
+                )
 
         return self._lists.get(location, read)
 
@@ -105,7 +108,9 @@ class Manifests:
             ObjectNotFoundError, UnreadableFileError: the manifest is gone, or is none.
         """
         with self._reading(manifest.manifest_path):
-            return read_live_entries(manifest, self._input(manifest.manifest_path))
+            return read_live_entries(
+                manifest, self._input(manifest.manifest_path), self._inflated_max_bytes
+            )
 
     def live_entries(self, manifests: Iterable[ManifestFile]) -> list[ManifestEntry]:
         """Return every live entry, read anew; for the mere files there is `live_files`."""

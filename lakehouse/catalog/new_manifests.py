@@ -5,19 +5,24 @@ must be plain, and lie in the folder of its table.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
 from lakehouse.catalog.errors import UnreadableFileError
-from lakehouse.catalog.manifests import ManifestFile, Manifests
-from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.manifests import LiveFile, ManifestFile, Manifests
+from lakehouse.catalog.metadata import Json, as_ours
 from lakehouse.errors import InvalidInputError
 from lakehouse.storage import ObjectNotFoundError, Store
 
 PLAIN = re.compile(r"[A-Za-z0-9_/=.:%+-]+")
 """Values of partitions are escaped in paths as in URLs."""
+AVRO_MAX_BYTES = 64 * 1024**2
+"""Of a list or a manifest: engines aim at 8 MB."""
+INFLATED_MAX_BYTES = 128 * 1024**2
+FILES_MAX = 200_000
+"""Of a commit: 160 MB while they are looked at, and 7 s."""
 
 
 @dataclass(slots=True)
@@ -37,8 +42,8 @@ class Look:
         """Key of the table's folder."""
         return self.store.key(self.metadata["location"])
 
-    def files(self, snapshot: Json, parent: Json | None) -> list[str]:
-        """Return the keys of all files that come with a snapshot.
+    def files(self, snapshot: Json, parent: Json | None) -> dict[str, int]:
+        """Return the bytes of all files that come with a snapshot, by key, as they are said.
 
         Costs reading its list, and each manifest that its parent does not have.
 
@@ -46,7 +51,14 @@ class Look:
             InvalidInputError: one lies elsewhere, is gone, or is not what it should be.
         """
         listed = self.manifests.read_list(parent["manifest-list"]) if parent else ()
-        return list(self._below(snapshot, listed))
+        found: dict[str, int] = {}
+        for key, size in self._below(snapshot, listed):
+            found[key] = size
+            if len(found) > FILES_MAX:
+                raise InvalidInputError(
+                    f"a commit names more than {FILES_MAX:,} files: make several"
+                )
+        return found
 
     def key(self, location: str) -> str:
         """Return the key of a location in the table's folder.
@@ -68,48 +80,65 @@ class Look:
             raise InvalidInputError(f"{location[:255]!r} is a link, which is not followed")
         return key
 
-    def _below(self, snapshot: Json, before: Sequence[ManifestFile]) -> Iterator[str]:
+    def _below(self, snapshot: Json, before: Sequence[ManifestFile]) -> Iterator[tuple[str, int]]:
         known = frozenset(each.manifest_path for each in before)
+        elsewhere = frozenset(each.location for each in self._elsewhere(before))
         specs = {each["spec-id"] for each in self.metadata["partition-specs"]}
-        manifests = Manifests(self.store)  # what is refused is not remembered
+        # What is refused is not remembered.
+        manifests = Manifests(self.store, inflated_max_bytes=INFLATED_MAX_BYTES)
         at = snapshot["manifest-list"]
-        yield self.key(at)
+        yield self._small(at)
         try:
             for manifest in manifests.read_list(at):
                 at = manifest.manifest_path
                 if at in known:
                     continue
-                yield self.key(at)
+                yield self._small(at)
                 if manifest.partition_spec_id not in specs:
                     raise InvalidInputError(f"{at} has a partition spec that the table has not")
                 if (manifest.sequence_number or 0) > snapshot.get("sequence-number", 0):
                     raise InvalidInputError(f"{at} is of a snapshot that is not there yet")
                 for entry in manifests.read_entries(manifest):
-                    yield from self._file(entry.data_file, before)
+                    yield from self._file(entry.data_file, elsewhere)
         except ObjectNotFoundError:
             raise InvalidInputError(f"the snapshot names {at}, which is not there") from None
         except UnreadableFileError as error:
             raise InvalidInputError(error.detail) from error
 
-    def _file(self, file: DataFile, before: Sequence[ManifestFile]) -> Iterator[str]:
+    def _small(self, location: str) -> tuple[str, int]:
+        """Return the key and the bytes of a list or a manifest, before it is read whole."""
+        key = self.key(location)
+        size = self.store.size(key)
+        if size is None:
+            raise InvalidInputError(f"the snapshot names {location}, which is not there")
+        if size > AVRO_MAX_BYTES:
+            raise InvalidInputError(
+                f"{location} has {size:,} bytes; {AVRO_MAX_BYTES:,} are the most: set "
+                "commit.manifest.target-size-bytes"
+            )
+        return key, size
+
+    def _elsewhere(self, before: Sequence[ManifestFile]) -> Iterator[LiveFile]:
+        """Yield files of the table that lie outside of its folder: they were registered."""
+        own = f"{self.metadata['location']}/"
+        for each in self.manifests.live_files(before):
+            if not as_ours(each.location).startswith(own):
+                yield each
+
+    def _file(self, file: DataFile, elsewhere: Container[str]) -> Iterator[tuple[str, int]]:
         location = file.file_path
         if file.content == DataFileContent.EQUALITY_DELETES:
             raise InvalidInputError(
                 f"{location} deletes rows by value (equality deletes), which is not read here: "
                 "delete by position, or copy on write"
             )
-        is_vector = file.file_format == FileFormat.PUFFIN  # of deleted rows: format version 3
-        if is_vector and file.content == DataFileContent.POSITION_DELETES:
-            yield self.key(location)
-            return
-        if file.file_format != FileFormat.PARQUET:
+        # Vectors of deleted rows are of format version 3.
+        is_vector = file.file_format == FileFormat.PUFFIN
+        is_one = is_vector and file.content == DataFileContent.POSITION_DELETES
+        if file.file_format != FileFormat.PARQUET and not is_one:
             raise InvalidInputError(
                 f"{location} is {file.file_format}; files are Parquet here: set "
                 "write.format.default=parquet"
             )
-        try:
-            yield self.key(location)
-        except InvalidInputError:
-            # One that was registered lies elsewhere, and is the table's all the same.
-            if all(each.location != location for each in self.manifests.live_files(before)):
-                raise
+        if location not in elsewhere:
+            yield self.key(location), file.file_size_in_bytes

@@ -5,24 +5,36 @@ counts: shapes, columns, paths, and each manifest that is new.
 Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from lakehouse.catalog.errors import TableExistsError, TableKnownError, TableNotFoundError
-from lakehouse.catalog.foreign import ForeignTableError, check_columns, check_layout, is_number
+from lakehouse.catalog.commit_checks import (
+    CHOSEN,
+    check_count,
+    check_ours,
+    check_readable,
+    check_snapshots,
+    new_properties,
+    new_statistics,
+    spelled,
+    version_of,
+)
+from lakehouse.catalog.errors import (
+    PlaceTakenError,
+    TableExistsError,
+    TableKnownError,
+    TableNotFoundError,
+)
 from lakehouse.catalog.fresh_ids import with_fresh_ids
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import Manifests
 from lakehouse.catalog.metadata import (
     FORMAT_VERSION,
-    FORMAT_VERSIONS,
     Json,
     empty_metadata,
     of_version,
-    snapshot_of,
-    whole_number,
     with_defaults,
 )
 from lakehouse.catalog.new_manifests import Look
@@ -34,12 +46,16 @@ from lakehouse.catalog.places import (
     check_own_folder,
     places_of,
 )
-from lakehouse.catalog.properties import check_values
 from lakehouse.catalog.requirements import check
-from lakehouse.catalog.rules import InvalidPropertyError
-from lakehouse.catalog.table import CREATED_AT
-from lakehouse.catalog.tables import NAME, Change, Draft, LoadedTable, Tables, now_ms
-from lakehouse.catalog.types import all_ids, paths
+from lakehouse.catalog.tables import (
+    Change,
+    Draft,
+    LoadedTable,
+    Tables,
+    check_may_write,
+    may_read,
+    now_ms,
+)
 from lakehouse.catalog.update_shapes import (
     check_order,
     check_requirements,
@@ -53,14 +69,11 @@ from lakehouse.names import TableName, folded
 from lakehouse.state import State, Transaction
 from lakehouse.storage import Store
 
-OURS = "lakehouse."
-"""Properties by which the catalog keeps a table: nobody else sets them."""
 VERSION = "format-version"
-CHOSEN = ("current-schema-id", "default-spec-id", "default-sort-order-id")
+LOOKS = threading.Semaphore(2)
+"""Looks at manifests at once: the largest takes 200 MB."""
 ASKED_ALONE = 50
 """Files of a commit that are each asked for; of more, the table's folder is listed."""
-AHEAD_MAX_MS = 86_400_000
-"""Of the time of a snapshot: clocks differ, but a day ahead it would be the newest for a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +180,19 @@ class Outside:
             check_updates(each.updates)
         if len({folded(str(each.name)) for each in commits}) < len(commits):
             raise InvalidInputError("a transaction changes each table once: join its updates")
+        check_count(each.updates for each in commits)
         parts = [Part(self, self._placed(each)) for each in commits]
         for part in parts:  # a rehearsal: what is read for it, nobody waits for
             part.build(self._tables.find(part.asked.name))
+        made = [part for part in parts if part.made is not None]
+        known = set(self._state.read(self._places)) if made else set()
+        for part in made:
+            self._check_unknown(part.built, part.others(known))
 
         def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
-            for part in parts:
-                if part.made is not None:
-                    self._check_unknown(part.made, self._others(tx, part.asked.name))
+            new = set(self._places(tx)) - known if made else set()
+            for part in made:  # of the others it is known already
+                self._check_unknown(part.built, part.others(new))
             self._keys.record(tx, idempotency, in_order(tables))
 
         def in_order(tables: Iterable[LoadedTable]) -> list[LoadedTable]:
@@ -233,13 +251,23 @@ class Outside:
             self._store.prepare(f"{folder}/{each}")
         return folder
 
-    def _others(self, tx: Transaction, name: TableName) -> list[Place]:
-        places = places_of(tx.execute(POINTERS).fetchall(), self._store)
-        return [each for each in places if each.is_dropped or each.pointer.name != name]
+    def _places(self, tx: Transaction) -> list[Place]:
+        return places_of(tx.execute(POINTERS).fetchall(), self._store)
 
-    def _check_own(self, base: Json, places: Iterable[Place]) -> None:
+    def _others(self, tx: Transaction, name: TableName) -> list[Place]:
+        return others_than(name, self._places(tx))
+
+    def _check_own(self, base: Json, places: Sequence[Place]) -> None:
+        """Refuse a folder that is another table's; of a hidden one the name is not told."""
+        folder = self._store.key(base["location"])
+        seen = [each for each in places if may_read(each.pointer.name)]
         try:
-            check_own_folder(self._store.key(base["location"]), places)
+            check_own_folder(folder, seen)
+            check_own_folder(folder, places)
+        except PlaceTakenError as error:
+            is_seen = any(str(each) in error.detail for each in seen)
+            why = error.detail if is_seen else "another table lies there"
+            raise InvalidInputError(f"the location {base['location']}: {why}") from error
         except InvalidInputError:
             raise
         except LakehouseError as error:
@@ -253,8 +281,9 @@ class Outside:
                 known = self._tables.metadata(each.pointer)["table-uuid"]
             except LakehouseError:
                 continue  # damaged: its folder is looked at all the same
-            if known.lower() == made["table-uuid"].lower():
-                raise TableKnownError(made["location"], known, str(each))
+            if spelled(known) == made["table-uuid"]:
+                told = str(each) if may_read(each.pointer.name) else "table of somebody else"
+                raise TableKnownError(made["location"], known, told)
 
     # A commit.
 
@@ -262,8 +291,9 @@ class Outside:
         """Return the commit of a table that is there by its name, or fit to make it."""
         there = self._tables.find(asked.name)
         if there is not None:
+            check_may_write(there.name)
             return Commit(there.name, asked.requirements, asked.updates)
-        if all(each["type"] != "assert-create" for each in asked.requirements):
+        if not makes(asked.requirements):
             raise TableNotFoundError(str(asked.name))
         return Commit(self._new.placed(asked.name), asked.requirements, asked.updates)
 
@@ -291,20 +321,28 @@ class Outside:
     def look(self, metadata: Json) -> Look:
         return Look(self._store, self._manifests, metadata)
 
-    def sync(self, folder: str, keys: Sequence[str]) -> None:
+    def sync(self, folder: str, sizes: Mapping[str, int]) -> None:
         """Bring to disk what an engine on this host wrote: most do not.
 
         In a bucket it is looked whether all is there: one request a file, or a list of the folder.
 
+        Args:
+            sizes: bytes that each file is said to have, by key.
+
         Raises:
-            InvalidInputError: a file is gone, or not for us to read.
+            InvalidInputError: a file is gone, is of another size, or not for us to read.
         """
-        few = len(keys) <= ASKED_ALONE
-        there = set(filter(self._store.exists, keys)) if few else self._store.sizes(folder, keys)
-        if lacking := [each for each in keys if each not in there]:
-            raise InvalidInputError(f"the snapshot names {lacking[0]}, which is not there")
+        if len(sizes) <= ASKED_ALONE:
+            there = {key: size for key in sizes if (size := self._store.size(key)) is not None}
+        else:
+            there = dict(self._store.sizes(folder, sizes.keys()))
+        for key, size in sizes.items():
+            if key not in there:
+                raise InvalidInputError(f"the commit names {key}, which is not there")
+            if there[key] != size:
+                raise InvalidInputError(f"{key} has {there[key]} bytes, not {size} as it is said")
         try:
-            self._store.sync(keys)
+            self._store.sync(sizes)
         except FileNotFoundError as error:
             raise InvalidInputError(f"{error.filename} is not there") from error
         except PermissionError as error:
@@ -325,7 +363,17 @@ class Part:
     looked: set[tuple[str, str]] = field(default_factory=set)
     """Of each manifest list, and where its table lies."""
 
+    @property
+    def built(self) -> Json:
+        assert self.made is not None, "only asked of what makes a table"
+        return self.made
+
+    def others(self, places: Iterable[Place]) -> Sequence[Place]:
+        return others_than(self.asked.name, places)
+
     def build(self, current: LoadedTable | None) -> Draft:
+        if current is None and not makes(self.asked.requirements):
+            raise TableNotFoundError(str(self.asked.name))  # it was dropped meanwhile
         check(current.metadata if current else None, self.asked.requirements)
         if current is None and self.made is None:
             self.made = self.outside.first(self.asked)
@@ -346,111 +394,32 @@ class Part:
         check_ours(before.get("properties", {}), after["properties"], is_new=not before)
         new = [each for update in self.asked.updates for each in new_properties(update)]
         self.outside.check_paths(after, dict(new))
-        for update in self.asked.updates:
-            if update["action"] == "add-snapshot":
-                check_snapshot(update["snapshot"])
+        snapshots = [e["snapshot"] for e in self.asked.updates if e["action"] == "add-snapshot"]
+        check_snapshots(snapshots, before)
         if not self.outside.checks:
             return
         look = self.outside.look(after)
-        for path in new_statistics(self.asked.updates):
-            look.key(path)
-        for update in self.asked.updates:
-            if update["action"] == "add-snapshot":
-                self._look_at(look, before, update["snapshot"])
+        self.outside.sync(
+            look.folder,
+            {look.key(path): size for path, size in new_statistics(self.asked.updates)},
+        )
+        known = {each["snapshot-id"]: each for each in before.get("snapshots", ())}
+        for snapshot in snapshots:
+            self._look_at(look, snapshot, known.get(snapshot.get("parent-snapshot-id")))
+            known[snapshot["snapshot-id"]] = snapshot
 
-    def _look_at(self, look: Look, before: Json, snapshot: Json) -> None:
+    def _look_at(self, look: Look, snapshot: Json, parent: Json | None) -> None:
         known = (snapshot["manifest-list"], look.metadata["location"])
         if known in self.looked:
             return
-        parent = snapshot_of(before, snapshot.get("parent-snapshot-id")) if before else None
-        self.outside.sync(look.folder, look.files(snapshot, parent))
+        with LOOKS:
+            self.outside.sync(look.folder, look.files(snapshot, parent))
         self.looked.add(known)
 
 
-def version_of(asked: str) -> int:
-    found = whole_number(asked)
-    if found is None or found not in FORMAT_VERSIONS:
-        raise InvalidInputError(f"tables are of format version 1 to 3, not {asked[:20]!r}")
-    return found
+def makes(requirements: Iterable[Json]) -> bool:
+    return any(each["type"] == "assert-create" for each in requirements)
 
 
-def check_ours(
-    before: Mapping[str, str], after: Mapping[str, str], *, is_new: bool = False
-) -> None:
-    """Refuse a change of the properties by which the catalog keeps a table."""
-    for name in before.keys() | after.keys():
-        is_begun = is_new and name in (CREATED_AT, NAME)
-        if name.startswith(OURS) and before.get(name) != after.get(name) and not is_begun:
-            raise InvalidInputError(f"the property {name[:120]!r} is kept by the catalog")
-
-
-def check_readable(after: Json, before: Json) -> None:
-    """Refuse columns, a layout or properties that are new and not ours to read or write.
-
-    Raises:
-        InvalidInputError: says which.
-    """
-    parts = (*CHOSEN, "schemas", "partition-specs", "sort-orders")
-    try:
-        if any(after[each] != before.get(each) for each in parts):
-            check_ids(after)
-            check_defaults(after)
-            check_columns(after)
-            check_layout(after)
-        if after["properties"] != before.get("properties"):
-            check_columns(after)  # one of them says how columns are found
-            check_values(after)
-    except ForeignTableError as error:
-        raise InvalidInputError(f"the table cannot be kept: {error}") from error
-    except InvalidPropertyError as error:
-        raise InvalidInputError(error.detail) from error
-
-
-def check_ids(metadata: Json) -> None:
-    """Refuse two columns of one id: files are read by them."""
-    for schema in metadata["schemas"]:
-        ids = list(all_ids(schema["fields"]))
-        if len(set(ids)) < len(ids):
-            raise InvalidInputError("two columns of a schema have one id")
-
-
-def check_defaults(metadata: Json) -> None:
-    """Refuse values for rows that have none: format versions 1 and 2 have no such thing."""
-    if metadata["format-version"] > FORMAT_VERSION:
-        return
-    for schema in metadata["schemas"]:
-        for path, each in paths(schema["fields"]):
-            for key in ("initial-default", "write-default"):
-                if each.get(key) is not None:
-                    raise InvalidInputError(f"{key} of {path!r} is not supported until v3")
-
-
-def check_snapshot(snapshot: Json) -> None:
-    if snapshot["timestamp-ms"] > now_ms() + AHEAD_MAX_MS:
-        raise InvalidInputError(
-            f"the snapshot is of {snapshot['timestamp-ms']} ms after 1970, which is to come: set "
-            "the clock of that machine"
-        )
-    for name, value in snapshot["summary"].items():
-        if name.startswith(("total-", "added-", "deleted-", "removed-")) and not is_number(value):
-            raise InvalidInputError(f"{name[:120]} of the snapshot is {value[:40]!r}, no number")
-
-
-def new_properties(update: Json) -> Iterator[tuple[str, str]]:
-    if update["action"] == "set-properties":
-        yield from update["updates"].items()
-
-
-def new_statistics(updates: Iterable[Json]) -> Iterator[str]:
-    for update in updates:
-        for key in ("statistics", "partition-statistics"):
-            if update["action"] == f"set-{key}":
-                yield update[key]["statistics-path"]
-
-
-def spelled(given: str) -> str:
-    """Return a UUID in the one way it is compared in."""
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
-        raise InvalidInputError(f"{given[:80]!r} is no UUID") from None
+def others_than(name: TableName, places: Iterable[Place]) -> list[Place]:
+    return [each for each in places if each.is_dropped or each.pointer.name != name]

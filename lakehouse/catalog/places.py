@@ -21,6 +21,7 @@ VIEWS = "views"
 RESERVED = frozenset(["_catalog", "_tmp", "vectors", VIEWS])
 POINTERS = """
     SELECT table_namespace, table_name, metadata_location, 0 FROM iceberg_tables
+    WHERE iceberg_type = 'TABLE' OR iceberg_type IS NULL
     UNION ALL SELECT table_namespace, table_name, metadata_location, 1 FROM dropped_table
 """
 

@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
+
 from lakehouse.catalog.manifests import Manifests, has_deletes, live
 from lakehouse.catalog.metadata import (
     ADOPTED,
@@ -100,7 +102,8 @@ class Relations:
         """
         snapshot_id = snapshot["snapshot-id"] if snapshot else 0
         prefix = relation_prefix(table.metadata["table-uuid"])
-        name = f"{prefix}{snapshot_id}_{schema['schema-id']}"
+        said = orjson.dumps([snapshot and snapshot["manifest-list"], schema])  # ids come again
+        name = f"{prefix}{snapshot_id}_{hashlib.sha256(said).hexdigest()[:DIGEST]}"
         if files is not None:
             name += f"_{hashlib.sha256(chr(10).join(files).encode()).hexdigest()[:DIGEST]}"
         found = self._find(name)

@@ -174,14 +174,18 @@ class RowChanges:
         Raises:
             DiskFullError: there is no room for all of it above the disk's reserve.
             NotRewritableError: it has a type that only other engines write.
-            CommitFailedError: others changed the same files again and again.
+            InputsGoneError: others changed the same files meanwhile; nothing was done.
         """
         table = self._load(name)
         check_rewritable(table)
         snapshot = snapshot_of(table.metadata)
         listed = self._manifests.read_list(snapshot["manifest-list"]) if snapshot else ()
         self._store.check_room(sum(each.size_bytes for each in self._manifests.live_files(listed)))
-        return self.run(cursor, name, folding)
+        with self._tables.rewriting(name):
+            try:
+                return self.run_held(cursor, name, folding, attempts=1)
+            except CommitFailedError as error:  # somebody deleted more, or rewrote it
+                raise InputsGoneError from error
 
     @contextmanager
     def last_of_each(self, cursor: Connection, rows: Rows, key: Sequence[str]) -> Iterator[Rows]:
@@ -219,13 +223,14 @@ class RowChanges:
         idempotency: Idempotency[Changed] | None = None,
         summary: Mapping[str, str] | None = None,
         forgets: bool = False,
+        attempts: int = ATTEMPTS_MAX,
     ) -> Changed:
         """As `run`, for who holds the table by `Tables.rewriting`.
 
         Args:
             forgets: let no manifest name the files that go out.
         """
-        for _ in range(ATTEMPTS_MAX):
+        for _ in range(attempts):
             table = self._load(name)
             # Maintenance keeps the files of this snapshot, though newer ones come.
             lease = self._relations.lease(table.metadata["table-uuid"], snapshot_ids(table))
@@ -235,7 +240,7 @@ class RowChanges:
                 continue
             finally:
                 del lease
-        raise CommitFailedError(f"{name} was rewritten by others {ATTEMPTS_MAX} times")
+        raise CommitFailedError(f"{name} was rewritten by others {attempts} times")
 
     def _load(self, name: TableName) -> LoadedTable:
         table = self._tables.find(name)

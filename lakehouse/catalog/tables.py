@@ -31,7 +31,12 @@ from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of, with_lo
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.requirements import check
 from lakehouse.catalog.updates import apply
-from lakehouse.errors import InsufficientStorageError, LakehouseError, UnavailableError
+from lakehouse.errors import (
+    InsufficientStorageError,
+    InvalidInputError,
+    LakehouseError,
+    UnavailableError,
+)
 from lakehouse.failpoints import reach
 from lakehouse.names import InvalidNameError, folded
 from lakehouse.state import State, Transaction, UniqueViolationError
@@ -298,7 +303,12 @@ class Tables:
         if previous:
             metadata = with_log_entry(metadata, previous, base, now_ms())
         location = metadata_location(metadata, previous)
-        data = orjson.dumps(metadata)
+        try:
+            data = orjson.dumps(metadata)
+        except TypeError as error:  # a number of more than 64 bits, in a field that is not known
+            raise InvalidInputError(
+                f"a commit is refused that JSON cannot hold: {error}"
+            ) from error
         if len(data) > METADATA_MAX_BYTES:
             raise MetadataTooLargeError(str(change.name), len(data), METADATA_MAX_BYTES)
         key = self._store.key(location)

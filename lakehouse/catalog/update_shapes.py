@@ -16,11 +16,14 @@ from lakehouse.errors import InvalidInputError
 
 NESTED_MAX = 64
 """Levels of a type; each is a call of whatever walks it."""
-Id: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Id: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 201)]
+"""Above are the columns that every table has (https://iceberg.apache.org/spec/#reserved-field-ids)."""
 IdOrLast: TypeAlias = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 Long: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
-"""Half of what fits: the next number does too."""
-SnapshotId: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""Half of what fits."""
+SnapshotId: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Age: TypeAlias = Annotated[int, Meta(ge=1, le=2**62)]
+"""Milliseconds."""
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -92,7 +95,7 @@ class SnapshotShape(Shape, frozen=True):
     manifest_list: Text
     summary: dict[str, str]
     sequence_number: Long = 0
-    parent_snapshot_id: int | None = None
+    parent_snapshot_id: Annotated[int, Meta(ge=-1, le=2**63 - 1)] | None = None
     schema_id: Id | None = None
     first_row_id: Long = 0
     added_rows: Long = 0
@@ -172,8 +175,8 @@ class SetSnapshotRef(UpdateShape, frozen=True, tag="set-snapshot-ref"):
     ref_name: Text
     type: Literal["branch", "tag"]
     snapshot_id: SnapshotId
-    max_ref_age_ms: Count | UnsetType = UNSET
-    max_snapshot_age_ms: Count | UnsetType = UNSET
+    max_ref_age_ms: Age | UnsetType = UNSET
+    max_snapshot_age_ms: Age | UnsetType = UNSET
     min_snapshots_to_keep: Count | UnsetType = UNSET
 
 

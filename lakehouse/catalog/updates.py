@@ -67,6 +67,7 @@ def upgrade_format_version(metadata: Changing, update: Json) -> None:
     if asked < now:
         raise InvalidInputError(f"Cannot downgrade v{now} table to v{asked}")
     metadata["format-version"] = asked
+    metadata["snapshots"] = [{"sequence-number": 0, **each} for each in metadata["snapshots"]]
     if asked > FORMAT_VERSION:
         metadata.setdefault(ROW_IDS, 0)
     if asked > 1:
@@ -165,13 +166,17 @@ def choose(what: str, word: str) -> Callable[[Changing, Json], None]:
 
 
 def remove_unused(what: str, word: str) -> Callable[[Changing, Json], None]:
-    """Return the update that forgets schemas or specs which nothing uses."""
+    """Return the update that forgets schemas or specs which nothing uses.
+
+    The one of the highest id stays: the next one would get its id, and be taken for it.
+    """
     there, key, current = KINDS[what]
 
     def update(metadata: Changing, update: Json) -> None:
-        gone = frozenset(update[word])
-        if metadata[current] in gone:
+        asked = frozenset(update[word])
+        if metadata[current] in asked:
             raise InvalidInputError(f"the {what} that holds cannot be removed")
+        gone = asked - {max(each[key] for each in metadata[there])}
         metadata[there] = [each for each in metadata[there] if each[key] not in gone]
 
     return update
@@ -202,7 +207,7 @@ def add_snapshot(metadata: Changing, update: Json) -> None:
         raise CommitFailedError("the sequence number is stale")
     if snapshot_of(metadata, snapshot["snapshot-id"]) is not None:
         raise InvalidInputError(f"there is a snapshot {snapshot['snapshot-id']} already")
-    metadata["snapshots"] = [*metadata["snapshots"], snapshot]
+    metadata["snapshots"] = [*metadata["snapshots"], {"sequence-number": 0, **snapshot}]
     metadata["last-sequence-number"] = max(number, metadata["last-sequence-number"])
     if metadata["format-version"] > FORMAT_VERSION:
         number_rows(metadata, snapshot)

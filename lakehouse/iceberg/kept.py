@@ -26,11 +26,15 @@ class Kept(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_table(cls, table: LoadedTable) -> "Kept":
-        return cls(200, table=(table.name.namespace, table.name.name), location=table.location)
+        return cls.at(table.name, table.location)
 
     @classmethod
     def of_view(cls, view: LoadedView) -> "Kept":
         return cls(200, None, (view.name.namespace, view.name.name), view.location, is_view=True)
+
+    @classmethod
+    def at(cls, name: TableName, location: str) -> "Kept":
+        return cls(200, table=(name.namespace, name.name), location=location)
 
     def answer(self, protocol: Protocol) -> Answer:
         """Return the answer that the request got. Blocks."""

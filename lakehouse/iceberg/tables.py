@@ -127,13 +127,19 @@ async def register_table(protocol: Protocol, call: Call) -> Answer:
         name = TableName(namespace, asked.name)
         for each in protocol.catalog.dropped.list():
             if protocol.store.key(each.location) == key:  # dropped here, and not purged yet
-                protocol.catalog.undrop(each.name, uuid=each.uuid, to=name)
+                keep = call.once(partial(kept_at, name, each.location))
+                protocol.catalog.undrop(each.name, uuid=each.uuid, to=name, idempotency=keep)
                 return protocol.catalog.load(name)
-        protocol.catalog.adopting.adopt(name, Adopt(metadata=key))
+        keep = call.once(partial(kept_at, name, asked.metadata_location))
+        protocol.catalog.adopting.adopt(name, Adopt(metadata=key), keep)
         return protocol.catalog.load(name)
 
     table = await on_thread(work)
     return await on_thread(partial(loaded, protocol, table, ALL))
+
+
+def kept_at(name: TableName, location: str, effect: object) -> Kept:
+    return Kept.at(name, location)
 
 
 async def report_metrics(protocol: Protocol, call: Call) -> Answer:

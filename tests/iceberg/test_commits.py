@@ -1,5 +1,6 @@
 """Tables made and changed by other engines, and what they may not do."""
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,15 @@ def test_a_snapshot_names_only_files_in_the_folder_of_its_table(
     assert "no plain path below" in refused(client, mine, added(snapshot))
 
 
+def test_a_path_is_not_decoded(client: httpx.Client, mine: Table, victim: Table) -> None:
+    theirs = victim.inspect.files()["file_path"][0].as_py()
+    inside = theirs.removeprefix(f"{victim.location()}/")
+    up = f"{mine.location()}/data/%2e%2e/%2e%2e/{folder(victim).name}/{inside}"
+    for path in (up, up.replace("/%2e%2e/%2e%2e/", "/..%2F..%2F")):
+        why = refused(client, mine, added(written(mine, path)))
+        assert "is not there" in why or "no plain path" in why
+
+
 def test_a_link_in_the_folder_is_not_followed(
     client: httpx.Client, mine: Table, victim: Table
 ) -> None:
@@ -322,6 +332,142 @@ def test_a_snapshot_of_the_days_to_come_or_without_numbers_is_refused(
     )
     assert answer.status_code == 200, answer.text
     assert mine.refresh().scan().to_arrow().num_rows == 3
+
+
+def there_is(table: Table, name: str = "there") -> str:
+    """Write the rows into the folder of a table, and return where."""
+    location = f"{table.location()}/data/{name}.parquet"
+    file_at(table, location)
+    return location
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"sequence-number": 3}, "the sequence number after 0 is 1"),
+        ({"sequence-number": 2**62}, "the sequence number after 0 is 1"),
+        ({"snapshot-id": 0}, "Expected `int` >= 1"),
+        ({"parent-snapshot-id": 2**64}, "parent-snapshot-id"),
+        ({"summary": {"operation": "append", "total-records": "9" * 5000}}, "no number"),
+        ({"summary": {"operation": "append", "lakehouse.by": "admin"}}, "a word of the catalog"),
+        (
+            {"summary": {"operation": "append", "lakehouse.content-sha256": "0"}},
+            "a word of the catalog",
+        ),
+        ({"of-the-future": 10**30}, "JSON cannot hold"),
+    ],
+)
+def test_a_snapshot_closes_the_table_for_nobody(
+    client: httpx.Client, mine: Table, changed: dict[str, Any], words: str
+) -> None:
+    snapshot = {**written(mine, there_is(mine)), **changed}
+    body = json.dumps({"requirements": [], "updates": added(snapshot)})  # numbers of any size
+    answer = client.post(f"{TABLES}/{mine.name()[-1]}", content=body)
+    assert (answer.status_code, words in answer.text) == (400, True), answer.text
+    assert mine.refresh().metadata.snapshots == []
+
+
+def test_times_of_snapshots_go_on(client: httpx.Client, mine: Table) -> None:
+    """Readers refuse a log of snapshots that goes back by more than a minute."""
+    for offset_ms in (-120_000, 120_000):
+        snapshot = written(mine, there_is(mine))
+        snapshot["timestamp-ms"] += offset_ms
+        assert "set the clock" in refused(client, mine, added(snapshot))
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        ("far id", "ids are given one by one"),
+        ("reserved id", "<= 2147483447"),
+        ("identifier", "identifier-field-ids names"),
+        ("two names", "two fields of a partition spec have one name"),
+        ("far partition", "ids of partition fields"),
+    ],
+)
+def test_ids_leave_room_for_those_who_come_later(
+    client: httpx.Client, mine: Table, update: str, words: str
+) -> None:
+    far = {"id": 2**30, "name": "far", "required": False, "type": "long"}
+    day = {"source-id": 1, "name": "p", "transform": "identity"}
+    kinds = {
+        "far id": {"action": "add-schema", "schema": {"type": "struct", "fields": [far]}},
+        "reserved id": {
+            "action": "add-schema",
+            "schema": {"type": "struct", "fields": [{**far, "id": 2**31 - 1}]},
+        },
+        "identifier": {
+            "action": "add-schema",
+            "schema": {"type": "struct", "fields": [FIELD], "identifier-field-ids": [9]},
+        },
+        "two names": {"action": "add-spec", "spec": {"fields": [day, {**day, "source-id": 2}]}},
+        "far partition": {
+            "action": "add-spec", "spec": {"fields": [{**day, "field-id": 2**30}]},
+        },
+    }  # fmt: skip
+    assert words in refused(client, mine, [kinds[update]])
+
+
+def test_a_reference_may_be_kept_for_years(client: httpx.Client, mine: Table) -> None:
+    mine.append(ROWS)
+    snapshot = mine.current_snapshot()
+    assert snapshot is not None
+    tag = {"ref-name": "year", "type": "tag", "snapshot-id": snapshot.snapshot_id}
+    update = {"action": "set-snapshot-ref", **tag, "max-ref-age-ms": 365 * 86_400_000}
+    body = {"requirements": [], "updates": [update]}
+    assert client.post(f"{TABLES}/{mine.name()[-1]}", json=body).status_code == 200
+
+
+def test_a_commit_has_so_many_updates_and_no_more(client: httpx.Client, mine: Table) -> None:
+    at = f"{TABLES}/{mine.name()[-1]}"
+    change = {"action": "set-properties", "updates": {"user.a": "b"}}
+    few = {"requirements": [], "updates": [change] * 5_000}
+    assert client.post(at, json=few).status_code == 200
+    many = {"requirements": [], "updates": [change] * 5_001}
+    assert client.post(at, json=many).status_code == 413
+    schema = {"action": "add-schema", "schema": SCHEMA}
+    assert (
+        client.post(at, json={"requirements": [], "updates": [schema] * 1_001}).status_code == 413
+    )
+
+
+def test_what_is_no_manifest_is_not_read_whole(client: httpx.Client, mine: Table) -> None:
+    snapshot = written(mine, there_is(mine))
+    huge = folder(mine) / "data" / "huge.parquet"
+    with huge.open("wb") as file:
+        file.truncate(65 * 1024**2)
+    snapshot["manifest-list"] = f"file://{huge}"
+    assert "are the most" in refused(client, mine, added(snapshot))
+
+
+def test_a_file_of_another_size_is_not_taken(client: httpx.Client, mine: Table) -> None:
+    snapshot = written(mine, there_is(mine))
+    (folder(mine) / "data" / "there.parquet").write_bytes(b"PAR1")
+    assert "not " in refused(client, mine, added(snapshot))
+
+
+def test_a_snapshot_on_one_of_the_same_commit_is_taken(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    table = them.create_table("main.in_one", ROWS.schema)
+    table.append(ROWS)
+    with table.transaction() as transaction:
+        transaction.overwrite(ROWS.slice(0, 1))  # a delete, and an append on it
+        transaction.append(ROWS)
+    assert total(client, "in_one") == [4, 7]
+
+
+def test_a_schema_that_was_removed_is_not_taken_for_a_newer_one(
+    client: httpx.Client, mine: Table
+) -> None:
+    at = f"{TABLES}/{mine.name()[-1]}"
+    mine.append(ROWS)
+    more = {**FIELD, "id": 3, "name": "more"}
+    add = {"action": "add-schema", "schema": {"type": "struct", "fields": [FIELD, more]}}
+    remove = {"action": "remove-schemas", "schema-ids": [1]}
+    body = {"requirements": [], "updates": [add, remove]}
+    found = client.post(at, json=body).raise_for_status().json()["metadata"]["schemas"]
+    assert [each["schema-id"] for each in found] == [0, 1]
 
 
 def test_a_field_that_we_do_not_know_stays(client: httpx.Client, mine: Table) -> None:

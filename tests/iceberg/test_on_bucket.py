@@ -129,6 +129,11 @@ def write_strange_partitions(server: ServerProcess, client: httpx.Client) -> Non
     assert table.scan().to_arrow().num_rows == 10
     for count in (1, 60):  # few are asked for one by one
         paths = [f"{table.location()}/data/gone-{number}.parquet" for number in range(count)]
-        body = {"requirements": [], "updates": added(written(table, *paths, number=9))}
+        body = {
+            "requirements": [],
+            "updates": added(
+                written(table, *paths, number=table.metadata.last_sequence_number + 1)
+            ),
+        }
         answer = client.post(f"{PLACE}/namespaces/main/tables/parts", json=body)
         assert (answer.status_code, "is not there" in answer.text) == (400, True), answer.text
