@@ -10,7 +10,6 @@ from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.loaded import loaded, spliced
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.iceberg.tables import Identifier
-from lakehouse.lanes import on_thread
 from lakehouse.names import TableName, check_levels
 
 Json: TypeAlias = dict[str, Any]
@@ -45,7 +44,7 @@ async def create_table(protocol: Protocol, call: Call) -> Answer:
         made = protocol.catalog.outside.create(new, call.once(Kept.of_table))
         return loaded(protocol, made)
 
-    return await on_thread(work)
+    return await protocol.write(work)
 
 
 class TableCommit(msgspec.Struct, frozen=True):
@@ -63,7 +62,7 @@ async def commit_table(protocol: Protocol, call: Call) -> Answer:
         (done,) = protocol.catalog.outside.commit([commit], keep)
         return loaded(protocol, done)
 
-    return await on_thread(work)
+    return await protocol.write(work)
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -87,5 +86,5 @@ async def commit_transaction(protocol: Protocol, call: Call) -> Answer:
             commits.append(Commit(protocol.spelled(named), each.requirements, each.updates))
         protocol.catalog.outside.commit(commits, call.once(lambda tables: Kept()))
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)

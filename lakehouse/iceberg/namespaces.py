@@ -44,7 +44,7 @@ async def create_namespace(protocol: Protocol, call: Call) -> Answer:
     create = partial(protocol.catalog.namespaces.create, inside=inside)
     said = {"namespace": asked.namespace, "properties": asked.properties}
     keep = call.once(lambda _: Kept(200, said))
-    await on_thread(partial(create, name, properties=asked.properties, idempotency=keep))
+    await protocol.write(partial(create, name, properties=asked.properties, idempotency=keep))
     return told(said)
 
 
@@ -61,7 +61,7 @@ async def drop_namespace(protocol: Protocol, call: Call) -> Answer:
         keep = call.once(lambda _: Kept())
         protocol.catalog.namespaces.drop(protocol.namespace(call.namespace), idempotency=keep)
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)
 
 
@@ -81,7 +81,7 @@ async def change_properties(protocol: Protocol, call: Call) -> Answer:
         change = protocol.catalog.namespaces.change_properties
         return told(change(name, asked.updates, asked.removals, idempotency=keep)._asdict())
 
-    return await on_thread(work)
+    return await protocol.write(work)
 
 
 async def has_namespace(protocol: Protocol, call: Call) -> Answer:

@@ -1,7 +1,10 @@
 """What the endpoints work with, and how they find what a path names."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
 
 from lakehouse.catalog import (
     Catalog,
@@ -11,8 +14,18 @@ from lakehouse.catalog import (
     TableNotFoundError,
 )
 from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
+from lakehouse.lanes import on_thread
 from lakehouse.names import TableName
 from lakehouse.storage import Store
+
+T = TypeVar("T")
+
+WRITES_MAX = 8
+"""Changes at a time; each may wait for a table's lock, and holds a thread while it does."""
+
+
+def writes_limiter() -> anyio.CapacityLimiter:
+    return anyio.CapacityLimiter(WRITES_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,15 @@ class Protocol:
     catalog: Catalog
     store: Store
     storage: Mapping[str, str]
+    writes: anyio.CapacityLimiter = field(default_factory=writes_limiter)
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Return `work()`, a change of the catalog, run on a thread.
+
+        Changes have threads of their own: many that wait for one table would take all of those that
+        reads, uploads and the audit log share.
+        """
+        return await on_thread(work, self.writes)
 
     def namespace(self, name: str) -> str:
         """Return the name of a namespace that is there.

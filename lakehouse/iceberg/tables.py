@@ -77,7 +77,7 @@ async def drop_table(protocol: Protocol, call: Call) -> Answer:
         drop = protocol.catalog.purge if purges else protocol.catalog.drop
         drop(name, idempotency=call.once(lambda _: Kept()))
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)
 
 
@@ -105,7 +105,7 @@ async def rename_table(protocol: Protocol, call: Call) -> Answer:
         except NameTakenError:
             raise RenameTakenError(str(source), str(to), "View") from None
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)
 
 
@@ -134,7 +134,7 @@ async def register_table(protocol: Protocol, call: Call) -> Answer:
         protocol.catalog.adopting.adopt(name, Adopt(metadata=key), keep)
         return protocol.catalog.load(name)
 
-    table = await on_thread(work)
+    table = await protocol.write(work)
     return await on_thread(partial(loaded, protocol, table, ALL))
 
 

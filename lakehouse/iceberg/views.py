@@ -54,7 +54,7 @@ async def create_view(protocol: Protocol, call: Call) -> Answer:
             idempotency=call.once(Kept.of_view),
         )
 
-    return loaded_view(await on_thread(work))
+    return loaded_view(await protocol.write(work))
 
 
 async def load_view(protocol: Protocol, call: Call) -> Answer:
@@ -81,7 +81,7 @@ async def replace_view(protocol: Protocol, call: Call) -> Answer:
             name, asked.updates, asked.requirements, idempotency=keep
         )
 
-    return loaded_view(await on_thread(work))
+    return loaded_view(await protocol.write(work))
 
 
 async def drop_view(protocol: Protocol, call: Call) -> Answer:
@@ -89,7 +89,7 @@ async def drop_view(protocol: Protocol, call: Call) -> Answer:
         name = protocol.view(call.view).name
         protocol.catalog.views.drop(name, idempotency=call.once(lambda _: Kept()))
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)
 
 
@@ -107,7 +107,7 @@ async def rename_view(protocol: Protocol, call: Call) -> Answer:
         except NameTakenError:
             raise RenameTakenError(str(source), str(to), "Table") from None
 
-    await on_thread(work)
+    await protocol.write(work)
     return Answer(204)
 
 
@@ -124,4 +124,4 @@ async def register_view(protocol: Protocol, call: Call) -> Answer:
         keep = call.once(Kept.of_view)
         return protocol.catalog.views.register(name, asked.metadata_location, idempotency=keep)
 
-    return loaded_view(await on_thread(work))
+    return loaded_view(await protocol.write(work))
