@@ -33,6 +33,7 @@ OTHER_VARIABLES = {
     "LAKEHOUSE_BENCH_DATA": "Development: where benchmarks keep their files.",
     "LAKEHOUSE_PROOF_REPORTS": "Development: where proofs are written.",
     "LAKEHOUSE_TEST_LONG": "Development: tests that take longer run too.",
+    "LAKEHOUSE_TEST_VALUES": "Development: every call on a long value is asked: 15 minutes.",
     "LAKEHOUSE_SERVICES": "Development: the folder of the servers that `just services` builds.",
     "LAKEHOUSE_ENGINES": "Development: the folder of the engines that `just engines` brings.",
     "LAKEHOUSE_TEST_S3": "Development: the catalog's tests have their warehouse in a bucket.",
