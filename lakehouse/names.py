@@ -18,6 +18,8 @@ UNSEEN = frozenset(["Cf", "Zl", "Zp", "Zs"])
 """Unicode categories of what nobody sees, or takes for a plain space."""
 FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 """Letters and a symbol, by their category, that are blank."""
+QUOTED = re.compile(r'"((?:[^"]|"")+)"(?:\.(.+))?', re.DOTALL)
+"""A namespace of several levels, and perhaps a table in it, as SQL names them too: `"a.b".t`."""
 JOINED = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
 """Joiners between what is not ASCII: there Persian, Indic scripts and emoji differ by them."""
 
@@ -34,7 +36,9 @@ class TableName(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}.{self.name}"
+        is_plain = "." not in self.namespace and not self.namespace.startswith('"')
+        quoted = self.namespace if is_plain else '"' + self.namespace.replace('"', '""') + '"'
+        return f"{quoted}.{self.name}"
 
 
 def shown(name: TableName) -> str:
@@ -44,20 +48,33 @@ def shown(name: TableName) -> str:
 
 
 def parse_table_name(text: str) -> TableName:
-    """Return the table that `namespace.name` or `name` (in `main`) means.
-
-    Everything before the first dot is the namespace: those cannot hold dots, tables can.
+    """Return the table that `namespace.name`, `"a.b".name` or `name` (in `main`) means.
 
     Raises:
         InvalidNameError: it cannot be the name of a table.
     """
+    namespace, name = split_name(text)
+    if name is None:
+        return check_table_name(DEFAULT_NAMESPACE, text)
+    return check_table_name(namespace, name)
+
+
+def split_name(text: str) -> tuple[str, str | None]:
+    """Return the namespace that a text names, and the table in it, if it names one.
+
+    Everything before the first dot is the namespace; one of several levels stands in quotes, since
+    a table may have dots in its name.
+    """
+    if quoted := QUOTED.fullmatch(text):
+        return quoted[1].replace('""', '"'), quoted[2]
     namespace, dot, name = text.partition(".")
-    return check_table_name(namespace, name) if dot else check_table_name(DEFAULT_NAMESPACE, text)
+    return namespace, name if dot else None
 
 
 def check_table_name(namespace: str, name: str) -> TableName:
     """Return both as a `TableName`; `InvalidNameError` when one of them is refused."""
-    return TableName(check_namespace(namespace), check_name("table name", name))
+    levels = check_levels(namespace.split("."), slashes=False)
+    return TableName(levels, check_name("table name", name))
 
 
 def check_namespace(name: str, *, slashes: bool = False) -> str:
@@ -69,19 +86,20 @@ def check_namespace(name: str, *, slashes: bool = False) -> str:
     return name
 
 
-def check_levels(levels: Sequence[str]) -> str:
+def check_levels(levels: Sequence[str], *, slashes: bool = True) -> str:
     """Return a namespace of several levels, as PyIceberg's `SqlCatalog` keeps it: joined by dots.
 
-    In the names of the protocol there may be a `/`, which only its paths can say.
+    Args:
+        slashes: whether there may be a `/`: paths of the protocol can say it, ours cannot.
 
     Raises:
         InvalidNameError: there is none, or one of them is refused.
     """
     if not levels:
         raise InvalidNameError("namespace", "", "it has no level")
-    check_namespace(levels[0], slashes=True)
+    check_namespace(levels[0], slashes=slashes)
     for each in levels[1:]:
-        check_name("namespace", each, slashes=True)
+        check_name("namespace", each, slashes=slashes)
         if "." in each:
             raise InvalidNameError("namespace", each, "it has a dot; take another name")
     return ".".join(levels)

@@ -1,8 +1,8 @@
 """What a grant covers, and which role an action takes: the whole table of who may do what.
 
 A resource is a path that ends in `/` where it is whole: `tables/sales/orders/`. A grant is a role
-on a path, and covers everything that begins with it. Names have no `/` in them, so no name can
-reach out of its own part.
+on a path, and covers everything that begins with it. A `/` in a name stands there as another
+character, so no name can reach out of its own part.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, NewType, TypeAlias
 
 from lakehouse.auth.errors import InvalidGrantError
 from lakehouse.auth.models import Grant, Role
+from lakehouse.names import folded, split_name
 
 Action: TypeAlias = Literal["read", "write", "operate", "administer"]
 Resource = NewType("Resource", str)
@@ -70,13 +71,13 @@ def prefix_of(on: str) -> str:
         return EVERYTHING
     if on.startswith(OBJECTS):
         return object_resource(on.removeprefix(OBJECTS))
-    namespace, dot, name = on.partition(".")
-    if not namespace or "/" in on or "*" in on or (dot and not name):
+    namespace, name = split_name(on)
+    if not namespace or "/" in on or "*" in on or name == "":
         raise InvalidGrantError(
             f"{on[:80]!r} is nothing a grant can be on: `*`, a namespace, `namespace.table`,"
             " or `objects:` and the beginning of keys"
         )
-    return table_resource(namespace, name) if dot else namespace_resource(namespace)
+    return namespace_resource(namespace) if name is None else table_resource(namespace, name)
 
 
 def allows(grants: Iterable[Covered], action: Action, resource: Resource) -> bool:
@@ -106,8 +107,3 @@ def parts(grants: Iterable[Covered], action: Action, resource: Resource) -> list
         if prefix.startswith(resource) and is_new:
             found.append(Resource(prefix))
     return found
-
-
-def folded(name: str) -> str:
-    """Return a name as the catalog compares it: ASCII letters in lower case."""
-    return "".join(char.lower() if char.isascii() else char for char in name)

@@ -42,23 +42,28 @@ class Look:
         """Key of the table's folder."""
         return self.store.key(self.metadata["location"])
 
-    def files(self, snapshot: Json, parent: Json | None) -> dict[str, int]:
-        """Return the bytes of all files that come with a snapshot, by key, as they are said.
+    def files(self, snapshot: Json, parent: Json | None) -> tuple[list[str], dict[str, int]]:
+        """Return the files that come with a snapshot.
 
-        Costs reading its list, and each manifest that its parent does not have.
+        The keys of its list and manifests, which were read, and by key the bytes that each other
+        one is said to have. Costs reading its list, and each manifest that its parent has not.
 
         Raises:
             InvalidInputError: one lies elsewhere, is gone, or is not what it should be.
         """
         listed = self.manifests.read_list(parent["manifest-list"]) if parent else ()
-        found: dict[str, int] = {}
+        read: list[str] = []
+        named: dict[str, int] = {}
         for key, size in self._below(snapshot, listed):
-            found[key] = size
-            if len(found) > FILES_MAX:
+            if size is None:
+                read.append(key)
+            else:
+                named[key] = size
+            if len(read) + len(named) > FILES_MAX:
                 raise InvalidInputError(
                     f"a commit names more than {FILES_MAX:,} files: make several"
                 )
-        return found
+        return read, named
 
     def key(self, location: str) -> str:
         """Return the key of a location in the table's folder.
@@ -80,20 +85,23 @@ class Look:
             raise InvalidInputError(f"{location[:255]!r} is a link, which is not followed")
         return key
 
-    def _below(self, snapshot: Json, before: Sequence[ManifestFile]) -> Iterator[tuple[str, int]]:
+    def _below(
+        self, snapshot: Json, before: Sequence[ManifestFile]
+    ) -> Iterator[tuple[str, int | None]]:
+        """Yield each key, with the bytes that it is said to have; None where it was read."""
         known = frozenset(each.manifest_path for each in before)
         elsewhere = frozenset(each.location for each in self._elsewhere(before))
         specs = {each["spec-id"] for each in self.metadata["partition-specs"]}
         # What is refused is not remembered.
         manifests = Manifests(self.store, inflated_max_bytes=INFLATED_MAX_BYTES)
         at = snapshot["manifest-list"]
-        yield self._small(at)
+        yield self._small(at), None
         try:
             for manifest in manifests.read_list(at):
                 at = manifest.manifest_path
                 if at in known:
                     continue
-                yield self._small(at)
+                yield self._small(at), None
                 if manifest.partition_spec_id not in specs:
                     raise InvalidInputError(f"{at} has a partition spec that the table has not")
                 if (manifest.sequence_number or 0) > snapshot.get("sequence-number", 0):
@@ -105,8 +113,8 @@ class Look:
         except UnreadableFileError as error:
             raise InvalidInputError(error.detail) from error
 
-    def _small(self, location: str) -> tuple[str, int]:
-        """Return the key and the bytes of a list or a manifest, before it is read whole."""
+    def _small(self, location: str) -> str:
+        """Return the key of a list or a manifest, which may be read whole."""
         key = self.key(location)
         size = self.store.size(key)
         if size is None:
@@ -116,7 +124,7 @@ class Look:
                 f"{location} has {size:,} bytes; {AVRO_MAX_BYTES:,} are the most: set "
                 "commit.manifest.target-size-bytes"
             )
-        return key, size
+        return key
 
     def _elsewhere(self, before: Sequence[ManifestFile]) -> Iterator[LiveFile]:
         """Yield files of the table that lie outside of its folder: they were registered."""

@@ -321,13 +321,14 @@ class Outside:
     def look(self, metadata: Json) -> Look:
         return Look(self._store, self._manifests, metadata)
 
-    def sync(self, folder: str, sizes: Mapping[str, int]) -> None:
+    def sync(self, folder: str, read: Sequence[str], sizes: Mapping[str, int]) -> None:
         """Bring to disk what an engine on this host wrote: most do not.
 
         In a bucket it is looked whether all is there: one request a file, or a list of the folder.
 
         Args:
-            sizes: bytes that each file is said to have, by key.
+            read: keys of what was there just now.
+            sizes: bytes that each other file is said to have, by key.
 
         Raises:
             InvalidInputError: a file is gone, is of another size, or not for us to read.
@@ -342,7 +343,7 @@ class Outside:
             if there[key] != size:
                 raise InvalidInputError(f"{key} has {there[key]} bytes, not {size} as it is said")
         try:
-            self._store.sync(sizes)
+            self._store.sync([*read, *sizes])
         except FileNotFoundError as error:
             raise InvalidInputError(f"{error.filename} is not there") from error
         except PermissionError as error:
@@ -401,6 +402,7 @@ class Part:
         look = self.outside.look(after)
         self.outside.sync(
             look.folder,
+            [],
             {look.key(path): size for path, size in new_statistics(self.asked.updates)},
         )
         known = {each["snapshot-id"]: each for each in before.get("snapshots", ())}
@@ -413,7 +415,7 @@ class Part:
         if known in self.looked:
             return
         with LOOKS:
-            self.outside.sync(look.folder, look.files(snapshot, parent))
+            self.outside.sync(look.folder, *look.files(snapshot, parent))
         self.looked.add(known)
 
 

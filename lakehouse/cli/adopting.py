@@ -27,7 +27,7 @@ def adopt(
     if as_json:
         output.emit(found)
         return
-    line = Text(output.visible(f"{found.namespace}.{found.name}"), style="bold green")
+    line = Text(output.visible(output.named(found)), style="bold green")
     rows, count = output.plural(found.row_count, "row"), output.plural(found.file_count, "file")
     line.append(f" has {rows} in {count}", "default")
     output.stdout().print(line, soft_wrap=True)

@@ -54,7 +54,7 @@ def make(table: str, sql: str, mode: Any, key: Sequence[str], as_json: bool, **w
     if as_json:
         output.emit(found)
         return
-    line = Text(f"{found.namespace}.{found.name}", style="bold green")
+    line = Text(output.named(found), style="bold green")
     line.append(" is made" if found.created else "", "default")
     line.append(f": {output.plural(found.added_rows, 'row')} added", "default")
     if found.updated_rows:
@@ -96,7 +96,7 @@ def tell(changed: RowsChanged, as_json: bool) -> None:
         return
     counts = {"deleted": changed.deleted_rows, "updated": changed.updated_rows}
     done = [f"{output.plural(n, 'row')} {what}" for what, n in counts.items() if n]
-    line = Text(f"{changed.namespace}.{changed.name}", style="bold green")
+    line = Text(output.named(changed), style="bold green")
     line.append(f": {', '.join(done) or 'no row changes; nothing was written'}", "default")
     line.append(f"; {output.plural(changed.row_count, 'row')} in all", "default")
     if changed.deleted_files:

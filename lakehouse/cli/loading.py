@@ -183,7 +183,7 @@ def tell(report: IngestReport | DryRun | Job) -> None:
     if isinstance(report, Job):
         tell_job(report, "is loaded by", as_json=False)
         return
-    name = f"{report.namespace}.{report.name}"
+    name = output.named(report)
     line = Text("")
     if report.existing:
         line.append(f"{name} has these rows already; nothing was written", "yellow")
@@ -232,7 +232,7 @@ def tell_rejected(rejected: Rejected) -> None:
 
 def foretell(report: DryRun) -> None:
     """Show what a load would do: the columns, what differs from the table, and a sample."""
-    name = f"{report.namespace}.{report.name}"
+    name = output.named(report)
     state = "a table that is there" if report.exists else "a new table"
     output.stdout().print(f"Nothing was written. {name} is {state}; the file has:")
     output.show(

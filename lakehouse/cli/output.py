@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from rich import box
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
+
+from lakehouse.names import TableName
 
 PIPE_WIDTH = 10_000
 """Columns where nobody looks: lines into a file are never cut."""
@@ -52,6 +54,18 @@ def emit(value: Any) -> None:
         document = msgspec.json.format(document, indent=2)
     sys.stdout.buffer.write(document + b"\n")
     sys.stdout.buffer.flush()
+
+
+class Named(Protocol):
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def named(found: Named) -> str:
+    """Return the name of a table as commands take it."""
+    return str(TableName(found.namespace, found.name))
 
 
 def visible(text: str) -> str:

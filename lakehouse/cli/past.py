@@ -37,7 +37,7 @@ def undrop(table: str, uuid: str | None, to: str | None, as_json: bool, **where:
     if as_json:
         output.emit(found)
         return
-    name = output.visible(f"{found.namespace}.{found.name}")
+    name = output.visible(output.named(found))
     rows = output.plural(found.row_count, "row")
     output.stdout().print(f"{name} is back, with {rows}", soft_wrap=True)
 
@@ -49,7 +49,7 @@ def dropped(namespace: str | None, names: bool, as_json: bool, **where: Any) -> 
         return
     if names:
         for each in found:
-            name = output.visible(f"{each.namespace}.{each.name}")
+            name = output.visible(output.named(each))
             output.stdout().print(name, soft_wrap=True)
         return
     if not found:
@@ -57,7 +57,7 @@ def dropped(namespace: str | None, names: bool, as_json: bool, **where: Any) -> 
         return
     output.show(
         [("table", ""), ("dropped", ""), ("uuid", "")],
-        [(f"{each.namespace}.{each.name}", each.dropped_at, each.uuid) for each in found],
+        [(output.named(each), each.dropped_at, each.uuid) for each in found],
     )
 
 
@@ -66,7 +66,7 @@ def rollback(table: str, to: str, as_json: bool, **where: Any) -> None:
     if as_json:
         output.emit(done)
         return
-    name = output.visible(f"{done.namespace}.{done.name}")
+    name = output.visible(output.named(done))
     rows = output.plural(done.row_count, "row")
     at = f"snapshot {done.snapshot_id} of {output.moment(done.committed_at)}"
     output.stdout().print(f"{name} is at {at}, with {rows}", soft_wrap=True)

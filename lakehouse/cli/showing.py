@@ -46,8 +46,7 @@ def tables(namespace: str | None, names: bool, dropped: bool, as_json: bool, **w
 
 def listed(lake: Client, namespace: str | None, *, detailed: bool) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        {"name": f"{each.namespace}.{each.name}", "damaged": each.damaged}
-        for each in lake.tables(namespace)
+        {"name": output.named(each), "damaged": each.damaged} for each in lake.tables(namespace)
     ]
     if not detailed or len(rows) > DETAILED_MAX:
         return rows
@@ -80,7 +79,7 @@ def describe(table: str, as_json: bool, **where: Any) -> None:
         files += f", {output.size(int(average))} on average"
     output.facts(
         [
-            ("table", f"{found.namespace}.{found.name}"),
+            ("table", output.named(found)),
             ("rows", number(found.row_count)),
             ("files", files if found.file_count else "none"),
             ("partitioned by", ", ".join(found.partition_by) or "nothing"),

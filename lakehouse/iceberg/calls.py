@@ -77,11 +77,7 @@ class Call:
         Raises:
             NoSuchTableError: it cannot be the name of one.
         """
-        levels, name = self.names["namespace"].split(LEVELS), self.names["table"]
-        try:
-            return TableName(check_levels(levels), check_name("table name", name, slashes=True))
-        except InvalidNameError:
-            raise NoSuchTableError(f"{'.'.join(levels)}.{name}") from None
+        return self._named("table", NoSuchTableError)
 
     @property
     def view(self) -> TableName:
@@ -90,11 +86,14 @@ class Call:
         Raises:
             NoSuchViewError: it cannot be the name of one.
         """
-        levels, name = self.names["namespace"].split(LEVELS), self.names["view"]
+        return self._named("view", NoSuchViewError)
+
+    def _named(self, what: str, none: type[NoSuchTableError | NoSuchViewError]) -> TableName:
+        levels, name = self.names["namespace"].split(LEVELS), self.names[what]
         try:
-            return TableName(check_levels(levels), check_name("view name", name, slashes=True))
+            return TableName(check_levels(levels), check_name(f"{what} name", name, slashes=True))
         except InvalidNameError:
-            raise NoSuchViewError(f"{'.'.join(levels)}.{name}") from None
+            raise none(f"{'.'.join(levels)}.{name}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +140,14 @@ def namespace_of(text: str) -> str:
         return check_levels(levels)
     except InvalidNameError:
         raise NoSuchNamespaceError(".".join(levels)) from None
+
+
+def listing(namespace: str, names: Sequence[str], query: Mapping[str, str]) -> Answer:
+    """Return the answer that the tables or the views of a namespace are."""
+    page = page_of(names, query)
+    levels = levels_of(namespace)
+    found = [{"namespace": levels, "name": name} for name in page.items]
+    return told({"identifiers": found, "next-page-token": page.next_token})
 
 
 @dataclass(frozen=True, slots=True)

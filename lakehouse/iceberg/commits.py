@@ -10,7 +10,7 @@ from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.loaded import loaded, spliced
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.iceberg.tables import Identifier
-from lakehouse.names import TableName, check_levels
+from lakehouse.names import TableName
 
 Json: TypeAlias = dict[str, Any]
 
@@ -82,8 +82,8 @@ async def commit_transaction(protocol: Protocol, call: Call) -> Answer:
     def work() -> None:
         commits = []
         for each in asked.table_changes:
-            named = TableName(check_levels(each.identifier.namespace), each.identifier.name)
-            commits.append(Commit(protocol.spelled(named), each.requirements, each.updates))
+            named = protocol.spelled(each.identifier.named)
+            commits.append(Commit(named, each.requirements, each.updates))
         protocol.catalog.outside.commit(commits, call.once(lambda tables: Kept()))
 
     await protocol.write(work)

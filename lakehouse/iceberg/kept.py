@@ -4,6 +4,7 @@ It is stored with the effect, in one transaction. Of a table or a view only wher
 that file is the answer, and long.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ class Kept(msgspec.Struct, frozen=True):
     body: Any = None
     table: tuple[str, str] | None = None
     location: str = ""
-    """Of the metadata that the answer was."""
+    """Of the metadata that the answer was; none where it is the table as it is then."""
     is_view: bool = False
 
     @classmethod
@@ -33,7 +34,7 @@ class Kept(msgspec.Struct, frozen=True):
         return cls(200, None, (view.name.namespace, view.name.name), view.location, is_view=True)
 
     @classmethod
-    def at(cls, name: TableName, location: str) -> "Kept":
+    def at(cls, name: TableName, location: str = "") -> "Kept":
         return cls(200, table=(name.namespace, name.name), location=location)
 
     def answer(self, protocol: Protocol) -> Answer:
@@ -43,8 +44,8 @@ class Kept(msgspec.Struct, frozen=True):
             return Answer(self.status, body)
         if self.is_view:
             return loaded_view(protocol.catalog.views.at(TableName(*self.table), self.location))
-        table = LoadedTable(TableName(*self.table), self.location, {})
-        try:
-            return loaded(protocol, table)
-        except ObjectNotFoundError:  # 100 commits ago: as it is now
-            return loaded(protocol, protocol.table(table.name))
+        name = TableName(*self.table)
+        if self.location:
+            with suppress(ObjectNotFoundError):  # 100 commits ago: as it is now
+                return loaded(protocol, LoadedTable(name, self.location, {}))
+        return loaded(protocol, protocol.table(name))

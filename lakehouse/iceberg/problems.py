@@ -25,6 +25,7 @@ from lakehouse.errors import (
     NotFoundError,
     UnprocessableError,
 )
+from lakehouse.names import TableName, split_name
 from lakehouse.redaction import redacted
 
 JSON = "application/json"
@@ -60,8 +61,11 @@ class NoSuchViewError(NotFoundError):
 class RenameTakenError(ConflictError):
     retryable = False
 
-    def __init__(self, name: str, to: str, kind: Literal["Table", "View"] = "Table") -> None:
-        super().__init__(f"Cannot rename {name} to {to}. {kind} already exists")
+    def __init__(
+        self, name: TableName, to: TableName, kind: Literal["Table", "View"] = "Table"
+    ) -> None:
+        names = f"{'.'.join(name)} to {'.'.join(to)}"
+        super().__init__(f"Cannot rename {names}. {kind} already exists")
 
 
 class SetAndRemovedError(UnprocessableError):
@@ -119,18 +123,24 @@ def message_of(error: LakehouseError) -> str:
         case NamespaceNotFoundError():
             return f"Namespace does not exist: {error.context['namespace']}"
         case TableNotFoundError():
-            return f"Table does not exist: {error.context['table']}"
+            return f"Table does not exist: {dotted(error.context['table'])}"
         case TableExistsError():
-            return f"Table already exists: {error.context['table']}"
+            return f"Table already exists: {dotted(error.context['table'])}"
         case NamespaceNotEmptyError():
             return f"Namespace {error.context['namespace']} is not empty: {error}"
         case ViewExistsError():
-            return f"View already exists: {error.context['view']}"
+            return f"View already exists: {dotted(error.context['view'])}"
         case ViewNotFoundError():
-            return f"View does not exist: {error.context['view']}"
+            return f"View does not exist: {dotted(error.context['view'])}"
         case NameTakenError():
-            return f"{error.kind.capitalize()} with same name already exists: {error.name}"
+            return f"{error.kind.capitalize()} with same name already exists: {dotted(error.name)}"
     return str(error)
+
+
+def dotted(name: object) -> str:
+    """Return a name as the protocol's messages have it, where we quote several levels."""
+    namespace, rest = split_name(str(name))
+    return namespace if rest is None else f"{namespace}.{rest}"
 
 
 def type_of(error: LakehouseError, status: int) -> str:

@@ -71,7 +71,7 @@ class Protocol:
         """
         found = self.catalog.find_loaded(name)
         if found is not None and found.name != name:
-            raise NoSuchTableError(str(name))
+            raise NoSuchTableError(".".join(name))
         return name
 
     def table(self, name: TableName) -> LoadedTable:
@@ -83,9 +83,9 @@ class Protocol:
         try:
             found = self.catalog.load(name)
         except TableNotFoundError:
-            raise NoSuchTableError(str(name)) from None
+            raise NoSuchTableError(".".join(name)) from None
         if found.name != name:
-            raise NoSuchTableError(str(name))
+            raise NoSuchTableError(".".join(name))
         return found
 
     def view(self, name: TableName) -> LoadedView:
@@ -96,5 +96,5 @@ class Protocol:
         """
         found = self.catalog.views.find(name)
         if found is None or found.name != name:
-            raise NoSuchViewError(str(name))
+            raise NoSuchViewError(".".join(name))
         return found

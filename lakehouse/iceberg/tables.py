@@ -13,7 +13,7 @@ from lakehouse.catalog import (
     TableExistsError,
 )
 from lakehouse.errors import InvalidInputError
-from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
+from lakehouse.iceberg.calls import Answer, Call, listing
 from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.loaded import ALL, REFERENCED, etag, loaded
 from lakehouse.iceberg.problems import RenameTakenError
@@ -28,14 +28,7 @@ async def list_tables(protocol: Protocol, call: Call) -> Answer:
         namespace = protocol.namespace(call.namespace)
         return [each.name for each in protocol.catalog.names() if each.namespace == namespace]
 
-    page = page_of(await on_thread(work), call.query)
-    namespace = levels_of(call.namespace)
-    return told(
-        {
-            "identifiers": [{"namespace": namespace, "name": name} for name in page.items],
-            "next-page-token": page.next_token,
-        }
-    )
+    return listing(call.namespace, await on_thread(work), call.query)
 
 
 async def load_table(protocol: Protocol, call: Call) -> Answer:
@@ -85,6 +78,11 @@ class Identifier(msgspec.Struct, frozen=True):
     namespace: list[str]
     name: str
 
+    @property
+    def named(self) -> TableName:
+        """The name; `InvalidNameError` when it cannot be one."""
+        return TableName(check_levels(self.namespace), self.name)
+
 
 class TableRename(msgspec.Struct, frozen=True):
     source: Identifier
@@ -93,17 +91,16 @@ class TableRename(msgspec.Struct, frozen=True):
 
 async def rename_table(protocol: Protocol, call: Call) -> Answer:
     asked = call.body(TableRename)
-    source = TableName(check_levels(asked.source.namespace), asked.source.name)
-    to = TableName(check_levels(asked.destination.namespace), asked.destination.name)
+    source, to = asked.source.named, asked.destination.named
 
     def work() -> None:
         protocol.table(source)
         try:
             protocol.catalog.rename(source, to, idempotency=call.once(lambda _: Kept()))
         except TableExistsError:
-            raise RenameTakenError(str(source), str(to)) from None
+            raise RenameTakenError(source, to) from None
         except NameTakenError:
-            raise RenameTakenError(str(source), str(to), "View") from None
+            raise RenameTakenError(source, to, "View") from None
 
     await protocol.write(work)
     return Answer(204)
@@ -125,21 +122,16 @@ async def register_table(protocol: Protocol, call: Call) -> Answer:
         except ValueError:
             raise InvalidInputError("the metadata file lies outside of the warehouse") from None
         name = TableName(namespace, asked.name)
+        keep = call.once(lambda _: Kept.at(name))
         for each in protocol.catalog.dropped.list():
-            if protocol.store.key(each.location) == key:  # dropped here, and not purged yet
-                keep = call.once(partial(kept_at, name, each.location))
+            if each.location == protocol.store.uri(key):  # dropped here, and not purged yet
                 protocol.catalog.undrop(each.name, uuid=each.uuid, to=name, idempotency=keep)
                 return protocol.catalog.load(name)
-        keep = call.once(partial(kept_at, name, asked.metadata_location))
         protocol.catalog.adopting.adopt(name, Adopt(metadata=key), keep)
         return protocol.catalog.load(name)
 
     table = await protocol.write(work)
     return await on_thread(partial(loaded, protocol, table, ALL))
-
-
-def kept_at(name: TableName, location: str, effect: object) -> Kept:
-    return Kept.at(name, location)
 
 
 async def report_metrics(protocol: Protocol, call: Call) -> Answer:

@@ -6,14 +6,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lakehouse.catalog import LoadedView, NameTakenError, ViewExistsError
-from lakehouse.iceberg.calls import Answer, Call, levels_of, page_of, told
+from lakehouse.iceberg.calls import Answer, Call, listing
 from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.loaded import loaded_view
 from lakehouse.iceberg.problems import RenameTakenError
 from lakehouse.iceberg.protocol import Protocol
 from lakehouse.iceberg.tables import TableRename
 from lakehouse.lanes import on_thread
-from lakehouse.names import TableName, check_levels
+from lakehouse.names import TableName
 
 Json: TypeAlias = dict[str, Any]
 
@@ -23,14 +23,7 @@ async def list_views(protocol: Protocol, call: Call) -> Answer:
         namespace = protocol.namespace(call.namespace)
         return [each.name for each in protocol.catalog.views.names() if each.namespace == namespace]
 
-    page = page_of(await on_thread(work), call.query)
-    namespace = levels_of(call.namespace)
-    return told(
-        {
-            "identifiers": [{"namespace": namespace, "name": name} for name in page.items],
-            "next-page-token": page.next_token,
-        }
-    )
+    return listing(call.namespace, await on_thread(work), call.query)
 
 
 class ViewCreate(msgspec.Struct, frozen=True, rename="kebab"):
@@ -95,17 +88,16 @@ async def drop_view(protocol: Protocol, call: Call) -> Answer:
 
 async def rename_view(protocol: Protocol, call: Call) -> Answer:
     asked = call.body(TableRename)
-    source = TableName(check_levels(asked.source.namespace), asked.source.name)
-    to = TableName(check_levels(asked.destination.namespace), asked.destination.name)
+    source, to = asked.source.named, asked.destination.named
 
     def work() -> None:
         protocol.view(source)
         try:
             protocol.catalog.views.rename(source, to, idempotency=call.once(lambda _: Kept()))
         except ViewExistsError:
-            raise RenameTakenError(str(source), str(to), "View") from None
+            raise RenameTakenError(source, to, "View") from None
         except NameTakenError:
-            raise RenameTakenError(str(source), str(to), "Table") from None
+            raise RenameTakenError(source, to, "Table") from None
 
     await protocol.write(work)
     return Answer(204)

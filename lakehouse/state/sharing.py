@@ -6,7 +6,6 @@ are not.
 """
 
 import grp
-import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -14,8 +13,6 @@ from pathlib import Path
 
 from lakehouse.errors import InvalidInputError
 from lakehouse.state.data_directory import CATALOG, DataDirectory
-
-log = logging.getLogger(__name__)
 
 UMASK = 0o007
 THROUGH, PRIVATE, SHARED = 0o710, 0o2700, 0o2770

@@ -50,6 +50,8 @@ def test_a_role_is_what_it_may_do(role: Role, allowed: set[str]) -> None:
         ("sales.ORDERS", [ORDERS], [table_resource("sales", "order")]),
         ("sale", [], [ORDERS, namespace_resource("sales")]),
         ("sales.a.b", [table_resource("sales", "a.b")], [table_resource("sales", "a")]),
+        ('"a.b".t', [table_resource("a.b", "t")], [table_resource("a", "b.t")]),
+        ('"a.b"', [namespace_resource("a.b"), table_resource("a.b", "t")], [ORDERS]),
         ("objects:", [RAW, object_resource("x")], [ORDERS, EVERYTHING]),
         ("objects:raw/", [RAW], [object_resource("rawer"), ORDERS]),
         ("objects:raw", [RAW, object_resource("rawer")], [object_resource("ra")]),
@@ -83,7 +85,9 @@ def test_without_a_grant_there_is_nothing() -> None:
     assert not holding().may_somewhere("read", EVERYTHING)
 
 
-@pytest.mark.parametrize("on", ["", "/", "a/b", "sales.", ".orders", "sal*", "**", "sales/orders"])
+@pytest.mark.parametrize(
+    "on", ["", "/", "a/b", "sales.", ".orders", "sal*", "**", "sales/orders", '"a/b"']
+)
 def test_what_is_no_grant_is_refused(on: str) -> None:
     with pytest.raises(InvalidGrantError):
         holding(("reader", on))

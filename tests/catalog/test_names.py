@@ -30,7 +30,9 @@ from lakehouse.names import (
     check_column_names,
     check_name,
     check_new_column_names,
+    check_table_name,
     folded,
+    shown,
 )
 from tests.catalog.lake import PAIR, Lake, main, rows_of
 
@@ -45,9 +47,16 @@ ONE = rows_of("SELECT 1 AS id, 'a' AS name")
         ("sales.orders.2024", "sales", "orders.2024"),
         ("ünï.🐘 x'\"", "ünï", "🐘 x'\""),
         ("x" * 255, "main", "x" * 255),
+        ('"a.b".t', "a.b", "t"),
+        ('"a.b".t.2024', "a.b", "t.2024"),
+        ('"a.b""c".t', 'a.b"c', "t"),
+        ('""""."t"', '"', '"t"'),
+        ('"t"', "main", '"t"'),
     ],
 )
-def test_the_first_dot_ends_the_namespace(text: str, namespace: str, name: str) -> None:
+def test_the_first_dot_ends_the_namespace_and_quotes_hold_several_levels(
+    text: str, namespace: str, name: str
+) -> None:
     assert parse_table_name(text) == TableName(namespace, name)
     assert str(TableName(namespace, name)).endswith(text)
 
@@ -74,6 +83,16 @@ def test_the_first_dot_ends_the_namespace(text: str, namespace: str, name: str) 
 def test_what_cannot_be_a_name_is_refused(text: str, words: str) -> None:
     with pytest.raises(InvalidNameError, match=words):
         parse_table_name(text)
+
+
+@given(st.text('a."', min_size=1, max_size=8), st.text('a."', min_size=1, max_size=8))
+def test_a_name_that_is_written_is_read_as_the_same(namespace: str, name: str) -> None:
+    try:
+        found = check_table_name(namespace, name)
+    except InvalidNameError:  # a level of the namespace is empty
+        return
+    assert parse_table_name(str(found)) == found
+    assert parse_table_name(shown(found)) == found
 
 
 @given(st.text(max_size=300))

@@ -146,28 +146,38 @@ def test_a_place_or_a_uuid_of_another_table_is_not_taken(
 ) -> None:
     other = them.create_table("main.other", ROWS.schema)
     root = other.location().removesuffix("/" + "/".join(other.location().split("/")[-3:]))
+
+    def fields(*some: Any) -> dict[str, Any]:
+        return {"type": "struct", "fields": [*some]}
+
     bad = [
-        made(uuid=str(other.metadata.table_uuid)),
-        made(uuid="x"),
-        made(location=other.location()),
-        made(location=f"{other.location()}/data"),
-        made(location=f"{root}/tables"),
-        made(location=f"{root}/_catalog/x"),
-        made(location="file:///tmp/elsewhere"),
-        made(location=f"{root}/tables/main/../x"),
-        made(location="s3://bucket/x?s3_endpoint=evil"),
-        made(version=4),
-        made(schema={"type": "struct", "fields": []}),
-        made(schema={"type": "struct", "fields": [FIELD, {**FIELD, "name": "b"}]}),
-        made(schema={"type": "struct", "fields": [{**FIELD, "type": "variant"}]}),
-        made(schema={"type": "struct", "fields": [{**FIELD, "initial-default": 3}]}),
+        (made(uuid=str(other.metadata.table_uuid)), 409, "by its UUID"),
+        (made(uuid="x"), 400, "is no UUID"),
+        (made(location=other.location()), 400, "belongs to the table main.other"),
+        (made(location=f"{other.location()}/data"), 400, "belongs to the table main.other"),
+        (made(location=f"{root}/tables"), 400, "belongs to the table"),
+        (made(location=f"{root}/_catalog/x"), 400, "holds what belongs to the server"),
+        (made(location="file:///tmp/elsewhere"), 400, "is not below the warehouse"),
+        (made(location=f"{root}/tables/main/../x"), 400, "is not below the warehouse"),
+        (made(location="s3://bucket/x?s3_endpoint=evil"), 400, "is not below the warehouse"),
+        (made(version=4), 400, "format version 1 to 3"),
+        (made(schema=fields()), 400, "it has no columns"),
+        (made(schema=fields(FIELD, {**FIELD, "name": "b"})), 400, "have one id"),
+        (made(schema=fields({**FIELD, "type": "variant"})), 400, "variant"),
+        (made(schema=fields({**FIELD, "initial-default": 3})), 400, "not supported until v3"),
     ]
-    for number, body in enumerate(bad):
+    for number, (body, status, words) in enumerate(bad):
         answer = client.post(f"{TABLES}/made", json=body)
-        assert answer.status_code in (400, 409), (number, answer.text)
-    for each in (other.location(), "file:///etc", f"{root}/vectors/x", f"{root}/tables/a/b/c"):
-        said = {"name": "made", "schema": SCHEMA, "location": each}
-        assert client.post(TABLES, json=said).status_code == 400, each
+        assert (answer.status_code, words in answer.text) == (status, True), (number, answer.text)
+    for location, words in (
+        (other.location(), "belongs to the table main.other"),
+        ("file:///etc", "is not below the warehouse"),
+        (f"{root}/vectors/x", "holds what belongs to the server"),
+        (f"{root}/tables/a/b/c", "a table lies in tables/"),
+    ):
+        said = {"name": "made", "schema": SCHEMA, "location": location}
+        answer = client.post(TABLES, json=said)
+        assert (answer.status_code, words in answer.text) == (400, True), answer.text
     assert not them.table_exists("main.made")
     mine = {"name": "made", "schema": SCHEMA, "location": f"{root}/place/of_its_own/"}
     assert client.post(TABLES, json=mine).status_code == 200

@@ -116,6 +116,22 @@ def calls(name: str) -> list[tuple[str, str, Any]]:
     ]
 
 
+def test_a_table_that_comes_back_by_register_does_so_once(
+    client: httpx.Client, names: list[str]
+) -> None:
+    at = f"{TABLES}/{names[0]}"
+    location = client.get(at).json()["metadata-location"]
+    client.delete(at).raise_for_status()
+    body = {"name": names[0], "metadata-location": location}
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    place = f"{PLACE}/namespaces/main/register"
+    first = client.post(place, json=body, headers=key)
+    again = client.post(place, json=body, headers=key)
+    assert (first.status_code, again.status_code) == (200, 200), again.text
+    assert again.json() == first.json()
+    assert client.post(place, json=body).status_code == 409
+
+
 def test_every_change_is_answered_alike_the_second_time(client: httpx.Client) -> None:
     for method, path, body in calls("twice"):
         key = {"Idempotency-Key": str(uuid.uuid4())}

@@ -56,6 +56,17 @@ def rebuilt(root: Path, database: Database, table: str) -> list[tuple[Any, ...]]
         return lake.rows(table)
 
 
+def test_a_table_in_a_namespace_of_several_levels_has_its_name_again(
+    tmp_path: Path, database: Database
+) -> None:
+    name = '"deep.down".t'
+    with open_lake(tmp_path, database) as lake:
+        lake.catalog.namespaces.create("down", inside=["deep"])
+        lake.write(name, "SELECT 1 AS id, 'x' AS name")
+    forget_catalog(tmp_path)
+    assert rebuilt(tmp_path, database, name) == [(1, "x")]
+
+
 def test_pointers_move_forward_over_what_was_committed_after_the_copy(
     tmp_path: Path, database: Database
 ) -> None:
