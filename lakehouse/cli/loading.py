@@ -14,6 +14,7 @@ from lakehouse.cli.jobs import check_background, tell_job
 from lakehouse.cli.where import connected
 from lakehouse.client import Client, DryRun, IngestReport, Job, Rejected, SourceReport
 from lakehouse.errors import ConflictError, LakehouseError, NotFoundError
+from lakehouse.names import split_name
 
 STDIN = "-"
 OBJECT, BUCKET = "object:", "s3://"
@@ -134,8 +135,12 @@ def type_of(text: str) -> tuple[str, str]:
 
 
 def make_namespaces(lake: Client, tables: Sequence[str]) -> None:
-    """Make the namespaces that the tables name and that are not there, as a load makes tables."""
-    wanted = {table.partition(".")[0] for table in tables if "." in table}
+    """Make the namespaces that the tables name and that are not there, as a load makes tables.
+
+    Those of several levels are made by other engines, by the protocol.
+    """
+    named = [namespace for namespace, name in map(split_name, tables) if name is not None]
+    wanted = {each for each in named if "." not in each}
     if not wanted:
         return
     for name in sorted(wanted - set(lake.namespaces())):

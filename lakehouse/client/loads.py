@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lakehouse.names import split_name
+
 COMMIT_TIMEOUT_S = 3600.0
 """Seconds that the server may take for a file after it has all of it: 64 GiB take minutes."""
 RESPOND_ASYNC = {"Prefer": "respond-async"}
@@ -20,11 +22,11 @@ def load_params(
     header_row: int | None = None,
     **options: str | None,
 ) -> dict[str, Any]:
-    """Return the query of a load; everything before the first dot of `table` is the namespace."""
-    namespace, dot, name = table.partition(".")
+    """Return the query of a load into `name`, `namespace.name` or `"a.b".name`."""
+    namespace, name = split_name(table)
     return {
-        "name": name if dot else table,
-        "namespace": namespace if dot else None,
+        "name": table if name is None else name,
+        "namespace": None if name is None else namespace,
         "evolve": "true" if evolve else None,
         "types": ",".join(f"{column}:{type_}" for column, type_ in (types or {}).items()) or None,
         "partition_by": ",".join(partition_by) or None,

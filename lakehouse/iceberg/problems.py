@@ -8,6 +8,7 @@ import orjson
 
 from lakehouse.api.problems import problem_of
 from lakehouse.catalog import (
+    IdempotencyInFlightError,
     InvalidViewError,
     NamespaceExistsError,
     NamespaceNotEmptyError,
@@ -110,6 +111,10 @@ def shaped(path: str, error: LakehouseError) -> tuple[int, dict[str, str], bytes
 def error_of(error: LakehouseError) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body that say what went wrong."""
     status, headers, _ = problem_of(error)
+    if isinstance(error, IdempotencyInFlightError):
+        # Of 409 a client reads its metadata anew and commits once more: what the first request does
+        # would be there twice. This one it sends again as it is.
+        status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"}
     message = redacted(message_of(error).encode("utf-8", "backslashreplace").decode())
     said = {"message": message, "type": type_of(error, status), "code": status}
     return status, {"Content-Type": JSON, **headers}, orjson.dumps({"error": said})

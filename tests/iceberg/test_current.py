@@ -6,8 +6,10 @@ import orjson
 import pytest
 
 from lakehouse.app import Lakehouse
-from lakehouse.catalog import Column, TableDamagedError, TableName
+from lakehouse.catalog import Column, IdempotencyInFlightError, TableDamagedError, TableName
 from lakehouse.catalog.models import PropertiesChange
+from lakehouse.iceberg.mount import answered
+from lakehouse.iceberg.problems import shaped
 from lakehouse.iceberg.tables import current
 
 NAME = TableName("main", "moving")
@@ -30,6 +32,16 @@ async def test_a_table_that_moved_on_meanwhile_is_read_as_it_is_now(
     monkeypatch.setattr(catalog, "load", lambda name: next(found))
     answer = current(lake.iceberg, NAME, "all", [])
     assert orjson.loads(answer.body)["metadata-location"] == now.location
+
+
+async def test_a_request_whose_first_one_still_runs_is_to_be_sent_again(lake: Lakehouse) -> None:
+    """Of 409 engines commit anew, and the rows of both requests would be there."""
+    path, key = b"/iceberg/v1/namespaces", {"idempotency-key": "k"}
+    with lake.catalog.keys.in_flight("k"), pytest.raises(IdempotencyInFlightError) as caught:
+        await answered(lake.iceberg, "POST", path, {}, key, b"{}")
+    status, headers, body = shaped("/iceberg/v1/namespaces", caught.value)
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert orjson.loads(body)["error"]["type"] == "ServiceUnavailableException"
 
 
 async def test_one_whose_file_is_gone_is_damaged(lake: Lakehouse) -> None:

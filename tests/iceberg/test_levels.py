@@ -48,3 +48,8 @@ def test_commands_show_it_as_they_take_it(
     assert (row["name"], row["damaged"], row["row_count"] > 0) == (NAME, None, True)
     assert "deep.down" in shell.ok("describe", row["name"]).stdout
     assert shell.ok("history", row["name"], "--json").json()
+    lines = tmp_path / "lines.ndjson"
+    lines.write_text('{"id":8}\n')
+    loaded = shell.ok("ingest", NAME, lines, "--mode", "append", "--json").json()
+    assert "deep.down" in str(loaded)
+    assert set(them.list_namespaces()) <= {("main",), ("deep",)}
