@@ -64,7 +64,7 @@ def stored_sql(field: Field, x: str, given: str = "", *, is_checked: bool = True
     v = cast if keeps is None else f"TRY_{cast}"
     refused = {}
     if keeps is not None:
-        refused[f"{x} IS NOT NULL AND NOT coalesce({keeps}, false)"] = changed(field, x)
+        refused[f"{x} IS NOT NULL AND NOT coalesce({keeps}, false)"] = changed(field, x, given)
     if type_ in ("date", "timestamp", "timestamptz"):
         refused[f"isinf({v})"] = unstorable(field, "an infinite value")
     if given == "TIMESTAMP_NS" and type_ == "timestamp":
@@ -116,11 +116,24 @@ def within_38_digits(x: str, given: str) -> str | None:
     return f"TRY_CAST(CAST({x} AS {text}) AS {given}) IS NOT DISTINCT FROM {x}"
 
 
-def changed(field: Field, x: str) -> str:
+def changed(field: Field, x: str, given: str) -> str:
     type_ = type_text(field["type"])
     before = f"{REFUSED}column {field['name']!r} is of type {type_}, which cannot hold "
     after = " unchanged; round or cast it where that is meant"
-    return f"{literal(before)} || left(CAST({x} AS VARCHAR), {SHOWN_CHARS}) || {literal(after)}"
+    text = f"CAST({shown(x, given)} AS VARCHAR)"
+    return f"{literal(before)} || left({text}, {SHOWN_CHARS}) || {literal(after)}"
+
+
+def shown(x: str, given: str) -> str:
+    """Return SQL of `x` as a message may show it.
+
+    The engine writes one digit less than there is of a decimal(38, 38) that a sum brought to 1 or
+    beyond, and a byte of its memory for it, which may be no text at all.
+    """
+    type_ = NAME_OR_WIDEST.sub(
+        lambda found: "DOUBLE" if found["scale"] == "38" else found[0], given
+    )
+    return x if type_ == given else f"CAST({x} AS {type_})"
 
 
 def unstorable(field: Field, what: str) -> str:

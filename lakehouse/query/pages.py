@@ -18,7 +18,12 @@ from lakehouse.disk import Disk, DiskFullError
 from lakehouse.errors import InvalidInputError
 from lakehouse.query import encoding
 from lakehouse.query.models import ResultColumn
-from lakehouse.query.run_errors import ResultNotFoundError, ResultTooLargeError, SpoolFullError
+from lakehouse.query.run_errors import (
+    NoTextError,
+    ResultNotFoundError,
+    ResultTooLargeError,
+    SpoolFullError,
+)
 
 RESULT_MAX_BYTES = 2 * 1024**3
 """Bytes on disk of one result's rows after the first page."""
@@ -108,8 +113,10 @@ def fill(
             page.row_count += count
             if count < batch.num_rows:
                 return page, chain([batch.slice(count)], batches)
-    except BaseException:
+    except BaseException as error:
         page.release()
+        if isinstance(error, UnicodeDecodeError):
+            raise NoTextError from error
         raise
     return page, None
 

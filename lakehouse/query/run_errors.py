@@ -24,6 +24,16 @@ class StatementFailedError(InvalidInputError):
         super().__init__(reason)
 
 
+class NoTextError(StatementFailedError):
+    """The engine writes a byte of its memory before a decimal(38, 38) that a sum brought to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the engine made text that is none, as it does of a sum of DECIMAL(38,38) beyond its "
+            "type: cast the numbers to a DECIMAL of a shorter scale, or to DOUBLE, before the sum"
+        )
+
+
 class BadRequestFieldError(InvalidInputError): ...
 
 
@@ -178,7 +188,7 @@ class InterruptedStatementError(Exception):
 
 
 # pyarrow turns DuckDB's errors inside a stream into OSError; the words before the colon stay.
-ENGINE_ERRORS = (EngineError, pa.ArrowException, OSError, MemoryError)
+ENGINE_ERRORS = (EngineError, pa.ArrowException, OSError, MemoryError, UnicodeDecodeError)
 PREFIX = re.compile(r"^(?:[A-Za-z]+Exception: )?([A-Za-z ]{1,40}) Error: ", re.DOTALL)
 CALLERS_FAULT = (
     "binder",

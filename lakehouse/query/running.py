@@ -18,6 +18,7 @@ from lakehouse.query.run_errors import (
     EngineDownError,
     InterruptedStatementError,
     MemoryPressureError,
+    NoTextError,
     SpillFullError,
     StatementFailedError,
     TableUnreadableError,
@@ -211,6 +212,8 @@ def kept_type(type_: Any, lost: frozenset[str]) -> str:
 
 def translated(error: BaseException, tables: Sequence[PinnedTable] = ()) -> BaseException:
     """Return what `error`, raised by the engine over `tables`, means for the caller."""
+    if isinstance(error, UnicodeDecodeError):
+        return NoTextError()
     kind = kind_of(error)
     if kind == "interrupt":
         return InterruptedStatementError()

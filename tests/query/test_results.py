@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from lakehouse.query.run_errors import (
     EngineDownError,
     InterruptedStatementError,
     MemoryPressureError,
+    NoTextError,
     ResultNotFoundError,
     ResultTooLargeError,
     SpoolFullError,
@@ -317,6 +319,17 @@ def test_a_page_has_one_row_however_long() -> None:
     assert page.row_count == 1
     assert rest is not None
     assert sum(each.num_rows for each in rest) == 1
+
+
+def test_bytes_that_are_no_text_are_told_as_what_they_are() -> None:
+    allowance = Allowance(1_000)
+    offsets, data = pa.py_buffer(struct.pack("<2i", 0, 2)), pa.py_buffer(b"\xc3.")
+    batch = pa.record_batch({"v": pa.StringArray.from_buffers(1, offsets, data)})
+    with pytest.raises(NoTextError, match="before the sum"):
+        fill(iter([batch]), 1_000, allowance)
+    assert allowance.take(1_000), "what the page had taken is given back"
+    error = UnicodeDecodeError("utf-8", b"\xc3.", 0, 1, "invalid continuation byte")
+    assert isinstance(translated(error), NoTextError), "the words of an error have such bytes, too"
 
 
 def test_a_page_is_shorter_when_others_use_the_memory() -> None:
