@@ -15,6 +15,7 @@ import pytest
 
 from lakehouse.catalog import (
     Catalog,
+    Commit,
     Idempotency,
     Rows,
     SchemaChangedError,
@@ -118,6 +119,56 @@ def test_two_processes_lose_nothing(lake: Lake) -> None:
         assert process.exitcode == 0
     assert lake.rows("t") == sorted(((n, "x") for n in range(41)), key=repr)
     check_whole(lake, "t", 41)
+
+
+def add_columns_in_process(root: str, who: str, count: int) -> None:
+    """Add columns as another engine does: seen, required, and anew where it was too late."""
+    with (
+        Database.open(settings_for(Path(root))) as database,
+        open_lake(Path(root), database) as lake,
+    ):
+        for number in range(count):
+            while True:
+                seen = lake.metadata("t")
+                try:
+                    lake.catalog.outside.commit([one_more_column(seen, f"{who}{number}")])
+                    break
+                except CommitFailedError:
+                    continue
+
+
+def one_more_column(seen: Json, name: str) -> Commit:
+    last = seen["last-column-id"]
+    (schema,) = [s for s in seen["schemas"] if s["schema-id"] == seen["current-schema-id"]]
+    column = {"id": last + 1, "name": name, "type": "long", "required": False}
+    updates = [
+        {"action": "add-schema", "schema": {**schema, "fields": [*schema["fields"], column]}},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]
+    required = {"type": "assert-last-assigned-field-id", "last-assigned-field-id": last}
+    return Commit(main("t"), [required], updates)
+
+
+def test_two_processes_that_commit_as_other_engines_do_each_change_once(lake: Lake) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=add_columns_in_process, args=(str(lake.root), who, 15))
+        for who in "ab"
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    metadata = lake.metadata("t")
+    assert [each["schema-id"] for each in metadata["schemas"]] == list(range(31))
+    fields = metadata["schemas"][-1]["fields"]
+    assert [each["id"] for each in fields] == list(range(1, 33))
+    names = {f"{who}{number}" for who in "ab" for number in range(15)}
+    assert {each["name"] for each in fields} == {"id", "name", *names}
+    assert len(chain(lake, "t")) == 31
+    assert lake.tree() == lake.reachable()
 
 
 def test_of_many_that_create_one_name_one_wins(lake: Lake) -> None:

@@ -1,10 +1,14 @@
-"""Apache Spark, unmodified: it and we write the same tables in turns, and read the same rows."""
+"""Apache Spark, unmodified: it and we write the same tables in turns, and read the same rows.
+
+All of it with the warehouse on this host's disk, and in a bucket of a real S3 server.
+"""
 
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -12,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 
+from tests import object_store
 from tests.iceberg.conftest import PLACE, catalog, load
 from tests.iceberg.spark import Spark, SparkError, spark_on
 from tests.services import ServerProcess, lakehouse_server
@@ -23,15 +28,39 @@ PAUSE_S = 0.2
 COMMITS_MIN = 50 if os.environ.get("LAKEHOUSE_TEST_LONG") else 5
 
 
+@dataclass
+class Store:
+    variables: dict[str, str] = field(default_factory=dict)
+    """What tells the server of it."""
+    spark: dict[str, str] = field(default_factory=dict)
+    pyiceberg: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module", params=["disk", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    if request.param == "disk":
+        return Store()
+    keys = object_store.pyiceberg_properties()
+    settings = object_store.settings(tmp_path_factory.mktemp("keys"))
+    spark = {
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": keys["s3.region"],
+        "s3.path-style-access": "true",
+        **keys,
+    }
+    return Store(object_store.variables(settings), spark, keys)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
+def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    place = tmp_path_factory.mktemp("lake") / "data"
+    with lakehouse_server(place, port=None, **store.variables) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def spark(server: ServerProcess) -> Iterator[Spark]:
-    with spark_on(server) as spark:
+def spark(server: ServerProcess, store: Store) -> Iterator[Spark]:
+    with spark_on(server, **store.spark) as spark:
         yield spark
 
 
@@ -131,6 +160,31 @@ def test_deletes_beside_the_data_are_read_and_folded(client: httpx.Client, spark
     both(client, spark, "merging")
 
 
+def test_deletion_vectors_are_read_and_who_cannot_write_them_says_so(
+    client: httpx.Client, spark: Spark
+) -> None:
+    spark(
+        "CREATE TABLE lake.main.vectors_of (id BIGINT) USING iceberg TBLPROPERTIES"
+        " ('format-version'='3', 'write.delete.mode'='merge-on-read')"
+    )
+    spark("INSERT INTO lake.main.vectors_of SELECT id FROM range(1000)")
+    spark("DELETE FROM lake.main.vectors_of WHERE id % 3 = 0")
+    spark("INSERT INTO lake.main.vectors_of SELECT id + 1000 FROM range(1000)")
+    spark("DELETE FROM lake.main.vectors_of WHERE id % 7 = 0")
+    formats = spark("SELECT DISTINCT file_format FROM lake.main.vectors_of.delete_files")
+    assert formats == [["PUFFIN"]]
+    left = [n for n in range(2000) if n % 7 and (n % 3 or n >= 1000)]
+    assert both(client, spark, "vectors_of") == [len(left), sum(left)]
+    for path, body in (
+        ("/v1/tables/vectors_of/delete", {"where": "id = 1"}),
+        ("/v1/tables/vectors_of/rows", {"rows": [{"id": 1}]}),
+    ):
+        answer = client.post(path, json=body)
+        assert (answer.status_code, "version 3" in answer.text) == (422, True), answer.text
+    change(client, "/v1/maintenance/run", {"table": "vectors_of"})
+    assert both(client, spark, "vectors_of") == [len(left), sum(left)]
+
+
 def test_spark_compacts_what_we_wrote_and_travels_in_time(
     client: httpx.Client, spark: Spark
 ) -> None:
@@ -174,7 +228,7 @@ def test_a_view_of_spark_is_told_by_its_dialect(client: httpx.Client, spark: Spa
 
 
 def test_three_writers_at_once_lose_no_row(
-    client: httpx.Client, spark: Spark, server: ServerProcess
+    client: httpx.Client, spark: Spark, server: ServerProcess, store: Store
 ) -> None:
     spark(
         "CREATE TABLE lake.main.raced (id BIGINT) USING iceberg"
@@ -186,7 +240,7 @@ def test_three_writers_at_once_lose_no_row(
         return counted(lambda: spark("INSERT INTO lake.main.raced VALUES (1)"), SparkError)
 
     def by_pyiceberg() -> int:
-        table = catalog(server).load_table("main.raced")
+        table = catalog(server, **store.pyiceberg).load_table("main.raced")
         rows = pa.table({"id": pa.array([1], pa.int64())})
 
         def append() -> None:
@@ -224,5 +278,5 @@ def test_three_writers_at_once_lose_no_row(
         counts = [each.result() for each in futures]
     assert min(counts) >= COMMITS_MIN
     assert both(client, spark, "raced") == [sum(counts)] * 2
-    table = catalog(server).load_table("main.raced")
+    table = catalog(server, **store.pyiceberg).load_table("main.raced")
     assert table.scan().to_arrow().num_rows == sum(counts)
