@@ -141,6 +141,15 @@ def pyiceberg_properties() -> dict[str, str]:
     return {**server, "s3.access-key-id": USER, "s3.secret-access-key": PASSWORD}
 
 
+def duckdb_secret() -> str:
+    """Return the statement that tells DuckDB of the bucket."""
+    host = shared().url.removeprefix("http://")
+    return (
+        f"CREATE SECRET (TYPE s3, KEY_ID '{USER}', ENDPOINT '{host}', SECRET '{PASSWORD}',"
+        " URL_STYLE 'path', USE_SSL false)"
+    )
+
+
 def below(inner: StorageConfig, name: str) -> StorageConfig:
     return msgspec.structs.replace(inner, warehouse=f"{inner.warehouse}/{name}")
 

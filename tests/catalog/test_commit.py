@@ -141,7 +141,7 @@ def one_more_column(seen: Json, name: str) -> Commit:
     last = seen["last-column-id"]
     (schema,) = [s for s in seen["schemas"] if s["schema-id"] == seen["current-schema-id"]]
     column = {"id": last + 1, "name": name, "type": "long", "required": False}
-    updates = [
+    updates: list[Json] = [
         {"action": "add-schema", "schema": {**schema, "fields": [*schema["fields"], column]}},
         {"action": "set-current-schema", "schema-id": -1},
     ]

@@ -1,16 +1,46 @@
 """A real server that other engines reach by the protocol, and clients of it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
+from tests import object_store
 from tests.services import ServerProcess, lakehouse_server
 
 PLACE = "/iceberg/v1"
 ROWS = b'{"id":1,"name":"Ada"}\n{"id":2,"name":"Bo"}\n'
+
+
+@dataclass
+class Store:
+    """Where the warehouse lies, and what each side has to be told of it."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    """What tells the server of it."""
+    spark: dict[str, str] = field(default_factory=dict)
+    pyiceberg: dict[str, str] = field(default_factory=dict)
+    duckdb: str = ""
+    """A statement that gives it the keys."""
+
+
+@pytest.fixture(scope="module", params=["disk", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """For suites that run on both."""
+    if request.param == "disk":
+        return Store()
+    keys = object_store.pyiceberg_properties()
+    settings = object_store.settings(tmp_path_factory.mktemp("keys"))
+    spark = {
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": keys["s3.region"],
+        "s3.path-style-access": "true",
+        **keys,
+    }
+    return Store(object_store.variables(settings), spark, keys, object_store.duckdb_secret())
 
 
 @pytest.fixture(scope="module")

@@ -84,11 +84,7 @@ def test_duckdb_and_we_write_one_table_in_turns(client: httpx.Client, place: Pla
             place.server,
             "AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none'",
         )
-        host = object_store.shared().url.removeprefix("http://")
-        engine.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID '{object_store.USER}', ENDPOINT '{host}',"
-            f" SECRET '{object_store.PASSWORD}', URL_STYLE 'path', USE_SSL false)"
-        )
+        engine.execute(object_store.duckdb_secret())
         engine.execute("CREATE TABLE lake.main.turns AS SELECT i AS id FROM range(100) r(i)")
         engine.execute("DELETE FROM lake.main.turns WHERE id >= 50")
         assert total(client, "turns") == [50, 1225]

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -16,8 +15,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 
-from tests import object_store
-from tests.iceberg.conftest import PLACE, catalog, load
+from tests.iceberg.conftest import PLACE, Store, catalog, load
 from tests.iceberg.spark import Spark, SparkError, spark_on
 from tests.services import ServerProcess, lakehouse_server
 
@@ -26,29 +24,6 @@ RACE_S = 120 if os.environ.get("LAKEHOUSE_TEST_LONG") else 10
 PAUSE_S = 0.2
 """Between two of our appends, which take 10 ms: an engine that tries again would find no gap."""
 COMMITS_MIN = 50 if os.environ.get("LAKEHOUSE_TEST_LONG") else 5
-
-
-@dataclass
-class Store:
-    variables: dict[str, str] = field(default_factory=dict)
-    """What tells the server of it."""
-    spark: dict[str, str] = field(default_factory=dict)
-    pyiceberg: dict[str, str] = field(default_factory=dict)
-
-
-@pytest.fixture(scope="module", params=["disk", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    if request.param == "disk":
-        return Store()
-    keys = object_store.pyiceberg_properties()
-    settings = object_store.settings(tmp_path_factory.mktemp("keys"))
-    spark = {
-        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
-        "client.region": keys["s3.region"],
-        "s3.path-style-access": "true",
-        **keys,
-    }
-    return Store(object_store.variables(settings), spark, keys)
 
 
 @pytest.fixture(scope="module")
