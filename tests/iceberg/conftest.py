@@ -27,10 +27,13 @@ class Store:
     """A statement that gives it the keys."""
 
 
-@pytest.fixture(scope="module", params=["disk", "bucket"])
+BOTH = ["disk", pytest.param("bucket", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """For suites that run on both."""
-    if request.param == "disk":
+    """The disk; modules that say `parametrize("store", BOTH, indirect=True)` ask the other, too."""
+    if getattr(request, "param", "disk") == "disk":
         return Store()
     keys = object_store.pyiceberg_properties()
     settings = object_store.settings(tmp_path_factory.mktemp("keys"))
@@ -44,8 +47,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with lakehouse_server(tmp_path_factory.mktemp("lake") / "data", port=None) as server:
+def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    place = tmp_path_factory.mktemp("lake") / "data"
+    with lakehouse_server(place, port=None, **store.variables) as server:
         yield server
 
 

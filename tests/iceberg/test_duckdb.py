@@ -7,15 +7,18 @@ import duckdb
 import httpx
 import pytest
 
-from tests.iceberg.conftest import PLACE, load
+from tests.iceberg.conftest import BOTH, PLACE, Store, load
 from tests.iceberg.engines import attached
 from tests.services import ServerProcess
 
+pytestmark = pytest.mark.parametrize("store", BOTH, indirect=True)
+
 
 @pytest.fixture
-def engine(server: ServerProcess) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(server: ServerProcess, store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as engine:
-        attached(engine, server, "AUTHORIZATION_TYPE 'none'")
+        attached(engine, server, "AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none'")
+        engine.execute(store.duckdb)
         yield engine
 
 

@@ -15,20 +15,13 @@ import httpx
 import pytest
 
 from tests.engines import environment_of
-from tests.iceberg.conftest import Store, load
+from tests.iceberg.conftest import BOTH, Store, load
 from tests.iceberg.engines import attached
-from tests.services import ServerProcess, lakehouse_server
+from tests.services import ServerProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("store", BOTH, indirect=True)]
 DRIVER = Path(__file__).parent / "frames_driver.py"
 Engine: TypeAlias = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    place = tmp_path_factory.mktemp("lake") / "data"
-    with lakehouse_server(place, port=None, **store.variables) as server:
-        yield server
 
 
 @pytest.fixture(params=["daft", "polars"])

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import httpx
 import pyarrow as pa
 import pytest
@@ -16,7 +15,6 @@ from pyiceberg.types import LongType, NestedField, StringType
 
 from tests import object_store
 from tests.iceberg.conftest import PLACE, catalog, load
-from tests.iceberg.engines import attached
 from tests.iceberg.snapshots import added, written
 from tests.services import ServerProcess, lakehouse_server
 
@@ -75,24 +73,6 @@ def test_an_append_is_four_puts_and_a_commit_by_the_protocol_one(
     asked(place.proxy)
     client.post(at, json=body).raise_for_status()
     assert asked(place.proxy).count("PUT") == 1
-
-
-def test_duckdb_and_we_write_one_table_in_turns(client: httpx.Client, place: Place) -> None:
-    with duckdb.connect() as engine:
-        attached(
-            engine,
-            place.server,
-            "AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none'",
-        )
-        engine.execute(object_store.duckdb_secret())
-        engine.execute("CREATE TABLE lake.main.turns AS SELECT i AS id FROM range(100) r(i)")
-        engine.execute("DELETE FROM lake.main.turns WHERE id >= 50")
-        assert total(client, "turns") == [50, 1225]
-        load(client, "turns", b'{"id":1000}\n')
-        deleted = client.post("/v1/tables/turns/delete", json={"where": "id < 10"})
-        assert deleted.status_code == 200, deleted.text
-        sums = engine.execute("SELECT count(*), sum(id) FROM lake.main.turns").fetchall()
-        assert [list(each) for each in sums] == [total(client, "turns")] == [[41, 2180]]
 
 
 @pytest.fixture

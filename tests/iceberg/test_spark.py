@@ -15,22 +15,15 @@ import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 
-from tests.iceberg.conftest import PLACE, Store, catalog, load
+from tests.iceberg.conftest import BOTH, PLACE, Store, catalog, load
 from tests.iceberg.spark import Spark, SparkError, spark_on
-from tests.services import ServerProcess, lakehouse_server
+from tests.services import ServerProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("store", BOTH, indirect=True)]
 RACE_S = 120 if os.environ.get("LAKEHOUSE_TEST_LONG") else 10
 PAUSE_S = 0.2
 """Between two of our appends, which take 10 ms: an engine that tries again would find no gap."""
 COMMITS_MIN = 50 if os.environ.get("LAKEHOUSE_TEST_LONG") else 5
-
-
-@pytest.fixture(scope="module")
-def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    place = tmp_path_factory.mktemp("lake") / "data"
-    with lakehouse_server(place, port=None, **store.variables) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
