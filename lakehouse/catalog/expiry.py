@@ -143,7 +143,7 @@ class Expiry:
         expired += [each for each in snapshots if each.snapshot_id in also]
         used = self._relations.in_use(table.metadata["table-uuid"])
         gone = [each for each in expired if each.snapshot_id not in used]
-        kept = [each.manifest_list for each in {*snapshots, *expired} - set(gone)]
+        kept = {each.manifest_list for each in {*snapshots, *expired} - set(gone)}
         file_count = size_bytes = 0
         for batch in only_reached_by(self._manifests, gone, kept):
             batch.keep_outside(f"{table.metadata['location']}/" if self.is_ours(table) else None)

@@ -1,6 +1,6 @@
 """What some snapshots reach and no others do: the files that may go with them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lakehouse.catalog.manifests import LiveFile, ManifestFile, Manifests
@@ -34,7 +34,6 @@ class Batch:
     def add(self, snapshot: Expired, listed: Iterable[str]) -> None:
         self.beside = self.beside & set(listed) if self.snapshots else set(listed)
         self.snapshots.append(snapshot)
-        self.lists.append(snapshot.manifest_list)
 
     def keep_outside(self, folder: str | None) -> None:
         """Leave out what is not below `folder`, if there is one: it belongs to somebody else."""
@@ -55,7 +54,7 @@ class Batch:
 
 
 def only_reached_by(
-    manifests: Manifests, gone: Sequence[Expired], kept: Iterable[str]
+    manifests: Manifests, gone: Sequence[Expired], kept: Collection[str]
 ) -> Iterator[Batch]:
     """Yield what `gone` reaches and none of the manifest lists `kept` does, bounded in memory.
 
@@ -67,11 +66,15 @@ def only_reached_by(
     staying = {
         each.manifest_path: each for location in kept for each in manifests.read_list(location)
     }
+    lists = set(kept)
     seen: set[str] = set()
     batch = Batch()
     for snapshot in gone:
         listed = list_of(manifests, snapshot.manifest_list)
         batch.add(snapshot, (each.manifest_path for each in listed))
+        if snapshot.manifest_list not in lists:  # other engines may name one in two snapshots
+            lists.add(snapshot.manifest_list)
+            batch.lists.append(snapshot.manifest_list)
         for each in listed:
             if each.manifest_path not in staying and each.manifest_path not in seen:
                 batch.manifests[each.manifest_path] = each.manifest_length

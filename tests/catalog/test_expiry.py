@@ -87,6 +87,27 @@ def test_files_that_a_later_snapshot_still_reads_stay(lake: Lake) -> None:
         assert seen.scan().count() == 4
 
 
+def test_a_list_of_manifests_that_another_snapshot_names_too_stays(lake: Lake) -> None:
+    """As an engine may commit that gives a state again under a new id."""
+    first, second = overwrites(lake, 2)
+    metadata = lake.metadata("t")
+    again = {
+        **{k: v for k, v in metadata["snapshots"][0].items() if k != "schema-id"},
+        "snapshot-id": 7,
+        "parent-snapshot-id": second,
+        "sequence-number": 3,
+        "timestamp-ms": metadata["last-updated-ms"] + 1,
+        "summary": {"operation": "overwrite"},
+    }
+    update(lake, {"action": "add-snapshot", "snapshot": again})
+    name_it(lake, "main", 7, "branch")
+    assert expire(lake, [first, second]).file_count == 4
+    assert notes(lake) == 0
+    assert snapshot_ids(lake) == [7]
+    assert lake.tree() == lake.reachable()
+    assert lake.rows("t") == [(0, "v0")]
+
+
 def test_a_tag_or_a_branch_keeps_its_snapshot_whole(lake: Lake) -> None:
     ids = overwrites(lake, 4)
     name_it(lake, "v1", ids[0])
