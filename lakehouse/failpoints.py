@@ -13,7 +13,7 @@ from pathlib import Path
 
 VARIABLE = "LAKEHOUSE_FAILPOINT"
 POINTS = {
-    # Every commit of rows.
+    # Every commit of rows; the two in the middle of a view, too.
     "after-data-file": "the rows are on disk, no metadata is",
     "after-metadata": "the metadata is written, the pointer has not moved",
     "after-pointer": "the pointer has moved, nobody knows yet",

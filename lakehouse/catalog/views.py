@@ -76,6 +76,7 @@ from lakehouse.catalog.view_metadata import (
     version_of,
 )
 from lakehouse.errors import LakehouseError
+from lakehouse.failpoints import reach
 from lakehouse.names import check_new_name
 from lakehouse.state import State, Transaction, UniqueViolationError
 from lakehouse.storage import ObjectNotFoundError, Store
@@ -463,6 +464,7 @@ class Views:
         key, data = self._store.key(view.location), written(view.metadata)
         try:
             self._store.create(key, data)
+            reach("after-metadata")
             stored(self._state.write(move))
         except BaseException as error:
             if decided and not isinstance(error, NOT_COMMITTED):
@@ -473,6 +475,7 @@ class Views:
             if isinstance(error, UniqueViolationError):
                 raise LostError from error
             raise
+        reach("after-pointer")
         self._cache.put(view.location, (view.metadata, len(data)))
         return view
 
