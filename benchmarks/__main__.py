@@ -26,6 +26,7 @@ ROWS = (
     "sql-rate",
     "sql-auth",
     "sql-scan",
+    "sql-out",
     "sql-prune",
     "embed-rate",
     "embed-cached",
@@ -46,6 +47,7 @@ IN_BUCKET = (
     "append-concurrent",
     "sql-overhead",
     "sql-scan",
+    "sql-out",
     "sql-prune",
     "start",
 )

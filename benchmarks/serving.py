@@ -65,12 +65,22 @@ class Served:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
 
-def requested(port: int, method: str, path: str, body: Any = None, content_type: str = "") -> bytes:
+def requested(
+    port: int,
+    method: str,
+    path: str,
+    body: Any = None,
+    content_type: str = "",
+    *,
+    accept: str = "",
+) -> bytes:
     """Send one request on a connection of its own; `body` is bytes or an open file."""
     connection = http.client.HTTPConnection(
         "127.0.0.1", port, timeout=ANSWER_TIMEOUT_S, blocksize=BLOCK_BYTES
     )
     headers = {"Content-Type": content_type} if content_type else {}
+    if accept:
+        headers["Accept"] = accept
     if body is not None and not isinstance(body, bytes):
         headers["Content-Length"] = str(os.fstat(body.fileno()).st_size)
     try:
