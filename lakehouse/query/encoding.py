@@ -24,6 +24,7 @@ far dates, `24:00:00`, decimals in scientific notation) is masked out and writte
 import binascii
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import orjson
@@ -61,12 +62,13 @@ PLAIN_SCALE_MAX = 6  # Arrow writes decimals with an exponent when they have a l
 
 
 def json_rows(batch: pa.RecordBatch) -> Texts:
-    """Return the rows of `batch` as JSON without the outer brackets: `1,"a",null`."""
-    return joined([json_text(column) for column in batch.columns], ",", NULL)
+    """Return the rows of `batch` as JSON without the outer brackets, each with `BETWEEN_ROWS`."""
+    words = ["", *[","] * (batch.num_columns - 1)]
+    return woven(words, batch.columns, BETWEEN_ROWS)
 
 
 def few_json_rows(batch: pa.RecordBatch) -> bytes | None:
-    """Return all rows of a small batch of plain types, as `json_rows` and `lines` would.
+    """Return all rows of a small batch of plain types, as `json_rows` would, and nothing after.
 
     For a point read the kernels' fixed costs are most of the time: 130 µs against 10.
     """
@@ -77,60 +79,72 @@ def few_json_rows(batch: pa.RecordBatch) -> bytes | None:
     return orjson.dumps(list(zip(*(c.to_pylist() for c in batch.columns), strict=True)))[2:-2]
 
 
-def ndjson_rows(batch: pa.RecordBatch, names: Sequence[str]) -> Texts:
-    """Return the rows of `batch` as JSON objects, one a line. `names` are unique."""
-    return joined([member(n, c) for n, c in zip(names, batch.columns, strict=True)], ",", NULL)
+def ndjson_rows(batch: pa.RecordBatch, names: Sequence[str], between: str) -> Texts:
+    """Return the rows of `batch` as JSON objects, each with `between`. `names` are unique."""
+    words = [f",{member(name)}" for name in names]
+    return woven(["{" + words[0][1:], *words[1:]], batch.columns, "}" + between)
 
 
 def csv_rows(batch: pa.RecordBatch) -> Texts:
-    """Return the rows of `batch` per RFC 4180: NULL is nothing, an empty string is `""`."""
-    return joined([csv_text(column) for column in batch.columns], ",", "")
+    """Return the rows of `batch` per RFC 4180, with line ends; NULL is nothing, no text is `""`."""
+    columns = [csv_text(column) for column in batch.columns]
+    parts = [part for column in columns for part in (column, ",")]
+    return joined([*parts[:-1], "\r\n"], "", "")
 
 
-def joined(columns: Sequence[Texts], separator: str, null: str) -> Texts:
+def woven(words: Sequence[str], columns: Sequence[Column], closing: str) -> Texts:
+    """Return one text for each row: every value as JSON after its word, and `closing`.
+
+    The quotes around texts are among the words where no value is null: each value is copied once.
+    """
+    parts: list[Any] = []
+    closes = ""
+    for word, values in zip(words, columns, strict=True):
+        texts, quote = (json_text(values), "") if values.null_count else bare(values)
+        parts += [closes + word + quote, texts]
+        closes = quote
+    return joined([*parts, closes + closing], "", NULL)
+
+
+def joined(columns: Sequence[Texts | str], separator: str, null: str) -> Texts:
     return pc.binary_join_element_wise(
         *columns, separator, null_handling="replace", null_replacement=null
     )
 
 
-def member(name: str, values: Column) -> Texts:
-    """Return `"name":value` for each value; a null is `"name":null`."""
-    return prefixed(pc.fill_null(json_text(values), NULL), orjson.dumps(name).decode() + ":")
+def member(name: str) -> str:
+    return orjson.dumps(name).decode() + ":"
 
 
-def lines(texts: Texts, between: str) -> bytes:
-    """Return all of `texts` in one piece, with `between` between them."""
-    one: Any = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
-    # Its buffer, and not `[0]`: for a scalar Arrow copies the text with C++'s own `new`, whose
-    # failure nobody catches. Where there was no memory for it, the process was gone.
-    _, ends, data = pc.binary_join(one, between).buffers()
-    begin, end = memoryview(ends).cast("i")[:2]
-    return bytes(memoryview(data)[begin:end]) if data is not None else b""
-
-
-def fitting(texts: Texts, room_bytes: int, separator_bytes: int) -> int:
-    """Return how many of `texts`, from the first, fit into `room_bytes` with their separators."""
+def fitting(texts: Texts, room_bytes: int) -> int:
+    """Return how many of `texts`, from the first, fit into `room_bytes`."""
     _, offsets_buffer, _ = texts.buffers()
     offsets = memoryview(offsets_buffer).cast("i")
     first = offsets[texts.offset]
     low, high = 0, len(texts)
     while low < high:
         middle = (low + high + 1) // 2
-        size = offsets[texts.offset + middle] - first + middle * separator_bytes
+        size = offsets[texts.offset + middle] - first
         low, high = (middle, high) if size <= room_bytes else (low, middle - 1)
     return low
 
 
 def json_text(values: Column) -> Texts:
     """Return each value as JSON; a null stays null."""
+    texts, quote = bare(values)
+    return quoted(texts) if quote else texts
+
+
+def bare(values: Column) -> tuple[Texts, str]:
+    """Return each value as JSON without the quotes around it, and these: two, or none."""
     if (encode := NESTED.get(values.type.id)) is not None:
-        return encode(values)
+        return encode(values), ""
     if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
-        return pc.cast(values, pa.string())
+        return pc.cast(values, pa.string()), ""
     if pa.types.is_floating(values.type):
-        return float_text(values, '"')
-    text = plain_text(values)
-    return quoted(escaped(text) if may_need_escape(values.type) else text)
+        return float_text(values, '"'), ""
+    texts = plain_text(values)
+    return (escaped(texts) if may_need_escape(values.type) else texts), '"'
 
 
 def csv_text(values: Column) -> Texts:
@@ -183,13 +197,14 @@ def quoted(texts: Texts) -> Texts:
     return pc.binary_replace_slice(prefixed(texts, '"'), END, END, '"')
 
 
-def content(texts: Texts) -> bytes:
+def content(texts: Texts, but_last: int = 0) -> bytes:
+    """Return all of `texts` in one piece, without its last `but_last` bytes."""
     _, offsets_buffer, data = texts.buffers()
     if not len(texts) or data is None:
         return b""
     offsets = memoryview(offsets_buffer).cast("i")
     start, stop = offsets[texts.offset], offsets[texts.offset + len(texts)]
-    found: bytes = data.slice(start, stop - start).to_pybytes()
+    found: bytes = data.slice(start, stop - start - but_last).to_pybytes()
     return found
 
 
@@ -218,8 +233,10 @@ def float_text(values: Column, quote: str) -> Texts:
     texts = pc.cast(values, pa.string())
     whole = pc.equal(values, pc.trunc(values))
     if pc.any(whole).as_py():  # `1` would come back as an integer, and `-0` as 0
-        bare = pc.and_(whole, pc.invert(pc.match_substring_regex(texts, "[.a-z]")))
-        texts = pc.if_else(bare, pc.binary_replace_slice(texts, END, END, ".0"), texts)
+        some = texts.filter(whole)
+        has_mark = pc.match_substring_regex(some, "[.a-z]")
+        some = pc.if_else(has_mark, some, pc.binary_replace_slice(some, END, END, ".0"))
+        texts = pc.replace_with_mask(texts, pc.fill_null(whole, False), some)
     finite = pc.is_finite(values)
     if not pc.all(finite).as_py():
         texts = pc.if_else(pc.is_nan(values), quote + "NaN" + quote, texts)
@@ -254,6 +271,9 @@ def timestamp_text(values: Column) -> Texts:
     if unit == "ns":
         bounds = (-INFINITE + 1, INFINITE - 1)
     numbers = values.view(pa.int64())
+    if unit != "s":
+        with suppress(pa.ArrowInvalid):  # whole seconds have no fraction to take out again
+            return timestamp_text(pc.cast(values, pa.timestamp("s", values.type.tz)))
     texts = pc.binary_replace_slice(pc.cast(values, pa.string()), 10, 11, "T")
     texts = without_zero_fraction(texts, unit, len("2020-01-01T00:00:00"), zone)
     return outside(texts, numbers, bounds, lambda it: far_timestamp(it, scale, zone))
@@ -394,12 +414,11 @@ def json_is_string(kind: pa.DataType) -> bool:
 def struct_text(values: Column) -> Texts:
     names = [field.name for field in values.type]
     children = values.flatten()
+    opening, closing = "{}" if any(names) else "[]"
+    words = [opening, *[","] * (len(names) - 1)]
     if any(names):
-        texts = joined([member(n, c) for n, c in zip(names, children, strict=True)], ",", NULL)
-        return masked(bracketed_each(texts, "{", "}"), values)
-    return masked(
-        bracketed_each(joined(list(map(json_text, children)), ",", NULL), "[", "]"), values
-    )
+        words = [word + member(name) for word, name in zip(words, names, strict=True)]
+    return masked(woven(words, children, closing), values)
 
 
 def union_text(values: Column, text: Callable[[Column], Texts] | None = None) -> Texts:

@@ -45,7 +45,7 @@ class Ndjson:
         return b""
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
-        return b"{" + encoding.lines(encoding.ndjson_rows(batch, self._names), "}\n{") + b"}\n"
+        return encoding.content(encoding.ndjson_rows(batch, self._names, "\n"))
 
     def tail(self) -> bytes:
         return b""
@@ -61,9 +61,9 @@ class JsonArray(Ndjson):
     def batch(self, batch: pa.RecordBatch) -> bytes:
         if not batch.num_rows:
             return b""
-        rows = encoding.lines(encoding.ndjson_rows(batch, self._names), "},\n{")
         before, self._before = self._before, ",\n"
-        return before.encode() + b"{" + rows + b"}"
+        rows = encoding.ndjson_rows(batch, self._names, ",\n")
+        return before.encode() + encoding.content(rows, but_last=len(",\n"))
 
     def tail(self) -> bytes:
         return b"[]\n" if self._before == "[" else b"]\n"
@@ -77,10 +77,10 @@ class Csv:
 
     def head(self) -> bytes:
         fields = encoding.csv_field(pa.array(self._names, pa.string()))
-        return encoding.lines(fields, ",") + b"\r\n"
+        return ",".join(fields.to_pylist()).encode() + b"\r\n"
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
-        return encoding.lines(encoding.csv_rows(batch), "\r\n") + b"\r\n"
+        return encoding.content(encoding.csv_rows(batch))
 
     def tail(self) -> bytes:
         return b""

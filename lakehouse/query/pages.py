@@ -127,8 +127,8 @@ def beginning(batch: pa.RecordBatch, room_bytes: int, at_least_one: bool) -> tup
     if few is not None and len(few) <= room_bytes:
         return batch.num_rows, few
     rows = encoding.json_rows(batch)
-    count = encoding.fitting(rows, room_bytes, len(SEPARATOR)) or int(at_least_one)
-    return count, encoding.lines(rows.slice(0, count), encoding.BETWEEN_ROWS) if count else b""
+    count = encoding.fitting(rows, room_bytes) or int(at_least_one)
+    return count, encoding.content(rows.slice(0, count), but_last=len(SEPARATOR))
 
 
 @dataclass

@@ -150,7 +150,8 @@ def result_of(connection: Any, sql: str, *, lost: frozenset[str] = WITHOUT_ARROW
 
 
 def rows(batch: pa.RecordBatch) -> Any:
-    return orjson.loads("[[" + "],[".join(encoding.json_rows(batch).to_pylist()) + "]]")
+    texts = encoding.content(encoding.json_rows(batch), but_last=len(encoding.BETWEEN_ROWS))
+    return orjson.loads(b"[[" + texts + b"]]")
 
 
 @pytest.mark.parametrize(("sql", "type_", "text"), TYPES, ids=[f"{t}: {s}" for s, t, _ in TYPES])
@@ -174,7 +175,8 @@ def test_each_type_is_null_among_others(connection: Any, sql: str, type_: str, t
     (batch,) = result.batches
     assert encoding.json_text(batch.column(0)).to_pylist() == [text, None, text, None, text]
     assert encoding.json_text(batch.column(0).slice(1, 3)).to_pylist() == [None, text, None]
-    assert encoding.json_rows(batch).to_pylist() == [text, "null", text, "null", text]
+    found = [f"{each}{encoding.BETWEEN_ROWS}" for each in (text, "null") * 2] + [f"{text}],["]
+    assert encoding.json_rows(batch).to_pylist() == found
 
 
 @pytest.mark.parametrize(("sql", "type_", "text"), TYPES, ids=[f"{t}: {s}" for s, t, _ in TYPES])
@@ -380,7 +382,19 @@ def test_the_short_way_of_small_answers_says_the_same(
         names=["a", "b", "c"],
     )
     few = encoding.few_json_rows(batch)
-    assert few == encoding.lines(encoding.json_rows(batch), encoding.BETWEEN_ROWS)
+    assert few == encoding.content(encoding.json_rows(batch), but_last=3)
+
+
+BESIDE = [("12.25", "12.25"), ("1", "1.0"), ("'inf'", '"Infinity"'), ("1e300", "1e+300")]
+
+
+@pytest.mark.parametrize(("some", "text"), [*BESIDE, ("NULL", None)])
+def test_whole_floats_have_a_point_wherever_they_are(
+    connection: Any, some: str, text: str | None
+) -> None:
+    values = f"[{some}::DOUBLE, '-0.0'::DOUBLE, 7::DOUBLE, 1e17::DOUBLE]"
+    (batch,) = result_of(connection, f"SELECT unnest({values}) AS v FROM range(2)").batches
+    assert encoding.json_text(batch.column(0)).to_pylist() == [text, "-0.0", "7.0", "1e+17"] * 2
 
 
 @given(st.lists(st.tuples(st.none() | TEXT, st.none() | TEXT), min_size=1, max_size=6))
@@ -404,8 +418,8 @@ def test_csv_keeps_null_apart_from_empty(values: list[tuple[str | None, str | No
 def test_as_many_rows_fit_as_fit(values: list[str], room: int) -> None:
     batch = pa.record_batch([pa.array(values, pa.string())], names=["a"]).slice(len(values) // 3)
     texts = encoding.json_rows(batch)
-    count = encoding.fitting(texts, room, 3)
-    sizes = [len(text.encode()) + 3 for text in texts.to_pylist()]
+    count = encoding.fitting(texts, room)
+    sizes = [len(text.encode()) for text in texts.to_pylist()]
     assert sum(sizes[:count]) <= room
     assert count == len(sizes) or sum(sizes[: count + 1]) > room
 
@@ -431,15 +445,15 @@ WITHOUT_MEMORY = """
 import re, resource, sys
 from pathlib import Path
 import pyarrow as pa
-from lakehouse.query.encoding import lines
+from lakehouse.query.encoding import content
 
 texts = pa.array(["x" * 1000] * 60_000)
-lines(texts[:10], ",")
+content(texts[:10])
 for room_mib in range(40, 121, 5):
     used = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + room_mib * 1024**2, -1))
     try:
-        lines(texts, ",")
+        content(texts)
         print("whole")
     except MemoryError:
         print("no memory")
