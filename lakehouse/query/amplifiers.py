@@ -16,7 +16,7 @@ from lakehouse.query import lists
 from lakehouse.query.errors import FunctionNotAllowedError, StatementTooLongError
 from lakehouse.query.patterns import NEEDLES, PATTERNS, find_is_long, is_harmless
 from lakehouse.query.regexes import EVERY_IS_LONG, EVERY_MATCH, FIRST_IS_LONG, FIRST_MATCH
-from lakehouse.query.spread import Spread, name_of
+from lakehouse.query.spread import OF_ROWS, Spot, Spread, name_of
 from lakehouse.trees import Tree, copied, nodes_of
 
 TEXT_MAX = 1_000_000
@@ -35,12 +35,23 @@ PRODUCT_MAX = 25_000_000
 """Characters times characters that one comparison may look at: about 0.1 s."""
 PRODUCT_OF_ROW_MAX = 250_000
 """The same where each row has a comparison of its own: an interrupt waits for 2,048 of them."""
+ENTRIES_MAX = 5_000
+"""Keys that two maps may have together which are joined: 0.2 s."""
+ENTRIES_OF_ROW_MAX = 250
+"""The same where each row joins two: 2,048 of such calls take 2 s."""
+NESTED_OF_ROW_MAX = 25_000
+"""Characters of the text of the lists or structs that are their values: 2 s."""
+NESTED_KEYS_OF_ROW_MAX = 12_500
+"""Characters of the text of such keys times their count: 2 s."""
 GROWTH_MAX = SPREAD_MAX = 16_000_000
 """Characters that a call may write with two or eight each; nested ones double and double."""
 STEPS_MAX = 10_000
 """Elements that `list_reduce` may take one after the other."""
 HEAVY_MAX = 1_000
 """Elements for which a lambda may do what takes long."""
+EACH_OF_ROW_MAX = 10_000
+"""Elements, times what a lambda does to each, that a call of each of 2,048 rows may have: 3 s.
+Of what rows are collected to, or constants, it is as for a list that is sorted."""
 WIDTH_MAX = 10_000
 
 NUMBER = "TRY_CAST(CAST({0} AS VARCHAR) AS HUGEINT)"
@@ -63,7 +74,28 @@ def elements(first: str, last: str, step: str, most: int) -> str:
 
 EDITS = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_MAX}"
 EDITS_OF_ROW = f"CAST(strlen(a) AS HUGEINT) * strlen(b) > {PRODUCT_OF_ROW_MAX}"
-ENTRIES = f"CAST(cardinality(a) AS HUGEINT) * cardinality(b) > {PRODUCT_MAX}"
+ENTRIES = "(coalesce(cardinality(a), 0) + coalesce(cardinality(b), 0))"
+IS_NESTED = r"regexp_matches(typeof({0}), '\[.*\[|^(MAP|STRUCT|UNION)\(')"
+"""SQL for whether the elements of a list are lists or structs; the engine knows it beforehand."""
+KEYS_TEXT = "strlen(concat(CAST(map_keys(a) AS VARCHAR), CAST(map_keys(b) AS VARCHAR)))"
+VALUES_TEXT = "strlen(concat(CAST(map_values(a) AS VARCHAR), CAST(map_values(b) AS VARCHAR)))"
+
+
+def looks(most: int, product: int) -> str:
+    """SQL for whether `map_concat`, which looks for each key among all of them, takes too long."""
+    nested = IS_NESTED.format("map_keys(coalesce(a, b))")
+    return f"{ENTRIES} > {most} OR {nested} AND {ENTRIES} * {KEYS_TEXT} > {product}"
+
+
+MAPS_INSTEAD = (
+    f", {ENTRIES_MAX} keys together, or {ENTRIES_OF_ROW_MAX} where rows have them, fewer if they"
+    " are or hold lists; unnest map_entries(..), and join or group its rows"
+)
+LOOKS = looks(ENTRIES_MAX, PRODUCT_MAX)
+LOOKS_OF_ROW = (
+    f"{looks(ENTRIES_OF_ROW_MAX, NESTED_KEYS_OF_ROW_MAX)}"
+    f" OR {IS_NESTED.format('map_values(coalesce(a, b))')} AND {VALUES_TEXT} > {NESTED_OF_ROW_MAX}"
+)
 GROWS = f"CAST(strlen(a) AS HUGEINT) * greatest(strlen(c), 1) > {GROWTH_MAX}"
 GROWS_BY_MATCH = (
     f"CAST(strlen(a) AS HUGEINT) // greatest(strlen(b), 1) * greatest(strlen(c), 1) > {GROWTH_MAX}"
@@ -126,6 +158,10 @@ SPREADS = frozenset(["bin", "hex", "regexp_escape", "to_binary", "to_hex", "url_
 REDUCTIONS = frozenset(["list_reduce", "array_reduce", "reduce"])
 EACH = frozenset(["list_transform", "array_transform", "list_apply", "array_apply", "apply"])
 EACH |= {"list_filter", "array_filter", "filter"}
+EACH_IS_LONG = f"len(a) > {HEAVY_MAX}"
+CALLS = frozenset(["FUNCTION", "CAST", "OPERATOR", "COMPARISON", "CONJUNCTION", "BETWEEN", "CASE"])
+CALLS |= {"COLLATE", "STAR"}
+"""Expressions that take time for each element; a parameter or a constant takes none."""
 CALCULATES = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "xor", "greatest", "least", "abs"])
 """What a reduction may do: its value stays as large as it was."""
 
@@ -150,13 +186,18 @@ TOO_LARGE: Mapping[str, Mapping[int, str]] = {
     "damerau_levenshtein": {2: EDITS},
     "jaro_similarity": dict.fromkeys((2, 3), EDITS),
     "jaro_winkler_similarity": dict.fromkeys((2, 3), EDITS),
-    "map_concat": {2: ENTRIES},
+    "map_concat": {2: LOOKS},
     **{name: {1: f"{LENGTH} > {SPREAD_MAX}"} for name in SPREADS},
     **{name: dict.fromkeys((2, 3), f"len(a) > {STEPS_MAX}") for name in REDUCTIONS},
-    **{name: {2: f"len(a) > {HEAVY_MAX}"} for name in EACH},
+    **{name: {2: EACH_IS_LONG} for name in EACH},
     **lists.TOO_LONG,
 }
-OF_ROW = {EDITS: EDITS_OF_ROW, lists.BOTH: lists.BOTH_OF_ROW, lists.KEYS: lists.KEYS_OF_ROW}
+OF_ROW = {
+    EDITS: EDITS_OF_ROW,
+    LOOKS: LOOKS_OF_ROW,
+    lists.BOTH: lists.BOTH_OF_ROW,
+    lists.KEYS: lists.KEYS_OF_ROW,
+}
 """What is too large where each row has a call of its own, by what is too large once."""
 SEARCHES = PATTERNS.keys() | NEEDLES | FIRST_MATCH | (EVERY_MATCH - {"regexp_replace"})
 RANDOM = frozenset(["random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"])
@@ -170,8 +211,11 @@ def runs_as_it_is(call: Tree) -> bool:
     has a list that is written out.
     """
     name, arguments = call["function_name"].lower(), call["children"]
+    if name in EACH and any(is_heavy(node) for node in nodes_of(arguments[1:])):
+        return False
     if name in EACH:
-        return not any(is_heavy(node) for node in nodes_of(arguments[1:]))
+        base = lists.base_of(arguments)
+        return base is None or lists.is_list(base)
     if name in lists.TOO_LONG:
         return lists.is_written_out(name, arguments)
     return name in SEARCHES and len(arguments) > 1 and is_harmless(name, arguments[1])
@@ -183,6 +227,41 @@ def is_heavy(node: Tree) -> bool:
     if node.get("class") != "FUNCTION" or name not in TOO_LARGE:
         return False
     return name in EACH or not runs_as_it_is(node)
+
+
+def bound_of_each(call: Tree, spot: Spot, spread: Spread) -> str:
+    """Return when a call that asks a lambda for each element is too large."""
+    body = call["children"][1:]
+    if any(is_heavy(node) for node in nodes_of(body)):
+        return EACH_IS_LONG
+    collected = lists.is_collected(call) and not (lists.is_flattened(call) and spread.makes)
+    once = collected or (is_made_once(call) and not spot.each)
+    of_many = not once and (spread.multiplies or spread.makes)
+    calls = sum(node.get("class") in CALLS for node in nodes_of(body, but="lhs"))
+    most = EACH_OF_ROW_MAX if of_many else lists.COLLECTED_MAX
+    return f"len(a) > {most // max(calls, 1)}"
+
+
+def is_made_once(call: Tree) -> bool:
+    """Whether a call with a lambda has nothing that is of a row."""
+    body = call["children"][1:]
+    lambdas = [node for node in nodes_of(body) if node.get("class") == "LAMBDA"]
+    own = {name for each in lambdas for name in names_in(each["lhs"])}
+    others = OF_ROWS - {"COLUMN_REF"}
+    return (
+        is_constant(call["children"][:1])
+        and names_in(body) <= own
+        and all(node.get("class") not in others for node in nodes_of(body))
+    )
+
+
+def names_in(trees: Any) -> set[str]:
+    """Return what columns, or parameters of a lambda, are named by first."""
+    return {
+        node["column_names"][0].lower()
+        for node in nodes_of(trees)
+        if node.get("class") == "COLUMN_REF"
+    }
 
 
 def check_reduction(call: Tree) -> None:
@@ -217,8 +296,8 @@ class Amplifiers:
 
         Raises: what `check` raises.
         """
-        heavy = [call for call in calls if call["function_name"].lower() in lists.HEAVY]
-        bases = {id(call): lists.base_of(call["children"]) for call in heavy}
+        of_list = [call for call in calls if call["function_name"].lower() in lists.HEAVY | EACH]
+        bases = {id(call): lists.base_of(call["children"]) for call in of_list}
         for call in reversed(calls):  # the inner ones come first
             self.check(cursor, call, nodes_max, spread, bases.get(id(call)))
         for item in reversed(spread.items):
@@ -252,7 +331,7 @@ class Amplifiers:
             call: a FUNCTION node; its arguments stand in the check a second time.
             nodes_max: how many objects of the tree the arguments may have: nested calls double.
             spread: where in the statement it stands.
-            base: of a heavy function of one list, the list that is looked at.
+            base: of a function of one list, the list whose length is looked at.
 
         Raises:
             FunctionNotAllowedError: with so many arguments, or with one that is never the same.
@@ -263,24 +342,31 @@ class Amplifiers:
         if condition is None:
             raise FunctionNotAllowedError(name, f"it is not called with {len(arguments)} arguments")
         spot, constant = spread.spot(call), is_constant(arguments)
-        if name in lists.HEAVY:
+        by_length = name in lists.HEAVY
+        if name in EACH:
+            condition = bound_of_each(call, spot, spread)
+            by_length = condition != EACH_IS_LONG
+        elif by_length:
             condition = lists.bound_of(call, spot, spread, constant)
+        if by_length:
             arguments = [base or arguments[0]]
         elif name in GENERATORS and (spot.is_of_many(constant) or spread.generated > GENERATED_MAX):
             condition = GENERATORS_OF_ROW[name][len(arguments)]
         elif condition in OF_ROW and not constant:
             condition = OF_ROW[condition]
         check_nodes(arguments, f"a call of {name}", nodes_max)
-        if name not in lists.HEAVY and any(name_of(node) in RANDOM for node in nodes_of(arguments)):
+        if not by_length and any(name_of(node) in RANDOM for node in nodes_of(arguments)):
             # It is checked with one value and would run with another.
             raise FunctionNotAllowedError(name, "its arguments may not be random")
         does = "search" if name in SEARCHES else "make"
         does = "compare" if name in lists.COMPARISONS else does
         instead = ""
-        if name in lists.HEAVY:
+        if by_length:
             does, instead = "take", lists.instead_of(condition)
         elif name in lists.TOO_LONG:
-            instead = lists.INSTEAD
+            instead = lists.INSTEAD_OF_MAPS if name in lists.MAPS else lists.INSTEAD
+        elif name == "map_concat":
+            instead = MAPS_INSTEAD
         elif condition in OF_MANY:
             instead = OF_MANY_INSTEAD
         message = f"{name} would {does} more than one call may{instead}"

@@ -53,7 +53,7 @@ from lakehouse.query.plans import Places, Plan, Plans, bound, by_name
 from lakehouse.query.pruning import conditions
 from lakehouse.query.run_errors import CALLERS_FAULT, clean_message, kind_of
 from lakehouse.query.running import Parameters
-from lakehouse.query.spread import Spread
+from lakehouse.query.spread import LENGTHEN, Spread
 from lakehouse.query.views import Scope, Views
 from lakehouse.query.windows import check_window
 from lakehouse.query.wording import quote_star, says_the_same
@@ -183,7 +183,8 @@ def prepare_one(
         walk.run(tree["statements"][0])
         opened.close()
         views = [node for node, _ in opened.nodes]
-        spread = Spread.of(tree["statements"][0], views=views)
+        looks = walk.capped or walk.lengthens  # most statements need no second pass
+        spread = Spread.of(tree["statements"][0], views=views) if looks else Spread()
         times = Times.of(tree) if timed and walk.volatile and walk.tables else Times()
         name_columns(cursor, walk, [*times.nodes, *spread.items])
         walk.shorten_columns()
@@ -377,6 +378,8 @@ class Walk:
     selects: list[Tree] = field(default_factory=list)
     qualified: set[tuple[str, str]] = field(default_factory=set)
     volatile: bool = False
+    lengthens: bool = False
+    """It calls a function whose value may be long."""
 
     def run(self, root: Tree) -> None:
         """Visit every node below `root`, without recursion: users choose the depth."""
@@ -532,6 +535,7 @@ class Walk:
         if judged.verdict == "refused":
             raise FunctionNotAllowedError(name, judged.reason)
         self.volatile |= judged.verdict == "volatile"
+        self.lengthens |= name.lower() in LENGTHEN
         return judged.verdict
 
     def others(self, node: Tree, seen: Sequence[str], scope: Scope) -> list[tuple[Any, Scope]]:

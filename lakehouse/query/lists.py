@@ -11,6 +11,8 @@ from lakehouse.trees import Tree, nodes_of
 
 OF_ROW_MAX = 5_000
 """Elements that one call may take where each row has a call of its own: 2,048 of them take 6 s."""
+KEYS_OF_ROW_MAX = 2_500
+"""Keys that one call may make a map of where each row has a call of its own: 2 s."""
 CONSTANT_MAX = 100_000
 """The same of constants, which the engine makes once: 0.1 s."""
 COLLECTED_MAX = 10_000_000
@@ -21,7 +23,7 @@ COMPARISONS |= {"@>", "<@", "list_intersect", "array_intersect"}
 MAPS = frozenset(["map", "map_from_entries"])
 
 BOTH, BOTH_OF_ROW = (f"len(a) + len(b) > {most}" for most in (CONSTANT_MAX, OF_ROW_MAX))
-KEYS, KEYS_OF_ROW = (f"len(a) > {most}" for most in (CONSTANT_MAX, OF_ROW_MAX))
+KEYS, KEYS_OF_ROW = (f"len(a) > {most}" for most in (CONSTANT_MAX, KEYS_OF_ROW_MAX))
 TOO_LONG = {
     **{name: {2: BOTH} for name in COMPARISONS},
     "map": {0: "false", 2: KEYS},
@@ -58,9 +60,10 @@ COUNTS = {
     **dict.fromkeys(CHOOSE, (2,)),
 }
 TOO_LONG |= {name: dict.fromkeys(COUNTS[name], OF_CONSTANT) for name in HEAVY}
-INSTEAD = (
-    f", {OF_ROW_MAX} elements, or {CONSTANT_MAX} of constants;"
+INSTEAD, INSTEAD_OF_MAPS = (
+    f", {most} elements, or {CONSTANT_MAX} of constants;"
     " unnest the lists and join or group their rows"
+    for most in (OF_ROW_MAX, KEYS_OF_ROW_MAX)
 )
 
 
@@ -76,16 +79,29 @@ def bound_of(call: Tree, spot: Spot, spread: Spread, constant: bool) -> str:
     Args:
         constant: it has nothing that is of a row, so it is made once.
     """
-    inside = {
+    if is_collected(call):
+        return OF_ROW if is_flattened(call) and spread.makes else OF_COLLECTED
+    if constant and not spot.each:
+        return OF_CONSTANT
+    return OF_ROW if spread.multiplies or spread.makes else OF_COLLECTED
+
+
+def functions_in(call: Tree) -> set[str]:
+    """Return the functions that the list of a call is made by."""
+    return {
         name_of(node)
         for node in nodes_of(call["children"][:1], but="subquery")
         if node.get("class") == "FUNCTION"  # and no window, which has a list for each row
     }
-    if inside & COLLECT:
-        return OF_ROW if inside & FLATTEN and spread.makes else OF_COLLECTED
-    if constant and not spot.each:
-        return OF_CONSTANT
-    return OF_ROW if spread.multiplies or spread.makes else OF_COLLECTED
+
+
+def is_collected(call: Tree) -> bool:
+    """Whether the list of a call is made of rows in the call itself: a list for each group."""
+    return not functions_in(call).isdisjoint(COLLECT)
+
+
+def is_flattened(call: Tree) -> bool:
+    return not functions_in(call).isdisjoint(FLATTEN)
 
 
 def base_of(arguments: Sequence[Tree]) -> Tree | None:

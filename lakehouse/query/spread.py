@@ -25,6 +25,8 @@ GROW |= {"replace", "regexp_replace", "printf", "format", "hex", "to_hex", "bin"
 GROW |= {"url_encode", "regexp_escape", "array_to_string_comma_default", "json_object"}
 GROW |= {"json_array", "to_json", "json_pretty"}
 """Functions whose value may be several times as long as what it is made of."""
+LENGTHEN = COLLECT | GROW
+"""A column is looked at only for one of them."""
 SIZE = {"list_resize": 1, "array_resize": 1, "repeat": 1, "lpad": 1, "rpad": 1, "bitstring": 1}
 SIZE |= {"equi_width_bins": 2}
 """Functions whose value is as long as a number says: by name, which argument that is."""
@@ -216,7 +218,7 @@ def may_be_long(value: Tree, plain: bool) -> bool:
     """
     nodes = list(nodes_of(value, but="subquery"))
     names = {name_of(node) for node in nodes}
-    if names.isdisjoint(COLLECT | GROW):
+    if names.isdisjoint(LENGTHEN):
         return False
     classes = {node.get("class") for node in nodes}
     long = not names.isdisjoint(COLLECT) or any(map(may_lengthen, nodes))

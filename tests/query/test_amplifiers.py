@@ -104,7 +104,27 @@ CASES = {
     ),
     "map_concat 2": (
         "map_concat(MAP {1: 2}, MAP {3: 4})",
-        "map_concat(map(range(5001), range(5001)), map(range(5000), range(5000)))",
+        "map_concat(map(range(5000), range(5000)), map(range(7000, 7001), range(1)))",
+    ),
+    "map_concat 2, of a column": (
+        "(SELECT map_concat(m, m) FROM (SELECT map(range(125), range(125))) t(m))",
+        "(SELECT map_concat(m, map(range(7000, 7001), range(1)))"
+        " FROM (SELECT map(range(250), range(250))) t(m))",
+    ),
+    "map_concat 2, of lists": (
+        "(SELECT map_concat(m, m) FROM (SELECT MAP {range(100): 1}) t(m))",
+        "(SELECT map_concat(m, m) FROM (SELECT map(list_transform(range(70),"
+        " lambda x: range(x, x + 100)), range(70))) t(m))",
+    ),
+    "map_concat 2, to lists": (
+        "(SELECT map_concat(m, m) FROM (SELECT MAP {1: range(1000)}) t(m))",
+        "(SELECT map_concat(m, m) FROM (SELECT MAP {1: range(10000)}) t(m))",
+    ),
+    "list_transform 2, of what is in many rows": (
+        "(SELECT max(len(list_transform(l, lambda x: x + i))) FROM range(2) t(i),"
+        " (SELECT range(10000) AS l))",
+        "(SELECT max(len(list_transform(l, lambda x: x * 2 + i))) FROM range(2) t(i),"
+        " (SELECT range(10000) AS l))",
     ),
     **{
         f"{name} 2": (
@@ -150,8 +170,8 @@ CASES = {
     ),
     "map 2": ("map(range(100000), range(100000))", "map(range(100001), range(100001))"),
     "map 2, of a column": (
-        "(SELECT map(l, l) FROM (SELECT range(5000)) t(l))",
-        "(SELECT map(l, l) FROM (SELECT range(5001)) t(l))",
+        "(SELECT map(l, l) FROM (SELECT range(2500)) t(l))",
+        "(SELECT map(l, l) FROM (SELECT range(2501)) t(l))",
     ),
     "map_from_entries 1": (
         "map_from_entries(list_zip(range(100000), range(100000)))",
@@ -319,7 +339,11 @@ def test_a_reduction_only_calculates(gate: tuple[Catalog, Connection], call: str
 
 def test_a_lambda_that_does_little_takes_every_list(gate: tuple[Catalog, Connection]) -> None:
     light = "len(list_transform(range(5000), lambda x: upper(x::VARCHAR) LIKE '%1%')) = 5000"
+    collected = "(SELECT len(list_transform(list(i), lambda x: x * 2 + 1)) FROM range(50000) t(i))"
     assert answer(gate, light) == [(True,)]
+    assert answer(gate, collected) == [(True,)]
+    with pytest.raises((EngineError, LakehouseError), match="more than one call may here, 83333"):
+        answer(gate, f"list_transform(range(100000), lambda x: x {'+ 1 ' * 120})")
 
 
 def test_a_capped_call_is_an_argument_like_any_other(gate: tuple[Catalog, Connection]) -> None:

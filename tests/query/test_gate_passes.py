@@ -9,8 +9,11 @@ import pytest
 from lakehouse.catalog import Catalog, Column, Rows, parse_table_name
 from lakehouse.config import QueryConfig
 from lakehouse.database import Database
-from lakehouse.query.gate import prepare
+from lakehouse.query.gate import Walk, parse, prepare
+from lakehouse.query.spread import LENGTHEN, Spread
 from tests.query.lake import open_lake
+from tests.security.long_values import MOST
+from tests.tpch.queries import QUERIES
 
 PEOPLE = "SELECT i AS id, 'n' || i AS name, i % 3 AS grp FROM range(10) t(i)"
 ORDERS = "SELECT i AS id, i * 2 AS person, (i * 1.5)::DOUBLE AS amount FROM range(8) t(i)"
@@ -157,3 +160,34 @@ def test_the_answer_is_duckdbs_own(
         assert (found if ordered else sorted(found, key=repr)) == (
             expected if ordered else sorted(expected, key=repr)
         )
+
+
+@pytest.mark.parametrize("sql", [*STATEMENTS, *MOST.values(), *QUERIES.values()])
+def test_a_statement_that_is_not_looked_at_again_has_nothing_long(
+    lake: tuple[Database, Catalog], sql: str
+) -> None:
+    database, _ = lake
+    with database.cursor() as cursor:
+        root = parse(cursor, sql)["statements"][0]
+    walk = Walk(QueryConfig().nodes_max)
+    walk.run(root)
+
+    spread = Spread.of(root)
+
+    assert walk.capped or walk.lengthens or not spread.items
+
+
+@pytest.mark.parametrize("name", sorted(LENGTHEN - {"map_agg"}))
+@pytest.mark.parametrize("call", ["count(1)", "count(1) OVER ()"])
+def test_a_function_that_makes_something_long_is_seen(
+    lake: tuple[Database, Catalog], name: str, call: str
+) -> None:
+    database, _ = lake
+    with database.cursor() as cursor:
+        (root,) = parse(cursor, f"SELECT {call} FROM people")["statements"]
+    root["node"]["select_list"][0]["function_name"] = name.upper()  # `||` is no name in a text
+    walk = Walk(QueryConfig().nodes_max)
+
+    walk.run(root)
+
+    assert walk.lengthens

@@ -41,6 +41,10 @@ OF_LISTS = {
     "list_transform": "len(list_transform(l, lambda x: x + id))",
     "list_filter": "len(list_filter(l, lambda x: x > id))",
     "list_transform, of texts": "len(list_transform(l, lambda x: x::VARCHAR || id))",
+    "list_transform, short enough": "len(list_transform(l[:10000], lambda x: x + id))",
+    "list_transform, of short texts": "len(list_transform(l[:3333], lambda x: x::VARCHAR || id))",
+    "list_transform, of hashes": "len(list_transform(l[:3333], lambda x: md5(x::VARCHAR || id)))",
+    "list_filter, short enough": "len(list_filter(l[:10000], lambda x: x > id))",
     "list_reduce": "list_reduce(l, lambda a, b: a + b)",
     "list_has_any": "list_has_any(l, [id])",
     "list_intersect": "list_intersect(l, [id])",
@@ -62,6 +66,10 @@ OF_MAPS = {
     "map_contains": "map_contains(m, -1 - id)",
     "map_contains_value": "map_contains_value(m, -1 - id)",
     "map_concat": "cardinality(map_concat(m, MAP {id: id}))",
+    "map_concat, short enough": "cardinality(map_concat(map_from_entries(map_entries(m)[:249]),"
+    " MAP {id: id}))",
+    "map_concat, of lists": "cardinality(map_concat(MAP {range(id, id + 800): 1}, MAP {[id]: 1}))",
+    "map_concat, to lists": "cardinality(map_concat(MAP {1: range(id, id + 4000)}, MAP {2: [id]}))",
     "map_from_entries": "cardinality(map_from_entries(map_entries(m)))",
     "cardinality": "cardinality(m)",
     "a map as text": "len(m::VARCHAR)",
@@ -129,7 +137,7 @@ COLLECTED = {
     "m": "map(list(i), list(i))",
     "j": "to_json(list(i))",
 }
-LONGEST = {"l": 15_000, "s": 15_000, "m": 5_000, "j": 15_000}
+LONGEST = {"l": 15_000, "s": 15_000, "m": 2_500, "j": 15_000}
 """Rows of which one value is made that is just short enough to be joined."""
 SOURCES = {
     **{f"{name}, made": f"(SELECT {MADE[name]} AS {name}) v" for name in MADE},
