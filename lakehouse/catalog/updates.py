@@ -176,7 +176,7 @@ def remove_unused(what: str, word: str) -> Callable[[Changing, Json], None]:
         asked = frozenset(update[word])
         if metadata[current] in asked:
             raise InvalidInputError(f"the {what} that holds cannot be removed")
-        gone = asked - {max(each[key] for each in metadata[there])}
+        gone = asked - {next_id(metadata[there], key) - 1}
         metadata[there] = [each for each in metadata[there] if each[key] not in gone]
 
     return update

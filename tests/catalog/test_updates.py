@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.catalog.metadata import Json
+from lakehouse.catalog.metadata import Json, empty_metadata
 from lakehouse.catalog.updates import apply
 from lakehouse.errors import InvalidInputError
 from tests.catalog.test_metadata import UUID, adding, fresh
@@ -96,6 +96,12 @@ def test_schemas_and_specs_that_nothing_uses_are_removed() -> None:
     )
     assert [each["schema-id"] for each in less["schemas"]] == [1]
     assert [each["spec-id"] for each in less["partition-specs"]] == [1]
+
+
+@pytest.mark.parametrize(("what", "word"), [("schemas", "schema"), ("partition-specs", "spec")])
+def test_of_a_table_that_has_none_yet_there_is_none_to_remove(what: str, word: str) -> None:
+    removed: Json = {"action": f"remove-{what}", f"{word}-ids": [0]}
+    assert apply(empty_metadata(1), [removed]) == empty_metadata(1)
 
 
 @pytest.mark.parametrize(
