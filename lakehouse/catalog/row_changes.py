@@ -318,7 +318,9 @@ class RowChanges:
                     removed=frozenset(replacement.files),
                     merged=ghosts,
                     keeps_rows=replacement.rows.is_nothing,
-                    drops_deletes=bool(scan.deletes) and replacement.is_written,
+                    # An upsert of new keys alone leaves the files, and their rows stay deleted.
+                    drops_deletes=bool(scan.deletes)
+                    and frozenset(scan.files).issubset(replacement.files),
                     forgets=forgets,
                 )
                 return snapshot_draft(

@@ -88,6 +88,27 @@ def test_our_maintenance_folds_its_deletes_and_brings_no_row_back(
     assert both(client, engine, "main.folded") == [999, before[1] - 2003]
 
 
+def test_an_upsert_of_new_keys_brings_no_deleted_row_back(
+    client: httpx.Client, engine: duckdb.DuckDBPyConnection
+) -> None:
+    engine.execute("CREATE TABLE lake.main.upserted (id BIGINT, name VARCHAR)")
+    engine.execute("INSERT INTO lake.main.upserted SELECT i, 'n' FROM range(10) r(i)")
+    engine.execute("DELETE FROM lake.main.upserted WHERE id < 9")
+    select = {"sql": "SELECT 100 AS id, 'q' AS name", "mode": "upsert", "key": ["id"]}
+    done(client, "/v1/tables/upserted/from-query", select)
+    assert both(client, engine, "main.upserted") == [2, 109]
+    query = {"name": "upserted", "format": "ndjson", "mode": "upsert", "key": "id"}
+    loaded = client.post("/v1/ingest", params=query, content=b'{"id":200,"name":"i"}')
+    assert loaded.is_success, loaded.text
+    assert both(client, engine, "main.upserted") == [3, 309]
+    loaded = client.post("/v1/ingest", params=query, content=b'{"id":9,"name":"ours"}')
+    assert loaded.is_success, loaded.text
+    assert both(client, engine, "main.upserted") == [3, 309]
+    again = client.post("/v1/ingest", params=query, content=b'{"id":0,"name":"again"}')
+    assert again.is_success, again.text
+    assert both(client, engine, "main.upserted") == [4, 309]
+
+
 def test_columns_that_it_changes_are_changed_here(
     client: httpx.Client, engine: duckdb.DuckDBPyConnection
 ) -> None:
