@@ -20,7 +20,7 @@ from lakehouse.catalog.expiry import Expiry
 from lakehouse.catalog.health import naming_damage
 from lakehouse.catalog.idempotency import Idempotency, IdempotencyKeys
 from lakehouse.catalog.manifests import ManifestFile, Manifests, holds_data, live, names_gone
-from lakehouse.catalog.metadata import MAIN, current_snapshot_id, schema_of
+from lakehouse.catalog.metadata import MAIN, as_ours, current_snapshot_id, schema_of
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.orphans import KEPT, Orphans
 from lakehouse.catalog.relations import Relations, files_sql, matching
@@ -227,10 +227,11 @@ class Erasing:
     def _check(self, table: LoadedTable, reached: Reached, found: set[str]) -> None:
         """Refuse what erasing cannot reach."""
         name, metadata = str(table.name), table.metadata
-        own = f"{metadata['location']}/"
-        ours = self._expiry.is_ours(table)
+        own = f"{as_ours(metadata['location'])}/" if self._expiry.is_ours(table) else None
         objects = [
-            self._store.key(each) for each in sorted(found) if not (ours and each.startswith(own))
+            self._store.key(each)
+            for each in sorted(found)
+            if own is None or not as_ours(each).startswith(own)
         ]
         if objects:
             what = f"{objects[0]}, which was registered or adopted, holds such rows"

@@ -197,7 +197,8 @@ class Manifests:
         snapshot_id: int,
         entries: Iterable[ManifestEntry],
     ) -> ManifestFile:
-        form = manifest_form(schema_of(metadata), spec_of(metadata, spec_id))
+        spec = spec_of(metadata, spec_id)
+        form = manifest_form(schema_with_sources(metadata, spec), spec)
         output = BytesOutput(location)
         with FormedManifest(form, output, snapshot_id) as writer:
             for entry in entries:
@@ -264,6 +265,18 @@ class Manifests:
 
     def _input(self, location: str) -> BytesInput:
         return BytesInput(location, self._store.read(self._store.key(location)))
+
+
+def schema_with_sources(metadata: Json, spec: Json) -> Json:
+    """Return the schema by which files of a partition spec are written again.
+
+    It is the current one, or the newest before it that has the columns the files are partitioned
+    by: they may be dropped once the spec is an old one.
+    """
+    sources = {each["source-id"] for each in spec["fields"]}
+    known = [schema_of(metadata), *reversed(metadata["schemas"])]
+    whole = (each for each in known if sources <= {field["id"] for field in each["fields"]})
+    return next(whole, known[0])
 
 
 def data_file(new: NewFile, spec_id: int) -> DataFile:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lakehouse.catalog.manifests import LiveFile, ManifestFile, Manifests
+from lakehouse.catalog.manifests import LiveFile, ManifestFile, Manifests, holds_data
 from lakehouse.catalog.metadata import as_ours
 from lakehouse.storage import ObjectNotFoundError
 
@@ -29,7 +29,7 @@ class Batch:
     manifests: dict[str, int] = field(default_factory=dict)
     lists: list[str] = field(default_factory=list)
     beside: set[str] = field(default_factory=set)
-    """Manifests of every one of the lists: none of their files is in another manifest of it."""
+    """Manifests of every one of the lists: none of their data files is in another one of it."""
 
     def add(self, snapshot: Expired, listed: Iterable[str]) -> None:
         self.beside = self.beside & set(listed) if self.snapshots else set(listed)
@@ -94,7 +94,8 @@ def take_out_kept(manifests: Manifests, batch: Batch, staying: Mapping[str, Mani
     for path, manifest in staying.items():
         if not batch.files:
             return
-        if path not in batch.beside:
+        # A file of deletion vectors may be named by manifests of two partition specs.
+        if path not in batch.beside or not holds_data(manifest):
             for file in manifests.live_files([manifest]):
                 batch.files.pop(file.location, None)
 

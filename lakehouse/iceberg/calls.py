@@ -111,11 +111,15 @@ def told(value: Any, headers: Mapping[str, str] | None = None) -> Answer:
 def segments_of(raw_path: bytes) -> list[str]:
     """Return the parts of a path, each decoded by itself.
 
+    A `+` is a space, as Iceberg's Java library escapes one (`RESTUtil.encodeString`); a plus of a
+    name comes as `%2B` from all of them.
+
     Raises:
         InvalidInputError: one is not UTF-8.
     """
     try:
-        return [unquote_to_bytes(part).decode() for part in raw_path.split(b"/") if part]
+        parts = raw_path.replace(b"+", b" ").split(b"/")
+        return [unquote_to_bytes(part).decode() for part in parts if part]
     except UnicodeDecodeError:
         raise InvalidInputError("the path is not percent-escaped UTF-8") from None
 

@@ -153,6 +153,51 @@ def test_deletion_vectors_are_read_and_who_cannot_write_them_says_so(
     assert both(client, spark, "vectors_of") == [len(left), sum(left)]
 
 
+def test_a_file_of_vectors_stays_while_one_of_its_manifests_does(
+    client: httpx.Client, spark: Spark
+) -> None:
+    """One file has the vectors of two partition specs; each spec has a manifest that names it."""
+    spark(
+        "CREATE TABLE lake.main.shared (id BIGINT) USING iceberg TBLPROPERTIES"
+        " ('format-version'='3', 'write.delete.mode'='merge-on-read',"
+        " 'history.expire.max-snapshot-age-ms'='1', 'history.expire.min-snapshots-to-keep'='1')"
+    )
+    spark("INSERT INTO lake.main.shared SELECT id FROM range(1000)")
+    spark("ALTER TABLE lake.main.shared ADD PARTITION FIELD truncate(100000, id)")
+    spark("INSERT INTO lake.main.shared SELECT id + 1000 FROM range(1000)")
+    spark("DELETE FROM lake.main.shared WHERE id % 10 = 0")
+    named = "SELECT DISTINCT file_path FROM lake.main.shared.delete_files"
+    (together,) = spark(named)
+    spark("DELETE FROM lake.main.shared WHERE id = 1005")
+    assert together in spark(named)
+    before = both(client, spark, "shared")
+    change(client, "/v1/maintenance/run", {"table": "shared"})
+    assert len(spark("SELECT * FROM lake.main.shared.snapshots")) == 1
+    assert both(client, spark, "shared") == before == [1799, before[1]]
+
+
+def test_names_that_java_escapes_in_its_way_are_those_tables(
+    client: httpx.Client, spark: Spark
+) -> None:
+    for number, name in enumerate(("x y", "x+y", "x%y", "é")):
+        spark(f"CREATE TABLE lake.main.`{name}` (id BIGINT) USING iceberg")
+        spark(f"INSERT INTO lake.main.`{name}` VALUES ({number})")
+        assert ours(client, f'SELECT id FROM "{name}"') == [[number]]
+    spark("DROP TABLE lake.main.`x y`")
+    assert ours(client, 'SELECT id FROM "x+y"') == [[1]]
+    spark("CREATE NAMESPACE lake.`n s`")
+    spark("CREATE TABLE lake.`n s`.z USING iceberg AS SELECT 5L AS id")
+    assert ours(client, 'SELECT id FROM "n s".z') == [[5]]
+
+
+def test_rows_that_spark_wrote_are_erased(client: httpx.Client, spark: Spark) -> None:
+    spark("CREATE TABLE lake.main.erased (id BIGINT, g STRING) USING iceberg PARTITIONED BY (g)")
+    spark("INSERT INTO lake.main.erased VALUES (1, 'x'), (2, 'y')")
+    said = change(client, "/v1/tables/erased/delete", {"where": "id = 2", "erase": True})
+    assert (said["deleted_rows"], said["deleted_files"] > 0) == (1, True)
+    assert both(client, spark, "erased") == [1, 1]
+
+
 def test_spark_compacts_what_we_wrote_and_travels_in_time(
     client: httpx.Client, spark: Spark
 ) -> None:

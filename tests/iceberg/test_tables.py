@@ -9,6 +9,10 @@ import pytest
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import IntegerType, LongType, NestedField
 
 from tests.iceberg.conftest import PLACE, load
 from tests.services import ServerProcess
@@ -62,6 +66,30 @@ def test_a_renamed_table_has_its_rows_and_its_old_name_is_free(
     nowhere = {"source": source, "destination": {"namespace": ["no"], "name": "old"}}
     answer = client.post(f"{PLACE}/tables/rename", json=nowhere)
     assert (answer.status_code, answer.json()["error"]["type"]) == (404, "NoSuchNamespaceException")
+
+
+def test_files_of_a_partition_whose_column_was_dropped_are_written_again(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    schema = Schema(NestedField(1, "id", LongType()), NestedField(2, "g", IntegerType()))
+    spec = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "g"))
+    table = them.create_table("main.unparted", schema, partition_spec=spec)
+    fields = {"id": pa.array([1, 2, 3], pa.int64()), "g": pa.array([1, 2, 2], pa.int32())}
+    table.append(pa.table(fields))
+    with table.update_spec() as specs:
+        specs.remove_field("g")
+    with table.update_schema() as columns:
+        columns.delete_column("g")
+    for path, body in (
+        ("delete", {"where": "id = 2"}),
+        ("update", {"where": "id = 1", "set": {"id": "id + 100"}}),
+        ("delete", {"where": "id = 3", "erase": True}),
+    ):
+        answer = client.post(f"/v1/tables/unparted/{path}", json=body)
+        assert answer.status_code == 200, answer.text
+    assert count(client, "unparted") == 1
+    table.refresh()
+    assert table.scan().to_arrow().to_pylist() == [{"id": 101}]
 
 
 def test_a_table_that_lies_in_the_warehouse_is_registered(
