@@ -168,6 +168,7 @@ def test_a_file_of_vectors_stays_while_one_of_its_manifests_does(
     spark("DELETE FROM lake.main.shared WHERE id % 10 = 0")
     named = "SELECT DISTINCT file_path FROM lake.main.shared.delete_files"
     (together,) = spark(named)
+    change(client, "/v1/maintenance/run", {"table": "shared"})
     spark("DELETE FROM lake.main.shared WHERE id = 1005")
     assert together in spark(named)
     before = both(client, spark, "shared")
