@@ -6,7 +6,9 @@ Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,6 +74,7 @@ from lakehouse.storage import Store
 VERSION = "format-version"
 LOOKS = threading.Semaphore(2)
 """Looks at manifests at once: the largest takes 200 MB."""
+FRESH_MAX = 1_000
 ASKED_ALONE = 50
 """Files of a commit that are each asked for; of more, the table's folder is listed."""
 
@@ -119,6 +122,8 @@ class Outside:
         self._keys = keys
         self.checks = checks
         """Whether files are looked at."""
+        self._fresh: deque[str] = deque(maxlen=FRESH_MAX)
+        """UUIDs that were made here, and that no table has yet: no other table can have one."""
 
     def stage(self, asked: NewTable) -> Json:
         """Return the metadata that a table would begin with. Nothing is stored but its folders.
@@ -130,6 +135,7 @@ class Outside:
         if self._tables.find(name):
             raise TableExistsError(str(name))
         self._prepare(base)
+        self._fresh.append(base["table-uuid"])
         return base
 
     def create(
@@ -187,7 +193,11 @@ class Outside:
         made = [part for part in parts if part.made is not None]
         known = set(self._state.read(self._places)) if made else set()
         for part in made:
-            self._check_unknown(part.built, part.others(known))
+            others = part.others(known)
+            if self._is_fresh(part.built["table-uuid"]):  # else the metadata of every table is read
+                self._check_own(part.built, others)
+            else:
+                self._check_unknown(part.built, others)
 
         def seal(tx: Transaction, tables: list[LoadedTable]) -> None:
             new = set(self._places(tx)) - known if made else set()
@@ -273,6 +283,13 @@ class Outside:
         except LakehouseError as error:
             raise InvalidInputError(f"the location {base['location']}: {error.detail}") from error
 
+    def _is_fresh(self, table_uuid: str) -> bool:
+        """Whether a UUID was made here for a table that is made now, once for each."""
+        with suppress(ValueError):
+            self._fresh.remove(table_uuid)
+            return True
+        return False
+
     def _check_unknown(self, made: Json, places: Sequence[Place]) -> None:
         """Refuse a folder or a UUID that is another table's: both name what is kept in memory."""
         self._check_own(made, places)
@@ -305,6 +322,8 @@ class Outside:
                 raise InvalidInputError(f"a table that is made lacks a {part}: the update set-..")
         location = self._location(after.get("location"))
         begun = self._new.begun(asked.name, after["properties"], location)
+        if after.get("table-uuid") is None:
+            self._fresh.append(begun["table-uuid"])
         table_uuid = spelled(after.get("table-uuid") or begun["table-uuid"])
         kept = {each: begun[each] for each in ("location", "properties")}
         return {**after, **kept, "table-uuid": table_uuid}
