@@ -48,6 +48,7 @@ from lakehouse.catalog.places import (
     check_own_folder,
     places_of,
 )
+from lakehouse.catalog.properties import check_size
 from lakehouse.catalog.requirements import check
 from lakehouse.catalog.tables import (
     Change,
@@ -221,6 +222,7 @@ class Outside:
         properties = dict(asked.properties)
         version = version_of(properties.pop(VERSION, str(FORMAT_VERSION)))
         check_ours({}, properties)
+        check_size({}, properties)
         name = self._new.placed(asked.name)
         location = self._location(asked.location)
         begun = self._new.begun(name, properties, location)
@@ -411,7 +413,9 @@ class Part:
 
     def _check(self, before: Json, after: Json) -> None:
         check_readable(after, before)
-        check_ours(before.get("properties", {}), after["properties"], is_new=not before)
+        properties = before.get("properties", {})
+        check_ours(properties, after["properties"], is_new=not before)
+        check_size(properties, after["properties"])
         new = [each for update in self.asked.updates for each in new_properties(update)]
         self.outside.check_paths(after, dict(new))
         snapshots = [e["snapshot"] for e in self.asked.updates if e["action"] == "add-snapshot"]

@@ -18,6 +18,10 @@ KNOWN = frozenset([*RULES, PREVIOUS_VERSIONS])
 FREE = "user."
 VALUE_MAX = 4_096
 COUNT_MAX = 100
+ALL_MAX = 1_000
+"""Of a table, with those of other engines and of the catalog, which are not shown."""
+ALL_MAX_CHARACTERS = 1024**2
+"""Of their names and values together: a name mapping of 10,000 columns has 0.5 million."""
 
 
 class UnknownPropertyError(InvalidInputError):
@@ -91,6 +95,23 @@ def check_values(metadata: Json) -> None:
             raise InvalidPropertyError(name, value, f"at most {VALUE_MAX} characters, none NUL")
     rules_of(metadata, MaintenanceConfig())
     number(metadata["properties"], PREVIOUS_VERSIONS, 1, 1)
+
+
+def check_size(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Refuse more than a table keeps; one that has more already may lose some."""
+    if ALL_MAX < len(after) > len(before):
+        raise InvalidInputError(
+            f"the table would have {len(after):,} properties; {ALL_MAX:,} are the most"
+        )
+    if ALL_MAX_CHARACTERS < characters(after) > characters(before):
+        raise InvalidInputError(
+            f"the properties of the table would have {characters(after):,} characters; "
+            f"{ALL_MAX_CHARACTERS:,} are the most"
+        )
+
+
+def characters(properties: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in properties.items())
 
 
 def visible(properties: Mapping[str, str]) -> dict[str, str]:

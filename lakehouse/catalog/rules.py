@@ -7,7 +7,7 @@ Source: https://iceberg.apache.org/docs/latest/configuration/#table-properties
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lakehouse.catalog.metadata import Json, snapshot_of, whole_number
+from lakehouse.catalog.metadata import Json, whole_number
 from lakehouse.config import MaintenanceConfig
 from lakehouse.errors import InvalidInputError
 
@@ -94,10 +94,11 @@ def outdated_references(metadata: Json, rules: Rules, now_ms: int) -> dict[str, 
 
     With each comes the snapshot that it names.
     """
+    by_id = {each["snapshot-id"]: each for each in metadata["snapshots"]}
     result = {}
     for name, reference in metadata["refs"].items():
         age_max_ms = reference.get("max-ref-age-ms", rules.reference_age_max_ms)
-        snapshot = snapshot_of(metadata, reference["snapshot-id"])
+        snapshot = by_id.get(reference["snapshot-id"])
         if name == MAIN or age_max_ms is None or snapshot is None:
             continue
         if now_ms - snapshot["timestamp-ms"] > age_max_ms:

@@ -1,12 +1,16 @@
 """Updates in the words of the Iceberg REST protocol, applied to table metadata that is plain JSON.
 
-Each one changes a copy in place; what is inside is replaced, never changed.
+Each one changes a copy in place; what is inside is replaced, never changed. A commit may have
+thousands of them, so none walks over the table: its parts are copied once, and found by id.
 Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots, and `TableUpdate` of the
 REST protocol (apache/iceberg, open-api/rest-catalog-open-api.yaml)
 """
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from functools import cached_property
 from typing import Any
 
 from lakehouse.catalog.errors import CommitFailedError
@@ -38,12 +42,26 @@ KINDS = {
 NONE_YET = -1
 
 
+NAMED = ("properties", "refs")
+IDS = {
+    "snapshots": "snapshot-id",
+    "statistics": "snapshot-id",
+    "partition-statistics": "snapshot-id",
+    **{there: key for there, key, _ in KINDS.values()},
+}
+"""Of each list in the metadata, what is once in it."""
+
+
 class Changing(dict[str, Any]):
     """The metadata as it is changed, and which ids the updates before this one gave."""
 
     def __init__(self, metadata: Json) -> None:
         super().__init__(metadata)
         self.added: dict[str, int] = {}
+        self.removed: set[int] = set()
+        """Snapshots: what leads to them goes at the end."""
+        self._parts: dict[str, dict[Any, Any]] = {}
+        self._numbered: dict[str, Numbered] = {}
 
     def meant(self, what: str, asked: int) -> int:
         """Return the id that an update means."""
@@ -52,6 +70,70 @@ class Changing(dict[str, Any]):
         if what not in self.added:
             raise InvalidInputError(f"-1 means the {what} that was added last, and none was")
         return self.added[what]
+
+    def part(self, key: str) -> dict[Any, Any]:
+        """Return a part to change, by name or by id; the metadata has it when all is done."""
+        if key not in self._parts:
+            there = self.get(key) or ()
+            by_id = key not in NAMED
+            self._parts[key] = {each[IDS[key]]: each for each in there} if by_id else dict(there)
+        return self._parts[key]
+
+    def numbered(self, what: str) -> "Numbered":
+        if what not in self._numbered:
+            self._numbered[what] = Numbered(self.part(KINDS[what][0]), SAME[what])
+        return self._numbered[what]
+
+    @cached_property
+    def columns(self) -> Counter[int]:
+        """In how many schemas each column is, by its id."""
+        schemas = self.part("schemas").values()
+        return Counter(id_ for each in schemas for id_ in all_ids(each["fields"]))
+
+    @cached_property
+    def field_ids(self) -> dict[tuple[Any, ...], int]:
+        """The ids that partition fields have, by column and transform: they keep them."""
+        found: dict[tuple[Any, ...], int] = {}
+        for spec in self.part("partition-specs").values():
+            for each in spec["fields"]:
+                if "field-id" in each:
+                    found.setdefault((each["source-id"], each["transform"]), each["field-id"])
+        return found
+
+    def done(self) -> Json:
+        """Return the metadata with all that was changed."""
+        if self.removed:
+            forget(self, self.removed - self.part("snapshots").keys())
+        for key, part in self._parts.items():
+            self[key] = part if key in NAMED else list(part.values())
+        return dict(self)
+
+
+class Numbered:
+    """The schemas, the partition specs or the sort orders of a table, by id.
+
+    Args:
+        same: returns what makes two of them the same.
+    """
+
+    def __init__(self, by_id: dict[int, Json], same: Callable[[Json], Hashable]) -> None:
+        self.by_id = by_id
+        self.last = max(by_id, default=NONE_YET)
+        self._same = same
+
+    @cached_property
+    def _alike(self) -> dict[Hashable, int]:
+        return {self._same(each): id_ for id_, each in reversed(self.by_id.items())}
+
+    def find(self, wanted: Json) -> int | None:
+        """Return the id of the first that is the same."""
+        found = self._alike.get(self._same(wanted))
+        return found if found in self.by_id else None
+
+    def add(self, id_: int, new: Json) -> None:
+        self._alike[self._same(new)] = id_
+        self.by_id[id_] = new
+        self.last = max(self.last, id_)
 
 
 def assign_uuid(metadata: Changing, update: Json) -> None:
@@ -67,7 +149,9 @@ def upgrade_format_version(metadata: Changing, update: Json) -> None:
     if asked < now:
         raise InvalidInputError(f"Cannot downgrade v{now} table to v{asked}")
     metadata["format-version"] = asked
-    metadata["snapshots"] = [{"sequence-number": 0, **each} for each in metadata["snapshots"]]
+    if asked > now:
+        snapshots = metadata.part("snapshots")
+        snapshots.update({id_: {"sequence-number": 0, **each} for id_, each in snapshots.items()})
     if asked > FORMAT_VERSION:
         metadata.setdefault(ROW_IDS, 0)
     if asked > 1:
@@ -83,82 +167,79 @@ def add_schema(metadata: Changing, update: Json) -> None:
     schema = {key: value for key, value in update["schema"].items() if key != "schema-id"}
     last_id = max([metadata["last-column-id"], *all_ids(schema["fields"])])
     asked = update.get("last-column-id", last_id)
-    for each in metadata["schemas"]:
-        if plain_schema(each) == plain_schema(schema):
-            metadata.added[SCHEMA] = each["schema-id"]
-            return
-    schema_id = next_id(metadata["schemas"], "schema-id")
-    metadata["schemas"] = [*metadata["schemas"], {**schema, "schema-id": schema_id}]
+    schemas = metadata.numbered(SCHEMA)
+    if (found := schemas.find(schema)) is not None:
+        metadata.added[SCHEMA] = found
+        return
+    schema_id = schemas.last + 1
+    metadata.columns.update(all_ids(schema["fields"]))
+    schemas.add(schema_id, {**schema, "schema-id": schema_id})
     metadata["last-column-id"] = max(asked, last_id, metadata["last-column-id"])
     metadata.added[SCHEMA] = schema_id
 
 
-def plain_schema(schema: Json) -> Json:
+def same_schema(schema: Json) -> str:
     """Return what makes a schema the same: all but its id."""
     rest = {key: value for key, value in schema.items() if key != "schema-id"}
-    return {"type": "struct", "identifier-field-ids": [], **rest}
+    return json.dumps({"type": "struct", "identifier-field-ids": [], **rest}, sort_keys=True)
 
 
 def add_spec(metadata: Changing, update: Json) -> None:
     """Add a partition spec; one of the same fields is the one meant. Ids that are left out come."""
-    known_ids = {id_ for each in metadata["schemas"] for id_ in all_ids(each["fields"])}
     last_id = metadata["last-partition-id"]
     fields: list[Json] = []
     for each in update["spec"]["fields"]:
-        if each["source-id"] not in known_ids:
+        if metadata.columns[each["source-id"]] < 1:
             raise InvalidInputError(f"there is no column of id {each['source-id']} to partition by")
-        field_id = each.get("field-id") or known_field_id(metadata, each) or last_id + 1
+        keeps = metadata.field_ids.get((each["source-id"], each["transform"]))
+        field_id = each.get("field-id") or keeps or last_id + 1
         last_id = max(last_id, field_id)
         fields.append({**each, "field-id": field_id})
     metadata["last-partition-id"] = last_id
-    for spec in metadata["partition-specs"]:
-        if [same_field(each) for each in spec["fields"]] == [same_field(each) for each in fields]:
-            metadata.added[SPEC] = spec["spec-id"]
-            return
-    spec_id = next_id(metadata["partition-specs"], "spec-id")
-    spec = {**update["spec"], "spec-id": spec_id, "fields": fields}
-    metadata["partition-specs"] = [*metadata["partition-specs"], spec]
+    specs, spec = metadata.numbered(SPEC), {**update["spec"], "fields": fields}
+    if (found := specs.find(spec)) is not None:
+        metadata.added[SPEC] = found
+        return
+    spec_id = specs.last + 1
+    for each in fields:
+        metadata.field_ids.setdefault((each["source-id"], each["transform"]), each["field-id"])
+    specs.add(spec_id, {**spec, "spec-id": spec_id})
     metadata.added[SPEC] = spec_id
 
 
-def same_field(field: Json) -> tuple[Any, ...]:
-    return field["source-id"], field["transform"], field["name"]
-
-
-def known_field_id(metadata: Json, field: Json) -> int | None:
-    """Return the id that a partition field had in an older spec: it keeps it."""
-    wanted = (field["source-id"], field["transform"])
-    for spec in metadata["partition-specs"]:
-        for each in spec["fields"]:
-            if (each["source-id"], each["transform"]) == wanted:
-                return int(each["field-id"])
-    return None
+def same_spec(spec: Json) -> Hashable:
+    return tuple((each["source-id"], each["transform"], each["name"]) for each in spec["fields"])
 
 
 def add_sort_order(metadata: Changing, update: Json) -> None:
     """Add a sort order; one of the same fields is the one meant, and that of none is number 0."""
-    fields = update["sort-order"]["fields"]
-    for each in metadata["sort-orders"]:
-        if each["fields"] == fields:
-            metadata.added[ORDER] = each["order-id"]
-            return
-    order_id = max(1, next_id(metadata["sort-orders"], "order-id")) if fields else 0
-    order = {**update["sort-order"], "order-id": order_id}
-    metadata["sort-orders"] = [*metadata["sort-orders"], order]
+    orders, order = metadata.numbered(ORDER), update["sort-order"]
+    if (found := orders.find(order)) is not None:
+        metadata.added[ORDER] = found
+        return
+    order_id = max(1, orders.last + 1) if order["fields"] or 0 in orders.by_id else 0
+    orders.add(order_id, {**order, "order-id": order_id})
     metadata.added[ORDER] = order_id
 
 
-def next_id(there: Sequence[Json], key: str) -> int:
-    return int(max((each[key] for each in there), default=NONE_YET)) + 1
+def same_order(order: Json) -> str:
+    return json.dumps(order["fields"], sort_keys=True)
+
+
+SAME: Mapping[str, Callable[[Json], Hashable]] = {
+    SCHEMA: same_schema,
+    SPEC: same_spec,
+    ORDER: same_order,
+}
 
 
 def choose(what: str, word: str) -> Callable[[Changing, Json], None]:
     """Return the update that makes a schema, a spec or an order the one that holds."""
-    there, key, current = KINDS[what]
+    current = KINDS[what][-1]
 
     def update(metadata: Changing, update: Json) -> None:
         wanted = metadata.meant(what, update[word])
-        if all(each[key] != wanted for each in metadata[there]):
+        if wanted not in metadata.numbered(what).by_id:
             raise InvalidInputError(f"there is no {what} {wanted}")
         metadata[current] = wanted
 
@@ -170,14 +251,17 @@ def remove_unused(what: str, word: str) -> Callable[[Changing, Json], None]:
 
     The one of the highest id stays: the next one would get its id, and be taken for it.
     """
-    there, key, current = KINDS[what]
+    current = KINDS[what][-1]
 
     def update(metadata: Changing, update: Json) -> None:
         asked = frozenset(update[word])
         if metadata[current] in asked:
             raise InvalidInputError(f"the {what} that holds cannot be removed")
-        gone = asked - {next_id(metadata[there], key) - 1}
-        metadata[there] = [each for each in metadata[there] if each[key] not in gone]
+        there = metadata.numbered(what)
+        for each in (asked - {there.last}) & there.by_id.keys():
+            if what == SCHEMA:
+                metadata.columns.subtract(all_ids(there.by_id[each]["fields"]))
+            del there.by_id[each]
 
     return update
 
@@ -189,13 +273,12 @@ def set_location(metadata: Changing, update: Json) -> None:
 
 
 def set_properties(metadata: Changing, update: Json) -> None:
-    metadata["properties"] = {**metadata["properties"], **update["updates"]}
+    metadata.part("properties").update(update["updates"])
 
 
 def remove_properties(metadata: Changing, update: Json) -> None:
-    gone = set(update["removals"])
-    kept = {name: value for name, value in metadata["properties"].items() if name not in gone}
-    metadata["properties"] = kept
+    for name in update["removals"]:
+        metadata.part("properties").pop(name, None)
 
 
 def add_snapshot(metadata: Changing, update: Json) -> None:
@@ -205,9 +288,9 @@ def add_snapshot(metadata: Changing, update: Json) -> None:
     is_stale = number < metadata["last-sequence-number"] + goes_on
     if metadata["format-version"] > 1 and is_stale:
         raise CommitFailedError("the sequence number is stale")
-    if snapshot_of(metadata, snapshot["snapshot-id"]) is not None:
+    if snapshot["snapshot-id"] in metadata.part("snapshots"):
         raise InvalidInputError(f"there is a snapshot {snapshot['snapshot-id']} already")
-    metadata["snapshots"] = [*metadata["snapshots"], {"sequence-number": 0, **snapshot}]
+    metadata.part("snapshots")[snapshot["snapshot-id"]] = {"sequence-number": 0, **snapshot}
     metadata["last-sequence-number"] = max(number, metadata["last-sequence-number"])
     if metadata["format-version"] > FORMAT_VERSION:
         number_rows(metadata, snapshot)
@@ -228,66 +311,62 @@ def number_rows(metadata: Changing, snapshot: Json) -> None:
 
 
 def set_snapshot_ref(metadata: Changing, update: Json) -> None:
-    snapshot = snapshot_of(metadata, update["snapshot-id"])
-    if snapshot is None:
+    if update["snapshot-id"] not in metadata.part("snapshots"):
         raise InvalidInputError(f"there is no snapshot {update['snapshot-id']}")
     name = update["ref-name"]
     reference = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
     if reference["type"] not in (("branch",) if name == MAIN else ("branch", "tag")):
         raise InvalidInputError(f"{name!r} cannot be a {reference['type']}")
-    if metadata["refs"].get(name) == reference:
+    refs = metadata.part("refs")
+    if refs.get(name) == reference:
         return
-    metadata["refs"] = {**metadata["refs"], name: reference}
+    refs[name] = reference
     if name == MAIN:
         metadata["current-snapshot-id"] = update["snapshot-id"]
 
 
 def remove_snapshot_ref(metadata: Changing, update: Json) -> None:
     name = update["ref-name"]
-    metadata["refs"] = {key: ref for key, ref in metadata["refs"].items() if key != name}
+    metadata.part("refs").pop(name, None)
     if name == MAIN:
         metadata["current-snapshot-id"] = NO_SNAPSHOT
 
 
 def remove_snapshots(metadata: Changing, update: Json) -> None:
-    """Forget snapshots, and the references and statistics of those that go.
+    for each in update["snapshot-ids"]:
+        metadata.part("snapshots").pop(each, None)
+        metadata.removed.add(each)
+
+
+def forget(metadata: Changing, gone: Set[int]) -> None:
+    """Forget the references and statistics of snapshots that went, once for all of a commit.
 
     The log says what was current when, without a gap: it begins after the last that went.
     """
-    gone = frozenset(update["snapshot-ids"])
-    metadata["snapshots"] = [
-        each for each in metadata["snapshots"] if each["snapshot-id"] not in gone
-    ]
     log = metadata["snapshot-log"]
     first = max((n + 1 for n, each in enumerate(log) if each["snapshot-id"] in gone), default=0)
     metadata["snapshot-log"] = log[first:]
-    for name, reference in metadata["refs"].items():
+    for name, reference in list(metadata.part("refs").items()):
         if reference["snapshot-id"] in gone:
             remove_snapshot_ref(metadata, {"ref-name": name})
     for key in ("statistics", "partition-statistics"):
         if key in metadata:
-            metadata[key] = without_snapshots(metadata[key], gone)
-
-
-def without_snapshots(there: Iterable[Json], gone: frozenset[int]) -> list[Json]:
-    return [each for each in there if each["snapshot-id"] not in gone]
+            for each in gone:
+                metadata.part(key).pop(each, None)
 
 
 def set_in(key: str, word: str) -> Callable[[Changing, Json], None]:
     """Return the update that puts statistics of a snapshot in the place of those it has."""
 
     def update(metadata: Changing, update: Json) -> None:
-        new = update[word]
-        others = without_snapshots(metadata.get(key, []), frozenset([new["snapshot-id"]]))
-        metadata[key] = [*others, new]
+        metadata.part(key)[update[word]["snapshot-id"]] = update[word]
 
     return update
 
 
 def remove_from(key: str) -> Callable[[Changing, Json], None]:
     def update(metadata: Changing, update: Json) -> None:
-        gone = frozenset([update["snapshot-id"]])
-        metadata[key] = without_snapshots(metadata.get(key, []), gone)
+        metadata.part(key).pop(update["snapshot-id"], None)
 
     return update
 
@@ -327,7 +406,7 @@ def apply(metadata: Json, updates: Iterable[Json]) -> Json:
     changing = Changing(metadata)
     for update in updates:
         known(UPDATES, update["action"], "update")(changing, update)
-    result = dict(changing)
+    result = changing.done()
     log_current(metadata, result)
     return result
 

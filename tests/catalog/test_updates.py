@@ -1,11 +1,13 @@
 """What other engines send: schemas, specs, sort orders, statistics, and a table made by updates."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lakehouse.catalog.metadata import Json, empty_metadata
-from lakehouse.catalog.updates import apply
+from lakehouse.catalog.properties import ALL_MAX, ALL_MAX_CHARACTERS, check_size
+from lakehouse.catalog.updates import Changing, apply, remove_properties, set_properties
 from lakehouse.errors import InvalidInputError
 from tests.catalog.test_metadata import UUID, adding, fresh
 
@@ -96,6 +98,126 @@ def test_schemas_and_specs_that_nothing_uses_are_removed() -> None:
     )
     assert [each["schema-id"] for each in less["schemas"]] == [1]
     assert [each["spec-id"] for each in less["partition-specs"]] == [1]
+
+
+class Looked(dict[str, Any]):
+    """What counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key: str) -> Any:
+        Looked.looks += 1
+        return super().__getitem__(key)
+
+    def items(self) -> Any:
+        Looked.looks += 1
+        return super().items()
+
+
+MANY = 200
+
+
+def specs(first: int) -> list[Json]:
+    return [spec_of({**DAY, "transform": f"bucket[{first + n}]"}) for n in range(MANY)]
+
+
+def orders(first: int) -> list[Json]:
+    return [order_of({**ASCENDING, "transform": f"bucket[{first + n}]"}) for n in range(MANY)]
+
+
+def schemas(first: int) -> list[Json]:
+    return [schema_with({**LONG, "name": f"n{first + n}"}) for n in range(MANY)]
+
+
+def snapshots(first: int) -> list[Json]:
+    made = adding(7)[0]
+    return [
+        {**made, "snapshot": {**made["snapshot"], "snapshot-id": n, "sequence-number": n}}
+        for n in range(first, first + MANY)
+    ]
+
+
+def tags(first: int) -> list[Json]:
+    tag: Json = {"action": "set-snapshot-ref", "type": "tag"}
+    return [{**tag, "ref-name": f"t{n}", "snapshot-id": 1 + n % MANY} for n in range(MANY)]
+
+
+def statistics(first: int) -> list[Json]:
+    return [
+        {"action": "set-statistics", "statistics": {"snapshot-id": n, "statistics-path": "x"}}
+        for n in range(first, first + MANY)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "begun", "more"),
+    [
+        ("partition-specs", specs, specs),
+        ("sort-orders", orders, orders),
+        ("schemas", schemas, schemas),
+        ("snapshots", snapshots, snapshots),
+        ("snapshots", snapshots, tags),
+        (
+            "snapshots",
+            snapshots,
+            lambda _: [{"action": "remove-snapshots", "snapshot-ids": [n]} for n in range(MANY)],
+        ),
+        (
+            "partition-specs",
+            specs,
+            lambda _: [{"action": "set-default-spec", "spec-id": n} for n in range(MANY)],
+        ),
+        ("statistics", statistics, statistics),
+    ],
+)
+def test_many_updates_look_at_what_is_there_a_few_times_not_once_each(
+    there: str, begun: Callable[[int], list[Json]], more: Callable[[int], list[Json]]
+) -> None:
+    table = apply(fresh(), begun(1))
+    table[there] = [Looked(each) for each in table[there]]
+    Looked.looks = 0
+    apply(table, more(MANY + 1))
+    assert MANY <= Looked.looks <= 10 * MANY  # and MANY * MANY / 2, if each update looked at all
+
+
+def test_properties_are_copied_once_and_those_given_stay() -> None:
+    table = {**fresh(), "properties": {"a": "1", "b": "2"}}
+    changing = Changing(table)
+    copied = changing.part("properties")
+    set_properties(changing, {"updates": {"c": "3"}})
+    remove_properties(changing, {"removals": ["a", "never there"]})
+    assert changing.part("properties") is copied
+    assert changing.done()["properties"] is copied
+    assert (copied, table["properties"]) == ({"b": "2", "c": "3"}, {"a": "1", "b": "2"})
+
+
+@pytest.mark.parametrize(
+    "large",
+    [{str(n): "" for n in range(ALL_MAX + 2)}, {"x": "y" * ALL_MAX_CHARACTERS, "z": ""}],
+)
+def test_a_table_of_too_many_properties_may_lose_some_and_gets_no_more(
+    large: dict[str, str],
+) -> None:
+    fewer = dict(list(large.items())[:-1])
+    check_size(large, large)
+    check_size(large, fewer)
+    with pytest.raises(InvalidInputError, match="are the most"):
+        check_size(fewer, large)
+
+
+def test_ids_of_columns_that_went_are_not_there_to_partition_by() -> None:
+    wide = apply(fresh(), [schema_with(LONG, {**LONG, "id": 50, "name": "x"}), schema_with(LONG)])
+    updates = [
+        {"action": "remove-schemas", "schema-ids": [1]},
+        spec_of({**DAY, "source-id": 50}),
+    ]
+    assert apply(wide, updates[1:])["partition-specs"][-1]["fields"][0]["source-id"] == 50
+    last = max(each["schema-id"] for each in wide["schemas"])
+    with pytest.raises(InvalidInputError, match="no column of id 50"):
+        apply(
+            {**wide, "schemas": [*wide["schemas"], {**wide["schemas"][0], "schema-id": last + 1}]},
+            updates,
+        )
 
 
 @pytest.mark.parametrize(("what", "word"), [("schemas", "schema"), ("partition-specs", "spec")])

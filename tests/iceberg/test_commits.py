@@ -441,6 +441,25 @@ def test_a_commit_has_so_many_updates_and_no_more(client: httpx.Client, mine: Ta
     )
 
 
+@pytest.mark.parametrize(
+    "many", [{f"engine.{n}": "" for n in range(1_001)}, {"engine.long": "x" * 1024**2}]
+)
+def test_a_table_has_so_many_properties_and_no_more(
+    client: httpx.Client, mine: Table, many: dict[str, str]
+) -> None:
+    change = {"action": "set-properties", "updates": many}
+    body = made()
+    asked = {
+        f"{TABLES}/{mine.name()[-1]}": {"requirements": [], "updates": [change]},
+        f"{TABLES}/full": {**body, "updates": [*body["updates"], change]},
+        TABLES: {"name": "full", "schema": SCHEMA, "properties": many},
+    }
+    for at, body in asked.items():
+        answer = client.post(at, json=body)
+        assert answer.status_code == 400, answer.text
+        assert "are the most" in answer.json()["error"]["message"]
+
+
 def test_what_is_no_manifest_is_not_read_whole(client: httpx.Client, mine: Table) -> None:
     snapshot = written(mine, there_is(mine))
     huge = folder(mine) / "data" / "huge.parquet"
