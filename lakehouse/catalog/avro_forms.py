@@ -93,7 +93,10 @@ def manifest_form(schema: Json, spec: Json) -> ManifestForm:
 
 @lru_cache(FORMS_KEPT)
 def known_manifest_form(schema_json: bytes, spec_json: bytes) -> ManifestForm:
-    schema = Schema.model_validate_json(schema_json)
+    # What identifies rows is left out: it says nothing of files, and an engine may have named
+    # columns that cannot, of which PyIceberg makes no schema.
+    columns = {**orjson.loads(schema_json), "identifier-field-ids": []}
+    schema = Schema.model_validate(columns)
     spec = PartitionSpec.model_validate_json(spec_json)
     plain = ManifestWriterV2(spec, schema, BytesOutput(""), 0, COMPRESSION)
     file_schema = plain._with_partition(FORMAT_VERSION)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lakehouse.catalog.errors import TooManyUpdatesError
 from lakehouse.catalog.foreign import ForeignTableError, check_columns, check_layout
 from lakehouse.catalog.metadata import FORMAT_VERSION, FORMAT_VERSIONS, Json, whole_number
+from lakehouse.catalog.new_columns import check_new_columns
 from lakehouse.catalog.properties import check_values
 from lakehouse.catalog.rules import InvalidPropertyError
 from lakehouse.catalog.table import CREATED_AT
@@ -25,6 +26,7 @@ UPDATES_MAX = 5_000
 """Of a request, of all its tables together: 0.5 s, and others wait for the table."""
 SCHEMAS_MAX = 1_000
 """Of a request: each is compared with all that are there."""
+OPERATIONS = ("append", "replace", "overwrite", "delete")
 SKEW_MS = 60_000
 """Readers refuse a table whose log of snapshots goes back by more."""
 
@@ -68,6 +70,7 @@ def check_readable(after: Json, before: Json) -> None:
             check_ids(after, before)
             check_defaults(after)
             check_columns(after)
+            check_new_columns(after, before)
             check_layout(after)
         if after["properties"] != before.get("properties"):
             check_columns(after)  # one of them says how columns are found
@@ -85,8 +88,6 @@ def check_ids(metadata: Json, before: Json) -> None:
         ids = list(all_ids(schema["fields"]))
         if len(set(ids)) < len(ids):
             raise InvalidInputError("two columns of a schema have one id")
-        if not set(schema.get("identifier-field-ids", ())) <= set(ids):
-            raise InvalidInputError("identifier-field-ids names a column that is not there")
         last += len(ids)
     if metadata["last-column-id"] > last:
         raise InvalidInputError(
@@ -116,10 +117,25 @@ def check_defaults(metadata: Json) -> None:
 
 
 def check_snapshots(snapshots: Iterable[Json], before: Json) -> None:
-    """Refuse snapshots whose numbers or times would keep others from coming after them."""
+    """Refuse snapshots whose numbers or times would keep others from coming after them.
+
+    One that comes before itself would be walked for ever.
+    """
     last = before.get("last-sequence-number", 0)
     earliest = before.get("last-updated-ms", 0) - SKEW_MS
+    followed = {each.get("parent-snapshot-id") for each in before.get("snapshots", ())}
     for snapshot in snapshots:
+        followed.add(snapshot.get("parent-snapshot-id"))
+        if snapshot["snapshot-id"] in followed:
+            raise InvalidInputError(
+                f"another snapshot follows one of the id {snapshot['snapshot-id']} already"
+            )
+        operation = snapshot["summary"].get("operation")
+        if operation not in OPERATIONS:
+            raise InvalidInputError(
+                f"the operation in the summary of a snapshot is one of {', '.join(OPERATIONS)}, "
+                f"not {str(operation)[:40]!r}"
+            )
         at, number = snapshot["timestamp-ms"], snapshot.get("sequence-number", 0)
         if not earliest <= at <= now_ms() + SKEW_MS:
             raise InvalidInputError(

@@ -6,7 +6,7 @@ Source: https://iceberg.apache.org/spec/#table-metadata-and-snapshots
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -202,6 +202,7 @@ def check_numbers(metadata: Json) -> None:
     """Refuse counts that are none, and references to what is not there."""
     snapshots = {each["snapshot-id"] for each in metadata["snapshots"]}
     schemas = {each["schema-id"] for each in metadata["schemas"]}
+    check_past(metadata["snapshots"])
     for name, ref in metadata["refs"].items():
         if ref["snapshot-id"] not in snapshots:
             raise ForeignTableError(f"the snapshot of its reference {name!r} is gone")
@@ -222,6 +223,21 @@ def check_numbers(metadata: Json) -> None:
     for name in NUMBERS:
         if not is_number(metadata["properties"].get(name, "0")):
             raise ForeignTableError(f"its property {name} is no number")
+
+
+def check_past(snapshots: Iterable[Json]) -> None:
+    """Refuse a snapshot that comes before itself: the past would be walked for ever."""
+    parents = {each["snapshot-id"]: each.get("parent-snapshot-id") for each in snapshots}
+    ending: set[int] = set()
+    for each in parents:
+        walked: set[int] = set()
+        at: int | None = each
+        while at is not None and at in parents and at not in ending:
+            if at in walked:
+                raise ForeignTableError(f"its snapshot {at} comes before itself")
+            walked.add(at)
+            at = parents[at]
+        ending |= walked
 
 
 def is_number(value: object) -> bool:

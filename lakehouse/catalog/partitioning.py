@@ -23,6 +23,8 @@ BUCKETED = frozenset(["int", "long", "date", "time", "timestamp", "timestamptz",
 FLOATS = frozenset(["float", "double"])  # PyIceberg 0.12 reads a double of a manifest as a float
 CALENDAR = frozenset(["year", "month", "day", "hour"])
 WIDTH_MAX = 1_000_000
+VOID = "void"
+"""What is left in format version 1 of a partition field that was dropped: it has no value."""
 
 # What each transform takes, and how DuckDB computes it, as manifests hold it: days and microseconds
 # from the epoch are integers. `date_diff` counts borders crossed, so it rounds down before 1970

@@ -16,6 +16,7 @@ from lakehouse.errors import InvalidInputError
 
 NESTED_MAX = 64
 """Levels of a type; each is a call of whatever walks it."""
+BRANCHES_ALONE = ("min-snapshots-to-keep", "max-snapshot-age-ms")
 Id: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 201)]
 """Above are the columns that every table has (https://iceberg.apache.org/spec/#reserved-field-ids)."""
 IdOrLast: TypeAlias = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
@@ -289,6 +290,15 @@ def check_updates(updates: Sequence[Json]) -> None:
     for update in updates:
         if update["action"] == "add-schema":
             check_depth(update["schema"])
+        if update["action"] == "set-snapshot-ref" and update["type"] == "tag":
+            check_tag(update)
+
+
+def check_tag(ref: Json) -> None:
+    """Refuse rules for the past of a tag, which is one snapshot: readers refuse such metadata."""
+    for key in BRANCHES_ALONE:
+        if key in ref:
+            raise InvalidInputError(f"a tag has no {key}: only a branch keeps several snapshots")
 
 
 def check_requirements(requirements: Sequence[Json]) -> None:

@@ -611,6 +611,12 @@ REFUSED: dict[str, tuple[Callable[[Metadata], Any], str]] = {
         lambda m: m["refs"].update(t={"snapshot-id": 1, "type": "tag"}),
         "reference 't' is gone",
     ),
+    "a snapshot before itself": (
+        lambda m: m["snapshots"][0].update(
+            {"parent-snapshot-id": m["snapshots"][1]["snapshot-id"]}
+        ),
+        "comes before itself",
+    ),
     "a count that is none": (
         lambda m: m["snapshots"][0]["summary"].update({"total-records": "many"}),
         "'many'",

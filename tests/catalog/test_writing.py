@@ -18,10 +18,12 @@ from lakehouse.catalog import (
     UnsupportedTypeError,
 )
 from lakehouse.catalog.metadata import current_snapshot_id
+from lakehouse.catalog.tables import Change, Draft, LoadedTable
 from lakehouse.database import Database, EngineError
 from lakehouse.errors import InvalidInputError
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of
 
+LAST = {"action": "set-current-schema", "schema-id": -1}
 LATE = "CASE WHEN i = 90000 THEN 'x' ELSE i::VARCHAR END AS name"
 BAD = f"SELECT i AS id, {LATE} FROM range(100000) r(i)"
 
@@ -290,3 +292,17 @@ def test_a_load_of_one_kind_of_quote_in_its_sql(lake: Lake) -> None:
     rows = rows_of("""SELECT 1 AS id, 'it''s "x"; --' AS name""")
     lake.catalog.loading.write(lake.cursor, main("t"), rows, mode="create")
     assert lake.rows("t") == [(1, 'it\'s "x"; --')]
+
+
+def test_a_table_whose_rows_no_column_could_identify_is_written(lake: Lake) -> None:
+    """An engine named an optional column once, when nobody looked: PyIceberg makes no schema so."""
+    lake.write("t", "SELECT 1 AS id, 'a' AS name")
+
+    def build(now: LoadedTable | None) -> Draft:
+        assert now is not None
+        schema = {**now.metadata["schemas"][0], "identifier-field-ids": [1]}
+        return Draft([{"action": "add-schema", "schema": schema}, LAST])
+
+    lake.catalog._tables.commit([Change(main("t"), build)])
+    lake.write("t", "SELECT 2 AS id, 'b' AS name", mode="append")
+    assert lake.rows("t") == [(1, "a"), (2, "b")]
