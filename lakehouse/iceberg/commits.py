@@ -1,6 +1,7 @@
 """Tables made and changed by the protocol: one, or several at once."""
 
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -13,6 +14,15 @@ from lakehouse.iceberg.tables import Identifier
 from lakehouse.names import TableName
 
 Json: TypeAlias = dict[str, Any]
+
+TABLES_MAX = 1_000
+"""Of a transaction: it waits for its turn at each."""
+
+
+class Called(msgspec.Struct, frozen=True):
+    """What a table or a view is to be called, read before its turn; no more of it."""
+
+    name: str
 
 
 class TableCreate(msgspec.Struct, frozen=True, rename="kebab"):
@@ -27,9 +37,10 @@ class TableCreate(msgspec.Struct, frozen=True, rename="kebab"):
 
 async def create_table(protocol: Protocol, call: Call) -> Answer:
     """An empty table; or, with `stage-create`, what it would begin with: a commit makes it then."""
-    asked = call.body(TableCreate)
+    called = await protocol.write(partial(call.body, Called))
 
     def work() -> Answer:
+        asked = call.body(TableCreate)
         new = NewTable(
             TableName(protocol.namespace(call.namespace), asked.name),
             asked.schema,
@@ -44,7 +55,7 @@ async def create_table(protocol: Protocol, call: Call) -> Answer:
         made = protocol.catalog.outside.create(new, call.once(Kept.of_table))
         return loaded(protocol, made)
 
-    return await protocol.write(work)
+    return await protocol.write(work, [TableName(call.namespace, called.name)])
 
 
 class TableCommit(msgspec.Struct, frozen=True):
@@ -54,15 +65,25 @@ class TableCommit(msgspec.Struct, frozen=True):
 
 async def commit_table(protocol: Protocol, call: Call) -> Answer:
     """All updates of a table or none, and its metadata as it is then."""
-    asked = call.body(TableCommit)
 
     def work() -> Answer:
+        asked = call.body(TableCommit)
         commit = Commit(protocol.spelled(call.table), asked.requirements, asked.updates)
         keep = call.once(lambda tables: Kept.of_table(tables[0]))
         (done,) = protocol.catalog.outside.commit([commit], keep)
         return loaded(protocol, done)
 
-    return await protocol.write(work)
+    return await protocol.write(work, [call.table])
+
+
+class ChangedName(msgspec.Struct, frozen=True):
+    identifier: Identifier
+
+
+class TransactionNames(msgspec.Struct, frozen=True, rename="kebab"):
+    """What a transaction changes, read before its turn at each: all else of it is let be."""
+
+    table_changes: Annotated[list[ChangedName], msgspec.Meta(max_length=TABLES_MAX)]
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -77,14 +98,15 @@ class Transaction(msgspec.Struct, frozen=True, rename="kebab"):
 
 async def commit_transaction(protocol: Protocol, call: Call) -> Answer:
     """All updates of several tables or none."""
-    asked = call.body(Transaction)
+    changed = await protocol.write(partial(call.body, TransactionNames))
 
     def work() -> None:
+        asked = call.body(Transaction)
         commits = []
         for each in asked.table_changes:
             named = protocol.spelled(each.identifier.named)
             commits.append(Commit(named, each.requirements, each.updates))
         protocol.catalog.outside.commit(commits, call.once(lambda tables: Kept()))
 
-    await protocol.write(work)
+    await protocol.write(work, [each.identifier.named for each in changed.table_changes])
     return Answer(204)

@@ -24,6 +24,7 @@ from lakehouse.errors import (
     InvalidInputError,
     LakehouseError,
     NotFoundError,
+    UnavailableError,
     UnprocessableError,
 )
 from lakehouse.names import TableName, split_name
@@ -72,6 +73,15 @@ class RenameTakenError(ConflictError):
 class SetAndRemovedError(UnprocessableError):
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(f"a property cannot be set and removed at once: {', '.join(keys)[:255]}")
+
+
+class ChangesBusyError(UnavailableError):
+    """Nothing of the change has begun: a client sends it again as it is."""
+
+    retry_after_s = 10
+
+    def __init__(self) -> None:
+        super().__init__("many changes by the protocol are under way; send it again later")
 
 
 class NoSuchEndpointError(NotFoundError):

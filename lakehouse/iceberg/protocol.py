@@ -1,6 +1,7 @@
 """What the endpoints work with, and how they find what a path names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,19 +14,35 @@ from lakehouse.catalog import (
     NamespaceNotFoundError,
     TableNotFoundError,
 )
-from lakehouse.iceberg.problems import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
-from lakehouse.lanes import on_thread
-from lakehouse.names import TableName
+from lakehouse.iceberg.problems import (
+    ChangesBusyError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    NoSuchViewError,
+)
+from lakehouse.lanes import Turns, on_thread
+from lakehouse.names import TableName, folded
 from lakehouse.storage import Store
 
 T = TypeVar("T")
 
 WRITES_MAX = 8
-"""Changes at a time; each may wait for a table's lock, and holds a thread while it does."""
+"""Changes at a time, of as many tables; each holds a thread."""
+WRITES_WAITING_MAX = 256
+"""Changes that wait for one of the others to end; those that wait for a turn are not among them."""
+WRITES_WAIT_S = 60.0
+"""How long one of them waits."""
+TURN_WAIT_S = 60.0
+TURNS_WAITING_MAX = 64
+"""Changes that wait for one table; each holds its body, of up to 8 MB."""
 
 
 def writes_limiter() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(WRITES_MAX)
+
+
+def protocol_turns() -> Turns:
+    return Turns(wait_s=TURN_WAIT_S, waiting_max=TURNS_WAITING_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +57,42 @@ class Protocol:
     store: Store
     storage: Mapping[str, str]
     writes: anyio.CapacityLimiter = field(default_factory=writes_limiter)
+    turns: Turns = field(default_factory=protocol_turns)
 
-    async def write(self, work: Callable[[], T]) -> T:
+    async def write(self, work: Callable[[], T], names: Iterable[TableName] = ()) -> T:
         """Return `work()`, a change of the catalog, run on a thread.
 
-        Changes have threads of their own: many that wait for one table would take all of those that
-        reads, uploads and the audit log share.
+        Changes have threads of their own: many at once would take all of those that reads, uploads
+        and the audit log share. One waits for its turn at each table before it takes a thread: many
+        changes of one table hold up no change of another.
+
+        Args:
+            names: the tables or views that it changes.
+
+        Raises:
+            TableBusyError: its turn at one of them did not come. Nothing has begun.
+            ChangesBusyError: all threads were taken for long. Nothing has begun.
         """
-        return await on_thread(work, self.writes)
+        async with AsyncExitStack() as held:
+            for name in sorted({folded(str(each)) for each in names}):  # in order: no deadlock
+                await held.enter_async_context(self.turns.at(name))
+            async with self._thread():
+                return await on_thread(work, anyio.CapacityLimiter(1))  # it is counted already
+
+    @asynccontextmanager
+    async def _thread(self) -> AsyncIterator[None]:
+        """Hold one of the threads for changes in this block."""
+        if self.writes.statistics().tasks_waiting >= WRITES_WAITING_MAX:
+            raise ChangesBusyError
+        holder = object()
+        with anyio.move_on_after(WRITES_WAIT_S) as waiting:
+            await self.writes.acquire_on_behalf_of(holder)
+        if waiting.cancelled_caught:
+            raise ChangesBusyError
+        try:
+            yield
+        finally:
+            self.writes.release_on_behalf_of(holder)
 
     def namespace(self, name: str) -> str:
         """Return the name of a namespace that is there.

@@ -70,7 +70,7 @@ async def drop_table(protocol: Protocol, call: Call) -> Answer:
         drop = protocol.catalog.purge if purges else protocol.catalog.drop
         drop(name, idempotency=call.once(lambda _: Kept()))
 
-    await protocol.write(work)
+    await protocol.write(work, [call.table])
     return Answer(204)
 
 
@@ -90,7 +90,7 @@ class TableRename(msgspec.Struct, frozen=True):
 
 
 async def rename_table(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(TableRename)
+    asked = await protocol.write(partial(call.body, TableRename))
     source, to = asked.source.named, asked.destination.named
 
     def work() -> None:
@@ -102,7 +102,7 @@ async def rename_table(protocol: Protocol, call: Call) -> Answer:
         except NameTakenError:
             raise RenameTakenError(source, to, "View") from None
 
-    await protocol.write(work)
+    await protocol.write(work, [source, to])
     return Answer(204)
 
 
@@ -113,7 +113,7 @@ class TableRegister(msgspec.Struct, frozen=True, rename="kebab"):
 
 async def register_table(protocol: Protocol, call: Call) -> Answer:
     """Take over a table that lies in the warehouse: looked at whole before, down to its footers."""
-    asked = call.body(TableRegister)
+    asked = await protocol.write(partial(call.body, TableRegister))
 
     def work() -> LoadedTable:
         namespace = protocol.namespace(call.namespace)
@@ -130,7 +130,7 @@ async def register_table(protocol: Protocol, call: Call) -> Answer:
         protocol.catalog.adopting.adopt(name, Adopt(metadata=key), keep)
         return protocol.catalog.load(name)
 
-    table = await protocol.write(work)
+    table = await protocol.write(work, [TableName(call.namespace, asked.name)])
     return await on_thread(partial(loaded, protocol, table, ALL))
 
 

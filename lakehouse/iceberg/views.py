@@ -7,6 +7,7 @@ import msgspec
 
 from lakehouse.catalog import LoadedView, NameTakenError, ViewExistsError
 from lakehouse.iceberg.calls import Answer, Call, listing
+from lakehouse.iceberg.commits import Called
 from lakehouse.iceberg.kept import Kept
 from lakehouse.iceberg.loaded import loaded_view
 from lakehouse.iceberg.problems import RenameTakenError
@@ -35,9 +36,10 @@ class ViewCreate(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 async def create_view(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(ViewCreate)
+    called = await protocol.write(partial(call.body, Called))
 
     def work() -> LoadedView:
+        asked = call.body(ViewCreate)
         return protocol.catalog.views.create(
             TableName(protocol.namespace(call.namespace), asked.name),
             schema=asked.schema,
@@ -47,7 +49,7 @@ async def create_view(protocol: Protocol, call: Call) -> Answer:
             idempotency=call.once(Kept.of_view),
         )
 
-    return loaded_view(await protocol.write(work))
+    return loaded_view(await protocol.write(work, [TableName(call.namespace, called.name)]))
 
 
 async def load_view(protocol: Protocol, call: Call) -> Answer:
@@ -65,16 +67,16 @@ class ViewCommit(msgspec.Struct, frozen=True):
 
 
 async def replace_view(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(ViewCommit)
 
     def work() -> LoadedView:
+        asked = call.body(ViewCommit)
         name = protocol.view(call.view).name
         keep = call.once(Kept.of_view)
         return protocol.catalog.views.commit(
             name, asked.updates, asked.requirements, idempotency=keep
         )
 
-    return loaded_view(await protocol.write(work))
+    return loaded_view(await protocol.write(work, [call.view]))
 
 
 async def drop_view(protocol: Protocol, call: Call) -> Answer:
@@ -82,12 +84,12 @@ async def drop_view(protocol: Protocol, call: Call) -> Answer:
         name = protocol.view(call.view).name
         protocol.catalog.views.drop(name, idempotency=call.once(lambda _: Kept()))
 
-    await protocol.write(work)
+    await protocol.write(work, [call.view])
     return Answer(204)
 
 
 async def rename_view(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(TableRename)
+    asked = await protocol.write(partial(call.body, TableRename))
     source, to = asked.source.named, asked.destination.named
 
     def work() -> None:
@@ -99,7 +101,7 @@ async def rename_view(protocol: Protocol, call: Call) -> Answer:
         except NameTakenError:
             raise RenameTakenError(source, to, "Table") from None
 
-    await protocol.write(work)
+    await protocol.write(work, [source, to])
     return Answer(204)
 
 
@@ -109,11 +111,11 @@ class ViewRegister(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 async def register_view(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(ViewRegister)
+    asked = await protocol.write(partial(call.body, ViewRegister))
 
     def work() -> LoadedView:
         name = TableName(protocol.namespace(call.namespace), asked.name)
         keep = call.once(Kept.of_view)
         return protocol.catalog.views.register(name, asked.metadata_location, idempotency=keep)
 
-    return loaded_view(await protocol.write(work))
+    return loaded_view(await protocol.write(work, [TableName(call.namespace, asked.name)]))
