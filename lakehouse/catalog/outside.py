@@ -39,7 +39,7 @@ from lakehouse.catalog.metadata import (
     of_version,
     with_defaults,
 )
-from lakehouse.catalog.new_manifests import Look
+from lakehouse.catalog.new_manifests import Look, Looked
 from lakehouse.catalog.new_tables import NewTables
 from lakehouse.catalog.places import (
     POINTERS,
@@ -188,7 +188,8 @@ class Outside:
         if len({folded(str(each.name)) for each in commits}) < len(commits):
             raise InvalidInputError("a transaction changes each table once: join its updates")
         check_count(each.updates for each in commits)
-        parts = [Part(self, self._placed(each)) for each in commits]
+        looked = Looked()
+        parts = [Part(self, self._placed(each), looked) for each in commits]
         for part in parts:  # a rehearsal: what is read for it, nobody waits for
             part.build(self._tables.find(part.asked.name))
         made = [part for part in parts if part.made is not None]
@@ -334,13 +335,13 @@ class Outside:
         """Refuse properties by which an engine would write a table's files elsewhere."""
         if not self.checks:
             return
-        look = self.look(metadata)
+        look = Look(self._store, self._manifests, metadata)
         for name, value in properties.items():
             if name.startswith("write.") and name.endswith(".path"):
                 look.key(value)
 
-    def look(self, metadata: Json) -> Look:
-        return Look(self._store, self._manifests, metadata)
+    def look(self, metadata: Json, looked: Looked) -> Look:
+        return Look(self._store, self._manifests, metadata, looked)
 
     def sync(self, folder: str, read: Sequence[str], sizes: Mapping[str, int]) -> None:
         """Bring to disk what an engine on this host wrote: most do not.
@@ -376,14 +377,14 @@ class Outside:
 
 @dataclass(slots=True)
 class Part:
-    """One table of a commit: what it was looked at for, it is not looked at for again."""
+    """One table of a commit."""
 
     outside: Outside
     asked: Commit
+    looked: Looked
+    """Of the whole commit."""
     made: Json | None = None
     """The metadata of a table that this commit makes."""
-    looked: set[tuple[str, str]] = field(default_factory=set)
-    """Of each manifest list, and where its table lies."""
 
     @property
     def built(self) -> Json:
@@ -422,7 +423,7 @@ class Part:
         check_snapshots(snapshots, before)
         if not self.outside.checks:
             return
-        look = self.outside.look(after)
+        look = self.outside.look(after, self.looked)
         self.outside.sync(
             look.folder,
             [],
@@ -434,12 +435,12 @@ class Part:
             known[snapshot["snapshot-id"]] = snapshot
 
     def _look_at(self, look: Look, snapshot: Json, parent: Json | None) -> None:
-        known = (snapshot["manifest-list"], look.metadata["location"])
-        if known in self.looked:
+        known = (look.folder, snapshot["manifest-list"])
+        if known in self.looked.lists:
             return
         with LOOKS:
             self.outside.sync(look.folder, *look.files(snapshot, parent))
-        self.looked.add(known)
+        self.looked.lists.add(known)
 
 
 def makes(requirements: Iterable[Json]) -> bool:
