@@ -25,6 +25,7 @@ from lakehouse.catalog.metadata import (
     Json,
     current_snapshot_id,
     known,
+    of_version,
     snapshot_of,
 )
 from lakehouse.catalog.types import all_ids
@@ -408,7 +409,14 @@ def apply(metadata: Json, updates: Iterable[Json]) -> Json:
         known(UPDATES, update["action"], "update")(changing, update)
     result = changing.done()
     log_current(metadata, result)
-    return result
+    return in_step(result)
+
+
+def in_step(metadata: Json) -> Json:
+    """Return metadata whose schema and spec under the names of format version 1 are the current."""
+    chosen = (metadata["current-schema-id"], metadata["default-spec-id"])
+    is_first = metadata["format-version"] == 1 and NONE_YET not in chosen
+    return of_version(metadata, 1) if is_first else metadata
 
 
 def log_current(before: Json, after: Json) -> None:

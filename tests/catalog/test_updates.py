@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.catalog.metadata import Json, empty_metadata
+from lakehouse.catalog.metadata import Json, empty_metadata, of_version
 from lakehouse.catalog.properties import ALL_MAX, ALL_MAX_CHARACTERS, check_size
 from lakehouse.catalog.updates import Changing, apply, remove_properties, set_properties
 from lakehouse.errors import InvalidInputError
@@ -98,6 +98,22 @@ def test_schemas_and_specs_that_nothing_uses_are_removed() -> None:
     )
     assert [each["schema-id"] for each in less["schemas"]] == [1]
     assert [each["spec-id"] for each in less["partition-specs"]] == [1]
+
+
+def test_the_fields_of_format_version_1_say_the_schema_and_the_spec_that_hold() -> None:
+    table = of_version(fresh(), 1)
+    assert table["partition-spec"] == []
+    changed = apply(table, [schema_with(LONG), SET_SCHEMA, spec_of(DAY), SET_SPEC])
+    assert (changed["current-schema-id"], changed["default-spec-id"]) == (1, 1)
+    assert changed["schema"] == {"type": "struct", "fields": [LONG], "schema-id": 1}
+    assert changed["partition-spec"] == [{**DAY, "field-id": 1000}]
+    back: list[Json] = [
+        {"action": "set-current-schema", "schema-id": 0},
+        {"action": "set-default-spec", "spec-id": 0},
+    ]
+    assert apply(changed, back)["schema"] == fresh()["schemas"][0]
+    assert apply(changed, back)["partition-spec"] == []
+    assert "schema" not in apply(fresh(), [schema_with(LONG), SET_SCHEMA])
 
 
 class Looked(dict[str, Any]):

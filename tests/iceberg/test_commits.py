@@ -545,6 +545,10 @@ def test_a_table_of_another_version_is_read_here_and_written_there(
     assert {each["outcome"] for each in runs} == {"nothing"}
     assert total(client, name) == [3, 6]
     if version == 1:
+        with them.load_table(f"main.{name}").update_schema() as update:
+            update.add_column("more", LongType())
+        found = client.get(f"{TABLES}/{name}").json()["metadata"]
+        assert [each["name"] for each in found["schema"]["fields"]] == ["id", "more"]
         upgrade = [{"action": "upgrade-format-version", "format-version": 2}]
         body = {"requirements": [], "updates": upgrade}
         found = client.post(f"{TABLES}/{name}", json=body).raise_for_status().json()["metadata"]
