@@ -17,6 +17,7 @@ Json: TypeAlias = dict[str, Any]
 
 TABLES_MAX = 1_000
 """Of a transaction: it waits for its turn at each."""
+Requirements: TypeAlias = Annotated[list[Json], msgspec.Meta(max_length=5_000)]
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ async def create_table(protocol: Protocol, call: Call) -> Answer:
 
 
 class TableCommit(msgspec.Struct, frozen=True):
-    requirements: list[Json]
+    requirements: Requirements
     updates: list[Json]
 
 
@@ -88,7 +89,7 @@ class TransactionNames(msgspec.Struct, frozen=True, rename="kebab"):
 
 class Changed(msgspec.Struct, frozen=True):
     identifier: Identifier
-    requirements: list[Json]
+    requirements: Requirements
     updates: list[Json]
 
 

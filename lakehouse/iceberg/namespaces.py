@@ -38,7 +38,7 @@ class NamespaceCreate(msgspec.Struct, frozen=True):
 
 
 async def create_namespace(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(NamespaceCreate)
+    asked = await protocol.write(partial(call.body, NamespaceCreate))
     check_levels(asked.namespace)
     *inside, name = asked.namespace
     create = partial(protocol.catalog.namespaces.create, inside=inside)
@@ -71,7 +71,7 @@ class PropertiesChange(msgspec.Struct, frozen=True):
 
 
 async def change_properties(protocol: Protocol, call: Call) -> Answer:
-    asked = call.body(PropertiesChange)
+    asked = await protocol.write(partial(call.body, PropertiesChange))
     if both := sorted(asked.updates.keys() & set(asked.removals)):
         raise SetAndRemovedError(both)
 

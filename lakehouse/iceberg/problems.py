@@ -24,6 +24,7 @@ from lakehouse.errors import (
     InvalidInputError,
     LakehouseError,
     NotFoundError,
+    TooLargeError,
     UnavailableError,
     UnprocessableError,
 )
@@ -73,6 +74,11 @@ class RenameTakenError(ConflictError):
 class SetAndRemovedError(UnprocessableError):
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(f"a property cannot be set and removed at once: {', '.join(keys)[:255]}")
+
+
+class TooManyValuesError(TooLargeError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body has more than {most:,} values: make several", max_count=most)
 
 
 class ChangesBusyError(UnavailableError):

@@ -178,11 +178,11 @@ async def test_only_so_many_changes_wait_and_not_for_ever(
     monkeypatch.setattr(protocol, "WRITES_WAIT_S", 0.05)
     for _ in range(protocol.WRITES_MAX):
         lake.iceberg.writes.acquire_on_behalf_of_nowait(object())
-    late = await http.post(at(name), json=properties(a="b"))
+    late = await http.post(at(name), content=b"not even JSON")
     monkeypatch.setattr(protocol, "WRITES_WAITING_MAX", 0)
     monkeypatch.setattr(protocol, "WRITES_WAIT_S", 60)
     with anyio.fail_after(30):
         many = await http.post(at(name), json=properties(a="b"))
-    for answer in (late, many):
+    for answer in (late, many):  # and no body was read into objects
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10"), answer.text
         assert "many changes" in answer.text
