@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TypeAlias
 
 import orjson
@@ -48,7 +49,8 @@ NAME = "lakehouse.name"
 ATTEMPTS_MAX = 10
 METADATA_MAX_BYTES = 64 * 1024 * 1024
 """Of a metadata file, which each commit writes anew: 90,000 snapshots."""
-METADATA_CACHED = 50_000  # snapshots in all, 1.8 KB each
+METADATA_CACHED_BYTES = 32 * 1024 * 1024
+"""Of files: 45,000 snapshots. What is kept of them takes some three times that."""
 NOT_COMMITTED = (UnavailableError, InsufficientStorageError)  # what `State.write` is sure of
 BACKOFF_S = 0.01
 
@@ -135,6 +137,8 @@ class Attempt:
     tables: list[LoadedTable] = field(default_factory=list)
     before: list[LoadedTable | None] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each new metadata file, by its location."""
     is_decided: bool = False
     """All was said in the transaction: whether it is on disk is up to the database now."""
 
@@ -177,7 +181,7 @@ class Tables:
     def __init__(self, state: State, store: Store) -> None:
         self._state = state
         self._store = store
-        self._cache: Cache[Json] = Cache(METADATA_CACHED, lambda each: len(each["snapshots"]))
+        self._cache: Cache[tuple[Json, int]] = Cache(METADATA_CACHED_BYTES, itemgetter(1))
         self._locks = Locks()
         self._rewriting = Locks()
         self.listeners: list[Callable[[TableName], None]] = []
@@ -198,11 +202,12 @@ class Tables:
         return LoadedTable(pointer.name, pointer.location, self.metadata(pointer))
 
     def metadata(self, pointer: Pointer) -> Json:
-        def read() -> Json:
-            return read_metadata(self._store.read(self._store.key(pointer.location)))
+        def read() -> tuple[Json, int]:
+            data = self._store.read(self._store.key(pointer.location))
+            return read_metadata(data), len(data)
 
         try:
-            return self._cache.get(pointer.location, read)
+            return self._cache.get(pointer.location, read)[0]
         except ObjectNotFoundError as error:
             raise TableDamagedError(str(pointer.name), "its metadata file is gone") from error
         except (ValueError, OSError) as error:
@@ -279,7 +284,9 @@ class Tables:
             raise
         reach("after-pointer")
         for table in attempt.tables:
-            self._cache.put(table.location, table.metadata)
+            if table.location in attempt.sizes:
+                kept = (table.metadata, attempt.sizes[table.location])
+                self._cache.put(table.location, kept)
             self.tell(table.name)
         return attempt.tables
 
@@ -314,6 +321,7 @@ class Tables:
         key = self._store.key(location)
         attempt.keys.append(key)
         self._store.create(key, data)
+        attempt.sizes[location] = len(data)
         attempt.tables.append(
             LoadedTable(current.name if current else change.name, location, metadata)
         )
@@ -395,14 +403,14 @@ class Tables:
             )
             seal(tx, after)
 
-        key = self._store.key(after.location)
+        key, data = self._store.key(after.location), orjson.dumps(after.metadata)
         try:
-            self._store.create(key, orjson.dumps(after.metadata))
+            self._store.create(key, data)
             self._state.write(work)
         except (LakehouseError, LostError):  # of all others nobody knows whether they happened
             self._discard(Attempt(keys=[key]))
             raise
-        self._cache.put(after.location, after.metadata)
+        self._cache.put(after.location, (after.metadata, len(data)))
         for each in (name, to):
             self.tell(each)
         return after
