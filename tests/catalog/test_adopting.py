@@ -502,8 +502,15 @@ def change(lake: Lake, table: PyIcebergTable, how: Callable[[Metadata], Any]) ->
     return key
 
 
-def plant_deletes(lake: Lake, table: PyIcebergTable, content: int = 1) -> str:
-    """Add a snapshot with a file of deletes for the row 0 of the last data file, by hand."""
+def plant_deletes(
+    lake: Lake,
+    table: PyIcebergTable,
+    content: int = 1,
+    *,
+    snapshot_id: int = 77,
+    position: int = 0,
+) -> str:
+    """Add a snapshot with a file of deletes for a row of a data file with two rows, by hand."""
     manifests = Manifests(lake.store)
     snapshot = table.current_snapshot()
     assert snapshot
@@ -511,21 +518,22 @@ def plant_deletes(lake: Lake, table: PyIcebergTable, content: int = 1) -> str:
     data = manifests.live_files(listed)
     victim = next(each for each in data if each.row_count == 2).location
     folder = table.location()
-    key = lake.store.key(f"{folder}/data/deletes.parquet")
+    file_place = f"{folder}/data/deletes-{snapshot_id}.parquet"
+    key = lake.store.key(file_place)
     ids = ", FIELD_IDS {file_path: 2147483546, pos: 2147483545}"
-    copy(lake, key, f"SELECT '{victim}' AS file_path, 0::BIGINT AS pos", ids)
+    copy(lake, key, f"SELECT '{victim}' AS file_path, {position}::BIGINT AS pos", ids)
     metadata = json.loads(lake.store.read(key_of(lake, table)))
-    file = NewFile(f"{folder}/data/deletes.parquet", 1, lake.store.size(key) or 0)
+    file = NewFile(file_place, 1, lake.store.size(key) or 0)
     number = metadata["last-sequence-number"] + 1
-    place, list_place = (f"{folder}/metadata/deletes{content}-{n}.avro" for n in "ml")
-    manifest = manifests.write_added(place, metadata, 77, [file], number)
+    place, list_place = (f"{folder}/metadata/deletes{content}-{snapshot_id}-{n}.avro" for n in "ml")
+    manifest = manifests.write_added(place, metadata, snapshot_id, [file], number)
 
     def mark_file(record: Record, fields: Callable[..., Fields]) -> None:
         record[fields()[2]][fields(2)[134]] = content
 
     data_ = rewritten(lake.store.read(lake.store.key(place)), mark_file)
     lake.store.write(lake.store.key(place), data_)
-    manifests.write_list(list_place, 77, snapshot.snapshot_id, number, [manifest, *listed])
+    manifests.write_list(list_place, snapshot_id, snapshot.snapshot_id, number, [manifest, *listed])
 
     def mark_manifest(record: Record, fields: Callable[..., Fields]) -> None:
         if record[fields()[500]] == place:
@@ -541,7 +549,7 @@ def plant_deletes(lake: Lake, table: PyIcebergTable, content: int = 1) -> str:
         metadata["snapshots"].append(
             {
                 **last,
-                "snapshot-id": 77,
+                "snapshot-id": snapshot_id,
                 "parent-snapshot-id": last["snapshot-id"],
                 "sequence-number": number,
                 "timestamp-ms": at,
@@ -550,9 +558,9 @@ def plant_deletes(lake: Lake, table: PyIcebergTable, content: int = 1) -> str:
             }
         )
         metadata["last-sequence-number"] = number
-        metadata["current-snapshot-id"] = 77
-        metadata["refs"]["main"]["snapshot-id"] = 77
-        metadata["snapshot-log"].append({"snapshot-id": 77, "timestamp-ms": at})
+        metadata["current-snapshot-id"] = snapshot_id
+        metadata["refs"]["main"]["snapshot-id"] = snapshot_id
+        metadata["snapshot-log"].append({"snapshot-id": snapshot_id, "timestamp-ms": at})
 
     return change(lake, table, add)
 
