@@ -11,6 +11,7 @@ from lakehouse.catalog.errors import TooManyUpdatesError
 from lakehouse.catalog.foreign import ForeignTableError, check_columns, check_layout
 from lakehouse.catalog.metadata import FORMAT_VERSION, FORMAT_VERSIONS, Json, whole_number
 from lakehouse.catalog.new_columns import check_new_columns
+from lakehouse.catalog.new_layouts import check_new_layouts
 from lakehouse.catalog.properties import check_values
 from lakehouse.catalog.rules import InvalidPropertyError
 from lakehouse.catalog.table import CREATED_AT
@@ -72,6 +73,7 @@ def check_readable(after: Json, before: Json) -> None:
             check_columns(after)
             check_new_columns(after, before)
             check_layout(after)
+            check_new_layouts(after, before)
         if after["properties"] != before.get("properties"):
             check_columns(after)  # one of them says how columns are found
             check_values(after)

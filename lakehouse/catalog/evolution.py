@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from lakehouse.catalog.errors import SchemaChangeError, SchemaFixedError, UnwritableTypeError
 from lakehouse.catalog.fingerprint import FINGERPRINT, fingerprint
 from lakehouse.catalog.metadata import NAME_MAPPING, Json, schema_of, sort_order_of
-from lakehouse.catalog.partitioning import find_field
+from lakehouse.catalog.partitioning import OWN_NAME, find_field
 from lakehouse.catalog.schema_models import Add, AnyChange, Drop, Move, Rename, Widen
 from lakehouse.catalog.types import (
     Field,
@@ -179,7 +179,7 @@ class Evolution:
         if siblings is not self.fields:
             return
         for part in (each for one in self._metadata["partition-specs"] for each in one["fields"]):
-            is_own = part["transform"] == "identity" and part["source-id"] == field["id"]
+            is_own = part["transform"] in OWN_NAME and part["source-id"] == field["id"]
             if part["name"] == name and not is_own:
                 raise RefusedError(f"{name!r} is the name of a partition of this table")
 

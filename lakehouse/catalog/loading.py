@@ -318,7 +318,9 @@ def check_layout(table: LoadedTable, partition_by: Sequence[str], sort_by: Seque
     """Refuse a layout that is not the table's, rather than ignore it."""
     metadata, fields = table.metadata, schema_of(table.metadata)["fields"]
     spec, order = spec_of(metadata), sort_order_of(metadata)
-    if partition_by and partition_fields(partition_by, fields) != spec["fields"]:
-        raise LayoutError("partition_by", str(table.name), partition_terms(spec, fields))
+    if partition_by:
+        there = partition_terms(spec, fields)
+        if partition_terms({"fields": partition_fields(partition_by, fields)}, fields) != there:
+            raise LayoutError("partition_by", str(table.name), there)
     if sort_by and sort_fields(sort_by, fields) != order["fields"]:
         raise LayoutError("sort_by", str(table.name), sort_terms(order, fields))

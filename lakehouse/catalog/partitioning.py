@@ -25,6 +25,8 @@ CALENDAR = frozenset(["year", "month", "day", "hour"])
 WIDTH_MAX = 1_000_000
 VOID = "void"
 """What is left in format version 1 of a partition field that was dropped: it has no value."""
+OWN_NAME = ("identity", VOID)
+"""Transforms whose field may have the name of its column."""
 
 # What each transform takes, and how DuckDB computes it, as manifests hold it: days and microseconds
 # from the epoch are integers. `date_diff` counts borders crossed, so it rounds down before 1970
@@ -133,6 +135,8 @@ def find_field(fields: Sequence[Field], name: str) -> Field | None:
 
 def partition_sql(partition: Json, fields: Sequence[Field]) -> str:
     """Return the SQL expression that computes one partition field."""
+    if partition["transform"] == VOID:  # of a column that may be gone
+        return "NULL"
     source = next(each for each in fields if each["id"] == partition["source-id"])
     name, _, width = partition["transform"].rstrip("]").partition("[")
     column = quoted(source["name"])
@@ -142,11 +146,16 @@ def partition_sql(partition: Json, fields: Sequence[Field]) -> str:
     return form.format(column=column, width=width)
 
 
+def parting_fields(spec: Json) -> list[Json]:
+    """Return the fields of a spec by which rows are parted: those that are void part none."""
+    return [each for each in spec["fields"] if each["transform"] != VOID]
+
+
 def partition_terms(spec: Json, fields: Sequence[Field]) -> list[str]:
     """Return a spec as users write it."""
     names = {each["id"]: each["name"] for each in fields}
     result = []
-    for each in spec["fields"]:
+    for each in parting_fields(spec):
         transform, _, width = each["transform"].rstrip("]").partition("[")
         column = names.get(each["source-id"], f"#{each['source-id']}")
         arguments = f"{width}, {column}" if width else column

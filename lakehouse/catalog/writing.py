@@ -13,7 +13,7 @@ from lakehouse.catalog.lossless import stored_sql, telling_losses
 from lakehouse.catalog.manifests import NewFile
 from lakehouse.catalog.metadata import Json, schema_of, sort_order_of, spec_of, whole_number
 from lakehouse.catalog.models import Column
-from lakehouse.catalog.partitioning import partition_sql, partition_terms, sort_sql
+from lakehouse.catalog.partitioning import parting_fields, partition_sql, partition_terms, sort_sql
 from lakehouse.catalog.statistics import column_statistics
 from lakehouse.catalog.types import Field, check_writable, duckdb_type, field_ids, make_fields
 from lakehouse.database import (
@@ -101,9 +101,9 @@ def copy_rows(
         "OVERWRITE_OR_IGNORE",
         "RETURN_STATS",
     ]
-    if partition:
+    if parting := parting_fields(spec_of(metadata)):
         key = partition_column(fields)
-        parts = ", ".join(partition_sql(each, fields) for each in partition)
+        parts = ", ".join(partition_sql(each, fields) for each in parting)
         hashed = f"md5(CAST(ROW({parts}) AS VARCHAR)) AS {quoted(key)}"
         select = f"SELECT *, {hashed} FROM ({select})"
         if partitions_max is not None and rows.read_for is not None:
@@ -115,7 +115,7 @@ def copy_rows(
         size = file_bytes or target_file_bytes(metadata)
         options += [f"FILE_SIZE_BYTES {size}", "WRITE_EMPTY_FILE false"]
     select += sort_sql(sort_order_of(metadata), fields)
-    target = literal(store.uri(f"{directory}/{load_id}" if partition else directory))
+    target = literal(store.uri(f"{directory}/{load_id}" if parting else directory))
     copy = f"COPY ({select}) TO {target} ({', '.join(options)})"
     try:
         with telling_losses():
@@ -124,7 +124,7 @@ def copy_rows(
         if is_of_remote(error):
             raise engine_failed(error, "a file could not be written") from error
         raise
-    if partition and partitions_max is not None:
+    if parting and partitions_max is not None:
         folders = {str(row[0]).rpartition("/")[0] for row in written}
         check_partition_count(metadata, len(folders), partitions_max)
     files = [new_file(cursor, row, fields, partition) for row in written if row[1]]
@@ -217,7 +217,7 @@ def remove_load(store: Store, metadata: Json, load_id: str) -> None:
     Walks the files of a table without partitions, 20 µs each.
     """
     folder = store.key(metadata["location"]) + "/data"
-    if spec_of(metadata)["fields"]:
+    if parting_fields(spec_of(metadata)):
         folder += f"/{load_id}"
     for key in store.keys(folder):
         if key.rpartition("/")[2].startswith(load_id):

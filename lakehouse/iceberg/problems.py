@@ -15,6 +15,7 @@ from lakehouse.catalog import (
     NamespaceNotFoundError,
     NameTakenError,
     TableExistsError,
+    TableKnownError,
     TableNotFoundError,
     ViewExistsError,
     ViewNotFoundError,
@@ -176,7 +177,7 @@ def type_of(error: LakehouseError, status: int) -> str:
             return "NamespaceNotEmptyException"
         case TableExistsError() | NamespaceExistsError() | RenameTakenError():
             return "AlreadyExistsException"
-        case ViewExistsError() | NameTakenError():
+        case ViewExistsError() | NameTakenError() | TableKnownError():
             return "AlreadyExistsException"
         case InvalidViewError():
             return "IllegalArgumentException"

@@ -611,9 +611,9 @@ REFUSED: dict[str, tuple[Callable[[Metadata], Any], str]] = {
     "names by case": (lambda m: m["schemas"][0]["fields"][1].update(name="ID"), "differs from"),
     "a transform": (
         lambda m: m["partition-specs"][0]["fields"].append(
-            {"source-id": 1, "field-id": 1000, "name": "v", "transform": "void"}
+            {"source-id": 1, "field-id": 1000, "name": "v", "transform": "zorder"}
         ),
-        "partitioned by void",
+        "partitioned by zorder",
     ),
     "a reference to nothing": (
         lambda m: m["refs"].update(t={"snapshot-id": 1, "type": "tag"}),

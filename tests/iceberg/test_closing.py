@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
 from tests.iceberg.conftest import PLACE, catalog, load
@@ -308,3 +309,136 @@ def test_no_snapshot_comes_before_itself(client: httpx.Client, empty: Table) -> 
     first["parent-snapshot-id"] = second["snapshot-id"]
     second["parent-snapshot-id"] = first["snapshot-id"]
     check_refused(client, name, [*added(first), *added(second)], "another snapshot follows")
+
+
+# Layouts.
+
+
+def spec_of(*fields: Json) -> list[Json]:
+    return [{"action": "add-spec", "spec": {"fields": list(fields)}}]
+
+
+def order_of(source_id: int, transform: str) -> list[Json]:
+    field = {"source-id": source_id, "transform": transform}
+    field |= {"direction": "asc", "null-order": "nulls-first"}
+    return [{"action": "add-sort-order", "sort-order": {"fields": [field]}}]
+
+
+def part(source_id: int, transform: str, name: str = "p") -> Json:
+    return {"source-id": source_id, "transform": transform, "name": name}
+
+
+NO_TERMS = {
+    "unknown": (1, "zorder", "no transform of the specification"),
+    "without a width": (1, "bucket", "no transform"),
+    "no width": (1, "bucket[0]", "no transform"),
+    "a width too many": (1, "identity[3]", "no transform"),
+    "month of a long": (1, "month", "by month of 'id', which is a long"),
+    "hour of a date": (5, "hour", "by hour of 'day', which is a date"),
+    "bucket of a float": (3, "bucket[4]", "which is a float"),
+    "truncate of a date": (5, "truncate[4]", "which is a date"),
+    "a struct": (6, "identity", "which is a struct"),
+    "in a list": (9, "identity", "'tags', which holds several"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TERMS)
+def test_layouts_are_of_the_specification_whether_they_hold_or_not(
+    client: httpx.Client, there: str, case: str
+) -> None:
+    source_id, transform, words = NO_TERMS[case]
+    check_refused(client, there, spec_of(part(source_id, transform)), words)
+    check_refused(client, there, order_of(source_id, transform), words)
+    field = part(source_id, transform)
+    said = {"name": f"{there}_new", "schema": struct(*COLUMNS.values()), "partition-spec": {}}
+    said["partition-spec"] = {"fields": [field]}
+    assert client.post(TABLES, json=said).status_code == 400
+    said["partition-spec"] = {"fields": []}
+    said["write-order"] = order_of(source_id, transform)[0]["sort-order"]
+    assert client.post(TABLES, json=said).status_code == 400
+
+
+def test_a_sort_order_names_a_column_that_is_there(client: httpx.Client, there: str) -> None:
+    check_refused(client, there, order_of(99, "identity"), "which the table has not")
+
+
+@pytest.mark.parametrize(
+    ("source_id", "transform"),
+    [(4, "bucket[4]"), (4, "truncate[4]"), (8, "identity"), (5, "year"), (4, "identity")],
+)
+def test_what_only_others_write_is_kept(
+    client: httpx.Client, source_id: int, transform: str
+) -> None:
+    name = made(client, *COLUMNS.values())
+    both = [*spec_of(part(source_id, transform)), *order_of(source_id, transform)]
+    answer = commit(client, name, both)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (part(1, "identity", "n"), "would both be named 'n'"),
+        (part(1, "bucket[4]", "id"), "would both be named 'id'"),
+        (part(1, "bucket[4]", "s.x"), "would both be named 's.x'"),
+        ({**part(1, "identity"), "field-id": 999}, "begin at 1000"),
+    ],
+)
+def test_a_partition_field_has_a_name_and_an_id_of_its_own(
+    client: httpx.Client, there: str, field: Json, words: str
+) -> None:
+    check_refused(client, there, spec_of(field), words)
+
+
+def test_a_column_does_not_take_the_name_of_a_partition(client: httpx.Client) -> None:
+    name = made(client, *COLUMNS.values())
+    chosen = [*spec_of(part(5, "month", "day_month"), part(1, "identity", "id")),
+              {"action": "set-default-spec", "spec-id": -1}]  # fmt: skip
+    assert commit(client, name, chosen).status_code == 200
+    new = columns(new=column(10, "day_month", "int"))
+    check_refused(client, name, add(*new), "would both be named 'day_month'")
+    swapped = columns(id=column(1, "was_id", "long"), new=column(10, "id", "long"))
+    check_refused(client, name, add(*swapped), "would both be named 'id'")
+    renamed = add(*columns(id=column(1, "was_id", "long")))
+    assert commit(client, name, renamed).status_code == 200
+
+
+def test_two_columns_have_two_names_however_they_are_read(client: httpx.Client, there: str) -> None:
+    both = columns(new=column(10, "s.x", "int"))
+    check_refused(client, there, add(*both), "one inside of another column is called so")
+    answer = client.post(TABLES, json={"name": f"{there}_new", "schema": struct(*both)})
+    assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_partition_that_was_dropped_is_void(client: httpx.Client, dropped: bool) -> None:
+    """As format version 1 drops one, and as such a table is written here in version 2."""
+    fields = [column(1, "id", "long", required=True), column(2, "g", "string", required=True)]
+    fields.append(column(3, "k", "string"))
+    name = made(client, *fields, version=1)
+    chosen = {"action": "set-default-spec", "spec-id": -1}
+    first = [*spec_of(part(2, "identity", "g"), part(3, "identity", "k")), chosen]
+    assert commit(client, name, first).status_code == 200
+    table = catalog_of(client).load_table(f"main.{name}")
+    given = {"id": [1, 2], "g": ["a", "b"], "k": ["x", "y"]}
+    table.append(pa.table(given, schema=schema_to_pyarrow(table.schema())))
+    second = [*spec_of(part(2, "void", "g"), part(3, "identity", "k")), chosen]
+    if dropped:
+        second += add(fields[0], fields[2])
+    assert commit(client, name, second).status_code == 200
+    upgrade = {"action": "upgrade-format-version", "format-version": 2}
+    assert commit(client, name, [upgrade]).status_code == 200
+    row = b'{"id":3}\n' if dropped else b'{"id":3,"g":"c"}\n'
+    for _ in range(2):
+        load(client, name, row.replace(b"3", str(uuid.uuid4().int % 10**9).encode()))
+    load(client, name, row)
+    assert client.get(f"/v1/tables/{name}").json()["partition_by"] == ["k"]
+    sql = {"sql": f"SELECT count(*) FROM {name} WHERE id <= 3"}
+    assert client.post("/v1/sql", json=sql).json()["rows"] == [[3]]
+    gone = client.post(f"/v1/tables/{name}/delete", json={"where": "id = 1"})
+    assert gone.status_code == 200, gone.text
+    ran = client.post("/v1/maintenance/run", json={"table": name}).raise_for_status().json()
+    assert {each["outcome"] for each in ran["runs"]} <= {"done", "nothing"}, ran
+    assert client.post("/v1/sql", json=sql).json()["rows"] == [[2]]
+    found = catalog_of(client).load_table(f"main.{name}").scan("id <= 3").to_arrow()
+    assert sorted(found["id"].to_pylist()) == [2, 3]

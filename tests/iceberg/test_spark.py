@@ -106,6 +106,41 @@ def test_columns_and_partitions_that_spark_changes_are_changed_here(
     assert both(client, spark, "evolved") == [103, 4950 + 6000]
 
 
+@pytest.mark.parametrize("others", ["", ", days(day)"])
+def test_a_partition_that_spark_drops_from_an_old_table_is_void_and_all_goes_on(
+    client: httpx.Client, spark: Spark, others: str
+) -> None:
+    """Format version 1 keeps a dropped field as `void`, also when the table becomes version 2."""
+    table = f"void_{len(others)}"
+    spark(
+        f"CREATE TABLE lake.main.{table} (id BIGINT, g STRING NOT NULL, day DATE) USING iceberg"
+        f" PARTITIONED BY (g{others}) TBLPROPERTIES ('format-version'='1')"
+    )
+    rows = "SELECT id + {}, CAST(id % 2 AS STRING), DATE '2024-01-01' FROM range(10)"
+    spark(f"INSERT INTO lake.main.{table} {rows.format(0)}")
+    spark(f"ALTER TABLE lake.main.{table} DROP PARTITION FIELD g")
+    spark(f"INSERT INTO lake.main.{table} {rows.format(10)}")
+    assert both(client, spark, table) == [20, 190]
+    spark(f"ALTER TABLE lake.main.{table} SET TBLPROPERTIES ('format-version'='2')")
+    for number in range(20, 23):
+        row = f'{{"id":{number},"g":"ours","day":"2024-01-02"}}\n'
+        load(client, table, row.encode())
+    assert both(client, spark, table) == [23, 253]
+    spark(f"INSERT INTO lake.main.{table} {rows.format(30)}")
+    change(client, f"/v1/tables/{table}/delete", {"where": "id IN (0, 10, 20)"})
+    spark(f"DELETE FROM lake.main.{table} WHERE id IN (1, 11, 21)")
+    assert both(client, spark, table) == [27, 253 + 345 - 63]
+    change(client, "/v1/maintenance/run", {"table": table})
+    assert both(client, spark, table) == [27, 253 + 345 - 63]
+    for where in ("g = 'ours'", "day = DATE '2024-01-02'", "g = '0' AND id > 5"):
+        counted = f"SELECT count(*) FROM lake.main.{table} WHERE {where}"
+        assert spark(counted) == ours(client, counted)
+    spark(f"CALL lake.system.rewrite_manifests('main.{table}')")
+    spark(f"ALTER TABLE lake.main.{table} ADD PARTITION FIELD bucket(2, id)")
+    load(client, table, b'{"id":99,"g":"ours"}\n')
+    assert both(client, spark, table) == [28, 253 + 345 - 63 + 99]
+
+
 def test_deletes_beside_the_data_are_read_and_folded(client: httpx.Client, spark: Spark) -> None:
     spark(
         "CREATE TABLE lake.main.merging (id BIGINT) USING iceberg TBLPROPERTIES"
@@ -226,6 +261,14 @@ def test_spark_replaces_a_table_in_one_commit(client: httpx.Client, spark: Spark
     load(client, "replaced", b'{"id":1,"name":"old"}\n')
     spark("CREATE OR REPLACE TABLE lake.main.replaced USING iceberg AS SELECT id FROM range(5)")
     assert both(client, spark, "replaced") == [5, 10]
+    words = "SELECT CAST(id AS STRING) AS id, id AS more FROM range(3)"  # `id` keeps its id
+    spark(f"CREATE OR REPLACE TABLE lake.main.replaced USING iceberg AS {words}")
+    spark("ALTER TABLE lake.main.replaced ADD COLUMN last INT")
+    load(client, "replaced", b'{"id":"x","more":3,"last":1}\n')
+    found = "SELECT count(*), sum(more), sum(last) FROM lake.main.replaced"
+    assert spark(found) == ours(client, found) == [[4, 6, 1]]
+    with pytest.raises(SparkError):
+        spark("ALTER TABLE lake.main.replaced ALTER COLUMN more TYPE STRING")
     spark("DROP TABLE lake.main.replaced")
     assert client.get("/v1/tables/replaced").status_code == 404
     with pytest.raises(SparkError, match="TABLE_OR_VIEW_NOT_FOUND"):

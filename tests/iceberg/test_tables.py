@@ -111,6 +111,10 @@ def test_a_table_that_lies_in_the_warehouse_is_registered(
     assert count(client, "came") == 3
     with pytest.raises(TableAlreadyExistsError):
         them.register_table("main.came", made.metadata_location)
+    again = {"name": "again", "metadata-location": made.metadata_location}
+    answer = client.post(f"{PLACE}/namespaces/main/register", json=again)
+    assert (answer.status_code, "main.came already" in answer.text) == (409, True)
+    assert answer.json()["error"]["type"] == "AlreadyExistsException"  # to try again is no use
     nothing = {"name": "none", "metadata-location": f"{made.location()}/metadata/9.metadata.json"}
     answer = client.post(f"{PLACE}/namespaces/main/register", json=nothing)
     assert answer.status_code == 404
