@@ -25,6 +25,7 @@ def written(
     file_format: FileFormat = FileFormat.PARQUET,
     number: int = 1,
     listed_at: str | None = None,
+    size_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Write a manifest that adds `paths` and its list, and return the snapshot that names them."""
     place = f"{table.location()}/metadata"
@@ -37,7 +38,7 @@ def written(
             file_format=file_format,
             partition=Record(*values),
             record_count=1,
-            file_size_in_bytes=size_of(path),
+            file_size_in_bytes=size_of(path) if size_bytes is None else size_bytes,
             equality_ids=[1] if content == DataFileContent.EQUALITY_DELETES else None,
         )
         for path in paths

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import IdentityTransform
@@ -73,6 +75,28 @@ def test_an_append_is_four_puts_and_a_commit_by_the_protocol_one(
     asked(place.proxy)
     client.post(at, json=body).raise_for_status()
     assert asked(place.proxy).count("PUT") == 1
+
+
+def test_a_commit_of_a_snapshot_by_the_protocol_is_one_put(
+    client: httpx.Client, place: Place
+) -> None:
+    """What the engine wrote before, it wrote itself."""
+    load(client, "pushed", b'{"id":1}\n')
+    table = catalog(place.server).load_table("main.pushed")
+    table.io = load_file_io(object_store.pyiceberg_properties())  # the bucket, not the proxy
+    path = f"{table.location()}/data/theirs.parquet"
+    with table.io.new_output(path).create() as file:
+        pq.write_table(pa.table({"id": pa.array([2], pa.int64())}), file)
+    size, number = len(table.io.new_input(path)), table.metadata.last_sequence_number + 1
+    snapshot = written(table, path, number=number, size_bytes=size)
+    body = {"requirements": [], "updates": added(snapshot)}
+    time.sleep(1)
+    asked(place.proxy)
+    answer = client.post(f"{PLACE}/namespaces/main/tables/pushed", json=body)
+    assert answer.status_code == 200, answer.text
+    assert asked(place.proxy).count("PUT") == 1
+    metadata = answer.json()["metadata"]
+    assert metadata["current-snapshot-id"] == snapshot["snapshot-id"]
 
 
 @pytest.fixture
