@@ -262,12 +262,14 @@ def is_left_alone(table: LoadedTable, look: Look) -> bool:
 def was_of_others(table: LoadedTable) -> bool:
     """Whether another engine has committed a moment ago: it may be about to do so again.
 
-    What we would rewrite now its next commit would be refused for, and do again.
+    What we would rewrite now its next commit would be refused for, and do again. That we have
+    committed since, an append perhaps, does not mean that it is done.
     """
-    snapshot = table.snapshot
-    if snapshot is None or not is_of_another_engine(snapshot):
-        return False
-    return time.time_ns() // 1_000_000 - int(snapshot["timestamp-ms"]) < RESTS_MS
+    since_ms = time.time_ns() // 1_000_000 - RESTS_MS
+    return any(
+        int(each["timestamp-ms"]) > since_ms and is_of_another_engine(each)
+        for each in table.metadata["snapshots"]
+    )
 
 
 def unreached(table: LoadedTable, rules: Rules) -> Did:

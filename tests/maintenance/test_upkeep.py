@@ -14,6 +14,7 @@ from lakehouse.maintenance.models import MaintenanceRun
 from lakehouse.maintenance.upkeep import Look, Upkeep, was_of_others
 from lakehouse.state.errors import StateBusyError, StateFullError
 from tests.catalog.lake import Lake, main
+from tests.catalog.test_deleted_meanwhile import their_delete
 from tests.catalog.test_edits import manifest_paths
 from tests.catalog.test_layout import appends, edited_properties
 
@@ -235,14 +236,49 @@ def test_a_row_that_cannot_be_written_does_not_stop_the_work(
 
 
 def test_a_table_rests_after_a_commit_of_another_engine() -> None:
-    def table(age_ms: int, summary: dict[str, str]) -> LoadedTable:
-        at = time.time_ns() // 1_000_000 - age_ms
-        snapshot = {"snapshot-id": 1, "timestamp-ms": at, "summary": summary}
-        metadata = {"current-snapshot-id": 1, "snapshots": [snapshot]}
+    theirs, ours = {"operation": "append"}, {"operation": "append", "lakehouse.by": "anna"}
+
+    def table(*commits: tuple[int, dict[str, str]]) -> LoadedTable:
+        now_ms = time.time_ns() // 1_000_000
+        snapshots = [
+            {"snapshot-id": number, "timestamp-ms": now_ms - age_ms, "summary": summary}
+            for number, (age_ms, summary) in enumerate(commits, 1)
+        ]
+        metadata = {"current-snapshot-id": len(commits), "snapshots": snapshots}
         return LoadedTable(TableName("main", "t"), "file:///x", metadata)
 
-    assert was_of_others(table(1_000, {"operation": "append"}))
-    assert not was_of_others(table(61_000, {"operation": "append"}))
-    assert not was_of_others(table(1_000, {"operation": "append", "lakehouse.by": "anna"}))
+    assert was_of_others(table((1_000, theirs)))
+    assert was_of_others(table((30_000, theirs), (1_000, ours)))
+    assert not was_of_others(table((61_000, theirs)))
+    assert not was_of_others(table((61_000, theirs), (1_000, ours)))
+    assert not was_of_others(table((1_000, ours)))
     none = {"current-snapshot-id": -1, "snapshots": []}
     assert not was_of_others(LoadedTable(TableName("main", "t"), "file:///x", none))
+
+
+def test_a_turn_leaves_a_table_alone_that_another_engine_writes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appends(lake, 8)
+    lake.write("t", "SELECT * FROM (VALUES (20, 'a'), (21, 'b')) v(id, name)", mode="append")
+    their_delete(lake, "t")
+    it = upkeep(lake, manifests_min=3)
+    for number in (8, 9):  # the second time we have committed in between
+        before = lake.metadata("t")["current-snapshot-id"]
+        runs = tend(lake, it)
+        assert [runs[task].outcome for task in ("compact", "merge")] == ["nothing", "nothing"]
+        assert lake.metadata("t")["current-snapshot-id"] == before
+        appends(lake, 1, start=number)
+    rows = lake.rows("t")
+    later = time.time_ns() + 61 * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    assert tend(lake, it)["compact"].outcome == "done"
+    assert len(lake.data_files("t")) == 1
+    assert lake.rows("t") == rows
+
+
+def test_who_asks_for_a_turn_does_not_wait_until_another_engine_is_done(lake: Lake) -> None:
+    appends(lake, 1)
+    lake.write("t", "SELECT * FROM (VALUES (20, 'a'), (21, 'b')) v(id, name)", mode="append")
+    their_delete(lake, "t")
+    assert tend(lake, upkeep(lake), Look(is_asked=True))["compact"].outcome == "done"
