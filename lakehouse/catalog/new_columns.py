@@ -7,6 +7,7 @@ refuse to load.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lakehouse.catalog.default_values import is_of_type
 from lakehouse.catalog.evolution import is_wider
 from lakehouse.catalog.metadata import FORMAT_VERSION, Json, current_snapshot_id, schema_of
 from lakehouse.catalog.partitioning import CALENDAR, VOID
@@ -49,6 +50,7 @@ def check_new_columns(after: Json, before: Json) -> None:
     for schema in new:
         check_paths(schema["fields"])
         check_identifiers(schema)
+        check_defaults(schema)
     if goes_on(after, before):
         check_changes(after, before, new)
 
@@ -93,6 +95,18 @@ def check_identifiers(schema: Json) -> None:
             raise InvalidInputError(
                 f"identifier-field-ids names {there[id_].path!r}, which cannot identify rows: {why}"
             )
+
+
+def check_defaults(schema: Json) -> None:
+    """Refuse values for rows without one that are not of the type of their column."""
+    for _, each in placed(schema["fields"]):
+        for key in ("initial-default", "write-default"):
+            value = each.field.get(key)
+            if value is not None and not is_of_type(value, each.type):
+                raise InvalidInputError(
+                    f"{key} of {each.path!r} is {str(value)[:80]!r}, which is no {kind(each.type)} "
+                    "as the specification writes one"
+                )
 
 
 def no_identifier(there: Mapping[int, Placed], found: Placed) -> str | None:

@@ -270,6 +270,55 @@ def test_a_required_column_may_identify_rows(client: httpx.Client) -> None:
     assert (found.identifier_field_ids, found.identifier_field_names()) == ([1, 3], {"id", "s.x"})
 
 
+# Values for rows that say none.
+
+VALUES: dict[str, tuple[list[Any], list[Any]]] = {
+    "boolean": ([True], ["true", 1]),
+    "int": ([-3, 0], ["3", 3.0, True, 2**31]),
+    "long": ([2**63 - 1], [2**63, "x"]),
+    "float": ([0.5], [1, "0.5", 1e39]),
+    "double": ([1e39], [3, "x", False]),
+    "decimal(9,2)": (["12.30", "-1.00"], ["12.3", 12.3, "12345678.90", "x", ""]),
+    "date": (["2024-02-29"], ["2023-02-29", 19000, "2024-02-29T00:00:00"]),
+    "time": (["22:31:08.123456", "22:31:08"], ["25:00:00", 3]),
+    "timestamp": (["2024-01-01T10:00:00.5"], ["2024-01-01", "2024-01-01T10:00:00+00:00"]),
+    "timestamptz": (
+        ["2024-01-01T10:00:00+00:00"],
+        ["2024-01-01T10:00:00", "2024-01-01T10:00:00+01:00"],
+    ),
+    "string": (["", "x"], [3, ["x"]]),
+    "uuid": (["f79c3e09-677c-4bbd-a479-3f349cb785e7"], ["f79c3e09", 3]),
+    "fixed[2]": (["00fF"], ["00", "00ff0", "zzzz"]),
+    "binary": (["00ff", ""], ["0", 3, "xx"]),
+}
+
+
+@pytest.mark.parametrize("type_", VALUES)
+def test_a_default_is_of_the_type_of_its_column(client: httpx.Client, type_: str) -> None:
+    name = made(client, column(1, "id", "long"), version=3)
+    right, wrong = VALUES[type_]
+    for key in ("initial-default", "write-default"):
+        for value in wrong:
+            new = column(2, "new", type_, **{key: value})
+            check_refused(client, name, add(column(1, "id", "long"), new), f"{key} of 'new' is")
+    number = 2
+    for value in right:
+        new = column(number, f"new{number}", type_, required=True)
+        new |= {"initial-default": value, "write-default": value}
+        answer = commit(client, name, add(column(1, "id", "long"), new))
+        assert answer.status_code == 200, answer.text
+        number += 1
+
+
+def test_what_is_nested_has_no_default(client: httpx.Client) -> None:
+    name = made(client, column(1, "id", "long"), version=3)
+    for type_, value in ((list_of(3, "int"), [1]), (struct(column(3, "x", "int")), {"3": 1})):
+        new = column(2, "new", type_) | {"initial-default": value}
+        check_refused(client, name, add(column(1, "id", "long"), new), "'new' is")
+    inner = struct(column(3, "x", "int") | {"initial-default": "x"})
+    check_refused(client, name, add(column(2, "new", inner)), "'new.x' is")
+
+
 # References and snapshots.
 
 
