@@ -35,6 +35,8 @@ bytes a value."""
 PAGE_SIZE = 1_000
 PAGE_SIZES = re.compile(r"0*[1-9][0-9]{0,17}")
 """What clients ask for; at most `PAGE_SIZE` are given."""
+AFTER = "after:"
+"""How the token of a page begins; then comes its last name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def page_of(found: Sequence[str], query: Mapping[str, str]) -> Page:
     Without `pageToken` it gets all of them; an empty one says that it takes pages.
 
     Raises:
-        InvalidInputError: the page size is no number from 1.
+        InvalidInputError: the page size is no number from 1, or the token is not one of ours.
     """
     token = query.get("pageToken")
     if token is None:
@@ -188,5 +190,8 @@ def page_of(found: Sequence[str], query: Mapping[str, str]) -> Page:
     if not PAGE_SIZES.fullmatch(asked):
         raise InvalidInputError(f"pageSize is a whole number from 1, not {asked[:40]!r}")
     size = min(int(asked), PAGE_SIZE)
-    rest = [each for each in found if each > token]
-    return Page(rest[:size], rest[size - 1] if len(rest) > size else None)
+    if token and not token.startswith(AFTER):
+        raise InvalidInputError(f"the pageToken {token[:40]!r} is none that a page ended with")
+    last = token.removeprefix(AFTER)
+    rest = [each for each in found if each > last]
+    return Page(rest[:size], f"{AFTER}{rest[size - 1]}" if len(rest) > size else None)

@@ -114,6 +114,9 @@ def test_pages_are_given_to_who_asks_for_pages(client: httpx.Client) -> None:
     for wrong in ("no", "0", "-1", "", "9" * 5000):
         answer = client.get(place, params={"pageToken": "", "pageSize": wrong})
         assert answer.status_code == 400, wrong[:10]
+    for each in (place, f"{PLACE}/namespaces", f"{PLACE}/namespaces/main/views"):
+        answer = client.get(each, params={"pageToken": "none-of-ours"})
+        assert (answer.status_code, "none-of-ours" in answer.text) == (400, True)
 
 
 @pytest.mark.parametrize(
