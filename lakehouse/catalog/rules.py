@@ -142,7 +142,12 @@ def expirable(metadata: Json, rules: Rules, now_ms: int) -> list[int]:
 
 
 def ancestors(by_id: Mapping[int, Json], snapshot_id: int | None) -> Iterator[Json]:
-    """Yield a snapshot and those before it, as far back as they are still there."""
-    while snapshot_id is not None and snapshot_id in by_id:
+    """Yield a snapshot and those before it, as far back as they are still there.
+
+    A past that goes in a ring, which an engine could commit once, ends where it began.
+    """
+    seen: set[int] = set()
+    while snapshot_id is not None and snapshot_id in by_id and snapshot_id not in seen:
+        seen.add(snapshot_id)
         yield by_id[snapshot_id]
         snapshot_id = by_id[snapshot_id].get("parent-snapshot-id")

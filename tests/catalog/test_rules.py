@@ -7,6 +7,7 @@ from lakehouse.catalog.rules import (
     DAY_MS,
     InvalidPropertyError,
     Rules,
+    ancestors,
     expirable,
     outdated_references,
     rules_of,
@@ -120,3 +121,9 @@ def test_a_property_that_means_nothing_is_named(name: str, value: str) -> None:
     metadata["properties"] = {name: value}
     with pytest.raises(InvalidPropertyError, match=name):
         rules(metadata)
+
+
+def test_a_past_that_goes_in_a_ring_ends_where_it_began() -> None:
+    pairs = ((1, 3), (2, 1), (3, 2))
+    ring = {one: {"snapshot-id": one, "parent-snapshot-id": before} for one, before in pairs}
+    assert [each["snapshot-id"] for each in ancestors(ring, 3)] == [3, 2, 1]
