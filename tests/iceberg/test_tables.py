@@ -134,3 +134,46 @@ def test_what_cannot_be_registered_is_refused(
     answer = client.post(f"{PLACE}/namespaces/main/register", json=body)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]["message"]
+
+
+DEFAULTS = {
+    "boolean": (True, "true"),
+    "int": (7, "7"),
+    "long": (-(2**62), str(-(2**62))),
+    "float": (1.5, "1.5"),
+    "double": (-0.25, "-0.25"),
+    "decimal(9,2)": ("14.20", "14.20"),
+    "string": ("it's", "'it''s'"),
+    "date": ("2024-01-02", "DATE '2024-01-02'"),
+    "time": ("03:04:05.123456", "TIME '03:04:05.123456'"),
+    "timestamp": ("2024-01-02T03:04:05.123456", "TIMESTAMP '2024-01-02 03:04:05.123456'"),
+    "timestamptz": ("2024-01-02T03:04:05+00:00", "TIMESTAMPTZ '2024-01-02 03:04:05+00'"),
+    "uuid": (
+        "f79c3e09-677c-4bbd-a479-3f349cb785e7",
+        "'f79c3e09-677c-4bbd-a479-3f349cb785e7'::UUID",
+    ),
+    "binary": ("00FF", r"'\x00\xFF'::BLOB"),
+}
+
+
+def test_rows_that_are_older_than_a_column_have_its_default(
+    client: httpx.Client, them: RestCatalog
+) -> None:
+    rows = pa.table({"id": pa.array([1, 2], pa.int64())})
+    them.create_table("main.defaults", rows.schema).append(rows)
+    at = f"{PLACE}/namespaces/main/tables/defaults"
+    fields = client.get(at).json()["metadata"]["schemas"][0]["fields"]
+    for number, (type_, (value, _)) in enumerate(DEFAULTS.items(), start=2):
+        new = {"id": number, "name": f"c{number}", "type": type_, "required": False}
+        fields.append({**new, "initial-default": value, "write-default": value})
+    updates = [
+        {"action": "upgrade-format-version", "format-version": 3},
+        {"action": "add-schema", "schema": {"type": "struct", "fields": fields}},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]
+    answer = client.post(at, json={"requirements": [], "updates": updates})
+    assert answer.status_code == 200, answer.text
+    for number, (type_, (_, sql)) in enumerate(DEFAULTS.items(), start=2):
+        found = f"SELECT count(*) FROM defaults WHERE c{number} IS NOT DISTINCT FROM {sql}"
+        answer = client.post("/v1/sql", json={"sql": found})
+        assert answer.json().get("rows") == [[2]], (type_, answer.text)
