@@ -10,7 +10,7 @@ from lakehouse.database import Connection, interruptible
 from lakehouse.ingest.formats import Readable
 from lakehouse.ingest.json_documents import as_lines
 from lakehouse.ingest.spool import SpoolLimits
-from lakehouse.taster import FileSizeError, Taster
+from lakehouse.taster import FileSizeError, Taster, grows_to
 
 
 def converted(
@@ -43,7 +43,8 @@ def converted(
     try:
         taster.convert(file.path, target, file.format, most, interruptible, **how)
     except FileSizeError:
-        limits.disk.check(most + 1)  # it was the disk
+        if most < grows_to(file.path):
+            limits.disk.check(most + 1)  # it was the disk
         raise
     limits.take(0, target.stat().st_size)
     return replace(file, path=target, format="parquet", room_bytes=0)

@@ -1,5 +1,6 @@
 """Files that nobody trusts, read in a child process before the server's own engine reads them."""
 
+from lakehouse.taster.child import grows_to
 from lakehouse.taster.errors import (
     FileMemoryError,
     FileSizeError,
@@ -18,4 +19,5 @@ __all__ = [
     "RefusedFileError",
     "Taster",
     "TastingStoppedError",
+    "grows_to",
 ]

@@ -152,7 +152,7 @@ def convert(
     if format == "avro":
         write_avro(path, target, memory_max_bytes)
         return
-    most = max(RATIO_APPLIES_FROM_BYTES, Path(path).stat().st_size * RATIO_MAX)
+    most = grows_to(Path(path))
     if format == "xlsx":
         schema, batches = workbooks()["read"](path, sheet, header_row, most, RefusedError)
         write_batches(schema, batches, target, min(max_bytes, most))
@@ -160,6 +160,11 @@ def convert(
     with pa.OSFile(path, "rb") as file:
         schema, batches = orc(file) if format == "orc" else arrow(file)
         write_batches(schema, batches, target, min(max_bytes, most))
+
+
+def grows_to(path: Path) -> int:
+    """Return the bytes that a file may become; one that becomes more is no file but a bomb."""
+    return max(RATIO_APPLIES_FROM_BYTES, path.stat().st_size * RATIO_MAX)
 
 
 def arrow(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

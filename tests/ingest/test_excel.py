@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lakehouse.disk import Disk, Usage
 from tests.ingest.served import Served
 from tests.workbooks import CORNERS, MAIN, workbook
 
@@ -204,6 +205,17 @@ def test_a_bomb_ends_the_child_and_nothing_else(lake: Served, name: str, body: b
     assert answer.status_code in (400, 413), answer.text
     assert clock.monotonic() - began < 60
     loaded(lake, name, GOOD)
+
+
+def test_a_bomb_is_none_of_the_disk(
+    lake: Served, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where less is free than a file may have, what is too large by itself is told so."""
+    usage = Usage(free_bytes=3 << 30, total_bytes=100 << 30, reserve_bytes=1 << 30)
+    monkeypatch.setattr(Disk, "usage", lambda disk: usage)
+    answer = sent(lake, name, workbook({"S": [["id"], [1]]}, {"x": b"0" * (1100 << 20)}))
+
+    assert answer.status_code == 413, answer.text
 
 
 def test_an_entity_reads_no_file(lake: Served, name: str) -> None:
