@@ -26,7 +26,7 @@ CHOSEN = ("current-schema-id", "default-spec-id", "default-sort-order-id")
 UPDATES_MAX = 5_000
 """Of a request, of all its tables together: 0.5 s, and others wait for the table."""
 SCHEMAS_MAX = 1_000
-"""Of a request: each is compared with all that are there."""
+"""Of a request: the columns of each are looked at, which takes 1.7 s where each has 100."""
 OPERATIONS = ("append", "replace", "overwrite", "delete")
 SKEW_MS = 60_000
 """Readers refuse a table whose log of snapshots goes back by more."""
