@@ -385,6 +385,8 @@ class Part:
     """Of the whole commit."""
     made: Json | None = None
     """The metadata of a table that this commit makes."""
+    checked: str | None = None
+    """The metadata file of the state that the updates were looked at with."""
 
     @property
     def built(self) -> Json:
@@ -406,7 +408,9 @@ class Part:
             return Draft(updates=[], base=self.made)
         self.made = None
         updates = [each for each in self.asked.updates if not self._is_elsewhere(each)]
-        self._check(current.metadata, apply(current.metadata, updates))
+        if current.location != self.checked:  # most are asked twice for one state
+            self._check(current.metadata, apply(current.metadata, updates))
+            self.checked = current.location
         return Draft(updates)
 
     def _is_elsewhere(self, update: Json) -> bool:
@@ -420,7 +424,8 @@ class Part:
         new = [each for update in self.asked.updates for each in new_properties(update)]
         self.outside.check_paths(after, dict(new))
         snapshots = [e["snapshot"] for e in self.asked.updates if e["action"] == "add-snapshot"]
-        check_snapshots(snapshots, before)
+        if snapshots:
+            check_snapshots(snapshots, before)
         if not self.outside.checks:
             return
         look = self.outside.look(after, self.looked)
@@ -429,7 +434,8 @@ class Part:
             [],
             {look.key(path): size for path, size in new_statistics(self.asked.updates)},
         )
-        known = {each["snapshot-id"]: each for each in before.get("snapshots", ())}
+        there = before.get("snapshots", ()) if snapshots else ()
+        known = {each["snapshot-id"]: each for each in there}
         for snapshot in snapshots:
             self._look_at(look, snapshot, known.get(snapshot.get("parent-snapshot-id")))
             known[snapshot["snapshot-id"]] = snapshot
