@@ -112,6 +112,8 @@ class Exchange:
     ) -> None:
         given = headers.get(TRACE_FIELD, b"").decode("latin-1")
         self.scope = scope
+        self.path = scope["path"]
+        """As it was asked for: below a mount the framework takes its beginning away."""
         is_id = TRACE.fullmatch(given) and redacted(given) == given
         self.trace = given if is_id else secrets.token_hex(16)
         self.added = [(TRACE_FIELD, self.trace.encode())]
@@ -129,7 +131,7 @@ class Exchange:
             headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         )
         self._is_noted = scope["method"] not in READ_METHODS
-        self._is_write = self._is_noted and not QUESTIONS.fullmatch(scope["path"])
+        self._is_write = self._is_noted and not QUESTIONS.fullmatch(self.path)
         self._has_row = False
         if self._is_write:
             self.noted.row = self.row
@@ -185,7 +187,7 @@ class Exchange:
             address=self._address,
             trace_id=self.trace,
             method=self.scope["method"],
-            path=redacted(self.scope["path"])[:PATH_LOGGED_MAX],
+            path=redacted(self.path)[:PATH_LOGGED_MAX],
             status=self.status if self.is_answered else 0,
             sql_sha256=self.noted.sql_sha256,
             tables=sorted(self.noted.tables),
@@ -291,11 +293,11 @@ class Edge:
         except LakehouseError as refusal:  # of the entrance: a route answers its own errors
             if isinstance(refusal, RateLimitedError):
                 exchange.added.extend(self._limiter.headers(exchange.caller))
-            await send_problem(exchange.send, scope["path"], refusal, close=self.stopping)
+            await send_problem(exchange.send, exchange.path, refusal, close=self.stopping)
         except asyncio.CancelledError as cancelled:
             if REVOKED not in cancelled.args or exchange.is_answered:
                 raise
-            await send_problem(exchange.send, scope["path"], WrongTokenError(), close=True)
+            await send_problem(exchange.send, exchange.path, WrongTokenError(), close=True)
         except Exception:
             exchange.status = exchange.status if exchange.is_answered else 500
             raise
@@ -346,10 +348,10 @@ class Edge:
         self._metrics.requests(method, route, status).inc()
         self._metrics.request_seconds(method, route).observe(seconds)
         log.log(
-            logging.DEBUG if scope["path"] in OPERATIONS else logging.INFO,
+            logging.DEBUG if exchange.path in OPERATIONS else logging.INFO,
             "%s %s %d",
             method,
-            redacted(scope["path"])[:PATH_LOGGED_MAX],
+            redacted(exchange.path)[:PATH_LOGGED_MAX],
             status,
             extra={
                 "caller": exchange.caller.name,

@@ -36,6 +36,15 @@ def test_a_dropped_table_is_gone_here_and_can_come_back(
     assert them.load_table("main.going").scan().to_arrow().num_rows == 2
 
 
+def test_a_request_is_logged_under_the_path_it_was_sent_to(
+    client: httpx.Client, server: ServerProcess
+) -> None:
+    load(client, "told")
+    path = f"{PLACE}/namespaces/main/tables/told"
+    assert client.delete(path).status_code == 204
+    assert f"DELETE {path} 204" in server.log()
+
+
 def test_a_purged_one_leaves_no_file(
     client: httpx.Client, them: RestCatalog, server: ServerProcess
 ) -> None:

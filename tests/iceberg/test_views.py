@@ -528,12 +528,12 @@ def test_what_a_token_may_not_see_is_not_there_and_every_change_is_in_the_log(
         with as_(writer) as client:
             assert client.delete(f"{VIEWS}/shown").status_code == 204
         with as_(admin) as client:
-            sql = "SELECT caller, method FROM lakehouse.audit WHERE tables = ['main.shown']"
+            sql = "SELECT caller, method, path FROM lakehouse.audit WHERE tables = ['main.shown']"
             answer = client.post("/v1/sql", json={"sql": f"{sql} ORDER BY audit_id"}).json()
         assert answer["rows"] == [
-            ["keeper", "POST"],
-            ["writer", "POST"],
-            ["writer", "DELETE"],
+            ["keeper", "POST", VIEWS],
+            ["writer", "POST", f"{VIEWS}/shown"],
+            ["writer", "DELETE", f"{VIEWS}/shown"],
         ]
 
 
