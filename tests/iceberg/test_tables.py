@@ -15,7 +15,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import IntegerType, LongType, NestedField
 
 from tests.iceberg.conftest import PLACE, load
-from tests.services import ServerProcess
+from tests.services import ServerProcess, wait_until
 
 
 def count(client: httpx.Client, table: str) -> int:
@@ -42,7 +42,7 @@ def test_a_request_is_logged_under_the_path_it_was_sent_to(
     load(client, "told")
     path = f"{PLACE}/namespaces/main/tables/told"
     assert client.delete(path).status_code == 204
-    assert f"DELETE {path} 204" in server.log()
+    wait_until(lambda: f"DELETE {path} 204" in server.log())  # it comes after the answer
 
 
 def test_a_purged_one_leaves_no_file(
