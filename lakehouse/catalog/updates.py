@@ -41,6 +41,8 @@ KINDS = {
 }
 """Where those of a table are, what each is known by, and which of them holds."""
 NONE_YET = -1
+ROWS_MAX = 2**40
+"""Rows that one snapshot numbers: their ids end at 2^63, and then nobody could add any."""
 
 
 NAMED = ("properties", "refs")
@@ -308,7 +310,13 @@ def number_rows(metadata: Changing, snapshot: Json) -> None:
             raise InvalidInputError(f"a snapshot of format version 3 says its {key}")
     if snapshot[FIRST_ROW_ID] < metadata[ROW_IDS]:
         raise CommitFailedError(f"{FIRST_ROW_ID} is behind {metadata[ROW_IDS]}: rows were added")
-    metadata[ROW_IDS] = snapshot[FIRST_ROW_ID] + snapshot[ADDED_ROWS]
+    after = snapshot[FIRST_ROW_ID] + snapshot[ADDED_ROWS]
+    if after - metadata[ROW_IDS] > ROWS_MAX:
+        raise InvalidInputError(
+            f"the ids of rows go from {metadata[ROW_IDS]:,} to {after:,} with one snapshot, which "
+            f"numbers {ROWS_MAX:,} at most"
+        )
+    metadata[ROW_IDS] = after
 
 
 def set_snapshot_ref(metadata: Changing, update: Json) -> None:

@@ -190,6 +190,18 @@ def test_days_become_moments_where_the_format_says_so(client: httpx.Client) -> N
             check_refused(client, name, add(moment), "cannot be timestamp")
 
 
+@pytest.mark.parametrize("numbered", [(2**62, 0), (0, 2**62), (2**39, 2**39 + 1)])
+def test_ids_of_rows_are_not_used_up_by_one_snapshot(
+    client: httpx.Client, numbered: tuple[int, int]
+) -> None:
+    name = made(client, column(1, "id", "long"), version=3)
+    first, count = numbered
+    snapshot = snapshot_of(catalog_of(client).load_table(f"main.{name}"))
+    snapshot |= {"first-row-id": first, "added-rows": count}
+    check_refused(client, name, added(snapshot), "with one snapshot")
+    them_add(client, name)
+
+
 def them_add(client: httpx.Client, name: str) -> None:
     """Give a table of format version 3 a snapshot without rows."""
     table = catalog_of(client).load_table(f"main.{name}")
