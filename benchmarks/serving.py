@@ -171,7 +171,7 @@ class KeptAlive:
     ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._buffer = b""
+        self._buffer = bytearray()
         self._status = f" {status} ".encode()
         kind = f"Content-Type: {content_type}\r\n" if content_type else ""
         bearer = f"Authorization: Bearer {token}\r\n" if token else ""
@@ -212,13 +212,15 @@ class KeptAlive:
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._buffer:
             self._receive()
-        found, _, self._buffer = self._buffer.partition(mark)
+        found = self._exactly(self._buffer.index(mark))
+        self._exactly(len(mark))
         return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             self._receive()
-        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        found = bytes(memoryview(self._buffer)[:count])
+        del self._buffer[:count]  # in place: an answer of megabytes is not copied for each block
         return found
 
     def _receive(self) -> None:

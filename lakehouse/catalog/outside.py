@@ -386,7 +386,9 @@ class Part:
     made: Json | None = None
     """The metadata of a table that this commit makes."""
     checked: str | None = None
-    """The metadata file of the state that the updates were looked at with."""
+    """The metadata file of the state that the updates were looked at with, ..."""
+    after: Json | None = None
+    """... and the metadata that they lead to from there."""
 
     @property
     def built(self) -> Json:
@@ -409,9 +411,10 @@ class Part:
         self.made = None
         updates = [each for each in self.asked.updates if not self._is_elsewhere(each)]
         if current.location != self.checked:  # most are asked twice for one state
-            self._check(current.metadata, apply(current.metadata, updates))
-            self.checked = current.location
-        return Draft(updates)
+            after = apply(current.metadata, updates)
+            self._check(current.metadata, after)
+            self.checked, self.after = current.location, after
+        return Draft(updates, after=self.after)
 
     def _is_elsewhere(self, update: Json) -> bool:
         return update["action"] == "set-location" and not self.outside.checks

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeAlias
 
-import orjson
-
 from lakehouse.audit import Record, record, store_with, stored
 from lakehouse.auth import check_may, may, table_resource
 from lakehouse.catalog.cache import Cache
@@ -29,6 +27,7 @@ from lakehouse.catalog.errors import (
     TableExistsError,
 )
 from lakehouse.catalog.metadata import Json, read_metadata, snapshot_of, with_log_entry
+from lakehouse.catalog.metadata_text import MetadataTexts
 from lakehouse.catalog.models import TableName
 from lakehouse.catalog.requirements import check
 from lakehouse.catalog.updates import apply
@@ -112,6 +111,8 @@ class Draft:
     """The metadata file that `base` was read from, if it was."""
     files: Sequence[str] = ()
     """Keys of what was written for this draft; removed when it is lost."""
+    after: Json | None = None
+    """The metadata that the updates lead to, where it is known already."""
 
 
 Build: TypeAlias = Callable[[LoadedTable | None], Draft]
@@ -182,6 +183,7 @@ class Tables:
         self._state = state
         self._store = store
         self._cache: Cache[tuple[Json, int]] = Cache(METADATA_CACHED_BYTES, itemgetter(1))
+        self._texts = MetadataTexts()
         self._locks = Locks()
         self._rewriting = Locks()
         self.listeners: list[Callable[[TableName], None]] = []
@@ -301,7 +303,7 @@ class Tables:
         check(current.metadata if current else None, draft.requirements)
         base = current.metadata if current else draft.base
         assert base is not None, "only a draft that creates a table may meet none"
-        metadata = apply(base, draft.updates)
+        metadata = draft.after or apply(base, draft.updates)
         attempt.before.append(current)
         if current and metadata == base:
             attempt.tables.append(current)
@@ -311,7 +313,7 @@ class Tables:
             metadata = with_log_entry(metadata, previous, base, now_ms())
         location = metadata_location(metadata, previous)
         try:
-            data = orjson.dumps(metadata)
+            data = self._texts.of(metadata)
         except TypeError as error:  # a number of more than 64 bits, in a field that is not known
             raise InvalidInputError(
                 f"a commit is refused that JSON cannot hold: {error}"
@@ -403,7 +405,7 @@ class Tables:
             )
             seal(tx, after)
 
-        key, data = self._store.key(after.location), orjson.dumps(after.metadata)
+        key, data = self._store.key(after.location), self._texts.of(after.metadata)
         try:
             self._store.create(key, data)
             self._state.write(work)
