@@ -19,9 +19,9 @@ import orjson
 import zstandard
 from pyiceberg.avro.codecs import AVRO_CODEC_KEY
 from pyiceberg.avro.decoder import StreamingBinaryDecoder
-from pyiceberg.avro.file import SYNC_SIZE, AvroFile, Block
+from pyiceberg.avro.file import META_SCHEMA, SYNC_SIZE, AvroFile, AvroFileHeader, Block
 from pyiceberg.avro.reader import Reader
-from pyiceberg.avro.resolver import resolve_reader
+from pyiceberg.avro.resolver import construct_reader, resolve_reader
 from pyiceberg.io import InputFile
 from pyiceberg.manifest import (
     DEFAULT_READ_VERSION,
@@ -106,6 +106,10 @@ LISTED = Kind(
 )
 
 
+HEADER = construct_reader(META_SCHEMA, {-1: AvroFileHeader})
+"""PyIceberg makes it for each file, which takes longer than a list of few manifests."""
+
+
 class KnownFile(AvroFile[D]):
     """An Avro file whose schema may have been met before."""
 
@@ -118,7 +122,7 @@ class KnownFile(AvroFile[D]):
         with self.input_file.open() as stream:
             data = stream.read()
         self.decoder, self._length = StreamingBinaryDecoder(data), len(data)
-        self.header = self._read_header()
+        self.header = HEADER.read(self.decoder)
         self._inflate = INFLATE[self.header.meta.get(AVRO_CODEC_KEY, "null")]
         self._room = max(self._max_bytes, len(data))
         self.reader = reader_of(self.header.meta["avro.schema"], self._kind)

@@ -206,7 +206,8 @@ def current_snapshot_id(metadata: Json) -> int | None:
 def snapshot_of(metadata: Json, snapshot_id: int | None = None) -> Json | None:
     """Return a snapshot, the current one by default; None where there is none."""
     wanted = current_snapshot_id(metadata) if snapshot_id is None else snapshot_id
-    return next((each for each in metadata["snapshots"] if each["snapshot-id"] == wanted), None)
+    newest_first = reversed(metadata["snapshots"])  # it is asked for most
+    return next((each for each in newest_first if each["snapshot-id"] == wanted), None)
 
 
 def snapshot_at(metadata: Json, at_ms: int) -> Json | None:
