@@ -137,12 +137,12 @@ BAD: list[tuple[Any, int, str]] = [
 @pytest.mark.parametrize("number", range(len(BAD)))
 def test_what_is_wrong_is_refused_and_changes_nothing(served: Served, number: int) -> None:
     body, status, problem = BAD[number]
-    if number == 0:
-        served.loaded("bad", "id,name\n1,a\n")
-    before = served.send("GET", "/v1/tables/bad/schema").json()
-    answer = served.send("POST", "/v1/tables/bad/schema", json=body)
+    name = f"bad{number}"
+    served.loaded(name, "id,name\n1,a\n")
+    before = served.send("GET", f"/v1/tables/{name}/schema").json()
+    answer = served.send("POST", f"/v1/tables/{name}/schema", json=body)
     assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{problem}")
-    assert served.send("GET", "/v1/tables/bad/schema").json() == before
+    assert served.send("GET", f"/v1/tables/{name}/schema").json() == before
 
 
 def test_a_table_that_is_not_there_has_no_schema(served: Served) -> None:
