@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -106,8 +106,10 @@ LISTED = Kind(
 )
 
 
-HEADER = construct_reader(META_SCHEMA, {-1: AvroFileHeader})
-"""PyIceberg makes it for each file, which takes longer than a list of few manifests."""
+@cache
+def header_reader() -> Reader:
+    """Return what PyIceberg makes for each file: that takes longer than reading a short list."""
+    return construct_reader(META_SCHEMA, {-1: AvroFileHeader})
 
 
 class KnownFile(AvroFile[D]):
@@ -122,7 +124,7 @@ class KnownFile(AvroFile[D]):
         with self.input_file.open() as stream:
             data = stream.read()
         self.decoder, self._length = StreamingBinaryDecoder(data), len(data)
-        self.header = HEADER.read(self.decoder)
+        self.header = header_reader().read(self.decoder)
         self._inflate = INFLATE[self.header.meta.get(AVRO_CODEC_KEY, "null")]
         self._room = max(self._max_bytes, len(data))
         self.reader = reader_of(self.header.meta["avro.schema"], self._kind)

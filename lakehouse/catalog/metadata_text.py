@@ -9,8 +9,11 @@ import orjson
 from lakehouse.catalog.cache import Cache
 from lakehouse.catalog.metadata import Json
 
-WRITTEN_MAX_BYTES = 32 * 1024 * 1024
-"""Of text that is kept, of all tables."""
+WRITTEN_MAX_BYTES = 64 * 1024 * 1024
+"""Of what is kept, of all tables: 16 MiB of text."""
+OBJECTS_SHARE = 3
+"""What snapshots take as objects, for a byte of their text."""
+ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Written:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.text)
+        return ENTRY_BYTES + (1 + OBJECTS_SHARE) * len(self.text)
 
     def extended(self, snapshots: Sequence[Json]) -> "Written":
         """Return `snapshots` and their text, made of this one where they begin with the same."""
@@ -47,6 +50,7 @@ class MetadataTexts:
         """Return metadata as JSON; `TypeError` for a number of more than 64 bits."""
         table = metadata["table-uuid"]
         written = self._written.get(table, Written).extended(metadata["snapshots"])
-        self._written.put(table, written)
+        if written.size_bytes <= WRITTEN_MAX_BYTES:
+            self._written.put(table, written)
         # What a fragment holds is written as it is: the items, without the brackets of their list.
         return orjson.dumps({**metadata, "snapshots": [orjson.Fragment(written.text)]})

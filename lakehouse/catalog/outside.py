@@ -66,7 +66,7 @@ from lakehouse.catalog.update_shapes import (
     check_spec,
     check_updates,
 )
-from lakehouse.catalog.updates import apply
+from lakehouse.catalog.updates import apply, goes_back
 from lakehouse.errors import InvalidInputError, LakehouseError
 from lakehouse.names import TableName, folded
 from lakehouse.state import State, Transaction
@@ -388,7 +388,7 @@ class Part:
     checked: str | None = None
     """The metadata file of the state that the updates were looked at with, ..."""
     after: Json | None = None
-    """... and the metadata that they lead to from there."""
+    """... and the metadata that they lead to from there, unless it depends on when."""
 
     @property
     def built(self) -> Json:
@@ -413,7 +413,8 @@ class Part:
         if current.location != self.checked:  # most are asked twice for one state
             after = apply(current.metadata, updates)
             self._check(current.metadata, after)
-            self.checked, self.after = current.location, after
+            is_timed = goes_back(current.metadata, after)  # with when it is committed
+            self.checked, self.after = current.location, None if is_timed else after
         return Draft(updates, after=self.after)
 
     def _is_elsewhere(self, update: Json) -> bool:

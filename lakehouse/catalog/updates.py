@@ -427,12 +427,20 @@ def in_step(metadata: Json) -> Json:
     return of_version(metadata, 1) if is_first else metadata
 
 
+def goes_back(before: Json, after: Json) -> bool:
+    """Whether `main` went to a snapshot that was there before: the log says when it did."""
+    snapshot_id = current_snapshot_id(after)
+    if snapshot_id in (None, current_snapshot_id(before)):
+        return False
+    return snapshot_of(before, snapshot_id) is not None
+
+
 def log_current(before: Json, after: Json) -> None:
     """Add to the log where `main` went: when its snapshot was made, or now, if it was there."""
     snapshot_id = current_snapshot_id(after)
     if snapshot_id in (None, current_snapshot_id(before)):
         return
-    if snapshot_of(before, snapshot_id) is not None:
+    if goes_back(before, after):
         now_ms = time.time_ns() // 1_000_000
         after["last-updated-ms"] = max(now_ms, before["last-updated-ms"] + 1)
     entry = {"snapshot-id": snapshot_id, "timestamp-ms": after["last-updated-ms"]}

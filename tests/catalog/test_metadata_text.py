@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.catalog.metadata import Json
-from lakehouse.catalog.metadata_text import MetadataTexts
+from lakehouse.catalog.metadata_text import WRITTEN_MAX_BYTES, MetadataTexts
 
 
 def snapshot(number: int) -> Json:
@@ -65,3 +65,13 @@ def test_a_number_of_more_than_64_bits_is_refused_and_nothing_of_it_stays() -> N
         texts.of(table([first, {"snapshot-id": 2**70}]))
     kept = table([first, snapshot(2)])
     assert texts.of(kept) == orjson.dumps(kept)
+
+
+def test_what_is_kept_of_many_tables_has_an_end() -> None:
+    texts = MetadataTexts()
+    long = [{"snapshot-id": 1, "summary": {"text": "x" * 1024 * 1024}}]
+    for number in range(40):
+        texts.of(table(long, str(number)))
+    kept = list(texts._written._values.values())
+    assert sum(weight for weight, _ in kept) <= WRITTEN_MAX_BYTES
+    assert len(kept) > 1
