@@ -53,7 +53,7 @@ from lakehouse.catalog.rebuild import Rebuild
 from lakehouse.catalog.relocate import check_root, relocate
 from lakehouse.catalog.row_changes import Changed
 from lakehouse.catalog.row_plans import RowCounts
-from lakehouse.catalog.rules import Rules, outdated_references, rules_of
+from lakehouse.catalog.rules import Rules, deletes_files, outdated_references, rules_of
 from lakehouse.catalog.table import (
     AsOf,
     Pinned,
@@ -145,6 +145,7 @@ __all__ = [
     "check_root",
     "check_table_name",
     "dataset_id",
+    "deletes_files",
     "duckdb_type",
     "ensure_namespace",
     "fingerprint",

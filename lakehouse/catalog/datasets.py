@@ -249,6 +249,7 @@ def manifest_of(
         updated_at=table.updated_at,
         snapshot_id=table.snapshot_id,
         columns=list(table.columns),
+        format=table.format,
         existing=existing,
     )
 

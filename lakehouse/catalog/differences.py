@@ -22,7 +22,14 @@ from lakehouse.catalog.relations import (
     matching,
     relation_prefix,
 )
-from lakehouse.catalog.table import AsOf, Pinned, chosen_snapshot, epoch_ms, read_schema
+from lakehouse.catalog.table import (
+    AsOf,
+    Pinned,
+    chosen_snapshot,
+    epoch_ms,
+    is_named,
+    read_schema,
+)
 from lakehouse.catalog.tables import LoadedTable
 from lakehouse.catalog.types import Field, duckdb_type, to_columns
 from lakehouse.database import Connection, quoted
@@ -325,7 +332,9 @@ def is_before_all(table: LoadedTable, since: AsOf | None) -> bool:
     """Whether nothing was there yet at `since`."""
     if since is None:
         return True
-    return isinstance(since, datetime) and snapshot_at(table.metadata, epoch_ms(since)) is None
+    if not isinstance(since, datetime) or is_named(table.metadata, since):
+        return False
+    return snapshot_at(table.metadata, epoch_ms(since)) is None
 
 
 def line_of(table: LoadedTable, before: Json | None, last: Json) -> list[Json]:

@@ -18,7 +18,7 @@ from lakehouse.catalog.errors import (
     TableInUseError,
 )
 from lakehouse.catalog.models import TableName
-from lakehouse.catalog.rules import DELETES_FILES, switch
+from lakehouse.catalog.rules import deletes_files
 from lakehouse.catalog.tables import (
     CATALOG_NAME,
     LoadedTable,
@@ -260,7 +260,7 @@ class DroppedTables:
             metadata = self._tables.metadata(Pointer(table.name, table.location))
         except TableDamagedError:
             return False  # a purge that was interrupted, perhaps: it goes on
-        return not switch(metadata["properties"], DELETES_FILES)
+        return not deletes_files(metadata)
 
     def _own_folder(self, tx: Transaction, table: Dropped) -> str | None:
         """Return the key of the folder that holds this table and nothing else; None without."""

@@ -288,7 +288,8 @@ def operation(edit: Edit, gone: Sequence[ManifestEntry]) -> str:
 
 def totals(parent: Json | None, edit: Edit, gone: Sequence[ManifestEntry]) -> dict[str, str]:
     """Return the counts of a snapshot's summary, under the names of the specification."""
-    before = parent.get("summary", {}) if parent and not edit.replaces_all else {}
+    begins = parent is None or edit.replaces_all
+    before = parent.get("summary", {}) if parent and not begins else {}
     added_rows = sum(file.row_count for file in edit.added)
     added_bytes = sum(file.size_bytes for file in edit.added)
     gone_rows = sum(each.data_file.record_count for each in gone)
@@ -312,8 +313,11 @@ def totals(parent: Json | None, edit: Edit, gone: Sequence[ManifestEntry]) -> di
     counts |= {
         key: int(before.get(key, 0)) + change
         for key, change in changes.items()
-        if not before or key in before  # other writers may leave one out, and then nobody knows
+        if begins or key in before  # other writers may leave one out, and then nobody knows
     }
     for key in ("total-delete-files", "total-position-deletes", "total-equality-deletes"):
-        counts[key] = 0 if edit.drops_deletes else int(before.get(key, 0))
+        if edit.drops_deletes or begins:
+            counts[key] = 0
+        elif key in before:
+            counts[key] = int(before[key])
     return {key: str(value) for key, value in counts.items()}

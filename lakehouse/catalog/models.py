@@ -104,6 +104,7 @@ class Table(msgspec.Struct, frozen=True):
     location: str
     """Where it lies, from the warehouse on: no path of the host is told."""
     format: str = "iceberg/2"
+    """Of which version of the specification."""
 
 
 class TableSummary(msgspec.Struct, frozen=True):
@@ -229,6 +230,7 @@ class Manifest(msgspec.Struct, frozen=True):
     snapshot_id: int | None
     columns: list[Column]
     format: str = "iceberg/2"
+    """Of which version of the specification."""
     existing: bool = True
 
 

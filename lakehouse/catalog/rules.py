@@ -89,6 +89,11 @@ def switch(properties: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
+def deletes_files(metadata: Json) -> bool:
+    """Whether the files of a table may be deleted with it."""
+    return switch(metadata["properties"], DELETES_FILES)
+
+
 def outdated_references(metadata: Json, rules: Rules, now_ms: int) -> dict[str, int]:
     """Return the tags and branches that have outlived the age they were given, never `main`.
 

@@ -33,6 +33,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSERTED, UPDATED, DELETED = (
     f"lakehouse.{what}-rows" for what in ("inserted", "updated", "deleted")
 )
+FILES, ROWS, BYTES = "total-data-files", "total-records", "total-files-size"
+TOTALS = {FILES, ROWS, BYTES}
+"""Of the data files of a snapshot, in its summary; other engines may leave them out."""
 CREATED_AT = "lakehouse.created-at-ms"
 BY = "lakehouse.by"
 TRACE_ID = "lakehouse.trace-id"
@@ -97,6 +100,7 @@ class TableState:
     row_count: int
     properties: Mapping[str, str]
     location: str
+    format: str
     summary: Mapping[str, str]
     """Of the current snapshot."""
     created_at: datetime
@@ -127,14 +131,28 @@ def table_state(table: LoadedTable) -> TableState:
         row_count=rows_of(summary),
         properties=metadata["properties"],
         location=metadata["location"],
+        format=f"iceberg/{metadata['format-version']}",
         summary=summary,
         created_at=created_at(metadata),
         updated_at=moment(metadata["last-updated-ms"]),
     )
 
 
-def table_model(table: LoadedTable, store: Store) -> Table:
+def totals(files: int, rows: int, size_bytes: int) -> dict[str, str]:
+    """Return what a summary says of all data files of a snapshot."""
+    return {FILES: str(files), ROWS: str(rows), BYTES: str(size_bytes)}
+
+
+def table_model(
+    table: LoadedTable, store: Store, counted: Mapping[str, str] | None = None
+) -> Table:
+    """Return a table as a person asks of it.
+
+    Args:
+        counted: the summary of its current snapshot with all totals; without: as it is.
+    """
     state, metadata = table_state(table), table.metadata
+    summary = state.summary if counted is None else counted
     fields = schema_of(metadata)["fields"]
     return Table(
         name=table.name.name,
@@ -144,12 +162,13 @@ def table_model(table: LoadedTable, store: Store) -> Table:
         partition_by=partition_terms(spec_of(metadata), fields),
         sort_by=sort_terms(sort_order_of(metadata), fields),
         snapshot_id=state.snapshot_id,
-        row_count=state.row_count,
-        file_count=int(state.summary.get("total-data-files", 0)),
-        size_bytes=int(state.summary.get("total-files-size", 0)),
+        row_count=rows_of(summary),
+        file_count=int(summary.get(FILES, 0)),
+        size_bytes=int(summary.get(BYTES, 0)),
         created_at=state.created_at,
         updated_at=state.updated_at,
         location=store.key(state.location),
+        format=state.format,
     )
 
 
@@ -200,7 +219,7 @@ def snapshot_model(metadata: Json, snapshot: Json) -> Snapshot:
 def rows_of(summary: Mapping[str, str]) -> int:
     """Return the rows of a snapshot: those of its files without those that are deleted in them."""
     deleted = int(summary.get("total-position-deletes", 0))
-    return max(0, int(summary.get("total-records", 0)) - deleted)
+    return max(0, int(summary.get(ROWS, 0)) - deleted)
 
 
 def deleted_rows(summary: Mapping[str, str]) -> int:
@@ -214,20 +233,29 @@ def is_of_another_engine(snapshot: Json) -> bool:
     return BY not in snapshot.get("summary", {})
 
 
+class SaidTime(datetime):
+    """A time as a caller wrote it: a tag of another engine may be called so."""
+
+    said = ""
+
+
 def read_as_of(asked: int | str) -> AsOf:
     """Return what a caller means: digits are a snapshot id, ISO 8601 is a time, the rest a name.
 
-    A time without a zone is UTC. Ids may come as text: JavaScript has no numbers that large.
+    A time without a zone is UTC. Ids may come as text: JavaScript has no numbers that large. What
+    is a tag or a branch of the table is that all the same: other engines name them after days.
     """
     if isinstance(asked, int):
         return asked
     if is_id(asked):
         return int(asked)
     try:
-        at = datetime.fromisoformat(asked)
+        at = SaidTime.fromisoformat(asked)
     except ValueError:
         return asked
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    at.said = asked
+    return at
 
 
 def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
@@ -239,19 +267,28 @@ def chosen_snapshot(table: LoadedTable, as_of: AsOf | None) -> Json | None:
     metadata = table.metadata
     if as_of is None:
         return snapshot_of(metadata)
-    if isinstance(as_of, datetime):
+    if isinstance(as_of, datetime) and not is_named(metadata, as_of):
         found = snapshot_at(metadata, epoch_ms(as_of))
     else:
-        found = snapshot_of(metadata, snapshot_id_of(metadata, as_of))
+        said = as_of.said if isinstance(as_of, SaidTime) else as_of
+        assert not isinstance(said, datetime), "only one that was written can be a name"
+        found = snapshot_of(metadata, snapshot_id_of(metadata, said))
     if found is None:
         raise SnapshotNotFoundError(str(table.name), as_of)
     return found
 
 
+def is_named(metadata: Json, as_of: AsOf | None) -> bool:
+    """Whether a time is the name of a tag or a branch, letter by letter."""
+    return isinstance(as_of, SaidTime) and as_of.said in metadata["refs"]
+
+
 def snapshot_id_of(metadata: Json, as_of: int | str) -> int:
     """Return the id that a name or a text of digits says; -1, which is nobody's, of no name."""
     if isinstance(as_of, int):
-        return as_of
+        is_there = snapshot_of(metadata, as_of) is not None
+        named = {} if is_there else metadata["refs"].get(str(as_of), {})
+        return int(named.get("snapshot-id", as_of))
     if as_of in metadata["refs"]:
         return int(metadata["refs"][as_of]["snapshot-id"])
     return int(as_of) if is_id(as_of) else -1

@@ -15,6 +15,7 @@ import orjson
 
 from lakehouse.catalog.errors import CommitFailedError, InvalidViewError
 from lakehouse.catalog.metadata import Json, known, whole_number
+from lakehouse.catalog.update_shapes import ListShape, MapShape, StructShape, check_depth
 
 FORMAT_VERSION = 1
 FIRST_SCHEMA, FIRST_VERSION = 0, 1
@@ -57,7 +58,7 @@ class SchemaField(msgspec.Struct, frozen=True):
     id: Id
     name: str
     required: bool
-    type: str | dict[str, Any]
+    type: str | StructShape | ListShape | MapShape
 
 
 class Schema(msgspec.Struct, frozen=True, rename="kebab"):
@@ -97,7 +98,7 @@ def new_metadata(
     Raises:
         InvalidViewError: the version cannot be one of a view.
     """
-    check_shape(schema, Schema, "schema")
+    check_schema(schema)
     check_version(version)
     history_size(properties)
     first = {"version-id": FIRST_VERSION, "timestamp-ms": now_ms}
@@ -122,7 +123,7 @@ def read_view(data: bytes) -> Json:
     found: Json = orjson.loads(data)
     try:
         metadata = msgspec.convert(found, Metadata)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(f"it is no metadata of a view: {error}") from error
     if metadata.format_version != FORMAT_VERSION:
         raise ValueError(f"it has format version {metadata.format_version}, not {FORMAT_VERSION}")
@@ -141,6 +142,8 @@ def check_taken(metadata: Json) -> None:
             raise InvalidViewError(f"the file is refused: it has over {HISTORY_MAX:,} {each}")
     if any(each.get("schema-id") is None for each in metadata["schemas"]):
         raise InvalidViewError("the file is refused: a schema in it has no id")
+    for each in metadata["schemas"]:
+        check_depth(each)
     history_size(metadata.get("properties", {}))
 
 
@@ -173,8 +176,14 @@ def check_shape(value: Any, shape: type, what: str) -> None:
     """Raise `InvalidViewError` unless a part of a request has the fields that it must have."""
     try:
         msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidViewError(f"Invalid view {what}: {error}") from error
+
+
+def check_schema(schema: Any) -> None:
+    """Raise unless it is a schema whose types are whole: those are told as columns."""
+    check_shape(schema, Schema, "schema")
+    check_depth(schema)
 
 
 def check_version(version: Json) -> None:
@@ -257,7 +266,7 @@ def upgrade_format_version(changing: Changing, update: Json) -> None:
 def add_schema(changing: Changing, update: Json) -> None:
     """Add a schema; one that is there already, but for its id, is the one meant."""
     schema = said(update, "schema", dict)
-    check_shape(schema, Schema, "schema")
+    check_schema(schema)
     there, same = changing.metadata["schemas"], plain(schema)
     if same not in changing.schemas:
         schema_id = max((each["schema-id"] for each in there), default=FIRST_SCHEMA - 1) + 1

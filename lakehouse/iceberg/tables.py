@@ -11,6 +11,7 @@ from lakehouse.catalog import (
     NameTakenError,
     TableDamagedError,
     TableExistsError,
+    deletes_files,
 )
 from lakehouse.errors import InvalidInputError
 from lakehouse.iceberg.calls import Answer, Call, listing
@@ -62,12 +63,16 @@ async def has_table(protocol: Protocol, call: Call) -> Answer:
 
 
 async def drop_table(protocol: Protocol, call: Call) -> Answer:
-    """Take a table out of the catalog; with `purgeRequested` its files go, too."""
+    """Take a table out of the catalog; with `purgeRequested` its files go, too.
+
+    Those of a table that has `gc.enabled=false` stay, as they do with the reference code.
+    """
     purges = call.query.get("purgeRequested", "").lower() == "true"
 
     def work() -> None:
-        name = protocol.table(call.table).name
-        drop = protocol.catalog.purge if purges else protocol.catalog.drop
+        table = protocol.table(call.table)
+        name, keeps_files = table.name, not deletes_files(table.metadata)
+        drop = protocol.catalog.purge if purges and not keeps_files else protocol.catalog.drop
         drop(name, idempotency=call.once(lambda _: Kept()))
 
     await protocol.write(work, [call.table])

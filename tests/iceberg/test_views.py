@@ -1,5 +1,6 @@
 """Views by the protocol: made, read, replaced, renamed, dropped, and taken over."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -593,3 +594,54 @@ def test_no_table_lies_where_views_do(client: httpx.Client, server: ServerProces
     said = {"name": "came_back", "metadata-location": found["metadata-location"]}
     answer = client.post(f"{PLACE}/namespaces/main/register-view", json=said)
     assert answer.status_code == 200, answer.text
+
+
+BAD_TYPES: list[Any] = [
+    {},
+    {"type": "bogus"},
+    {"type": "struct"},
+    {"type": "list"},
+    {"type": "list", "element-id": 2, "element-required": False, "element": {"type": "list"}},
+    {"type": "map", "key-id": 2, "key": "int", "value-id": 3, "value-required": False},
+]
+
+
+@pytest.mark.parametrize("kind", BAD_TYPES, ids=json.dumps)
+def test_a_view_whose_types_are_not_whole_is_refused_by_each_way_in(
+    server: ServerProcess, client: httpx.Client, kind: Any
+) -> None:
+    field = {"id": 1, "name": "a", "required": False, "type": kind}
+    schema = {"type": "struct", "fields": [field], "schema-id": 0}
+    answer = client.post(VIEWS, json=body("halved", schema=schema))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "IllegalArgumentException")
+    if client.get(f"{VIEWS}/whole").status_code == 404:
+        make(client, "whole")
+    answer = change(client, "whole", {"action": "add-schema", "schema": schema})
+    assert answer.status_code == 400
+    loaded = client.get(f"{VIEWS}/whole").json()
+    location = loaded["metadata-location"].removeprefix("file://")
+    spoilt = {**loaded["metadata"], "schemas": [{**schema, "schema-id": 0}]}
+    Path(location).with_name("spoilt.metadata.json").write_text(json.dumps(spoilt))
+    registered = {
+        "name": "halved",
+        "metadata-location": "file://" + str(Path(location).with_name("spoilt.metadata.json")),
+    }
+    answer = client.post(f"{PLACE}/namespaces/main/register-view", json=registered)
+    assert answer.status_code == 400
+    answer = client.post("/v1/sql", json={"sql": "SELECT count(*) FROM information_schema.columns"})
+    assert answer.status_code == 200
+
+
+def test_a_view_that_was_kept_with_half_a_type_hurts_no_other(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    with lakehouse_server(place, port=None) as server, httpx.Client(base_url=server.url) as client:
+        made = make(client, "spoilt")
+        make(client, "sound")
+    metadata = made["metadata"]
+    metadata["schemas"][0]["fields"][0]["type"] = {"type": "list"}
+    Path(made["metadata-location"].removeprefix("file://")).write_text(json.dumps(metadata))
+    with lakehouse_server(place, port=None) as server, httpx.Client(base_url=server.url) as client:
+        for sql in ("SHOW ALL TABLES", "SELECT table_name FROM information_schema.columns"):
+            answer = client.post("/v1/sql", json={"sql": sql})
+            assert answer.status_code == 200, answer.text
+            assert "sound" in answer.text
