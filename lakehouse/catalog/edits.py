@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, groupby
 
 from lakehouse.auth import caller
@@ -27,7 +28,7 @@ from lakehouse.catalog.table import BY, TRACE_ID
 from lakehouse.catalog.tables import Draft, LoadedTable, now_ms
 from lakehouse.errors import UpstreamError
 from lakehouse.observability import trace_id
-from lakehouse.storage import Store
+from lakehouse.storage import Store, at_once
 
 CARRIED = "lakehouse.content-sha256"
 """What produced the rows: still true of a snapshot that only lays them out anew."""
@@ -71,6 +72,8 @@ class Sheets:
     snapshot_id: int
     commit_id: uuid.UUID = field(default_factory=uuid.uuid4)
     keys: list[str] = field(default_factory=list)
+    made: dict[str, bytes] = field(default_factory=dict)
+    """By key, what is to be stored."""
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -87,14 +90,24 @@ class Sheets:
         new = self.added(edit)
         again, gone = self.rewritten(touched, edit)
         place = self.place(f"snap-{self.snapshot_id}-{self.commit_id}.avro")
-        self.manifests.write_list(
+        self.manifests.make_list(
+            self.put,
             place,
             self.snapshot_id,
             parent["snapshot-id"] if parent else None,
             self.sequence_number,
             [*new, *again, *edit.merged_into, *kept],
         )
+        self.store_made()
         return place, gone
+
+    def put(self, key: str, data: bytes) -> None:
+        self.made[key] = data
+
+    def store_made(self) -> None:
+        """Store all that was made, at once: the metadata that names it comes after it."""
+        at_once([partial(self.store.write, *each) for each in self.made.items()])
+        self.made.clear()
 
     def place(self, name: str) -> str:
         location = f"{self.metadata['location']}/metadata/{name}"
@@ -108,7 +121,8 @@ class Sheets:
         if not edit.added:
             return []
         return [
-            self.manifests.write_added(
+            self.manifests.make_added(
+                self.put,
                 self.manifest_place(),
                 self.metadata,
                 self.snapshot_id,
@@ -120,7 +134,7 @@ class Sheets:
     def rewritten(
         self, old: Iterable[ManifestFile], edit: Edit
     ) -> tuple[list[ManifestFile], list[ManifestEntry]]:
-        """Write manifests again, one for each spec, and return them and the entries that go out."""
+        """Make manifests again, one for each spec, and return them and the entries that go out."""
         gone: list[ManifestEntry] = []
         result: list[ManifestFile] = []
         by_spec = sorted(old, key=lambda each: each.partition_spec_id)
@@ -136,8 +150,8 @@ class Sheets:
             if out or stay:
                 place = self.manifest_place()
                 result.append(
-                    self.manifests.write_rewritten(
-                        place, self.metadata, spec_id, self.snapshot_id, stay, out
+                    self.manifests.make_rewritten(
+                        self.put, place, self.metadata, spec_id, self.snapshot_id, stay, out
                     )
                 )
         return result, gone

@@ -131,6 +131,7 @@ class Layout:
         merged = frozenset(each.manifest_path for each in chosen)
         try:
             into, _ = sheets.rewritten(chosen, Edit())
+            sheets.store_made()
             reach("after-rewrite")
             edit = Edit(
                 merged=merged, merged_into=into, keeps_rows=True, snapshot_id=sheets.snapshot_id

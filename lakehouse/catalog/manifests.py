@@ -6,11 +6,12 @@ imported when the first table is touched, not at start.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 from pyiceberg.avro.encoder import BinaryEncoder
 from pyiceberg.manifest import (
@@ -75,8 +76,12 @@ class LiveFile:
     """The id of its spec, and its values."""
 
 
+Put: TypeAlias = Callable[[str, bytes], None]
+"""Stores an object under its key, or sees to it that it is stored before the commit."""
+
+
 class Manifests:
-    """Reads and writes the tree below a snapshot. Files are immutable, so what is read is kept."""
+    """Reads and makes the tree below a snapshot. Files are immutable, so what is read is kept."""
 
     def __init__(self, store: Store, *, inflated_max_bytes: int | None = None) -> None:
         self._store = store
@@ -141,15 +146,16 @@ class Manifests:
             for file in self._files.get(each.manifest_path, partial(read, each))
         ]
 
-    def write_added(
+    def make_added(
         self,
+        put: Put,
         location: str,
         metadata: Json,
         snapshot_id: int,
         files: Sequence[NewFile],
         sequence_number: int | None = None,
     ) -> ManifestFile:
-        """Store a manifest at `location` that adds `files` to the table.
+        """Make a manifest for `location` that adds `files` to the table.
 
         Args:
             sequence_number: the data sequence number of the files; None for the snapshot's own.
@@ -164,10 +170,11 @@ class Manifests:
             )
             for new in files
         )
-        return self._write(location, metadata, spec_id, snapshot_id, entries)
+        return self._make(put, location, metadata, spec_id, snapshot_id, entries)
 
-    def write_rewritten(
+    def make_rewritten(
         self,
+        put: Put,
         location: str,
         metadata: Json,
         spec_id: int,
@@ -175,7 +182,7 @@ class Manifests:
         stay: Iterable[ManifestEntry],
         gone: Iterable[ManifestEntry],
     ) -> ManifestFile:
-        """Store a manifest at `location` with entries of others: files that stay, and that go."""
+        """Make a manifest for `location` with entries of others: files that stay, and that go."""
         entries = (
             ManifestEntry.from_args(
                 status=status,
@@ -187,10 +194,11 @@ class Manifests:
             for status, some in ((EXISTING, stay), (DELETED, gone))
             for entry in some
         )
-        return self._write(location, metadata, spec_id, snapshot_id, entries)
+        return self._make(put, location, metadata, spec_id, snapshot_id, entries)
 
-    def _write(
+    def _make(
         self,
+        put: Put,
         location: str,
         metadata: Json,
         spec_id: int,
@@ -203,18 +211,19 @@ class Manifests:
         with FormedManifest(form, output, snapshot_id) as writer:
             for entry in entries:
                 writer.add_entry(entry)
-        self._store.write(self._store.key(location), output.data)
+        put(self._store.key(location), output.data)
         return writer.to_manifest_file()
 
-    def write_list(
+    def make_list(
         self,
+        put: Put,
         location: str,
         snapshot_id: int,
         parent_snapshot_id: int | None,
         sequence_number: int,
         manifests: Sequence[ManifestFile],
     ) -> None:
-        """Store a manifest list at `location`; new manifests get their sequence number.
+        """Make a manifest list for `location`; new manifests get their sequence number.
 
         Avro records are joined as they were encoded once: encoding 500 of them anew in each
         commit took 10 ms of 18.
@@ -245,7 +254,7 @@ class Manifests:
             file.encoder.write_int(len(block))
             file.encoder.write(block)
             file.encoder.write(file.sync_bytes)
-        self._store.write(self._store.key(location), output.data)
+        put(self._store.key(location), output.data)
         self._lists.put(location, settled)
 
     def _shared(self, manifest: ManifestFile) -> ManifestFile:

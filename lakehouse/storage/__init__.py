@@ -21,6 +21,7 @@ from lakehouse.storage.places import object_key
 from lakehouse.storage.s3 import S3Store
 from lakehouse.storage.s3_objects import S3Objects
 from lakehouse.storage.store import Store, Stored
+from lakehouse.storage.together import at_once
 from lakehouse.storage.warehouse import Warehouse, open_warehouse
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Warehouse",
     "WarehouseNestedError",
     "WarehouseOwnedError",
+    "at_once",
     "check_key",
     "copy_catalog",
     "engine_failed",

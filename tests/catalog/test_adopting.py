@@ -526,14 +526,16 @@ def plant_deletes(
     file = NewFile(file_place, 1, lake.store.size(key) or 0)
     number = metadata["last-sequence-number"] + 1
     place, list_place = (f"{folder}/metadata/deletes{content}-{snapshot_id}-{n}.avro" for n in "ml")
-    manifest = manifests.write_added(place, metadata, snapshot_id, [file], number)
+    manifest = manifests.make_added(lake.store.write, place, metadata, snapshot_id, [file], number)
 
     def mark_file(record: Record, fields: Callable[..., Fields]) -> None:
         record[fields()[2]][fields(2)[134]] = content
 
     data_ = rewritten(lake.store.read(lake.store.key(place)), mark_file)
     lake.store.write(lake.store.key(place), data_)
-    manifests.write_list(list_place, snapshot_id, snapshot.snapshot_id, number, [manifest, *listed])
+    manifests.make_list(
+        lake.store.write, list_place, snapshot_id, snapshot.snapshot_id, number, [manifest, *listed]
+    )
 
     def mark_manifest(record: Record, fields: Callable[..., Fields]) -> None:
         if record[fields()[500]] == place:

@@ -3,6 +3,7 @@
 import multiprocessing
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from lakehouse.catalog.tables import Change, Draft, LoadedTable
 from lakehouse.database import Database
 from lakehouse.errors import NotFoundError, UnavailableError
 from lakehouse.state import SqliteState, Transaction
+from lakehouse.storage import StoreDownError
 from tests.catalog.lake import PAIR, Lake, main, open_lake, rows_of, settings_for
 from tests.postgres import OF_SQLITE, state_of
 
@@ -334,6 +336,55 @@ def test_loads_that_will_not_be_committed_are_discarded(lake: Lake) -> None:
     assert lake.tree() != set()
     lake.catalog.loading.discard([staged])
     assert lake.tree() == set()
+
+
+@pytest.mark.parametrize("lost", ["-m0.avro", "snap-", ".metadata.json"])
+def test_when_one_of_its_files_cannot_be_stored_a_commit_leaves_none(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    before, write = lake.tree(), lake.store.write
+
+    def failing(key: str, data: bytes) -> None:
+        if lost in key:
+            raise StoreDownError("not now")
+        write(key, data)
+
+    for way in ("write", "create"):
+        monkeypatch.setattr(lake.store, way, failing)
+    with pytest.raises(StoreDownError):
+        lake.write("t", "SELECT 1 AS id, 'y' AS name", mode="append")
+    monkeypatch.undo()
+    assert lake.tree() == before
+    lake.write("t", "SELECT 1 AS id, 'y' AS name", mode="append")
+    assert lake.rows("t") == [(0, "x"), (1, "y")]
+    assert lake.tree() == lake.reachable()
+
+
+def test_metadata_is_stored_when_all_that_it_names_is(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write("t", "SELECT 0 AS id, 'x' AS name")
+    write, create, met = lake.store.write, lake.store.create, threading.Barrier(2)
+    ended: list[str] = []
+
+    def slow(key: str, data: bytes) -> None:
+        met.wait(10)  # the manifest and the list, beside each other
+        time.sleep(0.1)
+        write(key, data)
+        ended.append(key)
+
+    def last(key: str, data: bytes) -> None:
+        monkeypatch.undo()
+        assert len(ended) == 2, "a rebuild would find metadata of what is not there"
+        create(key, data)
+        ended.append(key)
+
+    monkeypatch.setattr(lake.store, "write", slow)
+    monkeypatch.setattr(lake.store, "create", last)
+    lake.write("t", "SELECT 1 AS id, 'y' AS name", mode="append")
+    assert len(ended) == 3
+    assert set(ended) <= lake.reachable()
 
 
 class SealError(Exception): ...

@@ -252,11 +252,13 @@ def test_a_manifest_of_a_commit_tried_again_gets_the_later_number(lake: Lake) ->
     appends(lake, 1)
     manifests, metadata = lake.catalog._manifests, lake.metadata("t")
     folder = f"{metadata['location']}/metadata"
-    new = manifests.write_added(
-        f"{folder}/new.avro", metadata, 7, [NewFile("file:///a.parquet", 1, 1)]
+    new = manifests.make_added(
+        lake.store.write, f"{folder}/new.avro", metadata, 7, [NewFile("file:///a.parquet", 1, 1)]
     )
     for number in (5, 6):  # the first attempt lost; what was merged is not written again
-        manifests.write_list(f"{folder}/list-{number}.avro", 7, None, number, [new])
+        manifests.make_list(
+            lake.store.write, f"{folder}/list-{number}.avro", 7, None, number, [new]
+        )
     (listed,) = Manifests(lake.store).read_list(f"{folder}/list-6.avro")
     assert (listed.sequence_number, listed.min_sequence_number) == (6, 6)
 
