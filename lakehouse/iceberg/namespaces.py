@@ -74,12 +74,13 @@ async def change_properties(protocol: Protocol, call: Call) -> Answer:
     asked = await protocol.write(partial(call.body, PropertiesChange))
     if both := sorted(asked.updates.keys() & set(asked.removals)):
         raise SetAndRemovedError(both)
+    removals = list(dict.fromkeys(asked.removals))
 
     def work() -> Answer:
         name = protocol.namespace(call.namespace)
         keep = call.once(lambda changed: Kept(200, changed._asdict()))
         change = protocol.catalog.namespaces.change_properties
-        return told(change(name, asked.updates, asked.removals, idempotency=keep)._asdict())
+        return told(change(name, asked.updates, removals, idempotency=keep)._asdict())
 
     return await protocol.write(work)
 
