@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.config import Config, IngestConfig
+from lakehouse.config import Config, IngestConfig, MaintenanceConfig
 from tests.ingest.served import Served, serving
 
 LINE_MAX_BYTES = 256 * 1024
@@ -13,7 +13,8 @@ LINE_MAX_BYTES = 256 * 1024
 
 @pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    config = Config(ingest=IngestConfig(line_max_bytes=LINE_MAX_BYTES))
+    still = MaintenanceConfig(enabled=False)  # else other tables get files meanwhile
+    config = Config(ingest=IngestConfig(line_max_bytes=LINE_MAX_BYTES), maintenance=still)
     with serving(tmp_path_factory.mktemp("lake") / "data", config) as served:
         yield served
 
