@@ -22,6 +22,7 @@ from lakehouse.catalog.models import Ref, RefPut, RolledBack, TableName
 from lakehouse.catalog.table import (
     AsOf,
     chosen_snapshot,
+    is_id,
     moment,
     read_as_of,
     snapshot_model,
@@ -259,10 +260,11 @@ def check_ref_name(ref: str) -> None:
 
 def read_otherwise(ref: str) -> str | None:
     """Return what a name reads as, when that is not a name."""
-    as_of = read_as_of(ref)
-    if isinstance(as_of, str):
-        return next((what for form, what in READ_OTHERWISE if form.fullmatch(ref)), None)
-    return "a time" if isinstance(as_of, datetime) else "a snapshot id"
+    if is_id(ref):
+        return "a snapshot id"
+    if isinstance(read_as_of(ref), datetime):
+        return "a time"
+    return next((what for form, what in READ_OTHERWISE if form.fullmatch(ref)), None)
 
 
 def check_retention(ref: str, asked: RefPut) -> None:

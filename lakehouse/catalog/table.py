@@ -240,15 +240,13 @@ class SaidTime(datetime):
 
 
 def read_as_of(asked: int | str) -> AsOf:
-    """Return what a caller means: digits are a snapshot id, ISO 8601 is a time, the rest a name.
+    """Return what a caller means: ISO 8601 is a time, other text a name or the digits of an id.
 
     A time without a zone is UTC. Ids may come as text: JavaScript has no numbers that large. What
     is a tag or a branch of the table is that all the same: other engines name them after days.
     """
-    if isinstance(asked, int):
+    if isinstance(asked, int) or is_id(asked):
         return asked
-    if is_id(asked):
-        return int(asked)
     try:
         at = SaidTime.fromisoformat(asked)
     except ValueError:
@@ -286,9 +284,7 @@ def is_named(metadata: Json, as_of: AsOf | None) -> bool:
 def snapshot_id_of(metadata: Json, as_of: int | str) -> int:
     """Return the id that a name or a text of digits says; -1, which is nobody's, of no name."""
     if isinstance(as_of, int):
-        is_there = snapshot_of(metadata, as_of) is not None
-        named = {} if is_there else metadata["refs"].get(str(as_of), {})
-        return int(named.get("snapshot-id", as_of))
+        return as_of
     if as_of in metadata["refs"]:
         return int(metadata["refs"][as_of]["snapshot-id"])
     return int(as_of) if is_id(as_of) else -1

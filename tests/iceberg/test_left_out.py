@@ -86,7 +86,7 @@ def test_the_format_is_that_of_the_table(client: httpx.Client, them: RestCatalog
         assert described(client, name)["format"] == f"iceberg/{version}"
 
 
-@pytest.mark.parametrize("tag", ["2030-01-01", "2024", "20300101", "2000-01-01T00:00:00"])
+@pytest.mark.parametrize("tag", ["2030-01-01", "2024", "007", "20300101", "2000-01-01T00:00:00"])
 def test_a_tag_that_looks_like_a_time_or_an_id_is_that_tag(
     client: httpx.Client, them: RestCatalog, tag: str
 ) -> None:
