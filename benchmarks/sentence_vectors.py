@@ -71,6 +71,18 @@ def wait_for_index(server: Served, name: str) -> None:
     raise RuntimeError(f"the index of {name} is not ready: {index}")
 
 
+def wait_for_memory(server: Served, name: str, vector: Any) -> None:
+    """Search a collection until its index in memory answers."""
+    body = {"vector": vector.tolist(), "explain": True}
+    deadline = time.monotonic() + READY_MAX_S
+    while time.monotonic() < deadline:
+        answer = server.send("POST", f"/v1/vectors/index/{name}/search", msgspec.json.encode(body))
+        if msgspec.json.decode(answer)["explain"]["way"] == "memory index":
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"the rows of {name} do not come into memory")
+
+
 class Searches:
     """The same searches of one collection, asked again and again, one after the other.
 

@@ -24,6 +24,7 @@ from benchmarks.sentence_vectors import (
     truth,
     vectors_of,
     wait_for_index,
+    wait_for_memory,
 )
 from benchmarks.serving import Served, lakehouse_server
 from benchmarks.vector_stores import EF_SEARCH, Chroma, Lakehouse, Store
@@ -53,6 +54,7 @@ def filled(server: Served, place: Path, vectors: Any, queries: Any, runs: int) -
     with chroma(place) as port:
         added_per_s = [made(store, vectors) for store in (Lakehouse(server.port), Chroma(port))]
     wait_for_index(server, NAME)
+    wait_for_memory(server, NAME, queries[0])
     ours = Searches(Lakehouse(server.port), NAME, queries, true)
     ours.p50_ms()
     ef_search = reaching(place, queries, true, ours.recall)
@@ -116,6 +118,7 @@ def change(server: Served, vectors: Any, fresh: Any) -> None:
 
 
 def changed(server: Served, vectors: Any, queries: Any, runs: int) -> Row:
+    wait_for_memory(server, NAME, queries[0])
     ours = Searches(Lakehouse(server.port), NAME, queries, truth(vectors, queries))
     lance = Direct(server, queries)
     mine, direct = by_turns([ours.p50_ms, lance.p50_ms], runs)

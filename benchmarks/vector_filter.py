@@ -14,6 +14,7 @@ from benchmarks.sentence_vectors import (
     truth,
     vectors_of,
     wait_for_index,
+    wait_for_memory,
 )
 from benchmarks.serving import lakehouse_server
 from benchmarks.vector_stores import Chroma, Lakehouse
@@ -36,6 +37,7 @@ def run(*, quick: bool, runs: int) -> list[Row]:
             store.create(NAME, vectors.shape[1])
             fill(store, NAME, range(rows), vectors, metadata)
         wait_for_index(server, NAME)
+        wait_for_memory(server, NAME, queries[0])
         return [measured(stores, vectors, queries, key, runs) for key in KEEPING]
 
 

@@ -7,10 +7,12 @@ from then on every search sees it: rows in memory change in the same moment.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +23,7 @@ from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundErro
 from lakehouse.vectors.lance import TEXT_INDEX, Items, among
 from lakehouse.vectors.ledger import Kept
 from lakehouse.vectors.nearest import Nearest, Question, nearest
-from lakehouse.vectors.resident import Resident, Residents, View
+from lakehouse.vectors.resident import Resident, Residents, View, rows_at
 from lakehouse.vectors.schema import Batch, together, values
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,10 @@ WAITING_MAX = 100_000
 """Items that wait for one collection; more are refused until some are written."""
 LOOKED_UP = 1_000
 """Ids that one predicate asks for."""
+TRIED_EVERY_S = 60.0
+"""Its rows are not read again before: they are too large, or change faster than they are read."""
+
+Change: TypeAlias = Callable[[Resident], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -49,10 +55,47 @@ class Asked:
     found: "asyncio.Future[Nearest]" = field(repr=False)
 
 
+class Changes:
+    """What is changed while rows are read into memory.
+
+    Args:
+        rows_max: more are not kept.
+    """
+
+    def __init__(self, rows_max: int) -> None:
+        self.are_all = True
+        """False once some are not known."""
+        self._rows_left = rows_max
+        self._kept: list[Change] = []
+
+    def note(self, change: Change, rows: int) -> None:
+        self._rows_left -= rows
+        if self._rows_left < 0:
+            self.lose()
+        if self.are_all:
+            self._kept.append(change)
+
+    def lose(self) -> None:
+        self.are_all = False
+        self._kept.clear()
+
+    def taken(self) -> list[Change]:
+        """Return those that were not taken yet, in their order."""
+        kept, self._kept = self._kept, []
+        return kept
+
+
 class Collection:
     """All of it on the event loop, but for what numpy and Lance do on threads of theirs."""
 
-    def __init__(self, known: Kept, items: Items, residents: Residents, exact_max: int) -> None:
+    def __init__(
+        self,
+        known: Kept,
+        items: Items,
+        residents: Residents,
+        exact_max: int,
+        wake: Callable[["Collection"], None],
+    ) -> None:
         self.known = known
         self.items = items
         self.writing = asyncio.Lock()
@@ -67,12 +110,17 @@ class Collection:
         """Rows that its index does not know, at the last look; None without an index."""
         self.touched: set[str] | None = None
         """While its texts are embedded again: the ids of what is written meanwhile."""
+        self.row_bytes = 0
+        """What a row takes in memory, as they were measured last."""
+        self.is_asked = False
+        """Whether memory would serve its searches better: rows or cells are to be made."""
         self._folder = known.folder
         self._residents = residents
         self._exact_max = exact_max
         self._gone: LakehouseError | None = None
-        self._row_bytes = 0
-        """What a row takes in memory, as they were measured last."""
+        self._wake = wake
+        self._tried_at = -TRIED_EVERY_S
+        self._changes: Changes | None = None
         self._has_words = False
         self._length: int | None = None
         self._waiting: list[Put] = []
@@ -142,7 +190,7 @@ class Collection:
         for start in range(0, len(ids), LOOKED_UP):
             part = ids[start : start + LOOKED_UP]
             deleted += await self._change(self.items.delete(among(part)))
-            self._apply(partial(removed, part))
+            self._apply(partial(removed, part), len(part))
         if self._length is not None:
             self._length -= deleted
         return deleted
@@ -174,18 +222,18 @@ class Collection:
         if self._is_too_large(length):
             return None
         found = Resident(self.known.definition, length)
-        async with self.items.batches(self._columns) as batches:
+        async with self.all_rows() as batches:
             async for batch in batches:
                 await on_thread(partial(found.put, pa.Table.from_batches([batch])))
                 if not self._residents.fits(found.size_bytes):
-                    self._row_bytes = found.size_bytes // length + 1
+                    self.row_bytes = found.size_bytes // length + 1
                     return None
-        self._row_bytes = found.size_bytes // max(length, 1)
+        self.row_bytes = found.size_bytes // max(length, 1)
         self._residents.keep(self._folder, found)
         return found
 
     def _is_too_large(self, length: int) -> bool:
-        row_bytes = max(self._row_bytes, self.known.definition.dimension * 4)
+        row_bytes = max(self.row_bytes, self.known.definition.dimension * 4)
         return length > self._exact_max or not self._residents.fits(length * row_bytes)
 
     async def view(self) -> View | None:
@@ -291,8 +339,8 @@ class Collection:
         new = len(batch) - len(there)
         if self._length is not None:  # else what is counted later has the new ones already
             self._length += new - len(gone)
-        self._apply(partial(removed, gone))
-        self._apply(lambda resident: resident.put(rows))
+        self._apply(partial(removed, gone), len(gone))
+        self._apply(lambda resident: resident.put(rows), len(batch))
         return new
 
     def _touch(self, ids: Sequence[str]) -> None:
@@ -314,9 +362,9 @@ class Collection:
             rows = resident.rows_of(batch.ids)
             keeping = [n for n, row in enumerate(rows) if row is not None and batch.keeps[n]]
             if keeping:
-                places = pa.array([rows[n] for n in keeping], pa.int64())
-                taken: Any = resident.view().table["metadata"].take(places)
-                for number, text in zip(keeping, taken.to_pylist(), strict=True):
+                places = [row for n in keeping if (row := rows[n]) is not None]
+                taken = rows_at(resident.view().table.select(["metadata"]), places)
+                for number, text in zip(keeping, values(taken, "metadata"), strict=True):
                     batch.metadata[number] = text
             return {name for name, row in zip(batch.ids, rows, strict=True) if row is not None}
         there: dict[str, str | None] = {}
@@ -336,22 +384,78 @@ class Collection:
             done = await work
         except BaseException:
             self._length = None
-            self._residents.drop(self._folder)
+            self.forget()
             raise
         self.unmerged = None if self.unmerged is None else self.unmerged + 1
         return done
 
-    def _apply(self, change: Callable[[Resident], None]) -> None:
-        """Change the rows in memory as those on the disk were."""
+    def _apply(self, change: Change, rows: int) -> None:
+        """Change the rows in memory as those on the disk were, also those that are being read."""
+        if self._changes is not None:
+            self._changes.note(change, rows)
         resident = self._residents.get(self._folder)
         if resident is None:
             return
         change(resident)
-        self._row_bytes = resident.size_bytes // max(resident.count, 1)
+        if resident.is_worn:
+            self._residents.drop(self._folder)
+            return
+        if resident.cells:
+            self.take(resident)
+            return
+        self.row_bytes = resident.size_bytes // max(resident.count, 1)
         if self._is_too_large(resident.count):
             self._residents.drop(self._folder)
         else:
             self._residents.keep(self._folder, resident)
+
+    def take(self, resident: Resident) -> None:
+        """Have the rows of a large collection in memory from now on, as long as they fit."""
+        self.row_bytes = resident.size_bytes // max(resident.count, 1)
+        if self.is_gone or not self._residents.fits(resident.size_bytes):
+            self._residents.drop(self._folder)
+            return
+        if resident.count <= self._exact_max:
+            resident.cells = None  # from here on each is looked at
+        self._residents.keep(self._folder, resident)
+
+    def forget(self) -> None:
+        """Leave memory: what is there, or is read to be, may not be true."""
+        self._residents.drop(self._folder)
+        if self._changes is not None:
+            self._changes.lose()
+
+    @property
+    def in_memory(self) -> Resident | None:
+        return self._residents.get(self._folder)
+
+    def asked(self) -> None:
+        """Note that it was searched where memory could serve better, or an index is to be built."""
+        resident = self.in_memory
+        is_time = time.monotonic() - self._tried_at >= TRIED_EVERY_S
+        self.is_asked = resident.is_behind if resident else is_time
+        if self.is_asked or not self.may_use_index:
+            self._wake(self)
+
+    def tried(self) -> None:
+        """Note that its rows are about to be read into memory."""
+        self.is_asked, self._tried_at = False, time.monotonic()
+
+    @contextmanager
+    def noting(self, changes: Changes) -> Iterator[None]:
+        """Note what is changed in this block."""
+        self._changes = changes
+        try:
+            yield
+        finally:
+            self._changes = None
+
+    def reserving(self, size_bytes: int) -> AbstractContextManager[bool]:
+        return self._residents.reserving(size_bytes)
+
+    def all_rows(self) -> AbstractAsyncContextManager[AsyncIterator[pa.RecordBatch]]:
+        """Return all rows as they are now, in batches, with the columns that memory has."""
+        return self.items.batches(self._columns)
 
     @property
     def is_idle(self) -> bool:
@@ -363,11 +467,12 @@ class Collection:
     def index_failed(self) -> None:
         """Note that the index cannot be read; what looks after it builds it anew."""
         self.may_use_index = False
+        self._wake(self)
 
     def end(self, why: LakehouseError | None = None) -> None:
         """Forget what is in memory; who waits to write is told why. Without: it was dropped."""
         self._gone = why or CollectionNotFoundError(str(self.known.name), [])
-        self._residents.drop(self._folder)
+        self.forget()
 
 
 def removed(ids: Sequence[str], resident: Resident) -> None:
@@ -377,6 +482,7 @@ def removed(ids: Sequence[str], resident: Resident) -> None:
 def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[Nearest]:
     """Return the nearest of each question, equals sorted by id and cut to k."""
     answers = []
+    questions = [narrowed(view, each) for each in questions]
     for question, found in zip(
         questions,
         nearest(view.vectors, view.lengths, view.alive, questions, distance),
@@ -384,6 +490,14 @@ def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[N
     ):
         answers.append(by_id(view.table["id"], found, question.k))
     return answers
+
+
+def narrowed(view: View, question: Question) -> Question:
+    """Return a question of the rows that may be near, where cells know them."""
+    if view.cells is None or question.rows is not None or not view.cells.serves(question.k):
+        return question
+    rows = view.cells.near(view.vectors, view.alive, question.vector, question.k)
+    return question._replace(rows=rows)
 
 
 def by_id(ids: Any, found: Nearest, k: int) -> Nearest:

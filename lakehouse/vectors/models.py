@@ -200,8 +200,9 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """How a search went."""
 
     way: str
-    """`memory`: each vector was looked at. `index`: those near in the index, exactly refined.
-    `scan`: each vector, from the disk. `words`: the index of words."""
+    """`memory`: each vector was looked at. `memory index`, `index`: those near in the index in
+    memory, or on the disk, by their true distances. `scan`: each vector, from the disk. `words`:
+    the index of words."""
     items: int
     """Items of the collection when it was searched."""
     passed: int | None

@@ -17,6 +17,9 @@ REFINED_AT_ONCE = 4_096
 """Candidates whose float64 copies are in memory together."""
 SCORED_AT_ONCE = 16
 """Queries of one product: 50,000 rows by 16 are 3 MB of scores."""
+MANY = 0.1
+"""The share of all rows from which on a product with all of them is faster than with copies of
+those asked for."""
 
 
 class Question(NamedTuple):
@@ -58,6 +61,12 @@ def nearest(
                 assert together is not None, "this question is one of them"
                 dots, rows = together[:, next(column)], None
                 yield refined(vectors, lengths, dots, rows, alive, question, distance)
+            elif len(question.rows) > len(vectors) * MANY:
+                chosen = np.zeros(len(vectors), bool)
+                chosen[question.rows] = True
+                chosen = chosen if alive is None else chosen & alive
+                dots = vectors @ question.vector
+                yield refined(vectors, lengths, dots, None, chosen, question, distance)
             else:
                 rows = question.rows if alive is None else question.rows[alive[question.rows]]
                 dots = vectors[rows] @ question.vector

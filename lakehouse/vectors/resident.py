@@ -1,13 +1,16 @@
 """The rows of a collection in memory: what exact searches look at."""
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from lakehouse.vectors.cells import Cells
 from lakehouse.vectors.ledger import Definition
 from lakehouse.vectors.schema import schema_of, values
 
@@ -19,6 +22,9 @@ DEAD_MIN, DEAD_SHARE = 1_000, 0.25
 """Rows that were replaced or deleted are left where they are until so many are dead."""
 ID_BYTES = 120
 """What an id takes in the map from ids to rows, about."""
+UNKNOWN_MIN, UNKNOWN_SHARE = 5_000, 0.05
+"""Rows that cells need not know: to look at 5,000 takes 0.3 ms."""
+IDLE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +40,16 @@ class View:
     """All columns but the vectors, row by row."""
     count: int
     """Rows that count."""
+    cells: Cells | None = None
+    """What knows which of them are near; None where all are looked at."""
 
 
 class Resident:
-    """Rows that change. On the event loop alone; who reads takes a `View`."""
+    """Rows that change. On the event loop alone; who reads takes a `View`.
+
+    With `cells` it is large, and its rows stay where they are: it is worn out, and no longer true,
+    once it has no room for more or too many are dead. Without, they are copied then.
+    """
 
     def __init__(self, definition: Definition, rows: int = 0) -> None:
         """Have none yet, and room for so many."""
@@ -49,10 +61,29 @@ class Resident:
         self._table = self._schema.empty_table()
         self._rows: dict[str, int] = {}
         self._view: View | None = None
+        self._cells: Cells | None = None
+        self.is_worn = False
+
+    @property
+    def cells(self) -> Cells | None:
+        return self._cells
+
+    @cells.setter
+    def cells(self, cells: Cells | None) -> None:
+        self._cells, self._view = cells, None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its cells do not know many of its rows, which are looked at one by one."""
+        if self._cells is None:
+            return False
+        known = self._cells.count
+        return self._table.num_rows - known > max(UNKNOWN_MIN, UNKNOWN_SHARE * known)
 
     @property
     def size_bytes(self) -> int:
         held = self._vectors.nbytes + self._lengths.nbytes + self._alive.nbytes
+        held += self._cells.size_bytes if self._cells else 0
         return int(held + self._table.nbytes + ID_BYTES * len(self._rows))
 
     @property
@@ -68,13 +99,21 @@ class Resident:
             used = self._table.num_rows
             alive = None if self.count == used else self._alive[:used].copy()
             self._view = View(
-                self._vectors[:used], self._lengths[:used], alive, self._table, self.count
+                self._vectors[:used],
+                self._lengths[:used],
+                alive,
+                self._table,
+                self.count,
+                self._cells,
             )
         return self._view
 
     def put(self, table: pa.Table) -> None:
         """Add rows in the schema of the collection; each takes the place of the one with its id."""
         start, ids = self._table.num_rows, values(table, "id")
+        if self._cells and start + len(ids) > len(self._alive):
+            self.is_worn = True
+            return
         self._kill(ids)
         vectors = vectors_of(table)
         self._reserve(start + len(ids))
@@ -101,6 +140,9 @@ class Resident:
         used = self._table.num_rows
         dead = used - self.count
         if dead <= max(DEAD_MIN, used * DEAD_SHARE):
+            return
+        if self._cells:
+            self.is_worn = True
             return
         alive = self._alive[:used]
         self._table = self._table.filter(pa.array(alive)).combine_chunks()
@@ -156,6 +198,14 @@ def rows_at(table: pa.Table, places: Sequence[int]) -> pa.Table:
     return pa.concat_tables([table.slice(place, 1) for place in places])
 
 
+@dataclass(slots=True, eq=False)
+class Held:
+    resident: Resident
+    size_bytes: int
+    """When it was kept last."""
+    used_at: float
+
+
 class Residents:
     """What all collections together keep in memory; the least recently used leaves.
 
@@ -166,14 +216,17 @@ class Residents:
     def __init__(self, bytes_max: int) -> None:
         self.size_bytes = 0
         self._bytes_max = bytes_max
-        self._held: OrderedDict[str, tuple[Resident, int]] = OrderedDict()
-        """By the id of their collection, with their bytes when they were kept last."""
+        self._reserved = 0
+        self._held: OrderedDict[str, Held] = OrderedDict()
+        """By the id of their collection."""
 
     def get(self, collection_id: str) -> Resident | None:
-        if collection_id not in self._held:
+        held = self._held.get(collection_id)
+        if held is None:
             return None
         self._held.move_to_end(collection_id)
-        return self._held[collection_id][0]
+        held.used_at = time.monotonic()
+        return held.resident
 
     def fits(self, size_bytes: int) -> bool:
         """Whether a collection of so many bytes may be kept at all."""
@@ -183,11 +236,34 @@ class Residents:
         """Keep one, also one that has grown; others leave for it."""
         self.drop(collection_id)
         size = resident.size_bytes
-        self._held[collection_id] = resident, size
+        self._held[collection_id] = Held(resident, size, time.monotonic())
         self.size_bytes += size
-        while self.size_bytes > self._bytes_max:
+        while self._held and self.size_bytes + self._reserved > self._bytes_max:
             self.drop(next(iter(self._held)))
 
     def drop(self, collection_id: str) -> None:
-        _, size = self._held.pop(collection_id, (None, 0))
-        self.size_bytes -= size
+        held = self._held.pop(collection_id, None)
+        self.size_bytes -= held.size_bytes if held else 0
+
+    @contextmanager
+    def reserving(self, size_bytes: int) -> Iterator[bool]:
+        """Have room for so many bytes in this block, if those in use leave it; say whether.
+
+        Only what nobody used for `IDLE_S` leaves for it: two large collections that are searched in
+        turns would be read again and again.
+        """
+        since = time.monotonic() - IDLE_S
+        idle = [name for name, held in self._held.items() if held.used_at < since]
+        idle_bytes = sum(self._held[name].size_bytes for name in idle)
+        needed = self.size_bytes + self._reserved + size_bytes - self._bytes_max
+        if needed > idle_bytes:
+            yield False
+            return
+        for name in idle:
+            if self.size_bytes + self._reserved + size_bytes > self._bytes_max:
+                self.drop(name)
+        self._reserved += size_bytes
+        try:
+            yield True
+        finally:
+            self._reserved -= size_bytes

@@ -65,6 +65,8 @@ async def find(collection: Collection, search: Search, database: Database) -> Fo
     if search.filter:
         condition = parse_filter(dict(search.filter), collection.known.definition.columns)
     view = await collection.view()
+    if view is None or view.cells is not None:
+        collection.asked()
     if view is not None:
         return await in_memory(collection, view, search, condition, database)
     return await from_disk(collection, search, condition, database)
@@ -88,6 +90,8 @@ async def in_memory(
         check_bytes(metadata_bytes(view.table, pa.array(found.rows)))
     table = rows_at(view.table.select(list(search.columns)), found.rows.tolist())
     table = table.append_column("_distance", pa.array(found.distances, pa.float64()))
+    if rows is None and view.cells and view.cells.serves(search.k):
+        return Found(table, "memory index", view.count, passed, approximate=True)
     return Found(table, "memory", view.count, passed)
 
 

@@ -16,6 +16,7 @@ from lakehouse.vectors.collection import Collection
 from lakehouse.vectors.errors import CollectionBusyError, ReembeddingError
 from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX, Indexed, Tidied
 from lakehouse.vectors.models import IndexState, Optimized
+from lakehouse.vectors.warming import warm
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class State:
 class Upkeep:
     def __init__(self, config: VectorsConfig) -> None:
         self._exact_max = config.exact_max_rows
+        self._memory_index = config.memory_index
         self._woken: dict[str, Collection] = {}
         self._event = asyncio.Event()
         self._building: set[str] = set()
@@ -86,6 +88,8 @@ class Upkeep:
             if await self._needs_optimizing(collection):
                 await self._tidied(collection)
                 await measured(collection)
+            if self._memory_index:
+                await warm(collection)
 
     async def optimize(self, collection: Collection) -> Optimized:
         """Do it all now, worth it or not; reads and writes go on, and it goes on to its end.

@@ -273,8 +273,6 @@ class Vectors:
             else:
                 found = await find(collection, search, self._database)
         record().note((str(collection.known.name),), found.rows.num_rows)
-        if not collection.may_use_index:
-            self.upkeep.wake(collection)
         return found
 
     async def put_documents(self, name: TableName, asked: DocumentsPut) -> DocumentsDone:

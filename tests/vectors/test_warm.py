@@ -1,0 +1,233 @@
+"""Large collections in memory: they follow every write, and leave when they must."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from lakehouse.app import Lakehouse, open_lakehouse
+from lakehouse.config import Config, VectorsConfig
+from lakehouse.disk import DiskFullError
+from lakehouse.names import parse_table_name
+from lakehouse.state import DataDirectory
+from lakehouse.vectors import collection as collections
+from lakehouse.vectors import resident as residents
+from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
+from lakehouse.vectors.resident import Resident, Residents, vectors_of
+from lakehouse.vectors.schema import values
+from lakehouse.vectors.searching import Found
+from tests import object_store
+from tests.vectors.test_cells import around
+from tests.vectors.test_resident import DEFINITION, rows
+
+NAME = parse_table_name("many")
+DIMENSION, COUNT, EXACT_MAX = 24, 12_000, 500
+VECTORS = around(1, COUNT, DIMENSION)
+
+
+def items(vectors: Any, first: int = 0) -> list[ItemIn]:
+    return [
+        ItemIn(id=f"i{first + n}", vector=row.tolist(), metadata=metadata(first + n))
+        for n, row in enumerate(vectors)
+    ]
+
+
+def metadata(number: int) -> Any:
+    return msgspec.Raw(b'{"part": %d}' % (number % 10))
+
+
+@pytest.fixture
+async def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lakehouse]:
+    monkeypatch.setattr(collections, "TRIED_EVERY_S", 0.5)
+    with DataDirectory.open(tmp_path / "data") as directory:
+        config = Config(
+            vectors=VectorsConfig(exact_max_rows=EXACT_MAX),
+            storage=object_store.chosen(tmp_path / "data"),
+        )
+        async with open_lakehouse(config, directory) as lakehouse:
+            await lakehouse.vectors.create(CollectionCreate(name="many", dimension=DIMENSION))
+            for first in range(0, COUNT, 4_000):
+                part = items(VECTORS[first : first + 4_000], first)
+                await lakehouse.vectors.add(NAME, part)
+            yield lakehouse
+
+
+async def until(true: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
+    for _ in range(int(within_s / 0.05)):
+        if await true():
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError
+
+
+async def search(lake: Lakehouse, vector: Any, k: int = 10, **said: Any) -> Found:
+    return await lake.vectors.search(NAME, SearchRequest(vector=vector.tolist(), k=k, **said))
+
+
+async def is_warm(lake: Lakehouse) -> bool:
+    return (await search(lake, VECTORS[0])).way == "memory index"
+
+
+async def check_true(lake: Lakehouse) -> None:
+    """See that what is in memory is what the files have, row by row."""
+    collection = await lake.vectors.shelf.get(NAME)
+    resident = collection.in_memory
+    assert resident is not None
+    view, stored = resident.view(), await collection.items.read(["id", "vector"], in_order=True)
+    alive = np.arange(view.table.num_rows) if view.alive is None else np.flatnonzero(view.alive)
+    ids = np.array(view.table["id"].to_pylist(), object)[alive]
+    order = np.argsort(ids)
+    assert ids[order].tolist() == stored["id"].to_pylist()
+    np.testing.assert_array_equal(view.vectors[alive][order], vectors_of(stored))
+
+
+async def test_it_finds_nearly_all_with_the_distances_of_an_exact_search(lake: Lakehouse) -> None:
+    await until(lambda: is_warm(lake))
+    rows, found = VECTORS.astype(np.float64), 0.0
+    for query in around(2, 50, DIMENSION):
+        q = query.astype(np.float64)
+        true = 1 - rows @ q / np.linalg.norm(rows, axis=1) / np.linalg.norm(q)
+        answer = await search(lake, query)
+        assert answer.approximate
+        ids, distances = values(answer.rows, "id"), values(answer.rows, "_distance")
+        np.testing.assert_allclose(distances, true[[int(n[1:]) for n in ids]], atol=1e-12)
+        assert distances == sorted(distances)
+        found += float(np.count_nonzero(np.array(distances) <= np.sort(true)[9] + 1e-12))
+    assert found > 0.95 * 500
+
+
+async def test_writes_are_seen_by_the_next_search(lake: Lakehouse) -> None:
+    await until(lambda: is_warm(lake))
+    new, moved = around(7, 2, DIMENSION)
+    await lake.vectors.add(NAME, [ItemIn(id="new", vector=new.tolist())])
+    assert values((await search(lake, new)).rows, "id")[0] == "new"
+    await lake.vectors.add(NAME, [ItemIn(id="new", vector=moved.tolist())])
+    assert values((await search(lake, moved)).rows, "id")[0] == "new"
+    assert "new" not in values((await search(lake, new, k=5)).rows, "id")
+    await lake.vectors.delete(NAME, ItemsDelete(ids=["new", "i0"]))
+    assert "new" not in values((await search(lake, moved)).rows, "id")
+    answer = await search(lake, VECTORS[0])
+    assert "i0" not in values(answer.rows, "id")
+    assert (answer.way, answer.items) == ("memory index", COUNT - 1)
+    await check_true(lake)
+
+
+async def test_what_is_written_while_rows_are_read_is_not_lost(lake: Lakehouse) -> None:
+    async def write(number: int) -> None:
+        vectors = around(100 + number, 30, DIMENSION)
+        await lake.vectors.add(NAME, items(vectors, number * 400))  # 30 that are there
+        await lake.vectors.add(NAME, items(vectors, COUNT + number * 40))
+        gone = [f"i{number * 400 + n}" for n in range(60)]
+        await lake.vectors.delete(NAME, ItemsDelete(ids=gone))
+
+    async def write_on() -> None:
+        for number in range(20):
+            await write(number)
+
+    writing = asyncio.create_task(write_on())
+    await until(lambda: is_warm(lake))
+    await writing
+    await until(lambda: is_warm(lake))
+    await check_true(lake)
+
+
+async def test_a_filter_or_more_neighbours_than_were_measured_are_looked_at_exactly(
+    lake: Lakehouse,
+) -> None:
+    await until(lambda: is_warm(lake))
+    filtered = await search(lake, VECTORS[5], filter={"part": 5})
+    assert (filtered.way, filtered.approximate, filtered.passed) == ("memory", False, COUNT // 10)
+    assert values(filtered.rows, "id")[0] == "i5"
+    many = await search(lake, VECTORS[5], k=2_000)
+    assert (many.way, many.approximate, many.rows.num_rows) == ("memory", False, 2_000)
+
+
+async def test_a_write_that_failed_may_have_happened_so_memory_is_left(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until(lambda: is_warm(lake))
+    collection = await lake.vectors.shelf.get(NAME)
+
+    async def full(rows: Any) -> None:
+        raise DiskFullError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collection.items, "add", full)
+        with pytest.raises(DiskFullError):
+            await lake.vectors.add(NAME, [ItemIn(id="new", vector=VECTORS[0].tolist())])
+    assert collection.in_memory is None
+
+    assert (await search(lake, VECTORS[0])).way in {"index", "scan"}
+    await until(lambda: is_warm(lake))
+    await check_true(lake)
+
+
+async def test_cells_learn_of_rows_and_are_made_anew_once_they_are_worn(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residents, "UNKNOWN_MIN", 100)
+    await until(lambda: is_warm(lake))
+    collection = await lake.vectors.shelf.get(NAME)
+
+    await lake.vectors.add(NAME, items(around(8, 1_500, DIMENSION), COUNT))
+
+    async def knows_all() -> bool:
+        await search(lake, VECTORS[0])
+        resident = collection.in_memory
+        return bool(resident and resident.cells and resident.cells.count == COUNT + 1_500)
+
+    await until(knows_all)
+    await check_true(lake)
+    await lake.vectors.add(NAME, items(around(9, 4_000, DIMENSION), COUNT + 1_500))
+    assert collection.in_memory is None
+    await until(lambda: is_warm(lake))
+    await check_true(lake)
+    gone = [f"i{number}" for number in range(6_000)]
+    await lake.vectors.delete(NAME, ItemsDelete(ids=gone))
+    assert collection.in_memory is None
+    await until(lambda: is_warm(lake))
+    await check_true(lake)
+
+
+async def test_a_collection_that_has_become_small_is_searched_exactly(lake: Lakehouse) -> None:
+    await until(lambda: is_warm(lake))
+    gone = [f"i{number}" for number in range(EXACT_MAX, COUNT)]
+    await lake.vectors.delete(NAME, ItemsDelete(ids=gone))
+
+    answer = await search(lake, VECTORS[3])
+
+    assert (answer.way, answer.approximate, answer.items) == ("memory", False, EXACT_MAX)
+    assert values(answer.rows, "id")[0] == "i3"
+
+
+async def test_a_dropped_collection_leaves_memory_also_while_it_is_read(lake: Lakehouse) -> None:
+    await search(lake, VECTORS[0])
+    collection = await lake.vectors.shelf.get(NAME)
+    await lake.vectors.drop(NAME)
+    await asyncio.sleep(2.0)
+    assert collection.in_memory is None
+
+
+def test_room_is_made_by_those_that_nobody_used_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Resident(DEFINITION, 100)
+    known.put(rows(0, 100))
+    held = Residents(3 * known.size_bytes)
+    for name in ("a", "b"):
+        held.keep(name, known)
+    with held.reserving(known.size_bytes) as has_room:
+        assert has_room
+        held.keep("c", known)  # no room but what is reserved: the least recently used leaves
+        assert [held.get(name) is None for name in ("a", "b", "c")] == [True, False, False]
+    with held.reserving(2 * known.size_bytes) as has_room:
+        assert not has_room
+    monkeypatch.setattr(residents, "IDLE_S", -1.0)
+    with held.reserving(2 * known.size_bytes) as has_room:
+        assert has_room
+        assert [held.get(name) is None for name in ("b", "c")] == [True, False]
+    with held.reserving(4 * known.size_bytes) as has_room:
+        assert not has_room
+        assert held.get("c") is not None
