@@ -29,8 +29,28 @@ EIGEN_MAX = 1_024
 """Dimensions whose directions are found exactly: of 4,096 that would take half a minute."""
 SAMPLE_ROWS, ROWS_EACH, ROUNDS = 8_192, 32, 8
 """What directions are found by, and cells: rows for each of these, and rounds of k-means."""
-QUERIES = 64
-SHARES = (0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
+QUERIES, QUERIES_MIN = 160, 32
+"""Rows that are searched for: 160 for ten neighbours, and fewer for more."""
+SHARES = (
+    0.02,
+    0.03,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.12,
+    0.14,
+    0.16,
+    0.18,
+    0.2,
+    0.22,
+    0.25,
+    0.27,
+    0.3,
+    0.35,
+    0.4,
+    0.5,
+)
 """Of the cells, that are tried until enough is found. What needs more has no neighbourhoods, as
 random numbers have none: a product with all rows is as fast, and exact."""
 AT_ONCE = 8_192
@@ -254,21 +274,19 @@ def measured(cells: Cells, vectors: Any) -> dict[int, int]:
     Some of the rows are searched for, both ways; each is a neighbour of itself that does not count.
     """
     layout, probes, chosen = cells.layout, 1, dict[int, int]()
-    searched = picked(np.random.default_rng(1), len(vectors), QUERIES)
+    searched = np.random.default_rng(1).permutation(len(vectors))[:QUERIES]
     queries = layout.even(vectors[searched])
     most = min(K_MAX, len(vectors) - 1)
     nearest = highest(layout, vectors, queries, most + 1)
     slack = ROUNDED * (queries * queries).sum(axis=1)
     for k in MEASURED_K:
         neighbours = min(k, most)
+        some = queries[: max(QUERIES_MIN, QUERIES * MEASURED_K[0] // k)]
+        bounds = (nearest[neighbours] - slack)[: len(some)]
         for share in SHARES:
             probes = max(probes, round(share * len(layout.middles)))
-            rows = [cells.known(None, query, k, probes) for query in queries]
-            scores = [
-                true_scores(layout, vectors[each], query)
-                for each, query in zip(rows, queries, strict=True)
-            ]
-            bounds = nearest[neighbours] - slack
+            rows = [cells.known(None, query, k, probes) for query in some]
+            scores = [true_scores(layout, vectors[r], q) for r, q in zip(rows, some, strict=True)]
             near = [np.count_nonzero(s >= b) - 1 for s, b in zip(scores, bounds, strict=True)]
             if np.minimum(near, neighbours).mean() >= RECALL * neighbours:
                 chosen[k] = probes

@@ -56,7 +56,8 @@ async def load(collection: Collection) -> None:
     if length < ROWS_MIN:
         return
     changes = Changes(int(length * ROOM))
-    size = length * (collection.row_bytes or estimated(collection.known.definition.dimension))
+    at_least = estimated(collection.known.definition.dimension)
+    size = length * max(collection.row_bytes, at_least)
     with collection.reserving(size) as has_room, collection.noting(changes):
         found = await read(collection, length, size, changes) if has_room else None
     if found is not None:  # no change has come since the last of them was done to it
@@ -64,7 +65,7 @@ async def load(collection: Collection) -> None:
 
 
 def estimated(dimension: int) -> int:
-    """Return what a row takes: its vector, as much again for room and cells, and the rest."""
+    """Return what a row takes at least: its vector, as much for room and cells, and the rest."""
     return 8 * dimension + ID_BYTES + REST_BYTES
 
 
@@ -82,7 +83,7 @@ async def read(
         async for batch in batches:
             await on_thread(partial(found.put, pa.Table.from_batches([batch])))
             if found.size_bytes > bytes_max:
-                collection.row_bytes = 2 * found.size_bytes // found.count
+                collection.row_bytes = 2 * bytes_max // length
                 return None
     if not found.count:
         return None
