@@ -325,8 +325,7 @@ class VectorsConfig(Section, frozen=True):
     exact_max_rows: Annotated[int, msgspec.Meta(ge=1)] = 50_000
     """Items up to which a collection is searched exactly, in memory; above, by an index."""
     memory_index: bool = True
-    """Whether the rows of larger ones that are searched are kept in memory, too, with an index
-    there, while there is room for them; else the index on the disk is asked alone."""
+    """Whether larger ones that are searched get an index in memory, too, while it has room."""
 
 
 class JobsConfig(Section, frozen=True):
