@@ -1,7 +1,8 @@
 """Large collections in memory: they follow every write, and leave when they must."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lakehouse.names import parse_table_name
 from lakehouse.state import DataDirectory
 from lakehouse.vectors import collection as collections
 from lakehouse.vectors import resident as residents
+from lakehouse.vectors import warming
+from lakehouse.vectors.cells import built
 from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
 from lakehouse.vectors.resident import Resident, Residents, vectors_of
 from lakehouse.vectors.schema import values
@@ -85,6 +88,18 @@ async def check_true(lake: Lakehouse) -> None:
     np.testing.assert_array_equal(view.vectors[alive][order], vectors_of(stored))
 
 
+async def write_to_full_disk(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = await lake.vectors.shelf.get(NAME)
+
+    async def full(rows: Any) -> None:
+        raise DiskFullError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collection.items, "add", full)
+        with pytest.raises(DiskFullError):
+            await lake.vectors.add(NAME, [ItemIn(id="new", vector=VECTORS[0].tolist())])
+
+
 async def test_it_finds_nearly_all_with_the_distances_of_an_exact_search(lake: Lakehouse) -> None:
     await until(lambda: is_warm(lake))
     rows, found = VECTORS.astype(np.float64), 0.0
@@ -116,21 +131,65 @@ async def test_writes_are_seen_by_the_next_search(lake: Lakehouse) -> None:
     await check_true(lake)
 
 
-async def test_what_is_written_while_rows_are_read_is_not_lost(lake: Lakehouse) -> None:
-    async def write(number: int) -> None:
-        vectors = around(100 + number, 30, DIMENSION)
-        await lake.vectors.add(NAME, items(vectors, number * 400))  # 30 that are there
-        await lake.vectors.add(NAME, items(vectors, COUNT + number * 40))
-        gone = [f"i{number * 400 + n}" for n in range(60)]
-        await lake.vectors.delete(NAME, ItemsDelete(ids=gone))
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """When rows have been read and cells are about to be built, and what that waits for."""
+    has_begun, may_end = threading.Event(), threading.Event()
 
-    async def write_on() -> None:
-        for number in range(20):
-            await write(number)
+    def waiting(*asked: Any) -> Any:
+        has_begun.set()
+        assert may_end.wait(30)
+        return built(*asked)
 
-    writing = asyncio.create_task(write_on())
+    monkeypatch.setattr(warming, "built", waiting)
+    yield has_begun, may_end
+    may_end.set()
+
+
+async def begun(lake: Lakehouse, event: threading.Event) -> None:
+    async def is_begun() -> bool:
+        await search(lake, VECTORS[0])
+        return event.is_set()
+
+    await until(is_begun)
+
+
+async def test_what_is_written_while_rows_are_read_is_not_lost(
+    lake: Lakehouse, reading: tuple[threading.Event, threading.Event]
+) -> None:
+    has_begun, may_end = reading
+    await begun(lake, has_begun)
+    vectors = around(8, 300, DIMENSION)
+    await lake.vectors.add(NAME, items(vectors, 400))  # they are there
+    await lake.vectors.add(NAME, items(vectors, COUNT))
+    await lake.vectors.delete(NAME, ItemsDelete(ids=[f"i{n}" for n in range(600, COUNT, 9)]))
+    await lake.vectors.add(NAME, items(vectors[:9], 609))
+    may_end.set()
+
     await until(lambda: is_warm(lake))
-    await writing
+
+    await check_true(lake)
+    assert values((await search(lake, vectors[7])).rows, "id")[:3] == ["i12007", "i407", "i616"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_rows_that_changed_unknown_or_too_much_are_read_again(
+    lake: Lakehouse,
+    reading: tuple[threading.Event, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    fails: bool,
+) -> None:
+    has_begun, may_end = reading
+    await begun(lake, has_begun)
+    if fails:
+        await write_to_full_disk(lake, monkeypatch)
+    else:
+        await lake.vectors.add(NAME, items(around(8, 3_001, DIMENSION), COUNT))
+    has_begun.clear()
+    may_end.set()
+
+    await begun(lake, has_begun)
     await until(lambda: is_warm(lake))
     await check_true(lake)
 
@@ -151,14 +210,7 @@ async def test_a_write_that_failed_may_have_happened_so_memory_is_left(
 ) -> None:
     await until(lambda: is_warm(lake))
     collection = await lake.vectors.shelf.get(NAME)
-
-    async def full(rows: Any) -> None:
-        raise DiskFullError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(collection.items, "add", full)
-        with pytest.raises(DiskFullError):
-            await lake.vectors.add(NAME, [ItemIn(id="new", vector=VECTORS[0].tolist())])
+    await write_to_full_disk(lake, monkeypatch)
     assert collection.in_memory is None
 
     assert (await search(lake, VECTORS[0])).way in {"index", "scan"}
@@ -204,11 +256,19 @@ async def test_a_collection_that_has_become_small_is_searched_exactly(lake: Lake
     assert values(answer.rows, "id")[0] == "i3"
 
 
-async def test_a_dropped_collection_leaves_memory_also_while_it_is_read(lake: Lakehouse) -> None:
-    await search(lake, VECTORS[0])
+async def test_a_collection_that_is_dropped_while_it_is_read_is_not_kept(
+    lake: Lakehouse, reading: tuple[threading.Event, threading.Event]
+) -> None:
+    has_begun, may_end = reading
+    await begun(lake, has_begun)
     collection = await lake.vectors.shelf.get(NAME)
     await lake.vectors.drop(NAME)
-    await asyncio.sleep(2.0)
+    may_end.set()
+
+    async def is_done() -> bool:
+        return not collection.tending.locked()
+
+    await until(is_done)
     assert collection.in_memory is None
 
 
