@@ -8,11 +8,11 @@ from then on every search sees it: rows in memory change in the same moment.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundErro
 from lakehouse.vectors.lance import TEXT_INDEX, Items, among
 from lakehouse.vectors.ledger import Kept
 from lakehouse.vectors.nearest import Nearest, Question, nearest
-from lakehouse.vectors.resident import Resident, Residents, View, rows_at
+from lakehouse.vectors.resident import Change, Changes, Resident, Residents, View, rows_at
 from lakehouse.vectors.schema import Batch, together, values
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,8 @@ WAITING_MAX = 100_000
 """Items that wait for one collection; more are refused until some are written."""
 LOOKED_UP = 1_000
 """Ids that one predicate asks for."""
-TRIED_EVERY_S = 60.0
-"""Its rows are not read again before: they are too large, or change faster than they are read."""
-
-Change: TypeAlias = Callable[[Resident], None]
+REST_S, REST_MAX_S = 60.0, 3600.0
+"""Before its rows are read into memory again; each time that they could not be, twice as long."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,36 +53,6 @@ class Asked:
     found: "asyncio.Future[Nearest]" = field(repr=False)
 
 
-class Changes:
-    """What is changed while rows are read into memory.
-
-    Args:
-        rows_max: more are not kept.
-    """
-
-    def __init__(self, rows_max: int) -> None:
-        self.are_all = True
-        """False once some are not known."""
-        self._rows_left = rows_max
-        self._kept: list[Change] = []
-
-    def note(self, change: Change, rows: int) -> None:
-        self._rows_left -= rows
-        if self._rows_left < 0:
-            self.lose()
-        if self.are_all:
-            self._kept.append(change)
-
-    def lose(self) -> None:
-        self.are_all = False
-        self._kept.clear()
-
-    def taken(self) -> list[Change]:
-        """Return those that were not taken yet, in their order."""
-        kept, self._kept = self._kept, []
-        return kept
-
-
 class Collection:
     """All of it on the event loop, but for what numpy and Lance do on threads of theirs."""
 
@@ -94,7 +62,8 @@ class Collection:
         items: Items,
         residents: Residents,
         exact_max: int,
-        wake: Callable[["Collection"], None],
+        tend: Callable[["Collection"], None],
+        warm: Callable[["Collection"], None],
     ) -> None:
         self.known = known
         self.items = items
@@ -112,15 +81,14 @@ class Collection:
         """While its texts are embedded again: the ids of what is written meanwhile."""
         self.row_bytes = 0
         """What a row takes in memory, as they were measured last."""
-        self.is_asked = False
-        """Whether memory would serve its searches better: rows or cells are to be made."""
         self._folder = known.folder
         self._residents = residents
         self._exact_max = exact_max
         self._gone: LakehouseError | None = None
-        self._wake = wake
-        self._tried_at = -TRIED_EVERY_S
-        self._changes: Changes | None = None
+        self._tend = tend
+        self._warm = warm
+        self._rest_s = REST_S
+        self._rests_until = 0.0
         self._has_words = False
         self._length: int | None = None
         self._waiting: list[Put] = []
@@ -390,13 +358,10 @@ class Collection:
         return done
 
     def _apply(self, change: Change, rows: int) -> None:
-        """Change the rows in memory as those on the disk were, also those that are being read."""
-        if self._changes is not None:
-            self._changes.note(change, rows)
-        resident = self._residents.get(self._folder)
+        """Change the rows in memory as those on the disk were."""
+        resident = self._residents.change(self._folder, change, rows)
         if resident is None:
             return
-        change(resident)
         if resident.is_worn:
             self._residents.drop(self._folder)
             return
@@ -420,35 +385,28 @@ class Collection:
         self._residents.keep(self._folder, resident)
 
     def forget(self) -> None:
-        """Leave memory: what is there, or is read to be, may not be true."""
-        self._residents.drop(self._folder)
-        if self._changes is not None:
-            self._changes.lose()
+        """Leave memory: what is there, or is being read, may not be true."""
+        self._residents.forget(self._folder)
 
     @property
     def in_memory(self) -> Resident | None:
         return self._residents.get(self._folder)
 
     def asked(self) -> None:
-        """Note that it was searched where memory could serve better, or an index is to be built."""
+        """Note that it was searched where something could serve better that is to be made."""
+        if not self.may_use_index:
+            self._tend(self)
         resident = self.in_memory
-        is_time = time.monotonic() - self._tried_at >= TRIED_EVERY_S
-        self.is_asked = resident.is_behind if resident else is_time
-        if self.is_asked or not self.may_use_index:
-            self._wake(self)
+        if (resident is None or resident.is_behind) and time.monotonic() >= self._rests_until:
+            self._warm(self)
 
-    def tried(self) -> None:
-        """Note that its rows are about to be read into memory."""
-        self.is_asked, self._tried_at = False, time.monotonic()
+    def rest(self, *, longer: bool = False) -> None:
+        """Have its rows left on the disk for a while: `longer` each time that they had to be."""
+        self._rest_s = min(2 * self._rest_s, REST_MAX_S) if longer else REST_S
+        self._rests_until = time.monotonic() + self._rest_s
 
-    @contextmanager
-    def noting(self, changes: Changes) -> Iterator[None]:
-        """Note what is changed in this block."""
-        self._changes = changes
-        try:
-            yield
-        finally:
-            self._changes = None
+    def noting(self, changes: Changes) -> AbstractContextManager[None]:
+        return self._residents.noting(self._folder, changes)
 
     def reserving(self, size_bytes: int) -> AbstractContextManager[bool]:
         return self._residents.reserving(size_bytes)
@@ -467,7 +425,7 @@ class Collection:
     def index_failed(self) -> None:
         """Note that the index cannot be read; what looks after it builds it anew."""
         self.may_use_index = False
-        self._wake(self)
+        self._tend(self)
 
     def end(self, why: LakehouseError | None = None) -> None:
         """Forget what is in memory; who waits to write is told why. Without: it was dropped."""

@@ -143,7 +143,10 @@ class Shelf:
             log.warning("the files of %s do not say what it is: %s", collection.known.name, error)
 
     def collection(self, known: Kept, items: Items) -> Collection:
-        return Collection(known, items, self._residents, self._exact_max, self._upkeep.wake)
+        upkeep = self._upkeep
+        return Collection(
+            known, items, self._residents, self._exact_max, upkeep.wake, upkeep.warm_later
+        )
 
     def purge_later(self, *dropped: tuple[str, str], after_s: float = 0.0) -> None:
         async def work() -> None:

@@ -6,7 +6,7 @@ after a start.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
@@ -38,19 +38,25 @@ class State:
     waiting: int = 0
 
 
-class Upkeep:
-    def __init__(self, config: VectorsConfig) -> None:
-        self._exact_max = config.exact_max_rows
-        self._memory_index = config.memory_index
+class Rounds:
+    """Work on collections that were woken, one after the other; what failed is tried again.
+
+    Args:
+        work: what is done with each.
+        done: the word for it, of a collection for which it failed.
+    """
+
+    def __init__(self, work: Callable[[Collection], Awaitable[None]], done: str) -> None:
+        self._work = work
+        self._done = done
         self._woken: dict[str, Collection] = {}
         self._event = asyncio.Event()
-        self._building: set[str] = set()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Self]:
-        task = asyncio.create_task(self._keep())
+    async def open(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._go())
         try:
-            yield self
+            yield
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -59,6 +65,43 @@ class Upkeep:
     def wake(self, collection: Collection) -> None:
         self._woken[collection.known.id] = collection
         self._event.set()
+
+    async def _go(self) -> None:
+        while True:
+            await self._event.wait()
+            self._event.clear()
+            woken, self._woken = self._woken, {}
+            for collection in woken.values():
+                try:
+                    await self._work(collection)
+                except Exception as error:  # whatever it was, the others are looked after
+                    name = collection.known.name
+                    log.warning("the collection %s is not %s: %s", name, self._done, error)
+                    asyncio.get_running_loop().call_later(RETRY_S, self.wake, collection)
+            await asyncio.sleep(PAUSE_S)
+
+
+class Upkeep:
+    def __init__(self, config: VectorsConfig) -> None:
+        self._exact_max = config.exact_max_rows
+        self._memory_index = config.memory_index
+        self._looks = Rounds(self.look, "kept")
+        self._warms = Rounds(warm, "read into memory")
+        self._building: set[str] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        async with self._looks.open(), self._warms.open():
+            yield self
+
+    def wake(self, collection: Collection) -> None:
+        """Have a collection looked after soon."""
+        self._looks.wake(collection)
+
+    def warm_later(self, collection: Collection) -> None:
+        """Have a large collection read into memory, or what is there renewed, if it may be."""
+        if self._memory_index:
+            self._warms.wake(collection)
 
     async def state(self, collection: Collection) -> State:
         """Return how the index of a collection is."""
@@ -88,8 +131,6 @@ class Upkeep:
             if await self._needs_optimizing(collection):
                 await self._tidied(collection)
                 await measured(collection)
-            if self._memory_index:
-                await warm(collection)
 
     async def optimize(self, collection: Collection) -> Optimized:
         """Do it all now, worth it or not; reads and writes go on, and it goes on to its end.
@@ -168,19 +209,6 @@ class Upkeep:
             yield
         finally:
             self._building.discard(collection.known.id)
-
-    async def _keep(self) -> None:
-        while True:
-            await self._event.wait()
-            self._event.clear()
-            woken, self._woken = self._woken, {}
-            for collection in woken.values():
-                try:
-                    await self.look(collection)
-                except Exception as error:  # whatever it was, the others are looked after
-                    log.warning("the collection %s is not kept: %s", collection.known.name, error)
-                    asyncio.get_running_loop().call_later(RETRY_S, self.wake, collection)
-            await asyncio.sleep(PAUSE_S)
 
 
 async def measured(collection: Collection) -> Indexed | None:

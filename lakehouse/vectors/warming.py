@@ -10,14 +10,17 @@ from functools import partial
 import pyarrow as pa
 
 from lakehouse.lanes import on_thread
-from lakehouse.vectors.cells import built
-from lakehouse.vectors.collection import Change, Changes, Collection
-from lakehouse.vectors.resident import ID_BYTES, Resident
+from lakehouse.vectors.cells import Cells, built
+from lakehouse.vectors.collection import Collection
+from lakehouse.vectors.resident import ID_BYTES, Change, Changes, Resident
 
 ROWS_MIN = 10_000
 """Fewer are searched as fast from the disk."""
 ROOM = 0.25
 """The share of its rows that may be added to a collection before it is read anew."""
+FLAT_MAX = 100_000_000
+"""Numbers that are looked at one by one for lack of cells: they take 26 ms. More are left to the
+index on the disk, whatever it finds."""
 REST_BYTES = 256
 """What a row is taken to have besides its vector, before that was measured."""
 
@@ -28,40 +31,48 @@ async def warm(collection: Collection) -> None:
     Raises:
         CollectionDamagedError: the rows cannot be read.
     """
-    if not collection.is_asked:
-        return
     resident = collection.in_memory
-    if resident is None:
-        await load(collection)
-    elif resident.is_behind:
-        await renew(collection, resident)
+    collection.rest(longer=True)
+    found = await load(collection) if resident is None else await renewed(collection, resident)
+    if found is not None:  # nothing has changed since it was made
+        collection.take(found)
+        collection.rest()
 
 
-async def renew(collection: Collection, resident: Resident) -> None:
-    """Have the cells know what was added. No row of these moves, so writes may go on."""
-    known, vectors = resident.cells, resident.view().vectors
-    cells = await on_thread(partial(built, vectors, collection.known.definition.distance, known))
-    if resident.cells is not known:  # it has become small meanwhile
-        return
-    if cells is None:
-        collection.forget()
-    else:
-        resident.cells = cells
+async def renewed(collection: Collection, resident: Resident) -> Resident | None:
+    """Have the cells know what was added; None when that was not to be.
+
+    No row of these moves, so writes may go on.
+    """
+    known = resident.cells
+    if known is None or not resident.is_behind:
+        return None
+    with collection.reserving(known.size_bytes) as has_room:
+        cells = await cells_of(collection, resident) if has_room else None
+    if cells is None or resident.cells is not known or collection.in_memory is not resident:
+        return None
+    resident.cells = cells
+    return resident
 
 
-async def load(collection: Collection) -> None:
-    """Have all rows in memory, and their cells."""
-    collection.tried()
+async def load(collection: Collection) -> Resident | None:
+    """Return all rows and their cells; None where they are too few or too many."""
     length = await collection.length()
     if length < ROWS_MIN:
-        return
+        return None
     changes = Changes(int(length * ROOM))
     at_least = estimated(collection.known.definition.dimension)
     size = length * max(collection.row_bytes, at_least)
     with collection.reserving(size) as has_room, collection.noting(changes):
-        found = await read(collection, length, size, changes) if has_room else None
-    if found is not None:  # no change has come since the last of them was done to it
-        collection.take(found)
+        return await read(collection, length, size, changes) if has_room else None
+
+
+async def cells_of(collection: Collection, resident: Resident) -> Cells | None:
+    """Return the cells of rows; None when they would be of no use."""
+    vectors = resident.view().vectors
+    work = partial(built, vectors, collection.known.definition.distance)
+    cells = await on_thread(work, patient=False)
+    return cells if cells and (cells.probes or vectors.size <= FLAT_MAX) else None
 
 
 def estimated(dimension: int) -> int:
@@ -87,7 +98,8 @@ async def read(
                 return None
     if not found.count:
         return None
-    found.cells = await on_thread(partial(built, found.view().vectors, definition.distance))
+    await on_thread(found.settle)
+    found.cells = await cells_of(collection, found)
     while part := changes.taken():
         await on_thread(partial(done, part, found))
     return found if found.cells and changes.are_all and not found.is_worn else None

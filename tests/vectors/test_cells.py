@@ -64,16 +64,15 @@ def test_what_came_later_is_found_and_what_went_is_not(distance: Distance) -> No
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-def test_cells_that_are_filled_again_know_the_rows_added(distance: Distance) -> None:
-    vectors, queries = around(1, COUNT), around(2, 40)
-    before = built(vectors[:-3_000], distance)
-    cells = built(vectors, distance, before)
-    assert before is not None
+@pytest.mark.parametrize("strange", [200, 900, 4_000])
+def test_rows_that_lie_in_other_directions_are_found(distance: Distance, strange: int) -> None:
+    vectors = np.concatenate([around(1, COUNT), around(2, strange)[:, ::-1]])
+    cells = built(vectors, distance)
     assert cells is not None
-    assert (cells.count, cells.layout) == (COUNT, before.layout)
+    assert strange == 4_000 or len(cells.strangers) == strange
 
-    assert sorted(cells.rows.tolist()) == list(range(COUNT))
-    assert recall(cells, vectors, None, queries, 10, distance) > 0.95
+    for queries in (around(2, 40)[:, ::-1], around(3, 40)):
+        assert recall(cells, vectors, None, queries, 10, distance) > 0.95
 
 
 def test_each_row_is_to_be_looked_at_where_no_cell_has_enough_that_are_alive() -> None:
@@ -114,8 +113,7 @@ def test_numbers_that_have_no_squares_are_in_no_cell(factor: float) -> None:
     vectors = around(1, 10_000) * np.float32(factor)
 
     assert built(vectors, "cosine") is None
-    if factor > 1:
-        assert built(vectors, "euclidean") is None
+    assert built(vectors, "euclidean") is None
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -128,8 +126,7 @@ def test_a_query_that_has_no_square_is_compared_with_each(
     assert cells is not None
     query = np.full(DIMENSION, factor, np.float32)
 
-    rows = cells.near(vectors, None, query, 10)
-    assert rows is None or (distance, factor) == ("euclidean", 1e-30)
+    assert cells.near(vectors, None, query, 10) is None
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 400), k=st.integers(1, 50))

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakehouse.vectors.ledger import Definition
-from lakehouse.vectors.resident import TAKEN_ALONE_MAX, Resident, rows_at
+from lakehouse.vectors.resident import MERGED_MAX, TAKEN_ALONE_MAX, Resident, rows_at
 from lakehouse.vectors.schema import Batch
 
 DEFINITION = Definition(dimension=2, distance="cosine")
@@ -37,3 +37,14 @@ def test_rows_are_found_at_their_places_however_many_they_are() -> None:
     for count in (0, 1, TAKEN_ALONE_MAX, TAKEN_ALONE_MAX + 1):
         places = np.random.default_rng(count).integers(0, 1_000, count).tolist()
         assert rows_at(table, places)["id"].to_pylist() == [f"i{each}" for each in places]
+
+
+def test_large_chunks_are_not_copied_for_a_few_rows() -> None:
+    resident = Resident(DEFINITION)
+    for first in range(0, 5 * MERGED_MAX, MERGED_MAX // 2):
+        resident.put(rows(first, MERGED_MAX // 2))
+    before = [len(chunk) for chunk in resident.view().table["id"].chunks]
+    resident.put(rows(5 * MERGED_MAX, 10))
+
+    assert max(before) <= 2 * MERGED_MAX
+    assert [len(chunk) for chunk in resident.view().table["id"].chunks][:3] == before[:3]

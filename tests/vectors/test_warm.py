@@ -44,11 +44,23 @@ def metadata(number: int) -> Any:
 
 
 @pytest.fixture
-async def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lakehouse]:
-    monkeypatch.setattr(collections, "TRIED_EVERY_S", 0.5)
+def exact_max(request: pytest.FixtureRequest) -> int:
+    return int(getattr(request, "param", EXACT_MAX))
+
+
+@pytest.fixture
+def memory_index(request: pytest.FixtureRequest) -> bool:
+    return bool(getattr(request, "param", True))
+
+
+@pytest.fixture
+async def lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact_max: int, *, memory_index: bool
+) -> AsyncIterator[Lakehouse]:
+    monkeypatch.setattr(collections, "REST_S", 0.2)
     with DataDirectory.open(tmp_path / "data") as directory:
         config = Config(
-            vectors=VectorsConfig(exact_max_rows=EXACT_MAX),
+            vectors=VectorsConfig(exact_max_rows=exact_max, memory_index=memory_index),
             storage=object_store.chosen(tmp_path / "data"),
         )
         async with open_lakehouse(config, directory) as lakehouse:
@@ -245,15 +257,81 @@ async def test_cells_learn_of_rows_and_are_made_anew_once_they_are_worn(
     await check_true(lake)
 
 
-async def test_a_collection_that_has_become_small_is_searched_exactly(lake: Lakehouse) -> None:
+@pytest.mark.parametrize("exact_max", [COUNT - 500], indirect=True)
+async def test_what_becomes_small_is_searched_exactly_and_by_cells_when_it_grows(
+    lake: Lakehouse,
+) -> None:
     await until(lambda: is_warm(lake))
-    gone = [f"i{number}" for number in range(EXACT_MAX, COUNT)]
+    collection = await lake.vectors.shelf.get(NAME)
+    resident = collection.in_memory
+    gone = [f"i{number}" for number in range(COUNT - 600, COUNT)]
     await lake.vectors.delete(NAME, ItemsDelete(ids=gone))
 
     answer = await search(lake, VECTORS[3])
 
-    assert (answer.way, answer.approximate, answer.items) == ("memory", False, EXACT_MAX)
+    assert (answer.way, answer.approximate, answer.items) == ("memory", False, COUNT - 600)
     assert values(answer.rows, "id")[0] == "i3"
+    assert collection.in_memory is resident
+    await lake.vectors.add(NAME, items(VECTORS[-600:], COUNT - 600))
+    assert collection.in_memory is None
+    await until(lambda: is_warm(lake))
+    await check_true(lake)
+
+
+async def test_a_write_through_another_opening_of_a_collection_is_seen(
+    lake: Lakehouse, reading: tuple[threading.Event, threading.Event]
+) -> None:
+    has_begun, may_end = reading
+    await begun(lake, has_begun)
+    shelf = lake.vectors.shelf
+    first = await shelf.get(NAME)
+    del shelf.opened[first.known.id]  # as when a thousand others were opened
+    assert await shelf.get(NAME) is not first
+    await lake.vectors.add(NAME, [ItemIn(id="new", vector=VECTORS[0].tolist())])
+    await lake.vectors.delete(NAME, ItemsDelete(ids=["i0"]))
+    may_end.set()
+
+    await until(lambda: is_warm(lake))
+
+    await check_true(lake)
+    assert values((await search(lake, VECTORS[0])).rows, "id")[0] == "new"
+
+
+async def test_numbers_that_no_cell_can_compare_send_searches_to_the_disk(lake: Lakehouse) -> None:
+    await until(lambda: is_warm(lake))
+    huge = VECTORS[0] * np.float32(1e20)
+    await lake.vectors.add(NAME, [ItemIn(id="huge", vector=huge.tolist())])
+
+    answer = await search(lake, VECTORS[0])
+
+    assert answer.way in {"index", "scan"}
+    assert {"i0", "huge"} <= set(values(answer.rows, "id"))
+
+
+@pytest.mark.parametrize("memory_index", [False], indirect=True)
+async def test_it_is_left_on_the_disk_where_the_settings_say_so(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    collection = await lake.vectors.shelf.get(NAME)
+
+    async def ready() -> bool:
+        return (await lake.vectors.info(NAME)).index.state == "ready"
+
+    await until(ready)
+    await asyncio.sleep(1.5)  # what was woken by the writes
+
+    async def count() -> int:
+        nonlocal looks
+        looks += 1
+        return 1
+
+    monkeypatch.setattr(collection.items, "fragments", count)
+    monkeypatch.setattr(collection.items, "index_names", count)
+    for _ in range(25):
+        assert (await search(lake, VECTORS[0])).way == "index"
+        await asyncio.sleep(0.1)
+    assert (looks, collection.in_memory) == (0, None)
 
 
 async def test_a_collection_that_is_dropped_while_it_is_read_is_not_kept(
