@@ -1,6 +1,9 @@
 """Collections of vectors: items in, what is near out."""
 
+import base64
 import builtins
+import sys
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -217,7 +220,9 @@ class VectorCollections:
             InvalidInputError: an item is bad; the message names it.
             ConflictError: the model is not the one that the collection was built with.
         """
-        asked = {"items": [*items]}  # sent twice it has one effect: items are replaced by id
+        asked = {
+            "items": [written(each) for each in items]
+        }  # sent twice it has one effect: items are replaced by id
         return value_of(self._post(name, "add", asked), ItemsAdded)
 
     def put_documents(
@@ -267,7 +272,7 @@ class VectorCollections:
         if text is not None:
             asked["text"] = text
         if vector is not None:
-            asked["vector"] = [*vector]
+            asked["vector"] = packed(vector)
         return value_of(self._post(name, "search", asked), Found)
 
     def get(
@@ -356,3 +361,23 @@ class VectorCollections:
 
 def path_of(name: str) -> str:
     return f"/v1/vectors/index/{quote(name, safe='')}"
+
+
+def written(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an item as it is sent."""
+    vector = item.get("vector")
+    return item if vector is None else {**item, "vector": packed(vector)}
+
+
+def packed(vector: Sequence[float]) -> "str | builtins.list[float]":
+    """Return the base64 of a vector, which is half of the bytes and a tenth of the work.
+
+    What has no such form is sent as it is, for the server to say why.
+    """
+    try:
+        numbers = array("f", vector)
+    except (TypeError, OverflowError):
+        return [*vector]
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers).decode()

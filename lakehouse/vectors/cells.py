@@ -19,7 +19,7 @@ import numpy as np
 
 from lakehouse.vectors.models import Distance
 
-RECALL = 0.98
+RECALL = 0.985
 K_MAX = 1_000
 """For more neighbours than these each row is looked at."""
 MEASURED_K = (10, 100, K_MAX)

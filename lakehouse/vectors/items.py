@@ -1,5 +1,6 @@
 """Items of a request, checked: whatever is wrong with one refuses them all."""
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from lakehouse.vectors.errors import InvalidItemError, InvalidQueryError, TooManyItemsError
 from lakehouse.vectors.ledger import Definition
-from lakehouse.vectors.models import ITEMS_MAX, ItemIn
+from lakehouse.vectors.models import ITEMS_MAX, ItemIn, Numbers
 from lakehouse.vectors.schema import (
     ID_MAX_BYTES,
     METADATA_MAX_BYTES,
@@ -62,15 +63,16 @@ def check_id(name: str, max_bytes: int = ID_MAX_BYTES) -> None:
         raise ValueError(f"its id is empty, has a NUL or is over {max_bytes} bytes ({size:,})")
 
 
-def vector_of(index: int, numbers: Sequence[float], definition: Definition) -> Any:
+def vector_of(index: int, numbers: Numbers, definition: Definition) -> Any:
     try:
         return query_vector(numbers, definition)
     except InvalidQueryError as error:
         raise InvalidItemError(index, error.detail) from error
 
 
-def query_vector(numbers: Sequence[float], definition: Definition) -> Any:
+def query_vector(said: Numbers, definition: Definition) -> Any:
     """Return a vector as float32; `InvalidQueryError` when the collection can hold none such."""
+    numbers = decoded(said) if isinstance(said, str) else said
     if len(numbers) != definition.dimension:
         raise InvalidQueryError(
             f"the vector has {len(numbers)} numbers, and the collection {definition.dimension}"
@@ -82,6 +84,17 @@ def query_vector(numbers: Sequence[float], definition: Definition) -> Any:
     if definition.distance == "cosine" and not found.any():
         raise InvalidQueryError("the vector is zero, which has no direction: no cosine is its")
     return found
+
+
+def decoded(text: str) -> Any:
+    """Return the numbers that base64 stands for."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+    except ValueError:
+        raise InvalidQueryError(
+            "the vector is a text, but no base64 of whole float32s, little-endian: send that, or"
+            " a list of numbers"
+        ) from None
 
 
 def metadata_of(index: int, item: ItemIn, definition: Definition) -> str | None:

@@ -18,6 +18,9 @@ Distance: TypeAlias = Literal["cosine", "euclidean"]
 ColumnType: TypeAlias = Literal["string", "integer", "float", "boolean", "timestamp"]
 Dimension: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DIMENSION_MAX)]
 Mode: TypeAlias = Literal["vector", "text", "hybrid"]
+Numbers: TypeAlias = list[float] | str
+"""A vector as it arrives: its numbers, or the base64 of float32s, little-endian (RFC 4648 section
+4), which is half of the bytes and a tenth of the work."""
 IndexState: TypeAlias = Literal["none", "building", "ready", "damaged"]
 SourceState: TypeAlias = Literal["current", "pending", "failed"]
 
@@ -116,7 +119,8 @@ class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """An item with its vector, or with a text that is embedded."""
 
     id: str
-    vector: list[float] | None = None
+    vector: Numbers | None = None
+    """Its numbers, or the base64 of float32s, little-endian."""
     text: str | None = None
     metadata: msgspec.Raw = msgspec.Raw(b"null")
     """An object; left out or null it keeps what the item had."""
@@ -173,7 +177,8 @@ class DocumentsDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    vector: list[float] | None = None
+    vector: Numbers | None = None
+    """As that of an item."""
     text: Text | None = None
     """Embedded with the collection's model; one of `vector` and `text`."""
     mode: Mode = "vector"

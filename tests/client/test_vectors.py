@@ -1,6 +1,7 @@
 """Collections over the client, against a real server."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,16 @@ def test_what_is_wrong_has_its_kind(lake: Client) -> None:
     with pytest.raises(InvalidInputError):
         lake.vectors.add("strict", [{"id": "a", "vector": [1, 0]}, {"id": "b", "vector": [1]}])
     assert lake.vectors.info("strict").length == 0
+
+
+@pytest.mark.parametrize("vector", [["a", 0], [1e39, 0], [float("nan"), 0], [None, 0], [[1], 0]])
+def test_a_vector_that_is_none_is_for_the_server_to_refuse(lake: Client, vector: list[Any]) -> None:
+    if "odd" not in lake.vectors.list():
+        lake.vectors.create("odd", dimension=2)
+    with pytest.raises(InvalidInputError):
+        lake.vectors.add("odd", [{"id": "a", "vector": vector}])
+    with pytest.raises(InvalidInputError):
+        lake.vectors.search("odd", vector=vector)
 
 
 def test_documents_are_split_and_their_words_are_found(lake: Client) -> None:

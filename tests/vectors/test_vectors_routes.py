@@ -1,5 +1,7 @@
 """`/v1/vectors`: the contract of collections, over HTTP."""
 
+import base64
+import struct
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
@@ -29,6 +31,10 @@ def made(client: httpx.AsyncClient) -> Made:
 def item(name: str, *vector: float, **metadata: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"id": name, "vector": vector}
     return {**found, "metadata": metadata} if metadata else found
+
+
+def packed(*numbers: float) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
 
 
 async def add(client: httpx.AsyncClient, place: str, *items: dict[str, Any]) -> Any:
@@ -108,12 +114,34 @@ async def test_of_an_id_that_is_twice_in_a_request_the_last_holds(
     assert found == [{"id": "x", "distance": pytest.approx(0), "metadata": {"n": 1}}]
 
 
+async def test_a_vector_may_be_the_base64_of_its_numbers(
+    client: httpx.AsyncClient, made: Made
+) -> None:
+    place = await made()
+    await add(client, place, item("list", 0.1, 0.2, 0.3), {"id": "text", "vector": packed(1, 0, 0)})
+
+    found = await search(client, place, vector=packed(0.1, 0.2, 0.3))
+
+    assert found == await search(client, place, vector=[0.1, 0.2, 0.3])
+    assert [each["id"] for each in found] == ["list", "text"]
+    assert found[0]["distance"] == pytest.approx(0)
+    answer = await client.post(f"{place}/search", json={"vector": "nothing of it"})
+    assert answer.status_code == 400 and "base64" in answer.json()["detail"], answer.text
+
+
 @pytest.mark.parametrize(
     ("items", "says"),
     [
         ([item("a", 1, 2)], "has 2 numbers"),
         ([item("a", 0, 0, 0)], "zero"),
         ([item("a", 1e39, 0, 0)], "beyond float32"),
+        ([{"id": "a", "vector": packed(1, 2)}], "has 2 numbers"),
+        ([{"id": "a", "vector": packed(0, 0, 0)}], "zero"),
+        ([{"id": "a", "vector": packed(float("nan"), 0, 0)}], "a number that is none"),
+        ([{"id": "a", "vector": packed(1, 2, 3)[:-2]}], "no base64"),
+        ([{"id": "a", "vector": "AACAPwAAgD8AAIA_"}], "no base64"),
+        ([{"id": "a", "vector": "AACAPwAA"}], "no base64 of whole float32s"),
+        ([{"id": "a", "vector": ""}], "numbers"),
         ([item("", 1, 0, 0)], "id is empty"),
         ([item("n\0l", 1, 0, 0)], "NUL"),
         ([item("x" * 513, 1, 0, 0)], "over 512 bytes"),
