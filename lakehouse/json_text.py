@@ -16,8 +16,10 @@ a second to bind a list of 400."""
 PIECE_BYTES = 1024
 """Of a long text, what is decoded at once to see whether a name is twice."""
 VECTOR_BYTES = 64
-"""A list of numbers that is longer is left out where only names count: most of a body of items."""
+"""A list of numbers or a text of base64 that is longer is left out where only names count: most of
+a body of items."""
 OF_NUMBERS = b"0123456789+-.eE," + WHITESPACE
+OF_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 OBJECT, LIST = dict[str, msgspec.Raw], list[msgspec.Raw]
 
 
@@ -115,14 +117,22 @@ def repeated_in(body: bytes) -> Iterator[str]:
 
 
 def without_vectors(body: bytes) -> bytes:
-    """Return a JSON text whose long lists of numbers are empty, also those inside of texts."""
+    """Return a JSON text whose long lists of numbers are empty, also those inside of texts.
+
+    And so is what is long and of base64 alone between two quotes: a text, a part of one, or a name.
+    """
     first, *parts = body.split(b"[")
     kept = [first]
     for part in parts:
         end = part.find(b"]")
         is_vector = end > VECTOR_BYTES and not part[:end].translate(None, OF_NUMBERS)
         kept.append(part[end:] if is_vector else part)
-    return b"[".join(kept)
+    texts = b"[".join(kept).split(b'"')
+    return b'"'.join(b"" if is_base64(each) else each for each in texts)
+
+
+def is_base64(text: bytes) -> bool:
+    return len(text) > VECTOR_BYTES and not text.translate(None, OF_BASE64)
 
 
 def repeated_in_pieces(body: bytes, path: str = "") -> Iterator[str]:

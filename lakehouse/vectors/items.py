@@ -1,7 +1,7 @@
 """Items of a request, checked: whatever is wrong with one refuses them all."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -43,6 +43,9 @@ def checked(items: Sequence[ItemIn], definition: Definition) -> Batch:
             raise InvalidItemError(
                 index, f"its text is empty, or over {TEXT_MAX_BYTES:,} bytes: split it"
             )
+    of_vectors = [index for index, item in enumerate(items) if item.vector is not None]
+    for number, why in unfit(rows[of_vectors], definition):
+        raise InvalidItemError(of_vectors[number], why)
     metadata = [metadata_of(index, item, definition) for index, item in enumerate(items)]
     return Batch(
         ids=[item.id for item in items],
@@ -63,27 +66,42 @@ def check_id(name: str, max_bytes: int = ID_MAX_BYTES) -> None:
         raise ValueError(f"its id is empty, has a NUL or is over {max_bytes} bytes ({size:,})")
 
 
-def vector_of(index: int, numbers: Numbers, definition: Definition) -> Any:
+def vector_of(index: int, said: Numbers, definition: Definition) -> Any:
     try:
-        return query_vector(numbers, definition)
+        return numbers_of(said, definition)
     except InvalidQueryError as error:
         raise InvalidItemError(index, error.detail) from error
 
 
 def query_vector(said: Numbers, definition: Definition) -> Any:
     """Return a vector as float32; `InvalidQueryError` when the collection can hold none such."""
-    numbers = decoded(said) if isinstance(said, str) else said
-    if len(numbers) != definition.dimension:
-        raise InvalidQueryError(
-            f"the vector has {len(numbers)} numbers, and the collection {definition.dimension}"
-        )
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
-        found = np.array(numbers, np.float32)
-    if not np.isfinite(found).all():
-        raise InvalidQueryError("the vector has a number that is none, or beyond float32")
-    if definition.distance == "cosine" and not found.any():
-        raise InvalidQueryError("the vector is zero, which has no direction: no cosine is its")
+    found = np.array(numbers_of(said, definition), np.float32)
+    for _, why in unfit(found[None], definition):
+        raise InvalidQueryError(why)
     return found
+
+
+def numbers_of(said: Numbers, definition: Definition) -> Any:
+    """Return the numbers of a vector, as many as there must be; infinite beyond float32."""
+    if isinstance(said, str):
+        found = decoded(said)
+    else:
+        with np.errstate(over="ignore"):
+            found = np.array(said, np.float32)
+    if len(found) != definition.dimension:
+        raise InvalidQueryError(
+            f"the vector has {len(found)} numbers, and the collection {definition.dimension}"
+        )
+    return found
+
+
+def unfit(vectors: Any, definition: Definition) -> Iterator[tuple[int, str]]:
+    """Yield which vectors no collection can hold, or not this one, and why."""
+    for index in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+        yield index, "the vector has a number that is none, or beyond float32"
+    if definition.distance == "cosine":
+        for index in np.flatnonzero(~vectors.any(axis=1)).tolist():
+            yield index, "the vector is zero, which has no direction: no cosine is its"
 
 
 def decoded(text: str) -> Any:

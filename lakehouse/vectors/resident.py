@@ -206,12 +206,35 @@ def rows_at(table: pa.Table, places: Sequence[int]) -> pa.Table:
     return pa.concat_tables([table.slice(place, 1) for place in places])
 
 
-Change: TypeAlias = Callable[[Resident], None]
+class Names:
+    """The ids of a large collection, also where its rows are not in memory."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    @property
+    def size_bytes(self) -> int:
+        return ID_BYTES * len(self._ids)
+
+    def among(self, ids: Sequence[str]) -> list[str]:
+        """Return which of some ids are there."""
+        return [each for each in ids if each in self._ids]
+
+    def put(self, table: pa.Table) -> None:
+        self._ids.update(values(table, "id"))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        self._ids.difference_update(ids)
+
+
+Change: TypeAlias = Callable[[Resident | Names], None]
+NAMES = "names of "
+"""Before the id of a collection, whose names are kept beside its rows."""
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    resident: Resident
+    kept: Resident | Names
     size_bytes: int
     """When it was kept last."""
     used_at: float
@@ -259,27 +282,38 @@ class Residents:
         self._bytes_max = bytes_max
         self._reserved = 0
         self._held: OrderedDict[str, Held] = OrderedDict()
-        """By the id of their collection."""
+        """By the id of their collection: rows, and names."""
         self._changes: dict[str, Changes] = {}
         """Of those that are being read, by the same."""
 
     def get(self, collection_id: str) -> Resident | None:
-        held = self._held.get(collection_id)
+        found = self._used(collection_id)
+        return found if isinstance(found, Resident) else None
+
+    def names(self, collection_id: str) -> Names | None:
+        found = self._used(NAMES + collection_id)
+        return found if isinstance(found, Names) else None
+
+    def _used(self, key: str) -> Resident | Names | None:
+        held = self._held.get(key)
         if held is None:
             return None
-        self._held.move_to_end(collection_id)
+        self._held.move_to_end(key)
         held.used_at = time.monotonic()
-        return held.resident
+        return held.kept
 
     def fits(self, size_bytes: int) -> bool:
         """Whether a collection of so many bytes may be kept at all."""
         return size_bytes <= self._bytes_max
 
-    def keep(self, collection_id: str, resident: Resident) -> None:
+    def keep_names(self, collection_id: str, names: Names) -> None:
+        self.keep(NAMES + collection_id, names)
+
+    def keep(self, collection_id: str, kept: Resident | Names) -> None:
         """Keep one, also one that has grown; others leave for it."""
         self.drop(collection_id)
-        size = resident.size_bytes
-        self._held[collection_id] = Held(resident, size, time.monotonic())
+        size = kept.size_bytes
+        self._held[collection_id] = Held(kept, size, time.monotonic())
         self.size_bytes += size
         while self._held and self.size_bytes + self._reserved > self._bytes_max:
             self.drop(next(iter(self._held)))
@@ -291,18 +325,22 @@ class Residents:
         """
         if collection_id in self._changes:
             self._changes[collection_id].note(change, rows)
-        resident = self.get(collection_id)
-        if resident is not None:
-            try:
+        resident, names = self.get(collection_id), self.names(collection_id)
+        try:
+            if names is not None:
+                change(names)
+                self.keep_names(collection_id, names)
+            if resident is not None:
                 change(resident)
-            except BaseException:  # half of it may have been done
-                self.forget(collection_id)
-                raise
+        except BaseException:  # half of it may have been done
+            self.forget(collection_id)
+            raise
         return resident
 
     def forget(self, collection_id: str) -> None:
         """Drop what is there, and what is being read: neither may be true."""
         self.drop(collection_id)
+        self.drop(NAMES + collection_id)
         if collection_id in self._changes:
             self._changes[collection_id].lose()
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Shelf:
         self._exact_max = exact_max
         self._upkeep = upkeep
         self._opening = asyncio.Lock()
+        self._used: WeakValueDictionary[str, Collection] = WeakValueDictionary()
+        """By id, all that somebody has still, closed or not: of a collection there is one."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._purging: set[asyncio.Task[None]] = set()
 
@@ -122,8 +125,9 @@ class Shelf:
         return known
 
     async def _opened(self, known: Kept) -> Collection:
-        items = await self.lance.open(known.folder, str(known.name))
-        made = self.collection(known, items)
+        made = self._used.get(known.id)
+        if made is None or made.is_gone:
+            made = self.collection(known, await self.lance.open(known.folder, str(known.name)))
         self.opened[known.id] = made
         for each in list(self.opened.values()):
             if len(self.opened) <= OPEN_MAX:
@@ -144,9 +148,11 @@ class Shelf:
 
     def collection(self, known: Kept, items: Items) -> Collection:
         upkeep = self._upkeep
-        return Collection(
+        made = Collection(
             known, items, self._residents, self._exact_max, upkeep.wake, upkeep.warm_later
         )
+        self._used[known.id] = made
+        return made
 
     def purge_later(self, *dropped: tuple[str, str], after_s: float = 0.0) -> None:
         async def work() -> None:

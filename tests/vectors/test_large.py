@@ -18,6 +18,7 @@ from lakehouse.names import parse_table_name
 from lakehouse.state import DataDirectory
 from lakehouse.vectors.lance import ID_INDEX, VECTOR_INDEX
 from lakehouse.vectors.models import CollectionCreate, ItemIn, ItemsDelete, SearchRequest
+from lakehouse.vectors.resident import Residents
 from lakehouse.vectors.searching import Found
 from tests import object_store
 
@@ -210,3 +211,48 @@ async def test_small_files_are_written_together(lake: Lakehouse) -> None:
 
     await until(are_few)
     assert (await lake.vectors.info(NAME)).length == COUNT + 150
+
+
+async def test_what_many_items_are_put_in_the_place_of_is_known_without_reading_it(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = await lake.vectors.shelf.get(NAME)
+    assert collection.in_memory is None
+    read = collection.items.read
+    looked_up = 0
+
+    async def counting(columns: Any, where: Any = None, **said: Any) -> Any:
+        nonlocal looked_up
+        looked_up += 1
+        return await read(columns, where, **said)
+
+    monkeypatch.setattr(collection.items, "read", counting)
+    vectors = vectors_of(9, 300)
+    await lake.vectors.add(NAME, items(vectors, COUNT - 100))  # 100 are there
+    await lake.vectors.add(NAME, items(vectors[:50], COUNT - 25))
+    await lake.vectors.delete(NAME, ItemsDelete(ids=[f"i{n}" for n in range(150)]))
+    await lake.vectors.add(NAME, items(vectors[:100], 100))
+    assert looked_up == 0
+
+    keeping = [ItemIn(id=f"i{n}", vector=[1.0] * DIMENSION) for n in range(190, 310)]
+    await lake.vectors.add(NAME, keeping)
+    assert looked_up == 1
+
+    found: Any = await read(["id", "metadata"])
+    numbers = sorted(int(each[1:]) for each in found["id"].to_pylist())
+    assert numbers == list(range(100, COUNT + 200))
+    assert await collection.length() == len(numbers)
+    said = dict(zip(found["id"].to_pylist(), found["metadata"].to_pylist(), strict=True))
+    assert msgspec.json.decode(said["i200"]) == {"part": 0, "other": 4}
+
+
+async def test_ids_are_looked_up_where_there_is_no_memory_for_them_all(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = await lake.vectors.shelf.get(NAME)
+    monkeypatch.setattr(Residents, "fits", lambda self, size_bytes: False)
+    vectors = vectors_of(9, 300)
+    await lake.vectors.add(NAME, items(vectors, COUNT - 100))
+    assert await collection.length() == COUNT + 200
+    ids = (await collection.items.read(["id"]))["id"].to_pylist()
+    assert len(ids) == len(set(ids)) == COUNT + 200

@@ -381,6 +381,18 @@ async def test_a_check_of_an_exact_collection_finds_all(
             "items[0].vector",
         ),
         (
+            "add",
+            '{"items": [{"id": "a", "vector": "%s", "vector": [1, 0, 0]}]}' % ("QUFB" * 900),
+            "items[0].vector",
+        ),
+        (
+            "add",
+            '{"items": [{"id": "a", "text": "b", "metadata": {NAME: 1, NAME: 2}}]}'.replace(
+                "NAME", f'"{"QUFB" * 300}"'
+            ),
+            ("items[0].metadata." + "QUFB" * 300)[:200],
+        ),
+        (
             "documents",
             '{"documents": [{"id": "a", "text": "b", "text": "c"}]}',
             "documents[0].text",
@@ -404,5 +416,6 @@ async def test_what_looks_like_a_field_inside_of_a_text_is_none(
     code = '{"a": 1, "a": 2} ' * 200
     ones, twos = (f"k{[number] * 40}" for number in (1, 2))  # names that differ by a list alone
     said = {"of": code[:900], 'q": "q': 1, ones: 1, twos: 2}
+    said |= {"QUFB" * 200: 1, "QUFC" * 200: 2, "of escapes": '"' + "QUFB" * 200 + '\\"'}
     items = [{"id": "code", "text": code, "metadata": said}]
     assert (await client.post(f"{place}/add", json={"items": items})).status_code == 200
