@@ -119,7 +119,7 @@ def repeated_in(body: bytes) -> Iterator[str]:
 def without_vectors(body: bytes) -> bytes:
     """Return a JSON text whose long lists of numbers are empty, also those inside of texts.
 
-    And so is what is long and of base64 alone between two quotes: a text, a part of one, or a name.
+    And so are long texts of base64 alone, or parts of texts that quotes stand around; no names.
     """
     first, *parts = body.split(b"[")
     kept = [first]
@@ -128,7 +128,10 @@ def without_vectors(body: bytes) -> bytes:
         is_vector = end > VECTOR_BYTES and not part[:end].translate(None, OF_NUMBERS)
         kept.append(part[end:] if is_vector else part)
     texts = b"[".join(kept).split(b'"')
-    return b'"'.join(b"" if is_base64(each) else each for each in texts)
+    return b'"'.join(
+        b"" if is_base64(each) and not after.lstrip(WHITESPACE).startswith(b":") else each
+        for each, after in zip(texts, [*texts[1:], b""], strict=True)
+    )
 
 
 def is_base64(text: bytes) -> bool:

@@ -369,11 +369,15 @@ def written(item: Mapping[str, Any]) -> Mapping[str, Any]:
     return item if vector is None else {**item, "vector": packed(vector)}
 
 
-def packed(vector: Sequence[float]) -> "str | builtins.list[float]":
+def packed(vector: Sequence[float] | str) -> "str | builtins.list[float]":
     """Return the base64 of a vector, which is half of the bytes and a tenth of the work.
 
-    What has no such form is sent as it is, for the server to say why.
+    What is base64 already, or has no such form, is sent as it is, for the server to say why.
     """
+    if isinstance(vector, str):
+        return vector
+    if isinstance(vector, bytes | bytearray):  # whole numbers to Python, memory to an array
+        return [*vector]
     try:
         numbers = array("f", vector)
     except (TypeError, OverflowError):

@@ -372,12 +372,14 @@ class Collection:
         known = self._residents.names(self._folder)
         if known is not None or asked < NAMED_MIN:
             return known
-        if not self._residents.fits(ID_BYTES * await self.length()):
-            return None
-        known = Names()
-        async with self.items.batches(["id"]) as batches:
-            async for batch in batches:
-                await on_thread(partial(known.put, pa.Table.from_batches([batch])))
+        size_bytes = ID_BYTES * (await self.length() + asked)
+        with self.reserving(size_bytes) as has_room:
+            if not has_room:
+                return None
+            known = Names()
+            async with self.items.batches(["id"]) as batches:
+                async for batch in batches:
+                    await on_thread(partial(known.put, pa.Table.from_batches([batch])))
         self._residents.keep_names(self._folder, known)
         return known
 

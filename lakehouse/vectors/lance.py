@@ -298,9 +298,15 @@ class Items:
         self, columns: Sequence[str], where: str | None = None
     ) -> AsyncIterator[AsyncIterator[pa.RecordBatch]]:
         """Rows in batches of at most `BATCH_BYTES`, of one version however long they are read."""
-        yield await self._reading(
-            self._scan(columns, where, None).to_batches(max_batch_length=rows_at_once(columns))
-        )
+        query = self._scan(columns, where, None)
+        found = await self._reading(query.to_batches(max_batch_length=rows_at_once(columns)))
+
+        async def each() -> AsyncIterator[pa.RecordBatch]:
+            rows = aiter(found)
+            while (batch := await self._reading(anext(rows, None))) is not None:
+                yield batch
+
+        yield each()
 
     async def sizes(self, where: str | None = None, *, limit: int) -> pa.Table:
         """Return the first items by id, each with its `size`: metadata and text, in bytes."""

@@ -158,7 +158,7 @@ class Replacing:
             raise CollectionNotFoundError(shown(old.known.name), [])
         unneeded = replace(aside.known, folder=old.known.folder)
         aside.known = self._shelf.known[folded(str(known.name))] = known
-        self._shelf.opened[known.id] = aside
+        self._shelf.put_in_place(aside)
         self._following.renew(known)
         old.end(CollectionReplacedError(shown(known.name)))
         return unneeded, OLD.total_seconds()

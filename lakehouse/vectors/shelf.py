@@ -96,7 +96,9 @@ class Shelf:
             async with self._opening:
                 found = self.opened.get(known.id) or await self._opened(known)
         if not await self.lance.is_current(found.items):
-            found.items = await self.lance.open(known.folder, str(known.name))
+            async with found.writing:  # a write by the old ones is seen by the new
+                if not await self.lance.is_current(found.items):
+                    found.items = await self.lance.open(known.folder, str(known.name))
         self.opened.move_to_end(known.id)
         return found
 
@@ -153,6 +155,14 @@ class Shelf:
         )
         self._used[known.id] = made
         return made
+
+    def put_in_place(self, collection: Collection) -> None:
+        """Have a collection that was made aside be the one of its id, which it has got."""
+        self._used[collection.known.id] = self.opened[collection.known.id] = collection
+
+    def in_use(self, known: Kept) -> Collection | None:
+        """Return a collection that is open, or that somebody has who opened it."""
+        return self.opened.get(known.id) or self._used.get(known.id)
 
     def purge_later(self, *dropped: tuple[str, str], after_s: float = 0.0) -> None:
         async def work() -> None:

@@ -218,7 +218,7 @@ class Vectors:
         """
         known = self.shelf.readable(name)
         check_may_write(known)
-        collection = self.shelf.opened.get(known.id)
+        collection = self.shelf.in_use(known)
 
         async def work() -> None:
             if not await on_thread(partial(self.shelf.ledger.drop, known)):

@@ -1,5 +1,6 @@
 """Collections over the client, against a real server."""
 
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,8 +78,10 @@ def test_what_is_wrong_has_its_kind(lake: Client) -> None:
     assert lake.vectors.info("strict").length == 0
 
 
-@pytest.mark.parametrize("vector", [["a", 0], [1e39, 0], [float("nan"), 0], [None, 0], [[1], 0]])
-def test_a_vector_that_is_none_is_for_the_server_to_refuse(lake: Client, vector: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "vector", [["a", 0], [1e39, 0], [float("nan"), 0], [None, 0], [[1], 0], "base64"]
+)
+def test_a_vector_that_is_none_is_for_the_server_to_refuse(lake: Client, vector: Any) -> None:
     if "odd" not in lake.vectors.list():
         lake.vectors.create("odd", dimension=2)
     with pytest.raises(InvalidInputError):
@@ -100,3 +103,12 @@ def test_documents_are_split_and_their_words_are_found(lake: Client) -> None:
     assert [hit.id for hit in words.results] == ["guide#0"]
     assert words.results[0].distance is None and (words.results[0].score or 0) > 0
     assert both.results[0].id == "guide#0" and both.results[0].distance is not None
+
+
+def test_a_vector_may_be_any_sequence_of_numbers_or_base64(lake: Client) -> None:
+    lake.vectors.create("forms", dimension=2)
+    forms = [[1, 2], (1.0, 2.0), array("d", [1, 2]), bytes([1, 2]), "AACAPwAAAEA="]
+    lake.vectors.add("forms", [{"id": f"{n}", "vector": form} for n, form in enumerate(forms)])
+    found = lake.vectors.get("forms", [f"{n}" for n in range(5)], with_vectors=True)
+    assert [each.vector for each in found] == [[1.0, 2.0]] * 5
+    assert len(lake.vectors.search("forms", vector=bytes([1, 2])).results) == 5

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ async def test_ids_are_looked_up_where_there_is_no_memory_for_them_all(
     lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = await lake.vectors.shelf.get(NAME)
-    monkeypatch.setattr(Residents, "fits", lambda self, size_bytes: False)
+    monkeypatch.setattr(Residents, "reserving", lambda self, size_bytes: nullcontext(False))
     vectors = vectors_of(9, 300)
     await lake.vectors.add(NAME, items(vectors, COUNT - 100))
     assert await collection.length() == COUNT + 200

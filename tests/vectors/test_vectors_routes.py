@@ -393,6 +393,13 @@ async def test_a_check_of_an_exact_collection_finds_all(
             ("items[0].metadata." + "QUFB" * 300)[:200],
         ),
         (
+            "add",
+            '{"items": [{"id": "a", "text": "b", "metadata": {"Q-": 1, "\\u0051-" : 2}}]}'.replace(
+                "-", "Q" * 1999
+            ),
+            ("items[0].metadata." + "Q" * 2000)[:200],
+        ),
+        (
             "documents",
             '{"documents": [{"id": "a", "text": "b", "text": "c"}]}',
             "documents[0].text",
