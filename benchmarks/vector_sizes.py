@@ -93,9 +93,9 @@ def table(reports: Sequence[Report]) -> str:
     for each in reports:
         sizes = each.row.sizes
         lines.append(
-            f"| {sizes['rows']:,} | `{WAYS[int(sizes['way'])]}` | {spelled(each.ours_median)} ms"
-            f" | {sizes['searches_per_s']:,}/s | {sizes['recall']:.3f}"
-            f" | {sizes['added_per_s']:,} items/s |"
+            f"| {int(sizes['rows']):,} | `{WAYS[int(sizes['way'])]}` | {spelled(each.ours_median)} ms"
+            f" | {int(sizes['searches_per_s']):,}/s | {sizes['recall']:.3f}"
+            f" | {int(sizes['added_per_s']):,} items/s |"
         )
     return "\n".join(lines)
 
