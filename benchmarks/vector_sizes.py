@@ -92,10 +92,12 @@ def table(reports: Sequence[Report]) -> str:
     lines = [HEAD]
     for each in reports:
         sizes = each.row.sizes
+        rows, added, searched = (
+            f"{int(sizes[name]):,}" for name in ("rows", "added_per_s", "searches_per_s")
+        )
         lines.append(
-            f"| {int(sizes['rows']):,} | `{WAYS[int(sizes['way'])]}` | {spelled(each.ours_median)} ms"
-            f" | {int(sizes['searches_per_s']):,}/s | {sizes['recall']:.3f}"
-            f" | {int(sizes['added_per_s']):,} items/s |"
+            f"| {rows} | `{WAYS[int(sizes['way'])]}` | {spelled(each.ours_median)} ms"
+            f" | {searched}/s | {sizes['recall']:.3f} | {added} items/s |"
         )
     return "\n".join(lines)
 

@@ -106,7 +106,7 @@ async def test_rows_that_do_not_fit_into_memory_are_searched_on_the_disk(tmp_pat
             found = (await search(client, k=5)).json()
             assert found["explain"]["way"] == "scan"
             assert len(found["results"]) == 5
-            assert lake.vectors.shelf._residents.size_bytes == 0
+            assert collection.in_memory is None
             keep = [f"{n:04}" for n in range(COUNT - 50)]
             answer = await client.post(f"{PLACE}/delete", json={"ids": keep})
             assert answer.json()["length"] == 50
