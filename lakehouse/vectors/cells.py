@@ -7,8 +7,9 @@ is measured when it is built: as few as find `RECALL` of the true neighbours of 
 Rows that lie in other directions than most, of which a short vector says little, are strangers:
 all of them are looked at.
 
-Of 200,000 sentences of 256 numbers, of which 128 are kept, it is built in a second, and a search
-takes 1.4 ms with a recall@10 of 0.986; a product with all of them takes 13 ms.
+Of 200,000 sentences of 256 numbers, of which 128 are kept, it is built in 5 s, most of which is the
+measuring, and a search takes 1.7 to 2.1 ms with a recall@10 of 0.985 to 0.99; a product with all of
+them takes 5 ms on an idle machine.
 """
 
 from collections.abc import Iterator, Mapping
