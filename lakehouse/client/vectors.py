@@ -220,9 +220,8 @@ class VectorCollections:
             InvalidInputError: an item is bad; the message names it.
             ConflictError: the model is not the one that the collection was built with.
         """
-        asked = {
-            "items": [written(each) for each in items]
-        }  # sent twice it has one effect: items are replaced by id
+        # Sent twice it has one effect: items are replaced by id.
+        asked = {"items": [written(each) for each in items]}
         return value_of(self._post(name, "add", asked), ItemsAdded)
 
     def put_documents(

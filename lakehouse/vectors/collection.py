@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from lakehouse.errors import LakehouseError
@@ -22,7 +21,7 @@ from lakehouse.lanes import on_thread
 from lakehouse.vectors.errors import CollectionBusyError, CollectionNotFoundError
 from lakehouse.vectors.lance import TEXT_INDEX, Items, among
 from lakehouse.vectors.ledger import Kept
-from lakehouse.vectors.nearest import Nearest, Question, nearest
+from lakehouse.vectors.nearest import Nearest, Question, found_in
 from lakehouse.vectors.resident import (
     ID_BYTES,
     Change,
@@ -476,38 +475,3 @@ def removed(ids: Sequence[str], kept: Resident | Names) -> None:
 
 def put(rows: pa.Table, kept: Resident | Names) -> None:
     kept.put(rows)
-
-
-def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[Nearest]:
-    """Return the nearest of each question, equals sorted by id and cut to k."""
-    answers = []
-    questions = [narrowed(view, each) for each in questions]
-    for question, found in zip(
-        questions,
-        nearest(view.vectors, view.lengths, view.alive, questions, distance),
-        strict=True,
-    ):
-        answers.append(by_id(view.table["id"], found, question.k))
-    return answers
-
-
-def narrowed(view: View, question: Question) -> Question:
-    """Return a question of the rows that may be near, where cells know them."""
-    if view.cells is None or question.rows is not None or not view.cells.serves(question.k):
-        return question
-    rows = view.cells.near(view.vectors, view.alive, question.vector, question.k)
-    return question._replace(rows=rows)
-
-
-def by_id(ids: Any, found: Nearest, k: int) -> Nearest:
-    """Return the first k, those at equal distance in the order of their ids."""
-    if not len(found.rows):
-        return found
-    bound = found.distances[min(k, len(found.distances)) - 1]
-    count = int(np.searchsorted(found.distances, bound, side="right"))
-    rows, distances = found.rows[:count], found.distances[:count]
-    if (np.diff(distances) > 0).all():
-        return Nearest(rows, distances)
-    names = ids.take(pa.array(rows)).to_pylist()
-    order = sorted(range(count), key=lambda n: (distances[n], names[n]))[:k]
-    return Nearest(rows[order], distances[order])

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from lakehouse.vectors.models import Distance
+from lakehouse.vectors.resident import View
 
 EPSILON = float(np.finfo(np.float32).eps)
 REFINED_AT_ONCE = 4_096
@@ -37,6 +39,41 @@ class Nearest(NamedTuple):
     """Nearest first."""
     distances: Any
     """float64, one for each."""
+
+
+def found_in(view: View, questions: Sequence[Question], distance: Any) -> list[Nearest]:
+    """Return the nearest of each question, equals sorted by id and cut to k."""
+    answers = []
+    questions = [narrowed(view, each) for each in questions]
+    for question, found in zip(
+        questions,
+        nearest(view.vectors, view.lengths, view.alive, questions, distance),
+        strict=True,
+    ):
+        answers.append(by_id(view.table["id"], found, question.k))
+    return answers
+
+
+def narrowed(view: View, question: Question) -> Question:
+    """Return a question of the rows that may be near, where cells know them."""
+    if view.cells is None or question.rows is not None or not view.cells.serves(question.k):
+        return question
+    rows = view.cells.near(view.vectors, view.alive, question.vector, question.k)
+    return question._replace(rows=rows)
+
+
+def by_id(ids: Any, found: Nearest, k: int) -> Nearest:
+    """Return the first k, those at equal distance in the order of their ids."""
+    if not len(found.rows):
+        return found
+    bound = found.distances[min(k, len(found.distances)) - 1]
+    count = int(np.searchsorted(found.distances, bound, side="right"))
+    rows, distances = found.rows[:count], found.distances[:count]
+    if (np.diff(distances) > 0).all():
+        return Nearest(rows, distances)
+    names = ids.take(pa.array(rows)).to_pylist()
+    order = sorted(range(count), key=lambda n: (distances[n], names[n]))[:k]
+    return Nearest(rows[order], distances[order])
 
 
 def nearest(

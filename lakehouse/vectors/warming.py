@@ -60,11 +60,14 @@ async def load(collection: Collection) -> Resident | None:
     length = await collection.length()
     if length < ROWS_MIN:
         return None
-    changes = Changes(int(length * ROOM))
     at_least = estimated(collection.known.definition.dimension)
-    size = length * max(collection.row_bytes, at_least)
-    with collection.reserving(size) as has_room, collection.noting(changes):
-        return await read(collection, length, size, changes) if has_room else None
+    while True:
+        size = length * max(collection.row_bytes, at_least)
+        changes = Changes(int(length * ROOM))
+        with collection.reserving(size) as has_room, collection.noting(changes):
+            found = await read(collection, length, size, changes) if has_room else None
+        if found is not None or length * collection.row_bytes <= size:
+            return found  # else a row was found to take more: that much room is asked for
 
 
 async def cells_of(collection: Collection, resident: Resident) -> Cells | None:
@@ -94,15 +97,17 @@ async def read(
         async for batch in batches:
             await on_thread(partial(found.put, pa.Table.from_batches([batch])))
             if found.size_bytes > bytes_max:
-                collection.row_bytes = 2 * bytes_max // length
+                collection.row_bytes = 2 * bytes_max // length + 1
                 return None
     if not found.count:
         return None
     await on_thread(found.settle)
     found.cells = await cells_of(collection, found)
+    if found.cells is None:
+        return None
     while part := changes.taken():
         await on_thread(partial(done, part, found))
-    return found if found.cells and changes.are_all and not found.is_worn else None
+    return found if changes.are_all and not found.is_worn else None
 
 
 def done(changes: Sequence[Change], found: Resident) -> None:

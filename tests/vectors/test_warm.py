@@ -369,3 +369,20 @@ def test_room_is_made_by_those_that_nobody_used_alone(monkeypatch: pytest.Monkey
     with held.reserving(4 * known.size_bytes) as has_room:
         assert not has_room
         assert held.get("c") is not None
+
+
+async def test_rows_that_take_more_than_was_thought_are_read_at_once_with_more_room(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collections, "REST_S", 3_600.0)
+    large = msgspec.Raw(b'{"text": "%s"}' % (b"x" * 3_000))
+    for first in range(0, COUNT, 4_000):
+        of = VECTORS[first : first + 4_000].tolist()
+        part = [ItemIn(id=f"i{first + n}", vector=v, metadata=large) for n, v in enumerate(of)]
+        await lake.vectors.add(NAME, part)
+
+    await until(lambda: is_warm(lake))
+
+    collection = await lake.vectors.shelf.get(NAME)
+    assert collection.row_bytes > 3_000
+    await check_true(lake)
