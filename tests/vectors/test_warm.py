@@ -49,15 +49,25 @@ def exact_max(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def rest_s(request: pytest.FixtureRequest) -> float:
+    return float(getattr(request, "param", 0.2))
+
+
+@pytest.fixture
 def memory_index(request: pytest.FixtureRequest) -> bool:
     return bool(getattr(request, "param", True))
 
 
 @pytest.fixture
 async def lake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact_max: int, *, memory_index: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exact_max: int,
+    rest_s: float,
+    *,
+    memory_index: bool,
 ) -> AsyncIterator[Lakehouse]:
-    monkeypatch.setattr(collections, "REST_S", 0.2)
+    monkeypatch.setattr(collections, "REST_S", rest_s)
     with DataDirectory.open(tmp_path / "data") as directory:
         config = Config(
             vectors=VectorsConfig(exact_max_rows=exact_max, memory_index=memory_index),
@@ -371,10 +381,10 @@ def test_room_is_made_by_those_that_nobody_used_alone(monkeypatch: pytest.Monkey
         assert held.get("c") is not None
 
 
+@pytest.mark.parametrize("rest_s", [3_600], indirect=True)
 async def test_rows_that_take_more_than_was_thought_are_read_at_once_with_more_room(
-    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+    lake: Lakehouse,
 ) -> None:
-    monkeypatch.setattr(collections, "REST_S", 3_600.0)
     large = msgspec.Raw(b'{"text": "%s"}' % (b"x" * 3_000))
     for first in range(0, COUNT, 4_000):
         of = VECTORS[first : first + 4_000].tolist()
